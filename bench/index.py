@@ -1,0 +1,151 @@
+"""Photos per second from a cold start to a committed index, beside the bare encoder and rclip.
+
+    python bench/index.py --setup-rclip python3.12 --count 600
+
+The bare encoder is the same model in a process of its own that has the pictures decoded and
+resized in memory already, in batches of the same size: no indexer can be faster than that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from measure import MMSEARCH, Measured, machine, measure, medians, table
+from photos import make_photos
+from rclip_peer import Rclip, add_arguments, from_arguments
+
+IN_MEMORY = 128
+"""Pictures the bare encoder is given over and over."""
+HEAD = ("", "photos/s", "seconds", "CPU s", "peak MB", "of the bare encoder", "encoder busy")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=600, help="photos (default 600)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each (default 3)")
+    parser.add_argument("--model", default="builtin", help="mmsearch's model")
+    parser.add_argument("--cache", type=Path, default=Path("build/bench"))
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
+    add_arguments(parser)
+    args = parser.parse_args()
+    args.photos = args.cache / f"photos-{args.count}"
+    photos = make_photos(args.photos, args.count)
+    if args.bare:
+        print(bare_rate(args.model, photos))
+        return
+    print(machine())
+    megabytes = sum(file.stat().st_size for file in photos) / 1e6
+    print(f"{args.count} JPEG photos of 1 to 4 megapixels, {megabytes:.0f} MB in all")
+    print(f"cold process, warm page cache; median of {args.runs}")
+    result = compare(args, from_arguments(args, args.cache))
+    print(table(HEAD, rows(result)))
+    if args.json:
+        args.json.write_text(json.dumps({"machine": machine(), **result}, indent=1))
+
+
+def compare(args: argparse.Namespace, peer: Rclip | None) -> dict[str, Any]:
+    """Run the bare encoder, mmsearch and rclip in turn; -> figures by name."""
+    if peer:
+        print("rclip's models have random weights: its speed counts, its index means nothing")
+    bare: list[float] = []
+    own: list[Measured] = []
+    others: list[Measured] = []
+    for _ in range(args.runs):
+        bare.append(bare_encoder(args))
+        own.append(index_with_mmsearch(args))
+        if peer:
+            others.append(index_with_rclip(args, peer))
+    result = {
+        "photos": args.count,
+        "bare_encoder": {"photos_per_second": round(median(bare), 1)},
+        "mmsearch": figures(args.count, own, median(bare)),
+    }
+    return {**result, "rclip": figures(args.count, others)} if peer else result
+
+
+def figures(count: int, runs: list[Measured], bare: float | None = None) -> dict[str, Any]:
+    middle = medians(runs)
+    found: dict[str, Any] = {
+        "photos_per_second": round(count / middle.seconds, 1),
+        "seconds": round(middle.seconds, 2),
+        "cpu_seconds": round(middle.cpu_seconds, 2),
+        "peak_mb": round(middle.peak_mb),
+        "all_seconds": [round(run.seconds, 2) for run in runs],
+    }
+    if bare is not None:
+        encoding = [json.loads(run.output)["encode_seconds"] / run.seconds for run in runs]
+        found["of_bare_encoder"] = round(count / middle.seconds / bare, 3)
+        found["encoder_busy"] = round(median(encoding), 3)
+    return found
+
+
+def rows(result: dict[str, Any]) -> list[list[object]]:
+    lines: list[list[object]] = [
+        ["bare encoder", result["bare_encoder"]["photos_per_second"], *"-----"]
+    ]
+    for name in ("mmsearch", "rclip"):
+        if name in result:
+            found = result[name]
+            numbers = [found[key] for key in
+                       ("photos_per_second", "seconds", "cpu_seconds", "peak_mb")]
+            shares = [f"{found[key]:.0%}" if key in found else "-"
+                      for key in ("of_bare_encoder", "encoder_busy")]
+            lines.append([f"{name} index", *numbers, *shares])
+    return lines
+
+
+def index_with_mmsearch(args: argparse.Namespace) -> Measured:
+    target = args.cache / "index-run"
+    shutil.rmtree(target, ignore_errors=True)
+    run = measure([*MMSEARCH, "index", str(args.photos), "-i", str(target), "--json",
+                   "--model", args.model])
+    report = json.loads(run.output)
+    if report["items"] != args.count or report["skipped"]:
+        raise SystemExit(f"mmsearch indexed {report['items']} of {args.count} photos: {report}")
+    return run
+
+
+def index_with_rclip(args: argparse.Namespace, peer: Rclip) -> Measured:
+    """rclip indexes as part of a query, so its time includes one (about half a second)."""
+    datadir = peer.datadir(args.cache / "rclip-index-run")
+    (datadir / "db.sqlite3").unlink(missing_ok=True)
+    run = peer.run(datadir, args.photos, "--top", "100", "a dog")
+    if len(run.output.splitlines()) <= min(args.count, 100):
+        raise SystemExit(f"rclip did not find its photos: {run.output}")
+    return run
+
+
+def bare_encoder(args: argparse.Namespace) -> float:
+    """Pictures per second of the encoder alone, in a process of its own."""
+    command = [sys.executable, __file__, "--bare", "--count", str(args.count),
+               "--model", args.model, "--cache", str(args.cache)]
+    return float(measure(command).output)
+
+
+def bare_rate(model: str, photos: list[Path]) -> float:
+    from mmsearch.encoders import load_encoder
+    from mmsearch.ingest import BATCH
+    from mmsearch.media import decode
+
+    encoder = load_encoder(model)
+    prepared = [encoder.prepare(decode(photo, min_side=encoder.min_side).image)
+                for photo in photos[:IN_MEMORY]]
+    encoder.encode_images(prepared[:BATCH])  # the first call loads and optimises the graph
+    pictures = list(islice(cycle(prepared), len(photos)))
+    start = time.perf_counter()
+    for at in range(0, len(pictures), BATCH):
+        encoder.encode_images(pictures[at : at + BATCH])
+    return len(pictures) / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()

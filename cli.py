@@ -1,0 +1,2 @@
+from mmsearch.cli import main
+main()

@@ -1,0 +1,342 @@
+"""The handle: one collection on disk, with the verbs of the command line.
+
+    collection = Collection.create("indexes/default")
+    collection.add(iter_items([Path("photos")], scan=Scan()))
+    for hit in collection.search(text="a dog on the beach", k=5):
+        print(hit.score, hit.item.uri)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from mmsearch import upkeep
+from mmsearch.catalog import Catalog, Change, Row
+from mmsearch.encoders import BUILTIN, Encoder, load_encoder
+from mmsearch.errors import CollectionDamaged, CollectionError, EncoderMismatch, UsageError
+from mmsearch.filters import Condition, parse_where
+from mmsearch.ingest import Built, Shard, build_shard
+from mmsearch.lock import writer_lock
+from mmsearch.merge import top_k
+from mmsearch.opened import Opened
+from mmsearch.plan import Planner, Work, vanished
+from mmsearch.records import Find, Hit, Ids, Item, Kind, Neighbors, Vectors
+from mmsearch.sources import Scan, Skipped
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CATALOG = "catalog.db"
+_KINDS: dict[Find, tuple[Kind, ...]] = {
+    "image": ("image", "frame"), "text": ("text",), "any": ("image", "frame", "text")}
+_EXTRA = 16
+"""Candidates asked for beyond k, since some may have been deleted or share a group."""
+
+T = TypeVar("T")
+Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
+
+
+@dataclass
+class AddReport:
+    """What `Collection.add` did, in numbers of items; `skipped` says why for each."""
+
+    added: int = 0
+    replaced: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    copied: int = 0
+    removed: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    encode_seconds: float = 0.0
+
+
+class Collection:
+    """An open collection. Reading never locks and never writes; `refresh` is automatic."""
+
+    def __init__(self, path: Path, model: str | None = None) -> None:
+        self.path = path
+        self._catalog = Catalog(path / CATALOG)
+        self.model = model or str(self._catalog.settings.get("model", BUILTIN))
+        self._opened = Opened(path)
+
+    @classmethod
+    def open(cls, path: Path | str, *, model: str | None = None) -> Collection:
+        """Open a collection that exists.
+
+        model: the encoder for queries; by default the one the collection was made with.
+
+        Raises:
+            CollectionNotFound: there is none at `path`.
+            CollectionDamaged: its catalog cannot be read.
+        """
+        return cls(Path(path), model)
+
+    @classmethod
+    def create(cls, path: Path | str, *, model: str = BUILTIN) -> Collection:
+        """Make an empty collection at `path`, or open the one that is there.
+
+        Raises:
+            EncoderMismatch: the one that is there was made by another model.
+            UsageError: `path` holds other files.
+        """
+        root = Path(path)
+        encoder = load_encoder(model)
+        with writer_lock(root):
+            upkeep.refuse_foreign(root, CATALOG)
+            catalog = Catalog(root / CATALOG, write=True)
+            if "encoder" not in catalog.settings:
+                catalog.put_settings({"encoder": encoder.name, "dim": encoder.dim, "model": model})
+            catalog.close()
+        collection = cls(root, model)
+        _ = collection.encoder
+        return collection
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of this collection, loaded when first asked for."""
+        encoder = load_encoder(self.model)
+        made_by = self._catalog.settings.get("encoder")
+        if encoder.name != made_by:
+            raise EncoderMismatch(
+                f"{self.path} was made with the model {made_by}, not with {encoder.name}; query it "
+                "with that model, or index again into another directory (-i)")
+        return encoder
+
+    def close(self) -> None:
+        self._catalog.close()
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def add(self, items: Iterable[Item], *, scan: Scan | None = None, run: Run | None = None,
+            progress: Callable[[int], None] = lambda done: None) -> AddReport:
+        """Bring the collection in step with `items`; what is unchanged is not read again.
+
+        Every few thousand items, and at least every minute, what is done is committed.
+
+        scan: what `iter_items` reports to; with it, items below its roots that did not come
+            again are removed.
+        run: where shards are built; `map` on a cluster, this process by default.
+        progress: called with the number of items done since the last call.
+
+        Raises:
+            CollectionBusy: another process is writing.
+            EncoderMismatch, ModelError, CollectionError: nothing that was committed is lost.
+        """
+        encoder = self.encoder
+        report = AddReport()
+        with self._writing() as (catalog, opened):
+            planner = Planner(catalog, opened.vector)
+            first_seq = int(catalog.settings["next_seq"])
+            work = Work(self.path, self.model, planner, first_seq)
+            shards = work.shards(items, progress)
+            local = partial(build_shard, tick=progress)
+            for built in map(local, shards) if run is None else run(build_shard, shards):
+                change = work.change(built)
+                catalog.commit(change, work.next_seq)
+                report.added += len(change.put)
+                report.skipped += built.skipped
+                report.encode_seconds += built.encode_seconds
+            drop = [] if scan is None else self._ids(
+                vanished(catalog, scan, planner.seen, first_seq))
+            catalog.commit(Change(update=work.updates(), drop=drop), work.next_seq)
+            upkeep.tidy(self.path, catalog)
+        for name in ("replaced", "updated", "unchanged", "moved", "copied"):
+            setattr(report, name, getattr(planner, name))
+        report.added -= planner.copied + planner.replaced
+        report.removed = len(drop)
+        report.skipped = [*(scan.skipped if scan else []), *report.skipped]
+        return report
+
+    def delete(self, paths: Sequence[str] = (), *, where: Sequence[str] = ()) -> int:
+        """Remove the items at or below `paths` (uris), and those that meet `where`; -> how many.
+
+        With both, an item must satisfy both. The pictures themselves are not touched.
+        """
+        if not paths and not where:
+            raise UsageError("say what to delete: a path, or a condition with --where")
+        with self._writing() as (catalog, _):
+            rows = set(self._ids(catalog.below(paths))) if paths else None
+            if where:
+                matching = set(self._ids(catalog.rows(parse_where(where))))
+                rows = matching if rows is None else rows & matching
+            drop = sorted(rows or ())
+            catalog.commit(Change(drop=drop), int(catalog.settings["next_seq"]))
+        return len(drop)
+
+    def compact(self) -> None:
+        """Merge the segments of each kind into one, drop dead rows, renew approximate indexes."""
+        with self._writing() as (catalog, _):
+            upkeep.compact(self.path, catalog)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def search(self, *, text: str | Sequence[str] = (), image: Any = (),
+               vector: Vectors | None = None, without: Sequence[str] = (),
+               without_image: Any = (), weights: Sequence[float] = (), k: int = 10,
+               where: str | Sequence[str] = (), find: Find = "image",
+               collapse: bool = True) -> list[Hit]:
+        """The k items nearest to a query, best first; scores are cosines.
+
+        Args:
+            text, image: one or several; images are paths, bytes or PIL pictures.
+            vector: float32 [dim], a query embedded elsewhere by the same model.
+            without, without_image: texts and images to keep away from.
+            weights: one for each of the texts and then the images (default 1).
+            where: conditions on metadata, see `mmsearch.filters`.
+            find: what to look for: images, texts, or both.
+            collapse: one hit a group (a photo and its captions), the best.
+
+        Raises:
+            UsageError: no query, k < 1, or a condition that cannot be read.
+            EncoderMismatch: the collection was made by another model.
+        """
+        if k < 1:
+            raise UsageError(f"-k must be at least 1, not {k}")
+        condition = parse_where(_several(where)) if where else None
+        query = vector if vector is not None else self.embed(
+            _several(text), _several(image), _several(without), _several(without_image), weights)
+        return self._search(np.asarray(query, np.float32)[None], k, condition, find, collapse)
+
+    def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
+              without: Sequence[str] = (), without_images: Sequence[Any] = (),
+              weights: Sequence[float] = ()) -> Vectors:
+        """A composed query as one unit vector, float32 [dim], so that scores stay cosines.
+
+        It is the weighted sum of the embeddings of `texts` and `images`, less those of `without`
+        and `without_images`, at unit length.
+        """
+        positive, negative = len(texts) + len(images), len(without) + len(without_images)
+        if not positive:
+            raise UsageError("say what to look for: a text, or --image FILE")
+        if weights and len(weights) != positive:
+            raise UsageError(f"{len(weights)} weights for {positive} texts and images; "
+                             "give one for each, texts first")
+        rows = [*self._embed_texts(texts), *self._embed_images(images),
+                *self._embed_texts(without), *self._embed_images(without_images)]
+        factors = np.array([*(weights or [1.0] * positive), *[-1.0] * negative], np.float32)
+        query: Vectors = factors @ np.stack(rows)
+        length = float(np.linalg.norm(query))
+        if length < 1e-6:
+            raise UsageError("the parts of this query cancel each other out")
+        return query / np.float32(length)
+
+    def nearest(self, queries: Vectors, k: int, *, find: Find = "image",
+                allowed: Ids | None = None, exact: bool = False) -> Neighbors:
+        """The k nearest rows of a batch of unit queries (float32 [nq, dim]), as sequence numbers;
+        rows of deleted items may be among them (`search` leaves them out)."""
+        return self._retrying(lambda: self._nearest(queries, k, _KINDS[find], allowed, exact))
+
+    def vectors(self, kind: Kind) -> tuple[list[Row], Vectors]:
+        """All live items of a kind and their vectors, float32 [n, dim], in the same order."""
+        def read() -> tuple[list[Row], Vectors]:
+            rows = sorted(self._catalog.rows(None, [kind]), key=lambda row: row.seq)
+            seqs = np.array([row.seq for row in rows], np.int64)
+            return rows, self._opened.gather(seqs, kind, int(self._catalog.settings["dim"]))
+
+        return self._retrying(read)
+
+    def info(self) -> dict[str, Any]:
+        """What is in the collection: counts, model, size on disk, index kinds."""
+        return self._retrying(lambda: upkeep.info(self.path, self._catalog))
+
+    def verify(self) -> list[str]:
+        """Check every checksum and count; -> one line a problem, none if all is sound."""
+        return self._retrying(lambda: upkeep.verify(self.path, self._catalog))
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[Catalog, Opened]]:
+        with writer_lock(self.path):
+            catalog = Catalog(self.path / CATALOG, write=True)
+            try:
+                upkeep.remove_garbage(self.path, catalog)
+                opened = Opened(self.path)
+                opened.refresh(catalog.segments())
+                yield catalog, opened
+            except OSError as error:
+                raise CollectionError(f"{self.path} cannot be written ({error.strerror}); what was "
+                                      "committed is kept: free space or fix it, run again") \
+                    from error
+            finally:
+                catalog.close()
+
+    def _retrying(self, read: Callable[[], T]) -> T:
+        """Read from one snapshot; again from a newer one if a merge removed a file meanwhile."""
+        for _ in range(5):
+            try:
+                with self._catalog.snapshot():
+                    self._opened.refresh(self._catalog.segments())
+                    return read()
+            except FileNotFoundError as error:
+                missing = error
+        raise CollectionDamaged(f"{missing} is missing; run `mmsearch verify -i {self.path}`")
+
+    def _search(self, query: Vectors, k: int, condition: Condition | None, find: Find,
+                collapse: bool) -> list[Hit]:
+        def read() -> list[Hit]:
+            kinds = _KINDS[find]
+            allowed = self._catalog.select(condition, kinds) if condition else None
+            rows, wanted = self._opened.rows(kinds), k + _EXTRA
+            while True:
+                found = self._nearest(query, min(wanted, max(rows, 1)), kinds, allowed)
+                hits = self._hits(found, k, collapse)
+                if len(hits) == k or wanted >= rows:
+                    return hits
+                wanted *= 4
+
+        return self._retrying(read)
+
+    def _nearest(self, queries: Vectors, k: int, kinds: Sequence[Kind], allowed: Ids | None,
+                 exact: bool = False) -> Neighbors:
+        parts = [part.search(queries, k, allowed)
+                 for part in self._opened.parts(kinds, k, allowed, exact)]
+        empty = Neighbors(np.zeros((len(queries), 0), np.float32),
+                          np.zeros((len(queries), 0), np.int64))
+        return top_k([empty, *parts], k)
+
+    def _hits(self, found: Neighbors, k: int, collapse: bool) -> list[Hit]:
+        rows = self._catalog.fetch(found.ids[0][found.ids[0] >= 0])
+        hits: list[Hit] = []
+        groups: set[str] = set()
+        for score, seq in zip(found.scores[0], found.ids[0], strict=True):
+            row = rows.get(int(seq))
+            if row is None or (collapse and row.item.group in groups):
+                continue
+            groups.add(row.item.group)
+            hits.append(Hit(row.id, float(score), row.item))
+            if len(hits) == k:
+                break
+        return hits
+
+    def _embed_texts(self, texts: Sequence[str]) -> Vectors:
+        return self.encoder.encode_texts(texts) if texts else np.zeros((0, 0), np.float32)
+
+    def _embed_images(self, images: Sequence[Any]) -> Vectors:
+        if not images:
+            return np.zeros((0, 0), np.float32)
+        return self.encoder.encode_images([self._picture(image) for image in images])
+
+    def _picture(self, image: Path | str | bytes | Image) -> Any:
+        from mmsearch.media import decode
+
+        if isinstance(image, bytes | Path | str):
+            source = image if isinstance(image, bytes) else Path(image)
+            return decode(source, min_side=self.encoder.min_side).image
+        return image.convert("RGB")
+
+    @staticmethod
+    def _ids(rows: Iterable[Row]) -> list[int]:
+        return [row.id for row in rows]
+
+
+def _several(one_or_more: Any) -> Sequence[Any]:
+    return one_or_more if isinstance(one_or_more, list | tuple) else [one_or_more]

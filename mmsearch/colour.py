@@ -1,0 +1,102 @@
+"""Any picture that Pillow can load as RGB, in the colours that were meant."""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms
+
+
+def to_rgb(image: Image.Image, profile: object = None) -> Image.Image:
+    """RGB in sRGB, from a picture that `simple_mode` returned; transparent parts become white.
+
+    profile: the bytes of an embedded ICC profile; anything else, or a damaged one, is ignored.
+    """
+    return _on_white(_to_srgb(image, profile))
+
+
+def simple_mode(image: Image.Image) -> Image.Image:
+    """One of L, LA, RGB, RGBA, CMYK, with the same colours."""
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        # Pillow takes every CMYK JPEG for an inverted one, which only Adobe's are.
+        return Image.eval(image, lambda level: 255 - level)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _deep_gray(image)
+    if image.has_transparency_data:
+        # Also the modes that name one colour as transparent (palettes, PNG's tRNS).
+        return image.convert("LA" if image.mode in ("LA", "La") else "RGBA")
+    if image.mode in ("L", "RGB", "CMYK"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _deep_gray(image: Image.Image) -> Image.Image:
+    """Gray of 12, 16 or 32 bits or floats, scaled to 8 bits."""
+    levels = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})  # TIFF only
+    if image.mode.startswith("I;16"):
+        gray = (levels >> (4 if tags.get(258) == (12,) else 8)).astype(np.uint8)
+    elif image.mode == "I" and image.format in ("PNG", "PPM"):
+        gray = (levels >> 8).clip(0, 255).astype(np.uint8)  # both hold 16 bits in these
+    else:
+        gray = _stretched(levels)
+    if tags.get(262) == 0:  # 0 means white, which Pillow only minds for 8 bits
+        gray = 255 - gray
+    return Image.fromarray(gray)
+
+
+def _stretched(levels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Numbers of unknown range: 0 to 1, 8 or 16 bits if they fit, else least to greatest."""
+    values = np.nan_to_num(levels.astype(np.float32), posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 65535:
+        is_unit = high <= 1 and levels.dtype.kind == "f"
+        low, high = 0.0, 1.0 if is_unit else 255.0 if high <= 255 else 65535.0
+    gray: np.ndarray[Any, Any] = (values - low) * (255 / max(high - low, 1e-9)) + 0.5
+    return gray.clip(0, 255).astype(np.uint8)
+
+
+def _to_srgb(image: Image.Image, profile: object) -> Image.Image:
+    """L, RGB or CMYK, alone or with alpha, to RGB or RGBA in sRGB."""
+    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+    colour = image.convert(image.mode[:-1]) if alpha else image
+    transform = None
+    if isinstance(profile, bytes) and profile:
+        transform = _profile_transform(profile, colour.mode)
+    rgb = transform.apply(colour) if transform else colour.convert("RGB")
+    if alpha:
+        rgb.putalpha(alpha)
+    return rgb
+
+
+@functools.lru_cache(maxsize=16)
+def _profile_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From an embedded profile to sRGB; None where that is not needed or not possible."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transform = ImageCms.ImageCmsTransform(source, _srgb(), mode, "RGB")
+        if mode != "RGB":
+            return transform
+        # Told by what it does, since names lie: "linear sRGB" differs, Facebook's "c2" does not.
+        steps = np.linspace(0, 255, 6, dtype=np.uint8)
+        cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(6, 36, 3)
+        turned = np.asarray(transform.apply(Image.fromarray(cube)), dtype=np.int16)
+        return None if np.abs(turned - cube).max() <= 3 else transform
+    except Exception:  # damaged, or meant for other channels than the picture has
+        return None
+
+
+@functools.cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode != "RGBA":
+        return image
+    page = Image.new("RGB", image.size, "white")
+    page.paste(image, mask=image.getchannel("A"))
+    return page

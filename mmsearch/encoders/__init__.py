@@ -1,0 +1,41 @@
+"""Encoders turn images and texts into unit vectors of one space; `load_encoder` finds one by name.
+
+    "builtin"                            the model inside this package (ONNX Runtime, no torch)
+    a directory with a model.json        what `mmsearch train` wrote (ONNX Runtime, no torch)
+    "ViT-B-32/laion2b_s34b_b79k", …      any open_clip model (torch; extra `openclip`)
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from mmsearch.encoders.protocol import Encoder
+from mmsearch.errors import ModelError
+
+__all__ = ["BUILTIN", "BUILTIN_DIR", "Encoder", "load_encoder"]
+
+BUILTIN = "builtin"
+BUILTIN_DIR = Path(__file__).parent / "builtin"
+
+
+@lru_cache(maxsize=2)
+def load_encoder(name: str = BUILTIN) -> Encoder:
+    """The encoder called `name` (see the top of this file); kept loaded, since loading costs.
+
+    Raises:
+        ModelError: no such model, or its files are damaged.
+        MissingExtra: an open_clip model, but open_clip is not installed.
+    """
+    from mmsearch.encoders.onnx import OnnxEncoder
+
+    if name == BUILTIN:
+        return OnnxEncoder(BUILTIN_DIR)
+    if Path(name, "model.json").is_file():
+        return OnnxEncoder(Path(name))
+    if Path(name).is_dir():
+        raise ModelError(f"{name} is a directory without model.json; point --model at what "
+                         "`mmsearch train` wrote, or give an open_clip model name")
+    from mmsearch.encoders.openclip import OpenClipEncoder
+
+    return OpenClipEncoder(name)

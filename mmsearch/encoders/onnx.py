@@ -1,0 +1,158 @@
+"""The torch-free runtime: a model directory (model.json beside ONNX files) on ONNX Runtime.
+
+The token table of the text tower is not part of its graph: it is a float16 file, memory-mapped,
+of which a query touches a few rows. That keeps a cold query fast and small.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.encoders.protocol import stacked
+from mmsearch.errors import ModelError
+from mmsearch.records import Ids, Pixels, Vectors
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from PIL.Image import Image
+
+    from mmsearch.encoders.protocol import Picture
+
+FORMAT = 1
+IMAGE_BATCH = 16
+TEXT_BATCH = 64
+
+
+class OnnxEncoder:
+    """An `Encoder` over a model directory. Text beyond `max_tokens` tokens is not seen."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._spec = _read_spec(directory)
+        self.dim = int(self._spec["dim"])
+        self.min_side = int(self._spec["image"]["size"])
+        self.max_tokens = int(self._spec["max_tokens"])
+        digest = "".join(self._spec["sha256"][name] for name in sorted(self._spec["sha256"]))
+        import hashlib
+
+        self.name = f"{self._spec['name']}@{hashlib.sha256(digest.encode()).hexdigest()[:12]}"
+
+    def prepare(self, image: Image) -> Pixels:
+        from PIL.Image import Resampling
+
+        from mmsearch.media import fit
+
+        how = self._spec["image"]
+        return fit(image, self.min_side, resize=how["resize"],
+                   resample=Resampling[how["interpolation"].upper()])
+
+    def encode_images(self, images: Sequence[Picture]) -> Vectors:
+        return self.run_images(images)[0]
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        return self.run_texts(texts)[0]
+
+    def run_images(self, images: Sequence[Picture]) -> tuple[Vectors, Vectors]:
+        """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32."""
+        done = [self._image_session.run(["embedding", "features"], {"pixels": stacked(self, part)})
+                for part in _batches(images, IMAGE_BATCH)]
+        return self._joined(done)
+
+    def run_texts(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+        """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32."""
+        rows = [np.asarray(e.ids, np.int64) for e in self._tokenizer.encode_batch(list(texts))]
+        # Texts of like length together: a batch is padded to its longest.
+        order = np.argsort([len(row) for row in rows], kind="stable")
+        done = [self._text_session.run(["embedding", "features"],
+                                       self._padded([rows[i] for i in part]))
+                for part in _batches(order, TEXT_BATCH)]
+        embeddings, features = self._joined(done)
+        back = np.argsort(order)
+        return embeddings[back], features[back]
+
+    def _padded(self, rows: list[Ids]) -> dict[str, np.ndarray[Any, Any]]:
+        length = max(len(row) for row in rows)
+        tokens = np.zeros((len(rows), length, self._table.shape[1]), np.float32)
+        mask = np.zeros((len(rows), length), np.int64)
+        for n, row in enumerate(rows):
+            tokens[n, : len(row)] = self._table[row]
+            mask[n, : len(row)] = 1
+        return {"tokens": tokens, "mask": mask}
+
+    def _joined(self, done: list[Any]) -> tuple[Vectors, Vectors]:
+        if not done:
+            return np.zeros((0, self.dim), np.float32), np.zeros((0, 0), np.float32)
+        return np.concatenate([d[0] for d in done]), np.concatenate([d[1] for d in done])
+
+    @cached_property
+    def _image_session(self) -> InferenceSession:
+        return _session(self.directory / self._spec["image"]["file"])
+
+    @cached_property
+    def _text_session(self) -> InferenceSession:
+        return _session(self.directory / self._spec["text"]["file"])
+
+    @cached_property
+    def _table(self) -> np.ndarray[Any, np.dtype[np.float16]]:
+        path = self.directory / self._spec["text"]["tokens"]
+        try:
+            table: np.ndarray[Any, np.dtype[np.float16]] = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
+        return table
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        path = self.directory / self._spec["text"]["tokenizer"]
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the Rust side raises bare Exception
+            raise _damaged(path, error) from error
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.max_tokens)
+        return tokenizer
+
+
+def _read_spec(directory: Path) -> dict[str, Any]:
+    path = directory / "model.json"
+    try:
+        spec: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if spec["format"] != FORMAT:
+            raise ModelError(f"{path} has format {spec['format']}, this version reads {FORMAT}; "
+                             "upgrade mmsearch")
+        for part in (spec["image"]["file"], spec["text"]["file"]):
+            if Path(part).name != part:
+                raise ModelError(f"{path} names a file outside its directory: {part}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+    return spec
+
+
+def _session(path: Path) -> InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("MMSEARCH_THREADS", "0"))
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own errors share no base class
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(f"{path} cannot be loaded ({str(error).splitlines()[0]}); "
+                      "reinstall mmsearch, or point --model at a sound model directory")
+
+
+def _batches(rows: Sequence[Any] | Ids, size: int) -> list[Any]:
+    return [rows[at : at + size] for at in range(0, len(rows), size)]

@@ -1,0 +1,127 @@
+"""Any open_clip model, on torch: `ARCHITECTURE/PRETRAINED`, `hf-hub:…`, or `ARCHITECTURE/FILE`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.encoders.protocol import stacked
+from mmsearch.errors import MissingExtra, ModelError
+from mmsearch.records import Pixels, Vectors
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from mmsearch.encoders.protocol import Picture
+
+BATCH = 32
+
+
+class OpenClipEncoder:
+    """An `Encoder` over an open_clip model, with the model's own preprocessing.
+
+    Args:
+        model: ``ViT-B-32/laion2b_s34b_b79k`` (architecture / pretrained tag or checkpoint file)
+            or ``hf-hub:organisation/name``.
+
+    Raises:
+        MissingExtra: torch or open_clip is not installed.
+        ModelError: no such model, or its weights are not on this machine and cannot be fetched.
+    """
+
+    def __init__(self, model: str) -> None:
+        try:
+            import open_clip
+            import torch
+        except ImportError as error:
+            raise MissingExtra(f"the model {model!r}", "openclip") from error
+        architecture, _, pretrained = model.partition("/")
+        if model.startswith("hf-hub:"):
+            architecture, pretrained = model, ""
+        else:
+            _check_known(model, architecture, pretrained, open_clip)
+        try:
+            made: Any = open_clip.create_model_from_pretrained(
+                architecture, pretrained=pretrained or None, return_transform=True)
+        except Exception as error:  # hub, network, file and shape errors share no base class
+            raise ModelError(f"{model} cannot be loaded ({str(error).splitlines()[0]}); fetch its "
+                             "weights where there is a network, or name a local file: "
+                             f"--model {architecture}/PATH") from error
+        self._torch = torch
+        self._model, transform = made
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model.eval().to(self.device)
+        self._tokenize = open_clip.get_tokenizer(architecture)
+        self._resize, self._to_tensor = _split(transform)
+        size = self._model.visual.image_size
+        self.min_side = int(min(size)) if isinstance(size, tuple | list) else int(size)
+        # Not by the path of a checkpoint: the same weights elsewhere are the same encoder.
+        self.name = f"{architecture}@{_digest(self._model)}"
+        self.dim = int(self.encode_texts(["a"]).shape[1])
+
+    def prepare(self, image: Image) -> Pixels:
+        out = image
+        for step in self._resize:
+            out = step(out)
+        return np.asarray(out.convert("RGB"))
+
+    def encode_images(self, images: Sequence[Picture]) -> Vectors:
+        done = [self._run(self._model.encode_image, self._pixels(images[at : at + BATCH]))
+                for at in range(0, len(images), BATCH)]
+        return np.concatenate(done) if done else np.zeros((0, self.dim), np.float32)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        done = [self._run(self._model.encode_text, self._tokenize(list(texts[at : at + BATCH])))
+                for at in range(0, len(texts), BATCH)]
+        return np.concatenate(done) if done else np.zeros((0, self.dim), np.float32)
+
+    def _pixels(self, images: Sequence[Picture]) -> Any:
+        from PIL.Image import fromarray
+
+        batch = []
+        for picture in stacked(self, images):
+            out: Any = fromarray(picture)
+            for step in self._to_tensor:
+                out = step(out)
+            batch.append(out)
+        return self._torch.stack(batch)
+
+    def _run(self, encode: Any, batch: Any) -> Vectors:
+        with self._torch.inference_mode():
+            vectors = encode(batch.to(self.device), normalize=True)
+        return np.asarray(vectors.float().cpu().numpy(), np.float32)
+
+
+def _check_known(model: str, architecture: str, pretrained: str, open_clip: Any) -> None:
+    if architecture not in open_clip.list_models():
+        import difflib
+
+        near = difflib.get_close_matches(architecture, open_clip.list_models(), 3, 0.4)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise ModelError(f"no model called {architecture!r}{hint}")
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if pretrained not in tags and not Path(pretrained).is_file():
+        raise ModelError(f"{model!r} names no weights: give {architecture}/TAG with one of "
+                         f"{', '.join(tags) or 'no published tags'}, or {architecture}/FILE")
+
+
+def _split(transform: Any) -> tuple[list[Any], list[Any]]:
+    """The model's own transform, cut where pictures become tensors: before it, decode threads."""
+    from torchvision.transforms import ToTensor
+
+    steps = list(transform.transforms)
+    at = next(n for n, step in enumerate(steps) if isinstance(step, ToTensor))
+    return steps[:at], steps[at:]
+
+
+def _digest(model: Any) -> str:
+    """A hash over all weights, so that a collection knows the encoder it was made with."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,43 @@
+"""What every encoder offers; see `mmsearch.encoders.load_encoder` for how one is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import numpy as np
+
+from mmsearch.records import Pixels, Vectors
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    Picture: TypeAlias = Image | Pixels
+
+
+class Encoder(Protocol):
+    """What every encoder offers; all methods may be called from several threads.
+
+    name: identifies the weights (a content hash is part of it): vectors are comparable only
+        between encoders of the same name.
+    dim: length of the vectors.
+    min_side: pictures decoded at a reduced scale must keep this many pixels on the shorter side.
+    """
+
+    name: str
+    dim: int
+    min_side: int
+
+    def prepare(self, image: Image) -> Pixels:
+        """An RGB picture of any size -> what the image tower sees, uint8 [size, size, 3]."""
+
+    def encode_images(self, images: Sequence[Picture]) -> Vectors:
+        """Pictures, prepared (uint8 arrays) or not (PIL, RGB) -> float32 [n, dim], unit rows."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Texts -> float32 [n, dim], unit rows."""
+
+
+def stacked(encoder: Encoder, images: Sequence[Picture]) -> Pixels:
+    """Prepared and unprepared pictures -> one batch, uint8 [n, size, size, 3]."""
+    return np.stack([im if isinstance(im, np.ndarray) else encoder.prepare(im) for im in images])

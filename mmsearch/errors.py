@@ -1,0 +1,64 @@
+"""The errors that mmsearch raises on purpose.
+
+    MmsearchError               one clear sentence: what, where, what to do next   exit code 1
+    ├── UsageError              the call itself is wrong                           exit code 2
+    │   └── FilterError         a --where condition that cannot be read
+    ├── MissingExtra            an optional dependency is not installed
+    ├── MediaError              one file cannot be decoded; a run skips it and goes on
+    ├── ModelError              a model cannot be found, loaded or exported
+    │   └── EncoderMismatch     a collection was made by another model
+    └── CollectionError         something about a collection on disk
+        ├── CollectionNotFound
+        ├── CollectionBusy      another process is writing to it
+        └── CollectionDamaged   a file is missing, cut short or altered
+"""
+
+from __future__ import annotations
+
+
+class MmsearchError(Exception):
+    """Base of everything below; the command line prints its text and nothing else."""
+
+    exit_code = 1
+
+
+class UsageError(MmsearchError):
+    exit_code = 2
+
+
+class FilterError(UsageError):
+    pass
+
+
+class MissingExtra(MmsearchError):
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an extra: pip install 'mmsearch[{extra}]'")
+        self.extra = extra
+
+
+class MediaError(MmsearchError):
+    pass
+
+
+class ModelError(MmsearchError):
+    pass
+
+
+class EncoderMismatch(ModelError):
+    pass
+
+
+class CollectionError(MmsearchError):
+    pass
+
+
+class CollectionNotFound(CollectionError):
+    pass
+
+
+class CollectionBusy(CollectionError):
+    pass
+
+
+class CollectionDamaged(CollectionError):
+    pass

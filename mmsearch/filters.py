@@ -1,0 +1,369 @@
+"""``--where`` conditions: a small language, read here and turned into bound SQL, never pasted.
+
+    year>=2020 and not (camera ~ canon or path = */drafts/*)
+
+condition   comparisons joined by ``and``, ``or``, ``not`` and parentheses; any case; ``not`` binds
+            tightest, ``or`` loosest; several conditions must all hold
+comparison  FIELD = != < <= > >= VALUE       ``==`` is ``=``
+            FIELD ~ VALUE                    contains, upper and lower case alike
+            FIELD [not] in (VALUE, VALUE)    any of them, each compared as by ``=``
+            FIELD is [not] missing, FIELD exists
+FIELD       path (or uri), kind, text, group, taken, modified, width, height, camera, size; any
+            other name is a column of the manifest; ``meta.size`` is a manifest column named like
+            one of these; a name with spaces goes in quotes
+VALUE       a bare word, or '…' or "…" with nothing special in it but a doubled quote, which
+            stands for itself
+
+What a comparison means:
+
+- ``*`` and ``?`` in a bare value after ``=``, ``!=`` or ``in`` are wildcards for the whole field
+  (case matters): ``path = */2021/*``.
+- A bare number compares as a number, with JSON numbers and with text that is one ("2020").
+- A bare date, ``2021``, ``2021-05``, ``2021-05-30`` or ``2021-05-30T18:00``, compares with as much
+  of a date as it gives: ``taken = 2021-05`` is that month, ``taken > 2021`` starts with 2022.
+- Everything else compares as text, character by character; JSON true and false are such words.
+- A field is missing when it is absent, null or empty. A missing field satisfies ``is missing`` and
+  whatever is negated: ``a != b`` is exactly ``not a = b``, so ``camera != Canon`` keeps pictures
+  without a camera.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mmsearch.errors import FilterError
+
+_TEXT_COLUMNS = {
+    "path": "i.uri", "uri": "i.uri", "kind": "i.kind", "text": "i.text", "group": "i.grp",
+    "camera": "i.camera",
+}  # fmt: skip
+_DATE_COLUMNS = {"taken": "i.taken", "modified": "i.modified"}
+_NUMBER_COLUMNS = {"width": "i.width", "height": "i.height", "size": "i.size"}
+
+# SQLite refuses SQL beyond some depth, parameter count and pattern length; these stay far below.
+_MAX_CONDITION, _MAX_VALUE, _MAX_DEPTH, _MAX_COMPARISONS = 20_000, 4_000, 16, 500
+
+_NAME = re.compile(r"[^\W\d][\w.-]*")
+_OPERATOR = re.compile(r"==|!=|<=|>=|=|<|>|~")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_DATE = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d+)?Z?)?)?)?)?)?", re.ASCII)
+_LOOKS_LIKE_DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]*"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """An SQL expression on the table ``items i``, with one ``?`` for each of `params`."""
+
+    sql: str
+    params: tuple[str | int | float, ...] = ()
+
+
+def parse_where(conditions: Sequence[str]) -> Condition:
+    """All of `conditions` together; without any, a condition that every item meets.
+
+    FilterError: one cannot be read; the message says where, and what was expected there.
+    """
+    parsed: list[Condition] = []
+    comparisons = 0
+    for condition in conditions:
+        parser = _Parser(condition, comparisons)
+        parsed.append(parser.condition())
+        comparisons = parser.comparisons
+    return _join("AND", parsed) if parsed else Condition("1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    text: str
+    quoted: bool
+
+    @property
+    def is_pattern(self) -> bool:
+        return not self.quoted and ("*" in self.text or "?" in self.text)
+
+    @property
+    def is_number(self) -> bool:
+        return not self.quoted and _NUMBER.fullmatch(self.text) is not None
+
+    @property
+    def is_date(self) -> bool:
+        return _DATE.fullmatch(self.text) is not None
+
+
+class _Parser:
+    """Recursive descent over one condition; every method reads one rule of the grammar."""
+
+    def __init__(self, source: str, comparisons: int) -> None:
+        self.source, self.at, self.depth, self.comparisons = source, 0, 0, comparisons
+        if len(source) > _MAX_CONDITION:
+            raise FilterError(f"A condition may have {_MAX_CONDITION} characters at most.")
+        for place, character in enumerate(source):
+            if character == "\0" or "\ud800" <= character <= "\udfff":
+                raise self.error("expected text, found a byte that is none", at=place)
+
+    def condition(self) -> Condition:
+        result = self.any_of()
+        if self.skip_space() < len(self.source):
+            raise self.error("expected and, or, or the end (a value with spaces needs quotes)")
+        return result
+
+    def any_of(self) -> Condition:
+        parts = [self.all_of()]
+        while self.word("or"):
+            parts.append(self.all_of())
+        return _join("OR", parts)
+
+    def all_of(self) -> Condition:
+        parts = [self.one()]
+        while self.word("and"):
+            parts.append(self.one())
+        return _join("AND", parts)
+
+    def one(self) -> Condition:
+        if self.word("not"):
+            return _negate(self.nested(self.one))
+        if self.take("("):
+            inside = self.nested(self.any_of)
+            if not self.take(")"):
+                raise self.error("expected ) or and or or")
+            return inside
+        return self.comparison()
+
+    def comparison(self) -> Condition:
+        self.count_comparison()
+        field = _Field(self.field_name())
+        if self.word("exists"):
+            return _negate(field.missing())
+        if self.word("is"):
+            negated = self.word("not")
+            if not self.word("missing"):
+                raise self.error("expected missing")
+            return _negate(field.missing()) if negated else field.missing()
+        if self.word("not"):
+            if not self.word("in"):
+                raise self.error("expected in")
+            return _negate(self.one_of(field))
+        if self.word("in"):
+            return self.one_of(field)
+        operator = _OPERATOR.match(self.source, self.skip_space())
+        if operator is None:
+            raise self.error("expected = != < <= > >= ~ in, is missing or exists")
+        self.at = operator.end()
+        return self.compare(field, operator[0])
+
+    def one_of(self, field: _Field) -> Condition:
+        if not self.take("("):
+            raise self.error("expected ( and a list of values")
+        parts = [self.compare(field, "=", in_list=True)]
+        while self.take(","):
+            self.count_comparison()
+            parts.append(self.compare(field, "=", in_list=True))
+        if not self.take(")"):
+            raise self.error("expected , or ) after a value of the list")
+        return _join("OR", parts)
+
+    def compare(self, field: _Field, operator: str, *, in_list: bool = False) -> Condition:
+        start = self.skip_space()
+        value = self.value(in_list)
+        if not value.text:
+            raise self.error("expected a value that is not empty (or: is missing)", at=start)
+        if len(value.text) > _MAX_VALUE:
+            raise self.error(f"expected a value of {_MAX_VALUE} characters at most", at=start)
+        try:
+            return field.compare(operator, value)
+        except ValueError as wrong:
+            raise self.error(str(wrong), at=start) from None
+
+    def value(self, in_list: bool) -> _Value:
+        start = self.skip_space()
+        if self.source[start : start + 1] in ("'", '"'):
+            return _Value(self.quoted(), quoted=True)
+        open_brackets = 0
+        for character in self.source[start:]:
+            open_brackets += (character == "(") - (character == ")")
+            ends_list_value = in_list and character == ","
+            # Below zero it closes a bracket that was opened before the value.
+            if character.isspace() or ends_list_value or open_brackets < 0:
+                break
+            self.at += 1
+        if self.at == start:
+            raise self.error("expected a value")
+        return _Value(self.source[start : self.at], quoted=False)
+
+    def field_name(self) -> str:
+        start = self.skip_space()
+        if self.source[start : start + 1] in ("'", '"'):
+            name = self.quoted()
+            if not name or '"' in name or "\\" in name:
+                raise self.error('expected a field name without " and \\', at=start)
+            return name
+        match = _NAME.match(self.source, start)
+        if match is None:
+            raise self.error("expected a field name")
+        self.at = match.end()
+        return match[0]
+
+    def quoted(self) -> str:
+        start, quote = self.at, self.source[self.at]
+        pieces: list[str] = []
+        while True:
+            end = self.source.find(quote, self.at + 1)
+            if end < 0:
+                raise self.error(f"expected a closing {quote}", at=start)
+            pieces.append(self.source[self.at + 1 : end])
+            self.at = end + 1
+            if self.source[self.at : self.at + 1] != quote:
+                return quote.join(pieces)
+
+    def nested(self, rule: Callable[[], Condition]) -> Condition:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise self.error(f"expected at most {_MAX_DEPTH} levels of brackets and not")
+        result = rule()
+        self.depth -= 1
+        return result
+
+    def count_comparison(self) -> None:
+        self.comparisons += 1
+        if self.comparisons > _MAX_COMPARISONS:
+            raise self.error(f"expected {_MAX_COMPARISONS} comparisons at most")
+
+    def skip_space(self) -> int:
+        while self.source[self.at : self.at + 1].isspace():
+            self.at += 1
+        return self.at
+
+    def take(self, character: str) -> bool:
+        found = self.source.startswith(character, self.skip_space())
+        self.at += len(character) if found else 0
+        return found
+
+    def word(self, word: str) -> bool:
+        match = _NAME.match(self.source, self.skip_space())
+        found = match is not None and match[0].lower() == word
+        self.at += len(word) if found else 0
+        return found
+
+    def error(self, expected: str, *, at: int | None = None) -> FilterError:
+        place = self.skip_space() if at is None else at
+        found = repr(self.source[place : place + 20]) if self.source[place:] else "the end"
+        shown = self.source if len(self.source) <= 80 else self.source[:77] + "..."
+        return FilterError(
+            f"Cannot read the condition {shown!r}: {expected} at character {place + 1}, where"
+            f" {found} stands."
+        )
+
+
+class _Field:
+    """One field and how its values compare."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        columns = _TEXT_COLUMNS | _DATE_COLUMNS | _NUMBER_COLUMNS
+        if name in columns:
+            self.value = self.text = Condition(columns[name])
+        else:
+            path = f'$."{name.removeprefix("meta.")}"'
+            self.value = Condition("json_extract(i.meta, ?)", (path,))
+            # json_extract turns true and false into 1 and 0.
+            self.text = Condition(
+                "CAST(CASE json_type(i.meta, ?) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
+                " ELSE json_extract(i.meta, ?) END AS TEXT)",
+                (path, path),
+            )
+
+    def missing(self) -> Condition:
+        return Condition(f"COALESCE({self.value.sql}, '') = ''", self.value.params)
+
+    def compare(self, operator: str, value: _Value) -> Condition:
+        """ValueError: the field cannot be compared with `value`; the text is what was expected."""
+        if operator == "!=":
+            return _negate(self.compare("=", value))
+        if operator == "~":
+            return self.matches(f"*{_either_case(value.text)}*")
+        if value.is_pattern and operator in ("=", "=="):
+            return self.matches(value.text.replace("[", "[[]"))
+        operator = "=" if operator == "==" else operator
+        if self.name in _NUMBER_COLUMNS:
+            if not _NUMBER.fullmatch(value.text):
+                raise ValueError("expected a number")
+            return self.compare_number(operator, value.text)
+        if self.name in _DATE_COLUMNS:
+            if not value.is_date:
+                raise ValueError("expected a date such as 2021, 2021-05 or 2021-05-30")
+            return self.compare_date(operator, value.text)
+        if self.name in _TEXT_COLUMNS:
+            return self.compare_text(operator, value.text)
+        either = []
+        if value.is_number:
+            either.append(self.compare_number(operator, value.text))
+        if value.is_date and not value.quoted:
+            either.append(self.compare_date(operator, value.text))
+        return _join("OR", either) if either else self.compare_text(operator, value.text)
+
+    def matches(self, pattern: str) -> Condition:
+        if not pattern.strip("*"):
+            pattern = "?*"  # an empty field is a missing one
+        return Condition(f"{self.text.sql} GLOB ?", (*self.text.params, pattern))
+
+    def compare_text(self, operator: str, text: str) -> Condition:
+        # Equality cannot hold for an empty field; without the NULLIF it can use an index.
+        sql = self.text.sql if operator == "=" else f"NULLIF({self.text.sql}, '')"
+        return Condition(f"{sql} {operator} ?", (*self.text.params, text))
+
+    def compare_number(self, operator: str, text: str) -> Condition:
+        """NUMERIC affinity on the right makes SQLite read text on the left as a number.
+
+        Text that is no number stays text, and in SQLite any text is greater than any number.
+        """
+        sql = f"{self.value.sql} {operator} CAST(? AS NUMERIC)"
+        params = (*self.value.params, _number(text))
+        if not operator.startswith(">"):
+            return Condition(sql, params)
+        no_text = f"{self.value.sql} <= CAST(9e999 AS REAL)"
+        return Condition(f"({sql} AND {no_text})", (*params, *self.value.params))
+
+    def compare_date(self, operator: str, text: str) -> Condition:
+        value = f"NULLIF({self.value.sql}, '')"
+        prefix = text.replace(" ", "T").removesuffix("Z")
+        sql = f"substr(replace({value}, ' ', 'T'), 1, ?) {operator} ?"
+        compared = Condition(sql, (*self.value.params, len(prefix), prefix))
+        if self.name in _DATE_COLUMNS:
+            return compared
+        is_date = Condition(f"{self.value.sql} GLOB ?", (*self.value.params, _LOOKS_LIKE_DATE))
+        return _join("AND", [is_date, compared])
+
+
+def _number(text: str) -> int | float:
+    try:
+        whole = int(text)
+    except ValueError:  # a fraction, an exponent, or more digits than Python reads
+        return float(text)
+    return whole if -(2**63) <= whole < 2**63 else float(text)
+
+
+def _either_case(text: str) -> str:
+    """A GLOB pattern for `text` in any mix of upper and lower case, beyond ASCII too."""
+    return "".join(_either_case_character(character) for character in text)
+
+
+def _either_case_character(character: str) -> str:
+    if character in "*?[":
+        return f"[{character}]"
+    cases = {character, character.lower(), character.upper()}
+    single = sorted(case for case in cases if len(case) == 1)
+    return character if len(single) == 1 else f"[{''.join(single)}]"
+
+
+def _join(word: str, parts: Sequence[Condition]) -> Condition:
+    if len(parts) == 1:
+        return parts[0]
+    sql = f" {word} ".join(part.sql for part in parts)
+    return Condition(f"({sql})", tuple(param for part in parts for param in part.params))
+
+
+def _negate(condition: Condition) -> Condition:
+    """True wherever `condition` is not, unlike SQL's NOT also where a field is missing."""
+    return Condition(f"(({condition.sql}) IS NOT TRUE)", condition.params)

@@ -1,0 +1,336 @@
+"""Bytes to RGB: any supported picture becomes an upright sRGB image, or a `MediaError`.
+
+A file's format is told by its first bytes, never by its name, and only the decoders listed in
+`_DECODERS` are ever reached: Pillow's own search would also try old formats that nobody indexes
+and that read untrusted files with far less scrutiny.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+import os
+import re
+import stat
+import struct
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import PIL
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from mmsearch import colour
+from mmsearch.errors import MediaError
+from mmsearch.records import Pixels
+
+# Pillow warns about odd metadata in files that decode well; a run over a million files must not
+# print that. (`catch_warnings` around each call would do less, but is not safe in threads.)
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # unless the program configures logging
+
+IMAGE_SUFFIXES: frozenset[str] = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"}
+    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif"}
+)
+"""Lower-case suffixes of files worth opening."""
+
+MAX_PIXELS = 200_000_000
+_GIANT_PIXELS = 40_000_000
+_one_giant = threading.Lock()  # decoded one at a time: eight threads with 200 MP each need 6 GB
+
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_REDUCIBLE = {"L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture.
+
+    image: RGB, upright, in sRGB; smaller than the original where `min_side` allowed it.
+    width, height: pixels of the upright original.
+    meta: width, height, format ("JPEG"); taken ("2021-05-03T14:22:10") and camera where known.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    meta: dict[str, Any]
+
+
+def decode(
+    source: Path | bytes, *, min_side: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Picture:
+    """Decode a file, or the bytes of one, into an upright RGB picture. Safe to call from threads.
+
+    min_side: the side of the square that the caller will scale the picture to; the result may
+        then be reduced, but its shorter side stays at least twice that.
+    max_pixels: larger pictures are refused from their header, before any memory is taken.
+    Raises MediaError, with a one-line reason and nothing else, for every input that is no picture.
+    """
+    name = "file"
+    try:
+        with _opened(source) as handle:
+            found = sniff(handle.read(64))
+            if found is None:
+                raise MediaError("not an image")
+            name = found
+            handle.seek(0)
+            return _decode(handle, name, min_side, max_pixels)
+    except MediaError:
+        raise
+    except Exception as error:  # decoders raise anything at all on hostile bytes
+        raise MediaError(_reason(error, name)) from error
+
+
+def sniff(head: bytes) -> str | None:
+    """The format ("JPEG", "HEIC", ...) that a file starting with these 64 bytes claims to have."""
+    if head[4:8] == b"ftyp":
+        # The major brand may be the generic `mif1`; the compatible ones then tell the codec.
+        size = max(12, min(int.from_bytes(head[:4], "big"), len(head)))
+        brands = {head[at : at + 4] for at in (8, *range(16, size - 3, 4))}
+        if brands & {b"avif", b"avis"}:
+            return "AVIF"
+        return "HEIC" if brands & (_HEIF_BRANDS | {b"mif1", b"msf1"}) else None
+    if head[:4] == b"RIFF":
+        return "WebP" if head[8:12] == b"WEBP" else None
+    if re.match(rb"P[1-6fy][\s#]", head):
+        return "PPM"
+    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def fit(
+    image: Image.Image,
+    size: int,
+    *,
+    resize: Literal["squash", "crop", "pad"],
+    resample: Image.Resampling,
+) -> Pixels:
+    """Scale to a square, uint8 [size, size, 3].
+
+    squash: both sides to `size`, ignoring the shape; crop: the central square;
+    pad: the whole picture, centred on black.
+    """
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    width, height = image.size
+    # With a gap of 2 a large picture is first averaged down to at least twice the size: much
+    # faster, and no more visible than the reduced JPEG scales that `decode` uses.
+    scale = functools.partial(image.resize, resample=resample, reducing_gap=2.0)
+    if resize == "squash":
+        return np.array(scale((size, size)), dtype=np.uint8)
+    if resize == "crop":
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        return np.array(
+            scale((size, size), box=(left, top, left + side, top + side)), dtype=np.uint8
+        )
+    ratio = size / max(width, height)
+    inner = max(1, round(width * ratio)), max(1, round(height * ratio))
+    canvas = Image.new("RGB", (size, size))
+    canvas.paste(scale(inner), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return np.array(canvas, dtype=np.uint8)
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+def _heif_file(handle: IO[bytes], name: str) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile  # 30 ms, and most collections have no HEIC
+    except ImportError as error:
+        raise MediaError(f"HEIC needs the package pillow-heif ({error})") from error
+    opener: Callable[[IO[bytes], str], Image.Image] = HeifImageFile
+    return opener(handle, name)
+
+
+def _tiff_file(handle: IO[bytes], name: str) -> Image.Image:
+    _hush_libtiff()
+    return TiffImagePlugin.TiffImageFile(handle, name)
+
+
+@functools.cache
+def _hush_libtiff() -> None:
+    """Stop libtiff from writing to stderr what Pillow raises anyway; it has no switch for that."""
+    import ctypes
+
+    package = Path(PIL.__path__[0])
+    for folder in (package.parent / "pillow.libs", package / ".dylibs"):  # Linux and macOS wheels
+        for library in folder.glob("libtiff*"):
+            with suppress(OSError, AttributeError):
+                ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
+
+
+# The plugin classes themselves rather than Image.open: no detour through formats that are not
+# wanted, and no second size limit with a warning on stderr.
+_DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": _tiff_file,
+    "PPM": PpmImagePlugin.PpmImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+    "HEIC": _heif_file,
+}
+_MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
+    """The bytes of a regular, non-empty file; a pipe or a device is refused without waiting."""
+    if isinstance(source, bytes):
+        if not source:
+            raise MediaError("zero bytes")
+        yield io.BytesIO(source)
+        return
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(source, flags)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise MediaError("not a regular file")
+        if status.st_size == 0:
+            raise MediaError("zero bytes")
+        with os.fdopen(descriptor, "rb", closefd=False) as handle:
+            yield handle
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: Exception, name: str) -> str:
+    """One line for whatever a decoder raised; `name` is the format, "file" until it is known."""
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"not enough memory to decode this {name}"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"decompression bomb: {str(error).splitlines()[0]}"
+    text = " ".join(str(error).split())[:120]
+    cut_short = isinstance(error.__cause__ or error, (EOFError, struct.error, IndexError))
+    if cut_short or re.search(r"truncated|unexpected end|not enough|end of file", text, re.I):
+        return f"truncated {name}"
+    return f"damaged or unsupported {name}: {text or type(error).__name__}"
+
+
+# --- decoding -----------------------------------------------------------------------------------
+
+
+def _decode(handle: IO[bytes], name: str, min_side: int | None, max_pixels: int) -> Picture:
+    image = _DECODERS[name](handle, "")
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise MediaError(f"damaged {name}: {width}x{height} pixels")
+    if width * height > max_pixels:
+        limit = f"{max_pixels / 1e6:g} megapixels"
+        raise MediaError(f"decompression bomb: {width}x{height} pixels, limit {limit}")
+    if min_side and name == "JPEG":
+        image.draft(None, (2 * min_side, 2 * min_side))  # what draft offers stays above this size
+    if image.width * image.height > _GIANT_PIXELS:
+        with _one_giant:
+            rgb, orientation = _load(image, min_side)
+    else:
+        rgb, orientation = _load(image, min_side)
+    if orientation in _TRANSPOSE:
+        rgb = rgb.transpose(_TRANSPOSE[orientation])
+        if orientation >= 5:
+            width, height = height, width
+    meta = {"width": width, "height": height, "format": name, **_exif_meta(image)}
+    return Picture(rgb, width, height, meta)
+
+
+def _load(image: Image.Image, min_side: int | None) -> tuple[Image.Image, int]:
+    """RGB pixels, and the EXIF orientation that they still lack."""
+    image.load()
+    # Only now: TIFF has turned itself by here, HEIC when opened, and PNG may keep its EXIF last.
+    orientation = _orientation(image)
+    plain = _reduced(colour.simple_mode(image), min_side)
+    return colour.to_rgb(plain, image.info.get("icc_profile")), orientation
+
+
+def _reduced(image: Image.Image, min_side: int | None) -> Image.Image:
+    if not min_side or image.mode not in _REDUCIBLE:
+        return image
+    factor = min(image.size) // (2 * min_side)
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged EXIF must not cost the picture
+        return 1
+
+
+def _exif_meta(image: Image.Image) -> dict[str, str]:
+    """`taken` and `camera`, each only where EXIF has it in a shape that makes sense."""
+    found: dict[str, str] = {}
+    try:
+        exif = image.getexif()
+        if camera := _camera(exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model)):
+            found["camera"] = camera
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+        for tag in (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized):
+            if taken := _taken(details.get(tag)):
+                found["taken"] = taken
+                break
+    except Exception:  # the same: what was found so far is kept
+        return found
+    return found
+
+
+def _taken(value: object) -> str | None:
+    try:
+        return datetime.strptime(_clean(value), "%Y:%m:%d %H:%M:%S").isoformat()
+    except ValueError:
+        return None
+
+
+def _camera(make: object, model: object) -> str:
+    """Maker and model in one, without saying "Canon Canon EOS 80D"."""
+    maker, name = _clean(make), _clean(model)
+    if name and maker and name.split()[0].lower() == maker.split()[0].lower():
+        return name
+    return f"{maker} {name}".strip()
+
+
+def _clean(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    return " ".join("".join(c if c.isprintable() else " " for c in text.split("\0")[0]).split())

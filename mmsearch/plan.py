@@ -1,0 +1,208 @@
+"""What a scan of the sources means for a catalog: which items are unchanged, touched, moved,
+copied, new or gone. Nothing is decoded here, and only files in doubt are read."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mmsearch.catalog import Catalog, Change, Row
+from mmsearch.errors import MediaError
+from mmsearch.ingest import Built, Ready, Shard, content_hash, read_file
+from mmsearch.records import Item, Kind, Vectors
+from mmsearch.segments import segment_name
+from mmsearch.sources import Scan, Skipped, uri_to_path
+
+COMMIT_SECONDS = 20.0
+FIRST_SHARD, SMALLEST, LARGEST = 256, 64, 4096
+_DECODED = {"width", "height", "format", "taken", "camera", "size"}
+"""Metadata that decoding adds: not part of what a source says of an item."""
+
+
+@dataclass
+class Plan:
+    """Work found so far, taken and emptied by whoever does it."""
+
+    encode: list[Item] = field(default_factory=list)
+    ready: list[Ready] = field(default_factory=list)
+    update: list[tuple[int, Item]] = field(default_factory=list)
+
+
+@dataclass
+class Planner:
+    """Sorts items as they come; `seen` and the counts grow with them.
+
+    vector_of: the stored vector (float32 [dim]) with a sequence number.
+    """
+
+    catalog: Catalog
+    vector_of: Callable[[int], Vectors]
+    plan: Plan = field(default_factory=Plan)
+    seen: set[int] = field(default_factory=set)
+    unchanged: int = 0
+    updated: int = 0
+    moved: int = 0
+    copied: int = 0
+    replaced: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def take(self, item: Item) -> None:
+        """Decide what is to be done with one item, and put it into the plan."""
+        row = self.catalog.find(item.uri, item.kind)
+        if row is not None:
+            self.seen.add(row.id)
+            self._known(item, row)
+        elif item.kind == "text" or not self._elsewhere(item):
+            self.plan.encode.append(item)
+
+    def _known(self, item: Item, row: Row) -> None:
+        item = self._as_stored(item, row)
+        if item == row.item:
+            self.unchanged += 1
+        elif item.fingerprint == row.item.fingerprint and item.text == row.item.text:
+            self.updated += 1
+            self.plan.update.append((row.id, item))
+        elif (same := self._same_content(item, row)) is not None:
+            self.unchanged += 1
+            self.plan.update.append((row.id, replace(item, fingerprint=same)))
+        else:
+            self.replaced += 1
+            self.plan.encode.append(item)
+
+    def _as_stored(self, item: Item, row: Row) -> Item:
+        """The item with what only its stored row knows: what decoding found, and, when a folder
+        is searched again, what a manifest said of it."""
+        stored = row.item.meta
+        if "manifest" in stored and "manifest" not in item.meta:
+            return replace(item, meta={**stored, **item.meta}, group=item.group or item.uri)
+        decoded = {key: value for key, value in stored.items() if key in _DECODED}
+        return replace(item, meta={**decoded, **item.meta}, group=item.group or item.uri)
+
+    def _same_content(self, item: Item, row: Row) -> str | None:
+        """The new fingerprint of an item whose file was touched but not changed, else None."""
+        if item.kind == "text":
+            return item.fingerprint if item.text == row.item.text else None
+        if (known := self._hash_of(item)) is None:
+            return None
+        return known[1] if known[0] == row.hash else None
+
+    def _elsewhere(self, item: Item) -> bool:
+        """Whether the content of a new path is known from another: moved there, or copied."""
+        size = item.fingerprint.partition(":")[0]
+        candidates = self.catalog.of_size(int(size)) if size.isdigit() else []
+        if not candidates or (known := self._hash_of(item)) is None:
+            return False
+        content, fingerprint = known
+        twins = [row for row in candidates if row.hash == content]
+        if not twins:
+            return False
+        item = replace(item, fingerprint=fingerprint)
+        gone = next((row for row in twins if row.id not in self.seen
+                     and not os.path.lexists(uri_to_path(row.item.uri))), None)
+        if gone is not None:
+            self._move(gone, self._as_stored(item, gone))
+        else:
+            self.copied += 1
+            decoded = {key: value for key, value in twins[0].item.meta.items() if key in _DECODED}
+            self.plan.ready.append(Ready(replace(item, meta={**decoded, **item.meta}), content,
+                                         self.vector_of(twins[0].seq)))
+        return True
+
+    def _move(self, row: Row, item: Item) -> None:
+        """A moved picture takes its captions along."""
+        self.moved += 1
+        self.seen.add(row.id)
+        self.plan.update.append((row.id, item))
+        for other in self.catalog.group(row.item.group):
+            if other.item.kind == "text" and other.item.uri.startswith(row.item.uri + "#"):
+                uri = item.uri + other.item.uri[len(row.item.uri):]
+                self.seen.add(other.id)
+                self.plan.update.append((other.id, replace(other.item, uri=uri, group=item.uri)))
+
+    def _hash_of(self, item: Item) -> tuple[str, str] | None:
+        try:
+            data, fingerprint = read_file(uri_to_path(item.uri))
+        except MediaError:
+            return None  # it will be skipped with its reason where it is decoded
+        return content_hash(data), fingerprint
+
+
+def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> Iterator[Row]:
+    """Items below the roots that a complete scan did not see: their ids are not in `seen`, and
+    their vectors are older than this run, whose numbers begin with `first_seq`.
+
+    What a manifest brought goes when that manifest no longer names it, or when its file is gone;
+    what lies below a directory that could not be read stays.
+    """
+    for row in catalog.below(scan.roots):
+        manifest = row.item.meta.get("manifest")
+        if row.id in seen or row.seq >= first_seq:
+            continue
+        if any(_part_of(row.item, path) for path in scan.incomplete):
+            continue
+        if manifest in scan.roots or manifest is None or _file_is_gone(row.item):
+            yield row
+
+
+def _part_of(item: Item, path: str) -> bool:
+    """Whether an item lies below a folder, or in a text file or manifest."""
+    return (item.uri == path or item.uri.startswith((path.rstrip("/") + "/", path + "#"))
+            or item.meta.get("manifest") == path)
+
+
+def _file_is_gone(item: Item) -> bool:
+    return not os.path.lexists(uri_to_path(item.group if item.kind == "text" else item.uri))
+
+
+class Work:
+    """Cuts a stream of items into shards, and what comes of them into changes.
+
+    Shards are handed out one after the other; their size follows the encoder's speed, so that
+    something is committed every COMMIT_SECONDS or so.
+    """
+
+    def __init__(self, root: Path, model: str, planner: Planner, next_seq: int) -> None:
+        self.root, self.model, self.planner, self.next_seq = root, model, planner, next_seq
+        self._size = FIRST_SHARD
+        self._handed_out = time.monotonic()
+
+    def shards(self, items: Iterable[Item], progress: Callable[[int], None]) -> Iterator[Shard]:
+        plan = self.planner.plan
+        for item in items:
+            waiting = len(plan.encode)
+            self.planner.take(item)
+            if len(plan.encode) == waiting:
+                progress(1)
+            if len(plan.encode) + len(plan.ready) >= self._size or len(plan.update) >= LARGEST:
+                yield from self._cut()
+        yield from self._cut()
+
+    def _cut(self) -> Iterator[Shard]:
+        """The plan so far, as one shard a kind."""
+        plan = self.planner.plan
+        encode, plan.encode, ready, plan.ready = plan.encode, [], plan.ready, []
+        kinds: list[Kind] = ["image", "frame", "text"]
+        for kind in kinds:
+            items = tuple(item for item in encode if item.kind == kind)
+            same = tuple(one for one in ready if one.item.kind == kind)
+            if rows := len(items) + len(same):
+                first, self.next_seq = self.next_seq, self.next_seq + rows
+                self._handed_out = time.monotonic()
+                yield Shard(self.root, segment_name(kind, first, self.next_seq - 1), kind, first,
+                            items, self.model, same)
+
+    def change(self, built: Built) -> Change:
+        """What to commit for a built shard, and for all that needed no encoder so far."""
+        seconds = max(time.monotonic() - self._handed_out, 0.001)
+        size = round(len(built.rows) / seconds * COMMIT_SECONDS)
+        self._size = min(max(size, SMALLEST), LARGEST)
+        return Change(put=built.rows, update=self.updates(),
+                      add_segments=[built.segment] if built.segment else [])
+
+    def updates(self) -> list[tuple[int, Item]]:
+        plan = self.planner.plan
+        update, plan.update = plan.update, []
+        return update

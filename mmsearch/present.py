@@ -1,0 +1,304 @@
+"""Results as a table, as lines, as JSON, as a web page, as pictures in the terminal.
+
+File names and captions come from strangers: whatever goes to a terminal, a line or a page passes
+through `safe_text` first, so that none of them can move a cursor or fake a line.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.records import Hit, Item
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from rich.console import Console
+    from rich.table import Table
+
+    from mmsearch.evaluate import Report
+
+_THUMBNAIL_SIDE = 320
+# What `mmsearch.sources` adds to the path of the file that a text was found in or belongs to.
+_PLACE_IN_FILE = re.compile(r"#(caption\d+|L\d+(\.caption\d+)?)(\.\d+)?$")
+_SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+_TURNS_LINES_AROUND = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def safe_text(text: str) -> str:
+    """`text` on one line: control characters, line ends and lone surrogates become escapes.
+
+    Marks that reverse the reading direction go too: they make ``gpj.exe`` read as ``exe.jpg``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_safe_character(character) for character in text)
+
+
+def _safe_character(character: str) -> str:
+    if character in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[character]
+    harmful = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    if not harmful and character not in _TURNS_LINES_AROUND:
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def file_of(item: Item) -> Path:
+    """The file behind an item; for a caption or a line, the file that it belongs to.
+
+    Its string may hold bytes that are not UTF-8: write it with `os.fsencode`.
+    """
+    from mmsearch.sources import uri_to_path
+
+    return uri_to_path(_PLACE_IN_FILE.sub("", item.uri) if item.kind == "text" else item.uri)
+
+
+def filepaths(hits: Iterable[Hit]) -> list[str]:
+    """The files behind the hits, best first, each once, exactly as they are named on disk.
+
+    Not escaped: escape them with `safe_text` where the output is a terminal.
+    """
+    return list(dict.fromkeys(str(file_of(hit.item)) for hit in hits))
+
+
+def hits_tsv(hits: Iterable[Hit]) -> str:
+    """One line a hit: rank, score, uri and, for a text, the text; separated by tabs."""
+    return "".join("\t".join(_cells(rank, hit)) + "\n" for rank, hit in enumerate(hits, 1))
+
+
+def _cells(rank: int, hit: Hit) -> list[str]:
+    cells = [str(rank), f"{hit.score:.4f}", safe_text(hit.item.uri)]
+    return [*cells, safe_text(hit.item.text)] if hit.item.kind == "text" else cells
+
+
+def hits_json(hits: Iterable[Hit]) -> list[dict[str, Any]]:
+    """The hits as values that strict JSON in UTF-8 can hold, whatever their metadata is."""
+    found: list[dict[str, Any]] = []
+    for rank, hit in enumerate(hits, 1):
+        item = hit.item
+        values = {
+            "rank": rank, "score": round(float(hit.score), 6), "uri": item.uri, "kind": item.kind,
+            "text": item.text, "group": item.group, "meta": item.meta,
+        }  # fmt: skip
+        found.append(_strict(values))
+    return found
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_strict(str(name)): _strict(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int)) else _strict(str(value))
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def hits_table(hits: Sequence[Hit]) -> Table:
+    """Rank, score and path, and the text if there are texts among the hits."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    has_texts = any(hit.item.kind == "text" for hit in hits)
+    if has_texts:
+        table.add_column("text", overflow="fold", ratio=3)
+    table.add_column("path", overflow="fold", ratio=2 if has_texts else None)
+    for rank, hit in enumerate(hits, 1):
+        shown, score, uri, *text = _cells(rank, hit)
+        # Text, not str: in a str Rich would read [red] as markup.
+        middle = [Text(text[0] if text else "")] if has_texts else []
+        table.add_row(shown, Text(score, "cyan"), *middle, Text(uri))
+    return table
+
+
+def key_value_table(mapping: Mapping[str, Any]) -> Table:
+    """Two columns; an inner mapping becomes ``outer.inner``, numbers get their thousands apart."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _flattened(mapping):
+        table.add_row(Text(safe_text(name)), Text(safe_text(value)))
+    return table
+
+
+def _flattened(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, _shown(value)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def info_table(info: Mapping[str, Any]) -> Table:
+    """What `Collection.info` says, with sizes that people read."""
+    readable = dict(info)
+    if isinstance(info.get("bytes"), int):
+        del readable["bytes"]
+        readable["size on disk"] = _size(info["bytes"])
+    return key_value_table(readable)
+
+
+def _size(size: float) -> str:
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} TB"
+
+
+def report_table(report: Report) -> Table:
+    """An evaluation, one column a direction; recall in per cent with its 95 % interval."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    directions = (report.text_to_image, report.image_to_text)
+    for name in ("text to image", "image to text"):
+        table.add_column(name, justify="right")
+    for k in directions[0].recall:
+        shares = [(way.recall[k], *way.intervals[k]) for way in directions]
+        cells = (f"{100 * r:.1f}  [{100 * low:.1f}, {100 * high:.1f}]" for r, low, high in shares)
+        table.add_row(f"recall@{k} %", *cells)
+    table.add_row("MRR", *(f"{way.mrr:.3f}" for way in directions))
+    table.add_row("median rank", *(f"{way.median_rank:,}" for way in directions))
+    for name in sorted({name for way in directions for name in way.extras}):
+        values = (way.extras.get(name) for way in directions)
+        table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values))
+    table.add_row("queries", *(f"{way.queries:,}" for way in directions))
+    table.add_row("gallery", *(f"{way.gallery:,}" for way in directions))
+    return table
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def preview(hits: Iterable[Hit], console: Console) -> None:
+    """Print the hits with their pictures, as well as the terminal can show them.
+
+    MissingExtra: the library that does it is not installed.
+    """
+    try:
+        from textual_image.renderable import Image as Renderable
+    except ImportError:
+        raise MissingExtra("the preview in the terminal", "preview") from None
+    from rich.text import Text
+
+    for rank, hit in enumerate(hits, 1):
+        console.print(Text("  ".join(_cells(rank, hit))), soft_wrap=True)
+        if hit.item.kind == "text":
+            continue
+        try:
+            picture = _picture(hit.item)
+        except MediaError as error:
+            console.print(Text(safe_text(_why_not(error)), "dim"))
+        else:
+            console.print(Renderable(picture, width=min(40, console.width), height="auto"))
+
+
+def _picture(item: Item) -> Image:
+    """A picture that fits into a square of _THUMBNAIL_SIDE; MediaError if there is none."""
+    from mmsearch.media import decode
+
+    # decode keeps the shorter side at twice min_side: enough, whatever the shape of the picture.
+    image = decode(file_of(item), min_side=_THUMBNAIL_SIDE // 2).image
+    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+    return image
+
+
+def contact_sheet(hits: Sequence[Hit], *, title: str) -> str:
+    """One HTML page with a thumbnail, score, path and caption for each hit, best first.
+
+    It needs no other file, no network and no scripts: the pictures are embedded, some 20 kB each.
+    They link to their files; what cannot be decoded becomes a tile that says why.
+    """
+    with ThreadPoolExecutor() as threads:
+        views = list(threads.map(_view, hits))
+    tiles = "\n".join(
+        _tile(rank, hit, view) for rank, (hit, view) in enumerate(zip(hits, views, strict=True), 1)
+    )
+    count = "1 result" if len(hits) == 1 else f"{len(hits)} results"
+    page = Template(files("mmsearch").joinpath("sheet.html").read_text(encoding="utf-8"))
+    return page.substitute(title=_html(title), summary=count, tiles=tiles)
+
+
+def _tile(rank: int, hit: Hit, view: str) -> str:
+    item, file = hit.item, file_of(hit.item)
+    place = item.uri.rpartition("#")[2] if item.kind == "text" and "#" in item.uri else ""
+    name = _html(f"{file.name} · {place}" if place else file.name)
+    note = (
+        f'<span class="note" dir="auto">{_html(item.text)}</span>'
+        if item.kind != "text" and item.text
+        else ""
+    )
+    return (
+        f'<li>\n{view}\n<div class="about"><span class="rank">{rank}</span>'
+        f'<a class="name" title="{name}"{_href(file)}>{name}</a>'
+        f'<span class="score" title="cosine similarity, -1 to 1">{hit.score:.3f}</span>'
+        f'<span class="path">{_html(str(file.parent))}</span>{note}</div>\n</li>'
+    )
+
+
+def _view(hit: Hit) -> str:
+    """The upper part of a tile: the words, the picture, or why there is none."""
+    item, file = hit.item, file_of(hit.item)
+    if item.kind == "text":
+        words = f'<blockquote class="words" dir="auto">{_html(item.text)}</blockquote>'
+        return f'<div class="view">{words}</div>'
+    stream = io.BytesIO()
+    try:
+        _picture(item).save(stream, "JPEG", quality=82, optimize=True)
+    except MediaError as error:
+        return f'<div class="view"><p class="gone">{_html(_why_not(error))}</p></div>'
+    data = base64.b64encode(stream.getvalue()).decode()
+    image = f'<img src="data:image/jpeg;base64,{data}" alt="{_html(item.text or file.name)}">'
+    return f'<a class="view"{_href(file)}>{image}</a>'
+
+
+def _why_not(error: MediaError) -> str:
+    return f"cannot be shown: {str(error).removeprefix('cannot be read: ')}"
+
+
+def _href(file: Path) -> str:
+    return f' href="{_html(file.as_uri())}"' if file.is_absolute() else ""
+
+
+def _html(text: str) -> str:
+    return escape(safe_text(text))

@@ -1,0 +1,102 @@
+"""Recall of a model on pairs, or of a collection as it stands, through the engine itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from mmsearch import metrics
+from mmsearch.collection import Collection
+from mmsearch.encoders import BUILTIN
+from mmsearch.errors import UsageError
+from mmsearch.evaluate import Pair, Report, flatten, measure
+from mmsearch.ingest import content_hash
+from mmsearch.records import Ids, Item, Vectors
+from mmsearch.sources import Skipped, path_to_uri
+
+_ANN_QUERIES = 1000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """report: both ways of searching, exactly; encoder: its name; skipped: pictures that could
+    not be decoded, so are in no figure; ann: recall of the approximate index against exact
+    search, by k, None where the collection has none."""
+
+    report: Report
+    encoder: str
+    skipped: list[Skipped]
+    ann: dict[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        values = {**self.report.to_json(), "encoder": self.encoder,
+                  "skipped": [[s.path, s.reason] for s in self.skipped]}
+        return values if self.ann is None else {**values, "ann_vs_exact": self.ann}
+
+
+def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN, ks: Sequence[int] = (1, 5, 10),
+                   seed: int = 0, progress: Callable[[int], None] = lambda done: None) -> Evaluation:
+    """Encode the pairs as indexing would, and search them among themselves."""
+    with TemporaryDirectory(prefix="mmsearch-eval-") as directory:
+        collection = Collection.create(Path(directory) / "index", model=model)
+        skipped = collection.add(_items(pairs), progress=progress).skipped
+        rows, images = collection.vectors("image")
+        texts, captions = collection.vectors("text")
+        image_of = {row.item.uri: n for n, row in enumerate(rows)}
+        kept = np.array([n for n, row in enumerate(texts) if row.item.group in image_of], np.int64)
+        owners = np.array([image_of[texts[n].item.group] for n in kept], np.int64)
+        report = measure(images, captions[kept], owners, ks=ks, seed=seed)
+        encoder = collection.encoder.name
+        collection.close()
+    return Evaluation(report, encoder, skipped)
+
+
+def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
+                        ks: Sequence[int] = (1, 5, 10), seed: int = 0,
+                        progress: Callable[[int], None] = lambda done: None) -> Evaluation:
+    """Search for the captions of pairs among all pictures of a collection, and the other way round.
+
+    Raises:
+        UsageError: a picture of the pairs is not in the collection.
+    """
+    rows, images = collection.vectors("image")
+    image_of = {row.item.uri: n for n, row in enumerate(rows)}
+    uris = [path_to_uri(pair.image) for pair in pairs]
+    if missing := [uri for uri in uris if uri not in image_of]:
+        raise UsageError(f"{len(missing)} of {len(uris)} pictures are not in {collection.path} "
+                         f"(first: {missing[0]}); index them first")
+    captions, position = flatten(pairs)
+    texts = np.concatenate([collection.encoder.encode_texts(captions[at : at + 256])
+                            for at in _steps(len(captions), 256, progress)])
+    owners = np.array([image_of[uri] for uri in uris], np.int64)[position]
+    report = measure(images, texts, owners, ks=ks, seed=seed)
+    return Evaluation(report, collection.encoder.name, [], _ann(collection, texts, ks))
+
+
+def _ann(collection: Collection, texts: Vectors, ks: Sequence[int]) -> dict[str, float] | None:
+    if not str(collection.info()["index"].get("image", "")).startswith("ivf"):
+        return None
+    queries, k = texts[:: max(1, len(texts) // _ANN_QUERIES)], max(ks)
+    found: Ids = collection.nearest(queries, k).ids
+    truth: Ids = collection.nearest(queries, k, exact=True).ids
+    return {f"recall@{k}": metrics.ann_recall(found, truth, k) for k in ks}
+
+
+def _items(pairs: Sequence[Pair]) -> Iterator[Item]:
+    for n, pair in enumerate(pairs):
+        uri = path_to_uri(pair.image)
+        yield Item(uri, "image", group=uri)
+        for m, caption in enumerate(pair.captions):
+            yield Item(f"{uri}#caption{n}.{m}", "text", caption, group=uri,
+                       fingerprint=f"text:{content_hash(caption.encode())}")
+
+
+def _steps(total: int, step: int, progress: Callable[[int], None]) -> Iterator[int]:
+    for at in range(0, total, step):
+        yield at
+        progress(min(step, total - at))

@@ -1,0 +1,62 @@
+"""Shared fixtures: the pictures that ship with the package, collections made of them, the CLI."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mmsearch
+from mmsearch.collection import AddReport, Collection
+from mmsearch.records import Vectors
+from mmsearch.sources import Scan, iter_items
+
+DEMO = Path(mmsearch.__file__).parent / "demo"
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def unit_vectors(rows: int, dim: int, seed: int = 0) -> Vectors:
+    vectors = np.random.default_rng(seed).standard_normal((rows, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def add(collection: Collection, *paths: Path) -> AddReport:
+    scan = Scan()
+    return collection.add(iter_items(paths, scan=scan), scan=scan)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of one's own with a dozen of the shipped pictures."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in sorted(DEMO.glob("*.jpg"))[:12]:
+        shutil.copy(name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection of all shipped pictures and their captions; for reading only."""
+    path = tmp_path_factory.mktemp("demo") / "index"
+    add(Collection.create(path), DEMO / "captions.jsonl")
+    return path
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Runs `mmsearch ARGS…` as a process of its own, in an empty directory."""
+    work = tmp_path / "work"
+    work.mkdir()
+
+    def run(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # type: ignore[call-overload, no-any-return]
+            [sys.executable, "-m", "mmsearch", *map(str, args)],
+            **{"cwd": work, "capture_output": True, "text": True, "timeout": 120, **options})
+
+    return run

@@ -1,0 +1,105 @@
+"""The catalog: one transaction is the commit, readers see one state, errors are plain."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmsearch.catalog import Catalog, Change
+from mmsearch.errors import CollectionDamaged, CollectionError, CollectionNotFound
+from mmsearch.filters import parse_where
+from mmsearch.records import Item, SegmentInfo
+
+
+def item(n: int, **meta: object) -> Item:
+    return Item(f"/photos/{n}.jpg", "image", group=f"/photos/{n}.jpg", meta=meta,
+                fingerprint=f"{n}:1")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    catalog = Catalog(tmp_path / "catalog.db", write=True)
+    catalog.commit(Change(put=[(n, item(n, year=2000 + n), f"h{n}") for n in range(1, 6)]), 6)
+    return catalog
+
+
+def test_what_is_put_is_fetched_and_found(catalog: Catalog) -> None:
+    row = catalog.fetch([3, 99])[3]
+    assert (row.item, row.hash, row.seq) == (item(3, year=2003), "h3", 3)
+    assert catalog.find("/photos/3.jpg", "image") == row
+    assert catalog.find("/photos/3.jpg", "text") is None
+    assert catalog.counts() == {"image": 5}
+    assert catalog.select(parse_where(["year >= 2004"])).tolist() == [4, 5]
+
+
+def test_replacing_keeps_the_id_and_takes_the_new_number(catalog: Catalog) -> None:
+    before = catalog.fetch([3])[3]
+    catalog.commit(Change(put=[(6, item(3, year=1999), "new")]), 7)
+    assert catalog.fetch([3]) == {}
+    after = catalog.fetch([6])[6]
+    assert (after.id, after.hash, after.item.meta["year"]) == (before.id, "new", 1999)
+
+
+def test_a_change_that_fails_half_way_changes_nothing(catalog: Catalog) -> None:
+    segment = SegmentInfo("s", "vectors", "image", 1, 1, 1)
+    with pytest.raises(CollectionDamaged, match="UNIQUE"):
+        catalog.commit(Change(drop=[1, 2], put=[(7, item(7), "h")],
+                              add_segments=[segment, segment]), 8)
+    assert catalog.counts() == {"image": 5}
+    assert catalog.segments() == []
+    assert Catalog(catalog.path).settings["next_seq"] == 6
+
+
+def test_a_reader_sees_one_state_while_a_writer_commits(catalog: Catalog) -> None:
+    reader = Catalog(catalog.path)
+    with reader.snapshot():
+        assert reader.counts() == {"image": 5}
+        catalog.commit(Change(drop=[1]), 6)
+        assert reader.counts() == {"image": 5}
+    assert reader.counts() == {"image": 4}
+
+
+def test_below_takes_a_folder_a_file_and_the_texts_of_a_file(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "c.db", write=True)
+    uris = ["/a", "/a/x.jpg", "/a/b/y.jpg", "/ab.jpg", "/a#L1", "/a.txt#L1", "/b"]
+    catalog.commit(Change(put=[(n, Item(uri, "image"), "") for n, uri in enumerate(uris)]), 9)
+    assert [r.item.uri for r in catalog.below(["/a"])] == ["/a", "/a/x.jpg", "/a/b/y.jpg", "/a#L1"]
+    assert [r.item.uri for r in catalog.below(["/a.txt"])] == ["/a.txt#L1"]
+    assert len(list(catalog.below(["/"]))) == len(uris)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers(-2**53, 2**53)
+                       | st.floats(allow_nan=False, allow_infinity=False)
+                       | st.text(st.characters(exclude_categories=["Cs"]))
+                       | st.lists(st.integers(-9, 9))))
+def test_metadata_comes_back_as_it_went_in(meta: dict[str, object]) -> None:
+    catalog = Catalog(Path(":memory:"), write=True)
+    columns = ("size", "taken", "modified", "width", "height", "camera")
+    meta = {key: value for key, value in meta.items() if key not in columns}
+    catalog.commit(Change(put=[(1, Item("/1", "image", meta=meta), "")]), 2)
+    assert catalog.fetch([1])[1].item.meta == meta
+    catalog.close()
+
+
+def test_no_catalog_is_not_a_damaged_one(tmp_path: Path) -> None:
+    with pytest.raises(CollectionNotFound, match="holds no collection"):
+        Catalog(tmp_path / "catalog.db")
+    (tmp_path / "catalog.db").write_bytes(b"")
+    with pytest.raises(CollectionNotFound):
+        Catalog(tmp_path / "catalog.db")
+    (tmp_path / "catalog.db").write_bytes(b"no database at all, but long enough" * 100)
+    with pytest.raises(CollectionDamaged, match="not a database"):
+        Catalog(tmp_path / "catalog.db")
+
+
+def test_a_newer_format_asks_for_an_upgrade(catalog: Catalog) -> None:
+    catalog.put_settings({"color": "blue"})
+    with sqlite3.connect(catalog.path) as db:
+        db.execute("UPDATE settings SET value = '2' WHERE key = 'format'")
+    with pytest.raises(CollectionError, match=r"format 2.*upgrade"):
+        Catalog(catalog.path)

@@ -1,0 +1,192 @@
+"""Every metric against a slow oracle that follows its definition word by word."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmsearch import metrics
+
+settings.register_profile("metrics", deadline=None)
+settings.load_profile("metrics")
+
+
+@st.composite
+def judged_scores(draw):
+    """Scores with many ties, some not a number, and relevant columns with repeats."""
+    queries, gallery = draw(st.integers(1, 5)), draw(st.integers(1, 9))
+    score = st.sampled_from([-1.0, 0.0, 0.25, 0.5, math.nan, math.inf])
+    row = st.lists(score, min_size=gallery, max_size=gallery)
+    column = st.lists(st.integers(0, gallery - 1), min_size=1, max_size=gallery + 2)
+    scores = np.array([draw(row) for _ in range(queries)], dtype=np.float32)
+    return scores, [np.array(draw(column)) for _ in range(queries)]
+
+
+def ordering(row, relevant):
+    """Columns, best first; among equals the irrelevant first."""
+
+    def key(column):
+        score, wanted = float(row[column]), column in set(relevant.tolist())
+        if math.isnan(score):
+            score = -math.inf if wanted else math.inf
+        return (-score, wanted)
+
+    return sorted(range(len(row)), key=key)
+
+
+@given(judged_scores())
+def test_best_rank_is_the_place_of_the_first_relevant_item(judged):
+    scores, relevant = judged
+    expected = [
+        min(ordering(row, wanted).index(column) for column in wanted.tolist())
+        for row, wanted in zip(scores, relevant, strict=True)
+    ]
+    assert metrics.best_ranks(scores, relevant).tolist() == expected
+
+
+@given(judged_scores())
+def test_average_precision_follows_its_definition(judged):
+    scores, relevant = judged
+    for row, wanted, value in zip(
+        scores, relevant, metrics.average_precisions(scores, relevant), strict=True
+    ):
+        answers, order = set(wanted.tolist()), ordering(row, wanted)
+        precisions = [
+            len(answers & set(order[: place + 1])) / (place + 1)
+            for place, column in enumerate(order)
+            if column in answers
+        ]
+        assert value == pytest.approx(sum(precisions) / len(answers))
+
+
+@given(judged_scores(), st.integers(1, 12))
+def test_ndcg_follows_its_definition(judged, k):
+    scores, relevant = judged
+    for row, wanted, value in zip(
+        scores, relevant, metrics.ndcg_at(scores, relevant, k), strict=True
+    ):
+        answers = set(wanted.tolist())
+        gains = [1 if column in answers else 0 for column in ordering(row, wanted)]
+
+        def dcg(gains):
+            return sum(gain / math.log2(place + 2) for place, gain in enumerate(gains[:k]))
+
+        assert value == pytest.approx(dcg(gains) / dcg(sorted(gains, reverse=True)))
+
+
+@given(st.lists(st.integers(0, 40), min_size=1), st.integers(1, 50))
+def test_summaries_of_ranks(ranks, k):
+    given_ranks = np.array(ranks)
+    assert metrics.recall_at(given_ranks, k) == pytest.approx(
+        len([rank for rank in ranks if rank < k]) / len(ranks)
+    )
+    assert metrics.mrr(given_ranks) == pytest.approx(
+        sum(1 / (rank + 1) for rank in ranks) / len(ranks)
+    )
+    in_order = sorted(rank + 1 for rank in ranks)
+    middle = (in_order[(len(ranks) - 1) // 2] + in_order[len(ranks) // 2]) // 2
+    assert metrics.median_rank(given_ranks) == middle
+
+
+@given(
+    st.lists(st.lists(st.integers(-1, 9), min_size=4, max_size=4), min_size=1, max_size=4),
+    st.randoms(use_true_random=False),
+    st.integers(1, 6),
+)
+def test_ann_recall_is_the_shared_part_of_the_neighbours(exact, random, k):
+    found = [[random.randint(-1, 9) for _ in range(4)] for _ in exact]
+    shares = []
+    for found_row, exact_row in zip(found, exact, strict=True):
+        truth = set(exact_row[:k]) - {-1}
+        shares.append(len(truth & set(found_row[:k])) / len(truth) if truth else 1.0)
+    assert metrics.ann_recall(np.array(found), np.array(exact), k) == pytest.approx(
+        sum(shares) / len(shares)
+    )
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, math.nan])
+def test_a_scorer_that_knows_nothing_recalls_nothing(constant):
+    scores = np.full((4, 100), constant, dtype=np.float32)
+    ranks = metrics.best_ranks(scores, [np.array([query]) for query in range(4)])
+    assert ranks.tolist() == [99, 99, 99, 99]
+    assert metrics.recall_at(ranks, 10) == 0.0
+
+
+def test_a_wide_gallery_needs_memory_for_one_row_only():
+    scores = np.random.default_rng(0).random((60, 100_000), dtype=np.float32)
+    relevant = [np.array([query]) for query in range(len(scores))]
+    tracemalloc.start()
+    metrics.best_ranks(scores, relevant)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_scores_are_left_as_they_were():
+    scores = np.array([[math.nan, 0.5, math.nan]], dtype=np.float32)
+    before = scores.copy()
+    metrics.best_ranks(scores, [np.array([0])])
+    np.testing.assert_array_equal(scores, before)
+
+
+def test_the_interval_covers_the_true_mean_as_often_as_it_says():
+    generator = np.random.default_rng(1)
+    covered = 0
+    for trial in range(200):
+        draws = (generator.random(200) < 0.3).astype(float)
+        low, high = metrics.bootstrap_interval(draws, seed=trial, samples=300)
+        covered += low <= 0.3 <= high
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+def test_copies_of_a_query_do_not_narrow_the_interval_of_its_group():
+    values = (np.random.default_rng(2).random(300) < 0.5).astype(float)
+    alone = metrics.bootstrap_interval(values)
+    groups = np.repeat(np.arange(300), 5)
+    assert metrics.bootstrap_interval(np.repeat(values, 5), groups=groups) == pytest.approx(alone)
+    low, high = metrics.bootstrap_interval(np.repeat(values, 5))
+    assert high - low < 0.6 * (alone[1] - alone[0])
+
+
+def test_groups_of_unequal_size_weigh_by_their_queries():
+    values, groups = np.array([1.0, 1.0, 1.0, 0.0]), np.array([7, 7, 7, 2])
+    assert metrics.bootstrap_interval(values, groups=groups, level=0.98) == (0.0, 1.0)
+    low, high = metrics.bootstrap_interval(values, groups=groups, level=0.2)
+    assert low == high == 0.75
+
+
+def test_the_seed_decides_the_interval():
+    values = np.random.default_rng(3).random(50)
+    assert metrics.bootstrap_interval(values, seed=4) == metrics.bootstrap_interval(values, seed=4)
+    assert metrics.bootstrap_interval(values, seed=4) != metrics.bootstrap_interval(values, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.best_ranks(np.zeros((1, 3)), [np.array([], int)]), "no relevant item"),
+        (lambda: metrics.best_ranks(np.zeros((1, 3)), [np.array([3])]), "outside the gallery of 3"),
+        (lambda: metrics.best_ranks(np.zeros((1, 3)), [np.array([-1])]), "outside the gallery"),
+        (lambda: metrics.best_ranks(np.zeros((2, 3)), [np.array([1])]), "for 1 queries"),
+        (lambda: metrics.best_ranks(np.zeros(3), [np.array([1])]), r"scores are \(3,\)"),
+        (lambda: metrics.recall_at(np.array([1]), 0), "at least 1"),
+        (lambda: metrics.recall_at(np.array([], int), 5), "no queries"),
+        (lambda: metrics.mrr(np.array([], int)), "no queries"),
+        (lambda: metrics.median_rank(np.array([], int)), "no queries"),
+        (lambda: metrics.ndcg_at(np.zeros((1, 3)), [np.array([1])], 0), "at least 1"),
+        (lambda: metrics.bootstrap_interval(np.array([])), "no queries"),
+        (lambda: metrics.bootstrap_interval(np.ones(2), groups=np.ones(1, int)), "1 groups for 2"),
+        (lambda: metrics.bootstrap_interval(np.ones(2), level=95), "between 0 and 1"),
+        (lambda: metrics.ann_recall(np.ones((1, 2), int), np.ones((1, 2), int), 0), "at least 1"),
+        (lambda: metrics.ann_recall(np.ones((1, 2), int), np.ones((2, 2), int), 1), "1 found rows"),
+        (lambda: metrics.ann_recall(np.ones((0, 2), int), np.ones((0, 2), int), 1), "no queries"),
+    ],
+)
+def test_wrong_calls_say_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,106 @@
+"""Immutable directories: written whole or not at all, and every flipped byte is found."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import unit_vectors
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmsearch.errors import CollectionDamaged
+from mmsearch.records import IndexSpec, Vectors
+from mmsearch.segments import Ann, Segment, verify_directory, write_ann, write_segment
+
+
+def written(root: Path, ids: np.ndarray, vectors: Vectors, name: str = "s") -> Segment:
+    write_segment(root, name, "image", ids, lambda: iter([vectors]))
+    return Segment(root / "segments" / name)
+
+
+def test_a_segment_finds_its_rows_by_their_numbers(tmp_path: Path) -> None:
+    vectors = unit_vectors(50, 16)
+    segment = written(tmp_path, np.arange(50) * 3 + 7, vectors)
+    found = segment.search(vectors, 1)
+    assert found.ids[:, 0].tolist() == (np.arange(50) * 3 + 7).tolist()
+    assert segment.search(vectors[:1], 99).ids.shape == (1, 50)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.integers(0, 200), min_size=1), st.sets(st.integers(0, 200)))
+def test_positions_are_those_of_the_numbers_that_live_here(
+        here: set[int], asked: set[int]) -> None:
+    segment = object.__new__(Segment)
+    segment.ids, segment.rows = np.array(sorted(here), np.int64), len(here)
+    found = segment.positions(np.array(sorted(asked), np.int64))
+    assert segment.ids[found].tolist() == sorted(here & asked)
+
+
+def test_a_filter_by_number_gives_exactly_the_allowed(tmp_path: Path) -> None:
+    vectors = unit_vectors(50, 16)
+    segment = written(tmp_path, np.arange(50), vectors)
+    found = segment.search(vectors[:1], 50, allowed=np.array([3, 4, 30, 77], np.int64))
+    assert sorted(found.ids[found.ids >= 0].tolist()) == [3, 4, 30]
+
+
+def test_every_flipped_byte_of_every_file_is_found(tmp_path: Path) -> None:
+    written(tmp_path, np.arange(20), unit_vectors(20, 8))
+    path = tmp_path / "segments" / "s"
+    assert verify_directory(path, 20) == []
+    rng = np.random.default_rng(0)
+    for file in ("ids.npy", "vectors.faiss"):
+        data = bytearray((path / file).read_bytes())
+        for at in rng.integers(len(data), size=25):
+            data[at] ^= 0x10
+            (path / file).write_bytes(data)
+            assert file in verify_directory(path, 20)[0]
+            data[at] ^= 0x10
+        (path / file).write_bytes(data)
+    assert verify_directory(path, 20) == []
+
+
+def test_missing_cut_and_miscounted_files_are_named(tmp_path: Path) -> None:
+    written(tmp_path, np.arange(20), unit_vectors(20, 8))
+    path = tmp_path / "segments" / "s"
+    assert "catalog says 21" in verify_directory(path, 21)[0]
+    (path / "ids.npy").write_bytes((path / "ids.npy").read_bytes()[:-8])
+    assert "bytes, written with" in verify_directory(path, 20)[0]
+    (path / "ids.npy").unlink()
+    assert "ids.npy: missing" in verify_directory(path, 20)[0]
+    (path / "segment.json").write_text("{")
+    assert verify_directory(path, 20) == [f"{path}/segment.json: damaged"]
+    shutil.rmtree(path)
+    assert "missing" in verify_directory(path, 20)[0]
+
+
+def test_ids_that_do_not_fit_the_vectors_are_refused(tmp_path: Path) -> None:
+    segment = written(tmp_path, np.arange(20), unit_vectors(20, 8))
+    np.save(segment.path / "ids.npy", np.arange(19))
+    with pytest.raises(CollectionDamaged, match="19 ids for 20 vectors"):
+        Segment(segment.path)
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    def broken() -> Iterator[Vectors]:
+        yield unit_vectors(5, 8)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_segment(tmp_path, "s", "image", np.arange(9), broken)
+    assert list((tmp_path / "segments").iterdir()) == []
+
+
+def test_an_approximate_index_rescores_from_its_segments(tmp_path: Path) -> None:
+    vectors = unit_vectors(6000, 32)
+    segments = [written(tmp_path, np.arange(3000), vectors[:3000], "a"),
+                written(tmp_path, np.arange(3000, 6000), vectors[3000:], "b")]
+    write_ann(tmp_path, "ann", "image", IndexSpec("ivf-rabitq", 32), segments)
+    found = Ann(tmp_path / "ann", segments).search(vectors[::100], 5)
+    assert found.ids[:, 0].tolist() == list(range(0, 6000, 100))
+    np.testing.assert_allclose(found.scores[:, 0], 1, atol=1e-3)
+    truth = np.take_along_axis(vectors[::100] @ vectors.T, found.ids, 1)
+    np.testing.assert_allclose(found.scores, truth, atol=1e-3)
