@@ -72,7 +72,7 @@ class Crashes:
     """The whole bench: a reference, then collections that are killed until `kills` is reached."""
 
     args: argparse.Namespace
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=lambda: Counter(kills=0))
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.args.seed)

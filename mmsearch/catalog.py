@@ -28,7 +28,7 @@ COLUMNS = ("size", "taken", "modified", "width", "height", "camera")
 """Metadata with a column of its own; all other metadata is JSON in the column `meta`."""
 _ITEM = "i.id, i.seq, i.uri, i.kind, i.text, i.grp, i.meta, i.fingerprint, i.hash, " + ", ".join(
     f"i.{column}" for column in COLUMNS)
-_SEGMENT = ("name", "role", "kind", "rows", "bytes", "last")
+_SEGMENT = ("name", "role", "kind", "rows", "bytes", "last", "sha256")
 
 
 class Row(NamedTuple):
@@ -73,6 +73,9 @@ class Catalog:
             self.settings = self._read_settings()
 
     def close(self) -> None:
+        if self._db is not None:
+            # Even while readers are there, all that was committed is then in the one file.
+            self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._conn.close()
 
     # -- reading ---------------------------------------------------------------------------------
@@ -154,7 +157,7 @@ class Catalog:
             run(_sql_put(), [_stored(item, hash, seq) for seq, item, hash in change.put])
             run(_sql_update(), [(*_described(item), id) for id, item in change.update])
             run("DELETE FROM segments WHERE name = ?", [(s.name,) for s in change.drop_segments])
-            run(f"INSERT INTO segments ({', '.join(_SEGMENT)}) VALUES (?, ?, ?, ?, ?, ?)",
+            run(f"INSERT INTO segments ({', '.join(_SEGMENT)}) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [astuple(segment) for segment in change.add_segments])
             self._conn.execute("UPDATE settings SET value = ? WHERE key = 'next_seq'",
                                [str(next_seq)])
@@ -199,6 +202,9 @@ class Catalog:
             if "full" in reason:
                 raise CollectionError(f"no space left on the disk of {self.path}; free some and "
                                       "run again: what was committed is kept") from error
+            if "I/O" in reason:
+                raise CollectionError(f"the disk of {self.path} fails or is full ({reason}); what "
+                                      "was committed is kept") from error
             segments = any((self.path.parent / "segments").glob("*"))
             if not segments and ("no such table" in reason or not self.path.exists()):
                 raise CollectionNotFound(f"{self.path.parent} holds no collection") from error
@@ -224,8 +230,8 @@ def _open_to_write(path: Path) -> Database:
         for columns in (["fingerprint"], ["grp"]):
             db.table("items").create_index(columns)
         db.table("segments").create(
-            {"name": str, "role": str, "kind": str, "rows": int, "bytes": int, "last": int},
-            pk="name")
+            {"name": str, "role": str, "kind": str, "rows": int, "bytes": int, "last": int,
+             "sha256": str}, pk="name")
         db.table("settings").insert_all([{"key": "format", "value": str(FORMAT)},
                                          {"key": "next_seq", "value": "1"}])
 

@@ -65,15 +65,13 @@ def index(
     """
     from itertools import chain
 
-    from mmsearch.collection import Collection
     from mmsearch.sources import Scan, iter_items
 
     scan = Scan()
     items = iter_items(paths, exclude=exclude or (), scan=scan)
     first = next(items, None)
     if first is None and not (directory / "catalog.db").exists():
-        for skipped in scan.skipped:
-            _say(f"skipped {_plain(skipped.path)}: {skipped.reason}")
+        _say_skipped(scan.skipped)
         raise UsageError(f"nothing to index in {', '.join(map(str, paths))}: no pictures, texts "
                          "or manifests that could be read")
     collection = _open_or_create(directory, model)
@@ -169,7 +167,8 @@ def evaluate(
                                              ks=cutoffs, seed=seed, progress=advance)
     _say_skipped(evaluation.skipped)
     if json_:
-        return _print_json(evaluation.to_json())
+        _print_json(evaluation.to_json())
+        return
     _rich().print(present.report_table(evaluation.report))
     for name, value in (evaluation.ann or {}).items():
         print(f"approximate index against exact search: {name} {value:.3f}")
@@ -265,6 +264,7 @@ def train(
     models/mine -i indexes/mine
     """
     from mmsearch import train as training
+    from mmsearch.sources import Skipped
 
     config = training.TrainConfig(base=base, val=val, epochs=epochs, batch_size=batch_size, lr=lr,
                                   seed=seed, resume=resume)
@@ -272,12 +272,12 @@ def train(
         f"epoch {r.epoch}/{r.epochs}  loss {r.loss:.3f}  val R@10 "
         f"{r.recall.text_to_image[2]:.3f} text to image, {r.recall.image_to_text[2]:.3f} back "
         f"(gallery {r.recall.gallery})"))
-    for path, reason in result.skipped.items():
-        _say(f"skipped {_plain(path)}: {_plain(reason)}")
+    _say_skipped([Skipped(path, reason) for path, reason in result.skipped.items()])
     if json_:
-        return _print_json(asdict(result))
-    print(f"wrote {out} (epoch {result.best_epoch}); use it: mmsearch index PATH --model {out} "
-          "-i DIR")
+        _print_json(asdict(result))
+    else:
+        print(f"wrote {out} (epoch {result.best_epoch}); use it: mmsearch index PATH --model {out} "
+              "-i DIR")
 
 
 @app.command()
@@ -311,7 +311,9 @@ def main() -> None:
     try:
         app()
     except MmsearchError as error:
-        _say(f"mmsearch: {_plain(str(error))}")
+        from mmsearch.present import safe_text
+
+        _say(f"mmsearch: {safe_text(str(error))}")
         sys.exit(error.exit_code)
 
 
@@ -322,14 +324,11 @@ def _say(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def _plain(text: str) -> str:
-    """Text that cannot move the cursor or colour the terminal, whatever a file is called."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _say_skipped(skipped: Sequence[Skipped]) -> None:
+    from mmsearch.present import safe_text
+
     for one in skipped:
-        _say(f"skipped {_plain(one.path)}: {_plain(one.reason)}")
+        _say(f"skipped {safe_text(one.path)}: {safe_text(one.reason)}")
 
 
 def _rich(stderr: bool = False) -> Any:
@@ -374,7 +373,10 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
         _print_json(present.hits_json(hits))
     elif filepath_only:
         for path in present.filepaths(hits):
-            sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+            if sys.stdout.isatty():
+                print(present.safe_text(path))
+            else:  # as it is named on disk, for the next program
+                sys.stdout.buffer.write(os.fsencode(path) + b"\n")
     elif preview:
         present.preview(hits, _rich())
     elif sys.stdout.isatty():

@@ -130,7 +130,7 @@ class Collection:
             CollectionBusy: another process is writing.
             EncoderMismatch, ModelError, CollectionError: nothing that was committed is lost.
         """
-        encoder = self.encoder
+        _ = self.encoder  # refuse another model before anything is locked or read
         report = AddReport()
         with self._writing() as (catalog, opened):
             planner = Planner(catalog, opened.vector)

@@ -59,27 +59,19 @@ class Planner:
             self.plan.encode.append(item)
 
     def _known(self, item: Item, row: Row) -> None:
-        item = self._as_stored(item, row)
-        if item == row.item:
+        described = _with_manifest(item, row)
+        stored = _with_decoded(described, row)
+        if stored == row.item:
             self.unchanged += 1
         elif item.fingerprint == row.item.fingerprint and item.text == row.item.text:
             self.updated += 1
-            self.plan.update.append((row.id, item))
+            self.plan.update.append((row.id, stored))
         elif (same := self._same_content(item, row)) is not None:
             self.unchanged += 1
-            self.plan.update.append((row.id, replace(item, fingerprint=same)))
+            self.plan.update.append((row.id, replace(stored, fingerprint=same)))
         else:
             self.replaced += 1
-            self.plan.encode.append(item)
-
-    def _as_stored(self, item: Item, row: Row) -> Item:
-        """The item with what only its stored row knows: what decoding found, and, when a folder
-        is searched again, what a manifest said of it."""
-        stored = row.item.meta
-        if "manifest" in stored and "manifest" not in item.meta:
-            return replace(item, meta={**stored, **item.meta}, group=item.group or item.uri)
-        decoded = {key: value for key, value in stored.items() if key in _DECODED}
-        return replace(item, meta={**decoded, **item.meta}, group=item.group or item.uri)
+            self.plan.encode.append(described)
 
     def _same_content(self, item: Item, row: Row) -> str | None:
         """The new fingerprint of an item whose file was touched but not changed, else None."""
@@ -103,11 +95,10 @@ class Planner:
         gone = next((row for row in twins if row.id not in self.seen
                      and not os.path.lexists(uri_to_path(row.item.uri))), None)
         if gone is not None:
-            self._move(gone, self._as_stored(item, gone))
+            self._move(gone, _with_decoded(_with_manifest(item, gone), gone))
         else:
             self.copied += 1
-            decoded = {key: value for key, value in twins[0].item.meta.items() if key in _DECODED}
-            self.plan.ready.append(Ready(replace(item, meta={**decoded, **item.meta}), content,
+            self.plan.ready.append(Ready(_with_decoded(item, twins[0]), content,
                                          self.vector_of(twins[0].seq)))
         return True
 
@@ -130,6 +121,20 @@ class Planner:
         return content_hash(data), fingerprint
 
 
+def _with_decoded(item: Item, row: Row) -> Item:
+    """The item with what decoding its content found before."""
+    decoded = {key: value for key, value in row.item.meta.items() if key in _DECODED}
+    return replace(item, meta={**decoded, **item.meta}, group=item.group or item.uri)
+
+
+def _with_manifest(item: Item, row: Row) -> Item:
+    """The item with what a manifest said of it, when its folder is searched again."""
+    if "manifest" not in row.item.meta or "manifest" in item.meta:
+        return item
+    said = {key: value for key, value in row.item.meta.items() if key not in _DECODED}
+    return replace(item, meta={**said, **item.meta})
+
+
 def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> Iterator[Row]:
     """Items below the roots that a complete scan did not see: their ids are not in `seen`, and
     their vectors are older than this run, whose numbers begin with `first_seq`.
@@ -150,7 +155,7 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
 def _part_of(item: Item, path: str) -> bool:
     """Whether an item lies below a folder, or in a text file or manifest."""
     return (item.uri == path or item.uri.startswith((path.rstrip("/") + "/", path + "#"))
-            or item.meta.get("manifest") == path)
+            or path in (item.meta.get("manifest"), item.meta.get("file")))
 
 
 def _file_is_gone(item: Item) -> bool:

@@ -68,6 +68,7 @@ class SegmentInfo:
     role: "vectors" for a segment (below ``segments/``), "ann" for an approximate index over the
         segments of its kind whose rows are all numbered up to `last`.
     last: the highest sequence number in it.
+    sha256: of its ``segment.json``, which has those of the other files.
     """
 
     name: str
@@ -76,3 +77,4 @@ class SegmentInfo:
     rows: int
     bytes: int
     last: int
+    sha256: str

@@ -39,8 +39,9 @@ class Evaluation:
         return values if self.ann is None else {**values, "ann_vs_exact": self.ann}
 
 
-def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN, ks: Sequence[int] = (1, 5, 10),
-                   seed: int = 0, progress: Callable[[int], None] = lambda done: None) -> Evaluation:
+def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN,
+                   ks: Sequence[int] = (1, 5, 10), seed: int = 0,
+                   progress: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Encode the pairs as indexing would, and search them among themselves."""
     with TemporaryDirectory(prefix="mmsearch-eval-") as directory:
         collection = Collection.create(Path(directory) / "index", model=model)

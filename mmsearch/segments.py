@@ -49,8 +49,8 @@ def write_segment(root: Path, name: str, kind: Kind, ids: Ids, blocks: Blocks) -
         np.save(directory / "ids.npy", ids)
         build_index(blocks, IndexSpec("exact")).save(directory / "vectors.faiss")
 
-    size = _publish(root / "segments", name, fill, kind=kind, rows=len(ids))
-    return SegmentInfo(name, "vectors", kind, len(ids), size, int(ids[-1]))
+    size, sha256 = _publish(root / "segments", name, fill, kind=kind, rows=len(ids))
+    return SegmentInfo(name, "vectors", kind, len(ids), size, int(ids[-1]), sha256)
 
 
 def write_ann(root: Path, name: str, kind: Kind, spec: IndexSpec,
@@ -61,8 +61,8 @@ def write_ann(root: Path, name: str, kind: Kind, spec: IndexSpec,
     def fill(directory: Path) -> None:
         build_index(lambda: all_blocks(segments), spec, ids=ids).save(directory / "index.faiss")
 
-    size = _publish(root, name, fill, kind=kind, rows=len(ids))
-    return SegmentInfo(name, "ann", kind, len(ids), size, int(ids.max()))
+    size, sha256 = _publish(root, name, fill, kind=kind, rows=len(ids))
+    return SegmentInfo(name, "ann", kind, len(ids), size, int(ids.max()), sha256)
 
 
 class Segment:
@@ -149,20 +149,19 @@ class Ann:
         return max(int(segment.ids[-1]) for segment in self.segments)
 
 
-def verify_directory(path: Path, rows: int) -> list[str]:
+def verify_directory(path: Path, info: SegmentInfo) -> list[str]:
     """What is wrong with a segment's or an approximate index's files; nothing if it is sound."""
+    manifest = path / "segment.json"
     try:
-        manifest = json.loads((path / "segment.json").read_text("utf-8"))
-        files, stated = dict(manifest["files"]), int(manifest["rows"])
-    except FileNotFoundError as error:
-        return [f"{error.filename}: missing"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return [f"{path}/segment.json: damaged"]
-    problems = [f"{path / name}: {reason}" for name, state in files.items()
-                if (reason := _file_problem(path / name, state))]
-    if stated != rows:
-        problems.append(f"{path}: {stated} rows, but the catalog says {rows}")
-    return problems
+        data = manifest.read_bytes()
+    except FileNotFoundError:
+        return [f"{manifest}: missing"]
+    except OSError as error:
+        return [f"{manifest}: cannot be read ({error.strerror})"]
+    if hashlib.sha256(data).hexdigest() != info.sha256:
+        return [f"{manifest}: checksum does not match: altered since it was written"]
+    return [f"{path / name}: {reason}" for name, state in json.loads(data)["files"].items()
+            if (reason := _file_problem(path / name, state))]
 
 
 def remove(path: Path) -> None:
@@ -183,8 +182,10 @@ def _file_problem(path: Path, state: dict[str, Any]) -> str:
     return ""
 
 
-def _publish(parent: Path, name: str, fill: Callable[[Path], None], **facts: Any) -> int:
-    """Fill a temporary directory, describe it, sync it, give it its name; -> its bytes."""
+def _publish(parent: Path, name: str, fill: Callable[[Path], None],
+             **facts: Any) -> tuple[int, str]:
+    """Fill a temporary directory, describe it, sync it, give it its name; -> its size in bytes
+    and the sha256 of its description."""
     parent.mkdir(parents=True, exist_ok=True)
     temporary = parent / f"{TEMPORARY}{name}"
     remove(temporary)
@@ -193,8 +194,8 @@ def _publish(parent: Path, name: str, fill: Callable[[Path], None], **facts: Any
         fill(temporary)
         files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
                  for path in sorted(temporary.iterdir())}
-        (temporary / "segment.json").write_text(
-            json.dumps({"format": FORMAT, **facts, "files": files}, indent=1), "utf-8")
+        description = json.dumps({"format": FORMAT, **facts, "files": files}, indent=1).encode()
+        (temporary / "segment.json").write_bytes(description)
         for path in [*temporary.iterdir(), temporary]:
             sync(path)
         temporary.rename(parent / name)
@@ -202,7 +203,8 @@ def _publish(parent: Path, name: str, fill: Callable[[Path], None], **facts: Any
     except BaseException:
         remove(temporary)
         raise
-    return sum(path.stat().st_size for path in (parent / name).iterdir())
+    size = sum(path.stat().st_size for path in (parent / name).iterdir())
+    return size, hashlib.sha256(description).hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -18,11 +18,11 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from mmsearch import media
@@ -32,6 +32,7 @@ from mmsearch.records import Item
 from mmsearch.texts import lines, paragraphs, pieces, text_encoding
 
 TEXT_SUFFIXES: frozenset[str] = frozenset({".txt", ".md"})
+_WANTED = media.IMAGE_SUFFIXES | TEXT_SUFFIXES
 _NOT_PLAIN = re.compile("[\ud800-\udfff\ufffd]")
 _ESCAPE = re.compile("\ufffd([0-9A-F]{2})".encode())
 _JUNK = {
@@ -138,7 +139,7 @@ class _Walk:
             self.skip(path, "not a regular file")
         elif _has_suffix(path, MANIFEST_SUFFIXES):
             yield from self.readable(path, self.manifest)
-        elif _has_suffix(path, media.IMAGE_SUFFIXES | TEXT_SUFFIXES) or _is_picture(path):
+        elif _has_suffix(path, _WANTED) or _is_picture(path):
             yield from self.file(path, status)
         else:
             self.skip(path, "not a kind of file that can be indexed")
@@ -183,7 +184,7 @@ class _Walk:
 
     def entry(self, entry: os.DirEntry[str]) -> Iterator[Item]:
         """Items of a file found in a folder."""
-        wanted = _has_suffix(entry.name, media.IMAGE_SUFFIXES | TEXT_SUFFIXES)
+        wanted = _has_suffix(entry.name, _WANTED)
         if not wanted and not entry.is_symlink():
             return
         try:
@@ -319,8 +320,8 @@ def _modified(status: os.stat_result) -> dict[str, Any]:
     return {"modified": moment.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
-def _has_suffix(path: str, suffixes: Iterable[str]) -> bool:
-    return PurePath(path).suffix.lower() in suffixes
+def _has_suffix(path: str, suffixes: Container[str]) -> bool:
+    return path[path.rfind(".") :].lower() in suffixes  # called for every file: no PurePath
 
 
 def _is_junk(name: str) -> bool:

@@ -7,7 +7,7 @@ name them, and only then do the old ones go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -96,19 +96,15 @@ def _merge_tiers(root: Path, catalog: Catalog, opened: Opened) -> Change:
 
 def _pile(infos: Sequence[SegmentInfo]) -> list[SegmentInfo]:
     """The longest run of newest segments that are due, none larger than the tier they make."""
-    limit = _TIER_ROWS
-    largest = max((info.rows for info in infos), default=0)
     due: list[SegmentInfo] = []
-    while limit <= largest * FACTOR:
-        run = []
-        for info in reversed(infos):
-            if info.rows > limit:
-                break
-            run.append(info)
+    limit = _TIER_ROWS
+    while True:
+        run = list(takewhile(lambda info: info.rows <= limit, reversed(infos)))  # noqa: B023
         if len(run) >= FACTOR:
             due = run[::-1]
+        if len(run) == len(infos):
+            return due
         limit *= FACTOR
-    return due
 
 
 def _merge_all(root: Path, catalog: Catalog, opened: Opened) -> Change:
@@ -191,7 +187,7 @@ def verify(root: Path, catalog: Catalog) -> list[str]:
         return problems
     infos = catalog.segments()
     for info in infos:
-        problems += verify_directory(directory(root, info), info.rows)
+        problems += verify_directory(directory(root, info), info)
     return problems or _verify_rows(root, catalog, infos)
 
 

@@ -45,7 +45,7 @@ def test_replacing_keeps_the_id_and_takes_the_new_number(catalog: Catalog) -> No
 
 
 def test_a_change_that_fails_half_way_changes_nothing(catalog: Catalog) -> None:
-    segment = SegmentInfo("s", "vectors", "image", 1, 1, 1)
+    segment = SegmentInfo("s", "vectors", "image", 1, 1, 1, "")
     with pytest.raises(CollectionDamaged, match="UNIQUE"):
         catalog.commit(Change(drop=[1, 2], put=[(7, item(7), "h")],
                               add_segments=[segment, segment]), 8)

@@ -13,13 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch.errors import CollectionDamaged
-from mmsearch.records import IndexSpec, Vectors
+from mmsearch.records import IndexSpec, SegmentInfo, Vectors
 from mmsearch.segments import Ann, Segment, verify_directory, write_ann, write_segment
 
 
 def written(root: Path, ids: np.ndarray, vectors: Vectors, name: str = "s") -> Segment:
     write_segment(root, name, "image", ids, lambda: iter([vectors]))
     return Segment(root / "segments" / name)
+
+
+def problems_of(info: SegmentInfo, root: Path) -> list[str]:
+    return verify_directory(root / "segments" / info.name, info)
 
 
 def test_a_segment_finds_its_rows_by_their_numbers(tmp_path: Path) -> None:
@@ -47,34 +51,37 @@ def test_a_filter_by_number_gives_exactly_the_allowed(tmp_path: Path) -> None:
     assert sorted(found.ids[found.ids >= 0].tolist()) == [3, 4, 30]
 
 
-def test_every_flipped_byte_of_every_file_is_found(tmp_path: Path) -> None:
-    written(tmp_path, np.arange(20), unit_vectors(20, 8))
-    path = tmp_path / "segments" / "s"
-    assert verify_directory(path, 20) == []
-    rng = np.random.default_rng(0)
-    for file in ("ids.npy", "vectors.faiss"):
-        data = bytearray((path / file).read_bytes())
-        for at in rng.integers(len(data), size=25):
-            data[at] ^= 0x10
-            (path / file).write_bytes(data)
-            assert file in verify_directory(path, 20)[0]
-            data[at] ^= 0x10
-        (path / file).write_bytes(data)
-    assert verify_directory(path, 20) == []
+@pytest.fixture
+def small(tmp_path: Path) -> SegmentInfo:
+    return write_segment(tmp_path, "s", "image", np.arange(20),
+                         lambda: iter([unit_vectors(20, 8)]))
 
 
-def test_missing_cut_and_miscounted_files_are_named(tmp_path: Path) -> None:
-    written(tmp_path, np.arange(20), unit_vectors(20, 8))
+@pytest.mark.parametrize("file", ["ids.npy", "vectors.faiss", "segment.json"])
+def test_every_flipped_byte_is_found_and_its_file_named(
+        tmp_path: Path, small: SegmentInfo, file: str) -> None:
+    assert problems_of(small, tmp_path) == []
+    path = tmp_path / "segments" / "s" / file
+    data = bytearray(path.read_bytes())
+    for at in np.random.default_rng(0).integers(len(data), size=40):
+        data[at] ^= 0x10
+        path.write_bytes(data)
+        found = problems_of(small, tmp_path)
+        assert len(found) == 1
+        assert found[0].startswith(f"{path}: checksum")
+        data[at] ^= 0x10
+    path.write_bytes(data)
+    assert problems_of(small, tmp_path) == []
+
+
+def test_missing_and_cut_files_are_named(tmp_path: Path, small: SegmentInfo) -> None:
     path = tmp_path / "segments" / "s"
-    assert "catalog says 21" in verify_directory(path, 21)[0]
     (path / "ids.npy").write_bytes((path / "ids.npy").read_bytes()[:-8])
-    assert "bytes, written with" in verify_directory(path, 20)[0]
+    assert "ids.npy: 280 bytes, written with 288" in problems_of(small, tmp_path)[0]
     (path / "ids.npy").unlink()
-    assert "ids.npy: missing" in verify_directory(path, 20)[0]
-    (path / "segment.json").write_text("{")
-    assert verify_directory(path, 20) == [f"{path}/segment.json: damaged"]
+    assert "ids.npy: missing" in problems_of(small, tmp_path)[0]
     shutil.rmtree(path)
-    assert "missing" in verify_directory(path, 20)[0]
+    assert "segment.json: missing" in problems_of(small, tmp_path)[0]
 
 
 def test_ids_that_do_not_fit_the_vectors_are_refused(tmp_path: Path) -> None:

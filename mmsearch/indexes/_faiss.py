@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sys
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mmsearch.errors import MissingExtra, MmsearchError
 
+_NEARLY_FULL = 1 << 20
 _BUILDS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
 
 
@@ -34,6 +38,16 @@ def load_faiss() -> ModuleType:
     # The default keeps batches of 2 to 249 queries off BLAS: 4 to 10 times slower at 512 dims.
     faiss.cvar.distance_compute_blas_threshold = 1024
     return faiss
+
+
+def write_index(index: Any, path: Path) -> None:
+    """Write an index file; what FAISS reports as a RuntimeError becomes the OSError that it is."""
+    try:
+        load_faiss().write_index(index, str(path))
+    except RuntimeError as error:
+        full = shutil.disk_usage(path.parent).free < _NEARLY_FULL
+        code = errno.ENOSPC if full else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def _two_builds() -> MmsearchError:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.indexes._faiss import load_faiss
+from mmsearch.indexes._faiss import load_faiss, write_index
 from mmsearch.records import Ids, IndexSpec, Neighbors, Vectors
 
 GATHER_UP_TO = 20_000
@@ -40,7 +40,7 @@ class ExactIndex:
         return cls(index)
 
     def save(self, path: Path) -> None:
-        load_faiss().write_index(self._index, str(path))
+        write_index(self._index, path)
 
     @property
     def vectors(self) -> npt.NDArray[np.float16]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.indexes._faiss import load_faiss
+from mmsearch.indexes._faiss import load_faiss, write_index
 from mmsearch.records import Ids, IndexSpec, Neighbors, Vectors
 
 TRAIN_ROWS_PER_LIST = 64
@@ -49,7 +49,7 @@ class IvfIndex:
         return cls(index)
 
     def save(self, path: Path) -> None:
-        load_faiss().write_index(self._index, str(path))
+        write_index(self._index, path)
 
     def search(self, queries: Vectors, k: int, *,
                allow: npt.NDArray[np.bool_] | None = None) -> Neighbors:

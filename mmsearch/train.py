@@ -1,0 +1,629 @@
+"""Contrastive training of a dual encoder, one file read top to bottom.
+
+Two towers (an image network, a text network) turn a picture and a caption into features; a head
+on each projects the features into one space where a picture lies close to its captions. Here the
+towers stay as they are, in ONNX, and the heads are trained:
+
+    1. read      a manifest of pictures and captions -> training and validation pairs
+    2. features  every picture, and its mirror image, once through the tower; cached on disk
+    3. start     closed form: whitened text, and ridge regression from pictures to their captions
+    4. train     symmetric InfoNCE with a learned temperature, a checkpoint every epoch
+    5. choose    on validation: the best epoch, and how far to go from the start towards it
+    6. export    the base model's ONNX graphs with the new heads in them: a model directory
+
+A head is `unit(weight @ unit(features) + bias)`. Standardisation and whitening are linear, so they
+end up inside `weight` and `bias`, and a blend of two heads is a head.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsearch.errors import MediaError, MissingExtra, ModelError, UsageError
+from mmsearch.records import Ids, Pixels, Vectors
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmsearch.encoders.onnx import OnnxEncoder
+    from mmsearch.evaluate import Pair
+
+CHUNK = 512  # pictures whose features are kept in one cache file
+MAX_VAL = 2000  # pictures; more would cost more than the training itself
+SIDES = ("image", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """base: "builtin" or a model directory, whose towers are kept.
+    val: pairs to choose the best epoch on; default: split "val" of the pairs, else a tenth of them.
+    start: "ridge" starts from a closed-form fit to these pairs alone; "base" keeps the base's text
+        head and fits the change of its image head, which suits a few hundred pairs better.
+    ridge: weight of the closed form's penalty, per training picture.
+    whiten: 0 leaves the text features as they are, 1 makes all their directions equally long.
+    dropout: share of the features hidden at each step.
+    """
+
+    base: str = "builtin"
+    val: Path | None = None
+    epochs: int = 20
+    batch_size: int = 512
+    lr: float = 3e-4
+    seed: int = 0
+    resume: bool = False
+    start: str = "base"
+    ridge: float = 1.0
+    whiten: float = 0.75
+    dropout: float = 0.3
+    temperature: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Recall at 1, 5 and 10, fractions, for `gallery` pictures."""
+
+    text_to_image: tuple[float, float, float]
+    image_to_text: tuple[float, float, float]
+    gallery: int
+
+    @property
+    def total(self) -> float:
+        return sum(self.text_to_image) + sum(self.image_to_text)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """epoch: 0 is the closed-form start (loss is then nan); recall is on the validation pairs."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    recall: Recall
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """best_epoch: 0 when no epoch beat the start; blend: the share of the trained heads;
+    skipped: pictures that could not be decoded, with the reason."""
+
+    out: Path
+    best_epoch: int
+    blend: float
+    recall: Recall
+    skipped: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """images: float32 [views, n, F_i]; texts: float32 [m, F_t]; owner: int64 [m], the picture of
+    each text; same: int64 [m], equal where two captions are the same words; group: int64 [n],
+    pictures of one group meet in a batch, where they are harder to tell apart."""
+
+    images: Vectors
+    texts: Vectors
+    owner: Ids
+    same: Ids
+    group: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """weight: float32 [D, F]; bias: float32 [D]."""
+
+    weight: Vectors
+    bias: Vectors
+
+    def __call__(self, features: Vectors) -> Vectors:
+        return unit(unit(features) @ self.weight.T + self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    image: Head
+    text: Head
+
+    def tensors(self) -> dict[str, Vectors]:
+        return {f"{side}.{part}": np.ascontiguousarray(getattr(getattr(self, side), part))
+                for side in SIDES for part in ("weight", "bias")}
+
+    @classmethod
+    def of(cls, tensors: dict[str, Vectors]) -> Heads:
+        f32 = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
+        return cls(Head(f32["image.weight"], f32["image.bias"]),
+                   Head(f32["text.weight"], f32["text.bias"]))
+
+    def blend(self, other: Heads, share: float) -> Heads:
+        """This with `share` of `other` mixed in, weight by weight."""
+        theirs = other.tensors()
+        return Heads.of({name: (1 - share) * mine + share * theirs[name]
+                         for name, mine in self.tensors().items()})
+
+
+def unit(rows: npt.NDArray[Any]) -> Vectors:
+    """Every row at unit length, float32."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(rows / np.maximum(lengths, 1e-12), np.float32)
+
+
+def train(
+    pairs: Path,
+    out: Path,
+    config: TrainConfig | None = None,
+    *,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> TrainResult:
+    """Train heads on a manifest of pictures and captions and write a model directory to `out`.
+
+    Killed, it can be called again with `resume=True` and comes to the very same result. The same
+    pairs, configuration, machine and number of threads give the same weights.
+
+    UsageError: the pairs or the configuration cannot be used, or `out` holds something already.
+    ModelError: the base model cannot be loaded, or its towers cannot be reused.
+    MissingExtra: torch, onnx or safetensors is not installed.
+    """
+    config = config or TrainConfig()
+    _check(config)
+    _need_extra()
+    base = _load_base(config.base)
+    train_pairs, val_pairs = _split(pairs, config)
+    work = _work_directory(out, base, pairs, config)
+
+    skipped: dict[str, str] = {}
+    train_set = encode(base, train_pairs, work / "features", skipped)
+    val_set = encode(base, val_pairs, work / "features", skipped, mirrored=False)
+    if train_set.images.shape[1] < 2 or not val_set.images.shape[1]:
+        raise UsageError(f"{pairs}: too few pictures can be decoded, e.g. {_example(skipped)}")
+
+    before = _base_heads(base) if config.start == "base" else None
+    start = closed_form(train_set, ridge=config.ridge, whiten=config.whiten, base=before)
+    heads, best_epoch, share, best = fit(start, train_set, val_set, config, work, on_epoch)
+    export(base.directory, heads, out, name=f"{out.name}-heads",
+           source=f"heads trained by mmsearch on {train_set.images.shape[1]} pictures")
+    shutil.rmtree(work)
+    return TrainResult(out, best_epoch, share, best, skipped)
+
+
+# -- 1. read ---------------------------------------------------------------------------------------
+
+
+def _check(config: TrainConfig) -> None:
+    if config.epochs < 0 or config.batch_size < 2:
+        raise UsageError("epochs must be at least 0 and the batch size at least 2")
+    if not 0 < config.lr < 1 or not 0 <= config.dropout < 1 or config.ridge <= 0:
+        raise UsageError("expected 0 < lr < 1, 0 <= dropout < 1 and ridge > 0")
+    if config.start not in ("base", "ridge"):
+        raise UsageError(f"start must be 'base' or 'ridge', not {config.start!r}")
+
+
+def _need_extra() -> None:
+    try:
+        import onnx  # noqa: F401
+        import safetensors  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("training", "train") from error
+
+
+def _split(path: Path, config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
+    """Training and validation pairs; what is marked "test" is never looked at."""
+    from mmsearch.evaluate import load_pairs
+
+    captioned = [pair for pair in load_pairs(path) if pair.captions and pair.split != "test"]
+    chosen = [pair for pair in captioned if pair.split != "val"]
+    val = [pair for pair in captioned if pair.split == "val"]
+    if config.val is not None:
+        val = [pair for pair in load_pairs(config.val) if pair.captions]
+        marked = [pair for pair in val if pair.split == "val"]
+        val = marked or val
+    if not val:
+        val, chosen = chosen[::10], [p for i, p in enumerate(chosen) if i % 10]
+    if len(chosen) < 2 or not val:
+        raise UsageError(f"{path}: {len(captioned)} captioned pictures are too few to train on")
+    return chosen, val[:: max(1, -(-len(val) // MAX_VAL))]
+
+
+# -- 2. features -----------------------------------------------------------------------------------
+
+
+def encode(base: OnnxEncoder, pairs: Sequence[Pair], cache: Path, skipped: dict[str, str], *,
+           mirrored: bool = True) -> Features:
+    """Tower features of pairs, and of the mirrored pictures as a second view.
+
+    Every finished chunk is kept below `cache`, so a run that is killed loses one chunk at most.
+    Pictures that cannot be decoded are left out and named in `skipped`.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    views: list[Vectors] = []
+    kept: list[Pair] = []
+    for at in range(0, len(pairs), CHUNK):
+        part = pairs[at : at + CHUNK]
+        file = cache / f"{_chunk_key(base, part, mirrored)}.npz"
+        if not file.exists():
+            good, pixels, bad = _decode(base, part)
+            sides = [pixels, [p[:, ::-1] for p in pixels]] if mirrored else [pixels]
+            found = np.stack([base.run_images(side)[1] for side in sides])
+            _save_whole(file, lambda f, a=found, g=good, b=bad: np.savez(
+                f, features=a, good=np.array(g, np.int64), bad=json.dumps(b)))
+        with np.load(file) as stored:
+            views.append(stored["features"].reshape(1 + mirrored, len(stored["good"]), -1))
+            kept += [part[i] for i in stored["good"]]
+            skipped.update(json.loads(str(stored["bad"])))
+    wide = max((view.shape[2] for view in views), default=0)
+    images = np.concatenate([v.reshape(*v.shape[:2], v.shape[2] or wide) for v in views], axis=1)
+    captions = [caption for pair in kept for caption in pair.captions]
+    numbers: dict[str, int] = {}
+    folders: dict[str, int] = {}
+    return Features(
+        images=images,
+        texts=base.run_texts(captions)[1],
+        owner=np.repeat(np.arange(len(kept)), [len(p.captions) for p in kept]),
+        same=np.array([numbers.setdefault(c.lower(), len(numbers)) for c in captions], np.int64),
+        group=np.array([folders.setdefault(str(p.image.parent), len(folders)) for p in kept],
+                       np.int64),
+    )
+
+
+def _decode(base: OnnxEncoder, part: Sequence[Pair]
+            ) -> tuple[list[int], list[Pixels], dict[str, str]]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from mmsearch.media import decode
+
+    def one(pair: Pair) -> Pixels | str:
+        try:
+            return base.prepare(decode(pair.image, min_side=base.min_side).image)
+        except MediaError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(one, part))
+    good = [i for i, pixels in enumerate(found) if not isinstance(pixels, str)]
+    bad = {str(p.image): why for p, why in zip(part, found, strict=True) if isinstance(why, str)}
+    return good, [pixels for pixels in found if not isinstance(pixels, str)], bad
+
+
+def _chunk_key(base: OnnxEncoder, part: Sequence[Pair], mirrored: bool) -> str:
+    text = [base.name, str(mirrored)]
+    for pair in part:
+        stat = pair.image.stat()
+        text.append(f"{pair.image}:{stat.st_size}:{stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(text).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+# -- 3. start --------------------------------------------------------------------------------------
+
+
+def closed_form(data: Features, *, ridge: float, whiten: float, base: Heads | None = None) -> Heads:
+    """Heads without a single step of descent.
+
+    Text: centred and softly whitened, so that rare distinctions count as much as common ones.
+    Image: ridge regression from standardised features to the mean vector of the captions. With
+    `base`, its text head stays and the regression is of what its image head still gets wrong.
+    """
+    text = base.text if base else _whitening(unit(data.texts), whiten)
+    wanted = np.zeros((data.images.shape[1], text.weight.shape[0]))
+    np.add.at(wanted, data.owner, text(data.texts))
+    wanted /= np.bincount(data.owner, minlength=len(wanted))[:, None]
+
+    views = [unit(view) for view in data.images]
+    mean, spread = _moments(views)
+    known = [np.zeros_like(wanted) for _ in views]
+    before = Head(np.zeros((wanted.shape[1], len(mean)), np.float32),
+                  np.zeros(wanted.shape[1], np.float32))
+    if base:
+        raw = [view @ base.image.weight.T + base.image.bias for view in views]
+        # A head's scale means nothing; the one that fits best makes the two comparable.
+        scale = sum(float((r * wanted).sum()) for r in raw) / sum(float((r * r).sum()) for r in raw)
+        before = Head(base.image.weight * scale, base.image.bias * scale)
+        known = [r * scale for r in raw]
+    gram = np.eye(len(mean)) * ridge * len(wanted)
+    cross = np.zeros((len(mean), wanted.shape[1]))
+    for view, done in zip(views, known, strict=True):
+        x = (view - mean) / spread
+        gram += x.T @ x / len(views)
+        cross += x.T @ (wanted - done) / len(views)
+    weight = (np.linalg.solve(gram, cross) / spread[:, None]).T
+    change = Head(np.float32(weight), np.float32(-weight @ mean))
+    return Heads(Head(before.weight + change.weight, before.bias + change.bias), text)
+
+
+def _whitening(texts: Vectors, power: float) -> Head:
+    mean = texts.mean(0, dtype=np.float64)
+    values, axes = np.linalg.eigh(np.cov((texts - mean).T, bias=True))
+    # The floor keeps directions in which a small set hardly varies from being blown up.
+    weight = (axes * np.maximum(values, 0.03 * values[-1]) ** (-power / 2)).T
+    return Head(np.float32(weight), np.float32(-weight @ mean))
+
+
+def _moments(views: Sequence[Vectors]) -> tuple[Vectors, Vectors]:
+    mean = np.mean([view.mean(0, dtype=np.float64) for view in views], axis=0)
+    spread = np.sqrt(np.mean([view.var(0, dtype=np.float64) for view in views], axis=0))
+    return mean, np.maximum(spread, 1e-6)
+
+
+# -- 4. train and 5. choose ------------------------------------------------------------------------
+
+
+class _Tower:
+    """One head as torch parameters that act on standardised features, where Adam works best."""
+
+    def __init__(self, head: Head, features: Vectors) -> None:
+        import torch
+
+        self.mean, self.spread = (np.float32(a) for a in _moments([features]))
+        self.weight = torch.tensor(head.weight * self.spread, requires_grad=True)
+        self.bias = torch.tensor(head.bias + head.weight @ self.mean, requires_grad=True)
+
+    def __call__(self, features: Vectors, dropout: float) -> torch.Tensor:
+        import torch
+        from torch.nn import functional
+
+        x = torch.from_numpy((features - self.mean) / self.spread)
+        x = functional.dropout(x, dropout)
+        return functional.normalize(x @ self.weight.T + self.bias, dim=-1)
+
+    def head(self) -> Head:
+        weight = self.weight.detach().numpy() / self.spread
+        return Head(weight, self.bias.detach().numpy() - weight @ self.mean)
+
+
+def fit(start: Heads, data: Features, val: Features, config: TrainConfig, work: Path,
+        on_epoch: Callable[[EpochReport], None] | None = None) -> tuple[Heads, int, float, Recall]:
+    """Symmetric InfoNCE from `start`; -> the best heads on `val`, their epoch, blend and recall."""
+    import torch
+
+    images, texts = np.stack([unit(view) for view in data.images]), unit(data.texts)
+    towers = [_Tower(start.image, images.reshape(-1, images.shape[-1])),
+              _Tower(start.text, texts)]
+    sharpness = torch.tensor(-np.log(config.temperature), dtype=torch.float32, requires_grad=True)
+    parameters = [p for tower in towers for p in (tower.weight, tower.bias)] + [sharpness]
+    optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=0.0)
+
+    best, best_epoch, best_share = start, 0, 0.0
+    best_recall = recall(start, val)
+    checkpoint = work / "checkpoint.pt"
+    done = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        with torch.no_grad():
+            for parameter, value in zip(parameters, state["parameters"], strict=True):
+                parameter.copy_(value)
+        optimizer.load_state_dict(state["optimizer"])
+        best = Heads.of({name: t.numpy() for name, t in state["best"].items()})
+        done, best_epoch, best_share = state["epoch"], state["best_epoch"], state["best_share"]
+        best_recall = recall(best, val)
+    elif on_epoch:
+        on_epoch(EpochReport(0, config.epochs, float("nan"), best_recall))
+
+    for epoch in range(done + 1, config.epochs + 1):
+        loss = _epoch(epoch, towers, sharpness, optimizer, images, texts, data, config)
+        trained = Heads(towers[0].head(), towers[1].head())
+        for share in (0.25, 0.5, 0.75, 1.0):
+            blended = start.blend(trained, share)
+            found = recall(blended, val)
+            if found.total > best_recall.total:
+                best, best_epoch, best_share, best_recall = blended, epoch, share, found
+        if on_epoch:
+            on_epoch(EpochReport(epoch, config.epochs, loss, found))
+        _save_whole(checkpoint, lambda file, e=epoch: torch.save({
+            "epoch": e, "parameters": [p.detach() for p in parameters],
+            "optimizer": optimizer.state_dict(), "best_epoch": best_epoch,
+            "best_share": best_share,
+            "best": {n: torch.from_numpy(t) for n, t in best.tensors().items()}}, file))
+    return best, best_epoch, best_share, best_recall
+
+
+def _epoch(epoch: int, towers: list[_Tower], sharpness: torch.Tensor,
+           optimizer: torch.optim.Optimizer, images: Vectors, texts: Vectors, data: Features,
+           config: TrainConfig) -> float:
+    """Every picture once, with one of its captions and one of its views; -> the mean loss."""
+    import torch
+    from torch.nn import functional
+
+    # All chance in an epoch comes from (seed, epoch), so a resumed run repeats it exactly.
+    random = np.random.default_rng([config.seed, epoch])
+    captions = _one_caption_each(data.owner, images.shape[1], random)
+    batches = list(_batches(data.group, config.batch_size, random))
+    losses: list[float] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(random.integers(2**31)))
+        for number, batch in enumerate(batches):
+            share_done = (epoch - 1 + number / len(batches)) / config.epochs
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * min(1.0, 20 * share_done + 0.05) * 0.5 * (
+                    1 + np.cos(np.pi * share_done))
+            view = random.integers(len(images), size=len(batch))
+            text = captions[batch]
+            seen = towers[0](images[view, batch], config.dropout)
+            said = towers[1](texts[text], 0.0)
+            scores = sharpness.clamp(max=np.log(100)).exp() * seen @ said.T
+            # The same words under two pictures are no mistake to learn from.
+            twins = torch.from_numpy(data.same[text][:, None] == data.same[text][None])
+            scores = scores.masked_fill(twins.fill_diagonal_(False), -1e4)
+            target = torch.arange(len(batch))
+            loss = (functional.cross_entropy(scores, target)
+                    + functional.cross_entropy(scores.T, target)) / 2
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(loss.item())
+    return float(np.mean(losses))
+
+
+def _one_caption_each(owner: Ids, pictures: int, random: np.random.Generator) -> Ids:
+    shuffled = random.permutation(len(owner))
+    chosen = np.zeros(pictures, np.int64)
+    chosen[owner[shuffled]] = shuffled  # the last one written stays
+    return chosen
+
+
+def _batches(group: Ids, size: int, random: np.random.Generator) -> Iterator[Ids]:
+    """All pictures in batches of about `size`, each from one group; small groups are joined."""
+    counts = np.bincount(group)
+    group = np.where(counts[group] < size // 2, -1, group)
+    found: list[Ids] = []
+    for one in np.unique(group):
+        members = random.permutation(np.flatnonzero(group == one))
+        found += np.array_split(members, max(1, round(len(members) / size)))
+    yield from (found[i] for i in random.permutation(len(found)))
+
+
+def recall(heads: Heads, data: Features) -> Recall:
+    """Recall of both directions among `data`, of its first view."""
+    from mmsearch.metrics import best_ranks, recall_at
+
+    scores = heads.text(data.texts) @ heads.image(data.images[0]).T
+    by_text = best_ranks(scores, data.owner[:, None])
+    captions = np.split(np.argsort(data.owner, kind="stable"),
+                        np.cumsum(np.bincount(data.owner))[:-1])
+    by_image = best_ranks(np.ascontiguousarray(scores.T), captions)
+
+    def at(ranks: Ids) -> tuple[float, float, float]:
+        return recall_at(ranks, 1), recall_at(ranks, 5), recall_at(ranks, 10)
+
+    return Recall(at(by_text), at(by_image), data.images.shape[1])
+
+
+# -- 6. export -------------------------------------------------------------------------------------
+
+
+def export(base: Path, heads: Heads, out: Path, *, name: str, source: str) -> None:
+    """Write a model directory: the towers of `base` (as exact as they are there) with `heads`."""
+    import onnx
+    from safetensors.numpy import save_file
+
+    spec = json.loads((base / "model.json").read_text("utf-8"))
+    out.mkdir(parents=True, exist_ok=True)
+    for side in SIDES:
+        file = spec[side]["file"]
+        model = with_head(onnx.load(base / file), side, getattr(heads, side))
+        _save_whole(out / file, lambda f, m=model: f.write(m.SerializeToString()))
+    for file in (spec["text"]["tokens"], spec["text"]["tokenizer"]):
+        shutil.copyfile(base / file, out / file)
+    save_file(heads.tensors(), out / "heads.safetensors")
+    files = [spec["image"]["file"], *(spec["text"][k] for k in ("file", "tokens", "tokenizer")),
+             "heads.safetensors"]
+    spec |= {"name": name, "dim": len(heads.image.bias), "source": source,
+             "sha256": {f: hashlib.sha256((out / f).read_bytes()).hexdigest() for f in files}}
+    text = json.dumps(spec, indent=1) + "\n"
+    _save_whole(out / "model.json", lambda f: f.write(text.encode()))
+
+
+def with_head(model: Any, side: str, head: Head) -> Any:
+    """An ONNX tower whose "embedding" output comes from `head`; what stood there before goes."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    needed, nodes = {"features"}, []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            nodes.insert(0, node)
+            needed.update(node.input)
+    if not nodes:
+        raise ModelError(f"the {side} tower has no output named features: its heads are fixed")
+    constants = {
+        f"{side}.weight": np.ascontiguousarray(head.weight.T),
+        f"{side}.bias": head.bias,
+        f"{side}.least": np.float32(1e-12),
+    }
+    made: list[Any] = []
+
+    def add(kind: str, *inputs: str, out: str = "", **attributes: Any) -> str:
+        out = out or f"{side}.head{len(made)}"
+        made.append(helper.make_node(kind, list(inputs), [out], **attributes))
+        return out
+
+    def unit_rows(x: str, out: str = "") -> str:
+        length = add("ReduceL2", x, axes=[-1], keepdims=1)
+        return add("Div", x, add("Max", length, f"{side}.least"), out=out)
+
+    moved = add("Add", add("MatMul", unit_rows("features"), f"{side}.weight"), f"{side}.bias")
+    unit_rows(moved, out="embedding")
+    kept = [t for t in graph.initializer if t.name in needed]
+    outputs = [o for o in graph.output if o.name == "features"]
+    embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", len(head.bias)])
+    for container, values in (
+        (graph.node, [*nodes, *made]),
+        (graph.initializer, [*kept, *(numpy_helper.from_array(np.asarray(v), n)
+                                      for n, v in constants.items())]),
+        (graph.output, [embedding, *outputs]),
+    ):
+        del container[:]
+        container.extend(values)
+    return model
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def _load_base(name: str) -> OnnxEncoder:
+    from mmsearch.encoders import load_encoder
+    from mmsearch.encoders.onnx import OnnxEncoder
+
+    encoder = load_encoder(name)
+    if not isinstance(encoder, OnnxEncoder):
+        raise ModelError(f"{name} has no ONNX towers to train heads on; expected 'builtin' or a "
+                         "model directory")
+    return encoder
+
+
+def _base_heads(base: OnnxEncoder) -> Heads:
+    """The heads inside the base's graphs, which every model directory has."""
+    import onnx
+    from onnx import numpy_helper
+
+    spec = json.loads((base.directory / "model.json").read_text("utf-8"))
+    found: dict[str, Vectors] = {}
+    for side in SIDES:
+        graph = onnx.load(base.directory / spec[side]["file"]).graph
+        found |= {t.name: numpy_helper.to_array(t) for t in graph.initializer
+                  if t.name in (f"{side}.weight", f"{side}.bias")}
+    if len(found) != 4:
+        raise ModelError(f"{base.directory} holds heads of another kind; use start='ridge'")
+    return Heads.of(found | {f"{side}.weight": found[f"{side}.weight"].T for side in SIDES})
+
+
+def _work_directory(out: Path, base: OnnxEncoder, pairs: Path, config: TrainConfig) -> Path:
+    """The folder of an unfinished run inside `out`; a resumed run must be the same run."""
+    work = out / "training"
+    settings = asdict(replace(config, resume=False)) | {"base": base.name, "val": str(config.val)}
+    settings["pairs"] = hashlib.sha256(pairs.read_bytes()).hexdigest()
+    written = work / "config.json"
+    if written.exists():
+        if not config.resume:
+            raise UsageError(f"{out} holds an unfinished run; go on with resume, or remove it")
+        before = json.loads(written.read_text("utf-8"))
+        other = sorted(k for k in settings if before.get(k) != settings[k])
+        if other:
+            raise UsageError(f"{out} holds a run with another {', '.join(other)}; remove it first")
+        return work
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} exists already; give a new directory")
+    work.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(settings)
+    _save_whole(written, lambda f: f.write(text.encode()))
+    return work
+
+
+def _save_whole(path: Path, write: Callable[[Any], object]) -> None:
+    """Write a file so that it is either there in full or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _example(skipped: dict[str, str]) -> str:
+    return next((f"{path}: {why}" for path, why in skipped.items()), "none given")

@@ -1,0 +1,321 @@
+"""A collection's life: adding, searching, changing, deleting, merging."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DEMO, add, unit_vectors
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mmsearch import upkeep
+from mmsearch.collection import Collection
+from mmsearch.errors import CollectionNotFound, EncoderMismatch, UsageError
+from mmsearch.indexes import IndexSpec
+from mmsearch.records import Item
+from mmsearch.segments import write_segment
+
+
+@pytest.fixture
+def collection(tmp_path: Path, photos: Path) -> Collection:
+    collection = Collection.create(tmp_path / "index")
+    add(collection, photos)
+    return collection
+
+
+def uris(collection: Collection) -> set[str]:
+    return {row.item.uri for kind in ("image", "text") for row in collection.vectors(kind)[0]}
+
+
+# -- bringing it up to date ----------------------------------------------------------------------
+
+
+def test_a_second_run_reads_nothing_again(collection: Collection, photos: Path) -> None:
+    report = add(collection, photos)
+    assert (report.unchanged, report.added, report.encode_seconds) == (12, 0, 0)
+
+
+def test_a_moved_file_keeps_its_vector_and_its_id(collection: Collection, photos: Path) -> None:
+    old = next(photos.glob("*.jpg"))
+    before = collection.search(image=old, k=1)[0]
+    (photos / "deep").mkdir()
+    new = old.rename(photos / "deep" / "renamed.jpg")
+    report = add(collection, photos)
+    assert (report.moved, report.added, report.removed, report.unchanged) == (1, 0, 0, 11)
+    assert report.encode_seconds == 0
+    after = collection.search(image=new, k=1)[0]
+    assert (after.id, after.item.uri) == (before.id, str(new))
+    assert str(old) not in uris(collection)
+
+
+def test_a_copied_file_is_not_encoded_again(collection: Collection, photos: Path) -> None:
+    original = next(photos.glob("*.jpg"))
+    shutil.copy(original, photos / "copy.jpg")
+    report = add(collection, photos)
+    assert (report.copied, report.added, report.encode_seconds) == (1, 0, 0)
+    best = collection.search(image=original, k=2)
+    assert {hit.item.uri for hit in best} == {str(original), str(photos / "copy.jpg")}
+    assert best[0].item.meta["width"] == best[1].item.meta["width"]
+
+
+def test_a_touched_file_is_not_encoded_and_a_changed_one_is(
+        collection: Collection, photos: Path) -> None:
+    one, two = sorted(photos.glob("*.jpg"))[:2]
+    one.touch()
+    Image.new("RGB", (300, 200), "red").save(two)
+    report = add(collection, photos)
+    assert (report.unchanged, report.replaced, report.added) == (11, 1, 0)
+    hit = collection.search(image=two, k=1)[0]
+    assert hit.item.uri == str(two)
+    assert (hit.item.meta["width"], hit.item.meta["height"]) == (300, 200)
+    assert add(collection, photos).unchanged == 12
+
+
+def test_what_vanished_is_dropped_only_below_the_paths_given(
+        collection: Collection, photos: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (50, 50), "blue").save(other / "blue.png")
+    add(collection, other)
+    for path in sorted(photos.glob("*.jpg"))[:3]:
+        path.unlink()
+    shutil.rmtree(other)
+    report = add(collection, photos)
+    assert (report.removed, report.unchanged) == (3, 9)
+    assert str(other / "blue.png") in uris(collection)
+
+
+def test_a_file_that_broke_is_reported_and_its_item_kept(
+        collection: Collection, photos: Path) -> None:
+    victim = next(photos.glob("*.jpg"))
+    victim.write_bytes(victim.read_bytes()[:2000])
+    report = add(collection, photos)
+    assert [skipped.path for skipped in report.skipped] == [str(victim)]
+    assert str(victim) in uris(collection)
+
+
+def test_a_manifest_brings_captions_and_metadata(tmp_path: Path, photos: Path) -> None:
+    names = sorted(path.name for path in photos.glob("*.jpg"))
+    manifest = photos / "m.jsonl"
+    manifest.write_text("".join(json.dumps(
+        {"image": name, "captions": [f"caption of {name}", "second"], "year": 2000 + n}) + "\n"
+        for n, name in enumerate(names)))
+    collection = Collection.create(tmp_path / "index")
+    report = add(collection, manifest)
+    assert (report.added, collection.info()["kinds"]) == (36, {"image": 12, "text": 24})
+    hits = collection.search(text="anything", where="year >= 2010", k=9)
+    assert {hit.item.meta["year"] for hit in hits} == {2010, 2011}
+    # Searching the folder again must not lose what the manifest said.
+    assert add(collection, photos).removed == 0
+    assert collection.info()["kinds"] == {"image": 12, "text": 24}
+    assert len(collection.search(text="x", where="year exists", k=99)) == 12
+    # A caption that the manifest no longer has goes; a changed column changes without encoding.
+    manifest.write_text(json.dumps(
+        {"image": names[0], "captions": [f"caption of {names[0]}"], "year": 1999}) + "\n")
+    report = add(collection, manifest)
+    assert (report.removed, report.encode_seconds) == (34, 0)
+    assert collection.search(text="x", where="year = 1999", k=9)[0].item.uri == str(
+        photos / names[0])
+
+
+def test_a_moved_picture_takes_its_captions_along(tmp_path: Path, photos: Path) -> None:
+    name = sorted(photos.glob("*.jpg"))[0].name
+    manifest = photos / "m.jsonl"
+    manifest.write_text(json.dumps({"image": name, "caption": "a fine thing"}) + "\n")
+    collection = Collection.create(tmp_path / "index")
+    add(collection, manifest, photos)
+    (photos / name).rename(photos / "elsewhere.jpg")
+    report = add(collection, photos)
+    assert (report.moved, report.removed) == (1, 0)
+    text = collection.search(text="a fine thing", find="text", k=1)[0]
+    assert text.item.group == str(photos / "elsewhere.jpg")
+
+
+def test_text_files_become_items_that_can_be_looked_up(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("a red car\n\nthe sea at night\n")
+    collection = Collection.create(tmp_path / "index")
+    add(collection, notes)
+    hit = collection.search(text="ocean in the dark", find="text", k=1)[0]
+    assert (hit.item.text, hit.item.uri) == ("the sea at night", f"{notes}#L3")
+    notes.write_text("a red car\n")
+    assert add(collection, notes).removed == 1
+
+
+# -- searching -----------------------------------------------------------------------------------
+
+
+def test_a_picture_finds_itself_with_cosine_one(demo_index: Path) -> None:
+    collection = Collection.open(demo_index)
+    for path in sorted(DEMO.glob("*.jpg"))[::7]:
+        hit = collection.search(image=path, k=1)[0]
+        assert hit.item.uri == str(path)
+        assert hit.score == pytest.approx(1, abs=5e-3)
+
+
+def test_scores_are_cosines_of_the_query_and_the_stored_vectors(demo_index: Path) -> None:
+    collection = Collection.open(demo_index)
+    rows, vectors = collection.vectors("image")
+    query = collection.embed(["a dog", "grass"], [DEMO / "cat.jpg"], ["night"],
+                             weights=[2, 0.5, 1])
+    assert np.linalg.norm(query) == pytest.approx(1, abs=1e-5)
+    parts = collection.encoder.encode_texts(["a dog", "grass", "night"])
+    picture = collection.embed(images=[DEMO / "cat.jpg"])
+    summed = 2 * parts[0] + 0.5 * parts[1] + picture - parts[2]
+    np.testing.assert_allclose(query, summed / np.linalg.norm(summed), atol=1e-5)
+    hits = collection.search(vector=query, k=len(rows))
+    by_uri = {row.item.uri: vector for row, vector in zip(rows, vectors, strict=True)}
+    for hit in hits:
+        assert hit.score == pytest.approx(float(by_uri[hit.item.uri] @ query), abs=2e-3)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_find_says_what_comes_back_and_groups_collapse(demo_index: Path) -> None:
+    collection = Collection.open(demo_index)
+    picture = DEMO / "cat.jpg"
+    assert {h.item.kind for h in collection.search(image=picture, find="text")} == {"text"}
+    both = collection.search(image=picture, find="any", k=20)
+    assert len({hit.item.group for hit in both}) == 20
+    loose = collection.search(image=picture, find="any", k=200, collapse=False)
+    assert len(loose) == collection.info()["items"]
+
+
+def test_deleted_items_never_come_back_and_k_is_still_met(
+        collection: Collection, photos: Path) -> None:
+    doomed = [str(path) for path in sorted(photos.glob("*.jpg"))[:6]]
+    assert collection.delete(doomed) == 6
+    hits = collection.search(text="anything", k=6)
+    assert len(hits) == 6
+    assert not {hit.item.uri for hit in hits} & set(doomed)
+    assert collection.delete(where=["width >= 1"]) == 6
+    assert collection.search(text="anything") == []
+    assert collection.verify() == []
+
+
+def test_conditions_are_bound_and_never_run(collection: Collection) -> None:
+    for text in ("path = \"x' OR 1=1 --\"", "camera = '; DROP TABLE items; --'"):
+        assert collection.search(text="x", where=text) == []
+    assert collection.info()["items"] == 12
+
+
+def test_wrong_calls_say_what_is_wrong(collection: Collection, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="what to look for"):
+        collection.search()
+    with pytest.raises(UsageError, match="at least 1"):
+        collection.search(text="x", k=0)
+    with pytest.raises(UsageError, match="3 weights for 1"):
+        collection.search(text="x", weights=[1, 2, 3])
+    with pytest.raises(UsageError, match="cancel"):
+        collection.search(text="x", without=["x"])
+    with pytest.raises(UsageError, match="what to delete"):
+        collection.delete()
+    with pytest.raises(CollectionNotFound, match="no collection"):
+        Collection.open(tmp_path / "nothing")
+
+
+def test_a_foreign_folder_is_not_made_a_collection(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear all")
+    with pytest.raises(UsageError, match=r"not empty.*letter\.txt"):
+        Collection.create(tmp_path)
+
+
+def test_another_model_is_refused_with_both_names(tmp_path: Path, photos: Path) -> None:
+    from mmsearch.encoders import BUILTIN_DIR
+
+    other = tmp_path / "model"
+    shutil.copytree(BUILTIN_DIR, other)
+    spec = json.loads((other / "model.json").read_text())
+    spec["name"] = "somebody-elses"
+    (other / "model.json").write_text(json.dumps(spec))
+    made = Collection.create(tmp_path / "index", model=str(other))
+    add(made, photos)
+    assert made.search(text="a dog", k=1)
+    with pytest.raises(EncoderMismatch, match=r"somebody-elses@\w+, not with \S+@\w+"):
+        Collection.open(tmp_path / "index", model="builtin").search(text="a dog")
+    with pytest.raises(EncoderMismatch):
+        Collection.create(tmp_path / "index")
+
+
+# -- merging and growing -------------------------------------------------------------------------
+
+
+def filled(path: Path, batches: list[int], dim: int) -> Collection:
+    """A collection of synthetic vectors, one segment a batch, through the engine's own parts."""
+    collection = Collection.create(path)
+    with collection._writing() as (catalog, _):
+        seq = 1
+        for n, rows in enumerate(batches):
+            from mmsearch.catalog import Change
+
+            vectors = unit_vectors(rows, dim, seed=n)
+            ids = np.arange(seq, seq + rows)
+            segment = write_segment(path, f"image-{seq:012d}-{n}", "image", ids,
+                                    lambda v=vectors: iter([v]))  # type: ignore[misc]
+            items = [(int(i), Item(f"/p/{i}.jpg", "image"), f"{i}") for i in ids]
+            seq += rows
+            catalog.commit(Change(put=items, add_segments=[segment]), seq)
+        upkeep.tidy(path, catalog)
+    return collection
+
+
+def test_small_segments_are_merged_and_nothing_changes_for_a_query(tmp_path: Path) -> None:
+    dim = Collection.create(tmp_path / "x").encoder.dim
+    collection = filled(tmp_path / "index", [30] * 9, dim)
+    assert collection.info()["segments"] < 9
+    assert collection.verify() == []
+    query = unit_vectors(30, dim, seed=4)[7]
+    before = collection.search(vector=query, k=270)
+    assert before[0].item.uri == "/p/128.jpg"
+    collection.delete(["/p/128.jpg", "/p/5.jpg"])
+    collection.compact()
+    after = collection.search(vector=query, k=270)
+    assert [h.item.uri for h in after] == [
+        h.item.uri for h in before if h.item.uri not in ("/p/128.jpg", "/p/5.jpg")]
+    info = collection.info()
+    assert (info["segments"], info["rows"], collection.verify()) == (1, 268, [])
+
+
+def test_a_large_collection_gets_an_approximate_index_that_filters_and_updates(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "EXACT_UP_TO", 2000)
+    monkeypatch.setattr(upkeep, "choose_spec", lambda rows: IndexSpec("ivf-rabitq", nlist=32))
+    monkeypatch.setattr("mmsearch.opened.GATHER_UP_TO", 100)
+    dim = Collection.create(tmp_path / "x").encoder.dim
+    collection = filled(tmp_path / "index", [1500, 1500], dim)
+    assert collection.info()["index"]["image"].startswith("ivf-rabitq over 3000 of 3000")
+    vectors = unit_vectors(1500, dim, seed=1)
+    for n in (0, 700, 1499):
+        assert collection.search(vector=vectors[n], k=1)[0].item.uri == f"/p/{1501 + n}.jpg"
+    found = collection.search(vector=vectors[0], where="path ~ 7", k=50)
+    assert len(found) == 50
+    assert all("7" in hit.item.uri for hit in found)
+    collection.delete(["/p/1501.jpg"])
+    assert collection.search(vector=vectors[0], k=1)[0].item.uri != "/p/1501.jpg"
+    collection.compact()
+    assert collection.verify() == []
+    assert collection.info()["index"]["image"].startswith("ivf-rabitq over 2999 of 2999")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 60),
+       st.sets(st.integers(1, 60)))
+def test_any_history_finds_what_one_flat_list_would(
+        tmp_path_factory: pytest.TempPathFactory, batches: list[int], k: int,
+        doomed: set[int]) -> None:
+    path = tmp_path_factory.mktemp("history") / "index"
+    dim = 8
+    collection = filled(path, batches, dim)
+    collection.delete(["/nothing", *(f"/p/{n}.jpg" for n in doomed)])
+    vectors = np.concatenate([unit_vectors(rows, dim, seed=n) for n, rows in enumerate(batches)])
+    query = unit_vectors(1, dim, seed=99)[0]
+    live = [n for n in range(1, len(vectors) + 1) if n not in doomed]
+    scores = {n: float(vectors[n - 1] @ query) for n in live}
+    hits = collection.search(vector=query, k=k)
+    assert len(hits) == min(k, len(live))
+    found = [scores[int(hit.item.uri[3:-4])] for hit in hits]
+    np.testing.assert_allclose(found, sorted(scores.values(), reverse=True)[:k], atol=2e-3)

@@ -1,0 +1,280 @@
+"""What goes wrong in real life: kills, full disks, damage, a second writer. Nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Cli, add
+
+from mmsearch.collection import Collection
+from mmsearch.errors import CollectionBusy, CollectionDamaged
+from mmsearch.lock import writer_lock
+
+MMSEARCH = [sys.executable, "-m", "mmsearch"]
+
+
+def may_mount() -> None:
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a file system of his own")
+
+
+def many_lines(path: Path, lines: int) -> Path:
+    rng = random.Random(0)
+    words = ["red", "blue", "dog", "cat", "sea", "sun", "old", "new", "car", "tree", "house"]
+    path.write_text("".join(f"{' '.join(rng.sample(words, 4))} {n}\n" for n in range(lines)))
+    return path
+
+
+def committed(index: Path) -> set[str]:
+    """The uris of a sound collection; none if nothing has been committed yet."""
+    if not (index / "catalog.db").exists():
+        return set()
+    collection = Collection.open(index)
+    try:
+        assert collection.verify() == []
+        return {row.item.uri for row in collection.vectors("text")[0]}
+    finally:
+        collection.close()
+
+
+def kill_loop(tmp_path: Path, lines: int, kills: int, seed: int) -> None:
+    """Kill an index run at random moments; what was committed stays, and a last run completes."""
+    notes, index = many_lines(tmp_path / "notes.txt", lines), tmp_path / "index"
+    command = [*MMSEARCH, "index", str(notes), "-i", str(index)]
+    rng, before, interrupted = random.Random(seed), set[str](), 0
+    for _ in range(kills):
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.2, 3.0))
+        run.send_signal(signal.SIGKILL)
+        interrupted += run.wait() == -signal.SIGKILL
+        after = committed_or_fresh(index)
+        assert before <= after
+        before = after
+    assert interrupted
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len(committed(index)) == lines, done.stdout
+    names = {path.name for path in (index / "segments").iterdir()}
+    assert names == {info.name for info in Collection.open(index)._catalog.segments()}
+
+
+def committed_or_fresh(index: Path) -> set[str]:
+    from mmsearch.errors import CollectionNotFound
+
+    try:
+        return committed(index)
+    except CollectionNotFound:  # killed before the very first commit
+        return set()
+
+
+def test_sigkill_at_random_moments_loses_nothing_committed(tmp_path: Path) -> None:
+    kill_loop(tmp_path, lines=2500, kills=6, seed=1)
+
+
+@pytest.mark.slow
+def test_sigkill_a_hundred_times(tmp_path: Path) -> None:
+    kill_loop(tmp_path, lines=60_000, kills=100, seed=2)
+
+
+def test_a_search_works_while_an_index_run_goes_on(tmp_path: Path, cli: Cli) -> None:
+    index = tmp_path / "index"
+    notes = many_lines(tmp_path / "notes.txt", 700)
+    (tmp_path / "first.txt").write_text("a green boat\n")
+    cli("index", tmp_path / "first.txt", "-i", index, check=True)
+    run = subprocess.Popen([*MMSEARCH, "index", str(notes), "-i", str(index)],
+                           stdout=subprocess.DEVNULL)
+    collection, sizes, searches = Collection.open(index), [], 0
+    while run.poll() is None:
+        hits = collection.search(text="a green boat", find="text", k=3)
+        assert hits[0].item.text == "a green boat"
+        sizes.append(collection.info()["items"])
+        searches += 1
+    assert run.returncode == 0
+    assert searches > 3
+    assert sizes == sorted(sizes)
+    assert collection.info()["items"] == 701
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path, photos: Path, cli: Cli) -> None:
+    index = tmp_path / "index"
+    add(Collection.create(index), photos)
+    with writer_lock(index):
+        with pytest.raises(CollectionBusy, match=f"process {os.getpid()} on "):
+            Collection.open(index).delete(["/x"])
+        done = cli("index", photos, "-i", index)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"process {os.getpid()}" in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert cli("query", "a cat", "-i", index).returncode == 0
+    assert cli("index", photos, "-i", index).returncode == 0
+
+
+def test_a_full_disk_is_said_and_nothing_committed_is_lost(tmp_path: Path, cli: Cli) -> None:
+    """On a real file system of a megabyte and a half, mounted in a namespace of its own."""
+    may_mount()
+    disk, first = tmp_path / "disk", tmp_path / "first.txt"
+    disk.mkdir()
+    first.write_text("a green boat\n")
+    notes = many_lines(tmp_path / "notes.txt", 2000)
+    run = " ".join(MMSEARCH)
+    script = f"""
+        mount -t tmpfs -o size=1500k none {disk}
+        {run} index {first} -i {disk}/index || exit 90
+        {run} index {notes} -i {disk}/index; echo "status $?"
+        {run} verify -i {disk}/index || exit 91
+        {run} query "a green boat" --find text -k 1 -i {disk}/index --json
+    """
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "status 1" in done.stdout
+    assert "is sound" in done.stdout
+    assert "a green boat" in done.stdout
+    complaint = [line for line in done.stderr.splitlines() if line.startswith("mmsearch:")]
+    assert len(complaint) == 1
+    assert "space" in complaint[0]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "empty"])
+def test_a_damaged_catalog_is_named_and_nothing_is_deleted(
+        tmp_path: Path, photos: Path, cli: Cli, damage: str) -> None:
+    index = tmp_path / "index"
+    collection = Collection.create(index)
+    add(collection, photos)
+    collection.close()
+    catalog = index / "catalog.db"
+    sound = catalog.read_bytes()
+    for extra in index.glob("catalog.db-*"):
+        extra.unlink()
+    catalog.write_bytes({"garbage": b"\x00\x01garbage" * 5000, "cut": sound[: len(sound) // 2],
+                         "empty": b""}[damage])
+    segments = sorted((index / "segments").rglob("*"))
+    for command in (["query", "cat"], ["index", photos], ["verify"], ["info"]):
+        done = cli(*command, "-i", index)
+        if damage == "cut" and done.returncode == 0:
+            continue  # what is left may do for a read, but `verify` must see it
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), (command, done.stderr)
+        assert "catalog.db" in done.stderr
+    assert cli("verify", "-i", index).returncode == 1
+    assert sorted((index / "segments").rglob("*")) == segments
+    catalog.write_bytes(sound)
+    assert cli("verify", "-i", index).returncode == 0
+
+
+@pytest.mark.parametrize("file", ["vectors.faiss", "ids.npy", "segment.json"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
+def test_a_damaged_segment_is_found_and_named(
+        tmp_path: Path, photos: Path, cli: Cli, file: str, damage: str) -> None:
+    index = tmp_path / "index"
+    add(Collection.create(index), photos)
+    victim = next((index / "segments").glob(f"*/{file}"))
+    data = bytearray(victim.read_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 4
+    victim.unlink()
+    if damage != "missing":
+        victim.write_bytes(data if damage == "flipped" else data[: len(data) // 2])
+    done = cli("verify", "-i", index, "--json")
+    assert done.returncode == 1
+    assert file in done.stdout + done.stderr
+    query = cli("query", "cat", "-i", index)
+    assert "Traceback" not in query.stderr
+
+
+def test_readers_see_the_old_state_or_the_new_one_during_merges(
+        tmp_path: Path, photos: Path) -> None:
+    index = tmp_path / "index"
+    collection = Collection.create(index)
+    add(collection, photos)
+    reader = Collection.open(index)
+    victim = next(photos.glob("*.jpg"))
+    assert len(reader.search(text="x", k=50)) == 12
+    segments = list((index / "segments").iterdir())
+    collection.delete([str(victim)])
+    collection.compact()
+    assert not any(path.exists() for path in segments)
+    assert len(reader.search(text="x", k=50)) == 11
+
+
+def test_searching_changes_nothing(tmp_path: Path, photos: Path) -> None:
+    index = tmp_path / "index"
+    collection = Collection.create(index)
+    add(collection, photos)
+    collection.close()
+
+    def state() -> dict[str, bytes]:
+        """All files but SQLite's own bookkeeping of who is reading."""
+        return {str(path): path.read_bytes() for path in index.rglob("*")
+                if path.is_file() and not path.name.endswith(("-shm", "-wal"))}
+
+    before = state()
+    Collection.open(index).search(text="a cat")
+    assert state() == before
+
+
+def test_searching_works_on_read_only_media(tmp_path: Path, photos: Path) -> None:
+    may_mount()
+    index, disk = tmp_path / "index", tmp_path / "disk"
+    collection = Collection.create(index)
+    add(collection, photos)
+    collection.close()
+    disk.mkdir()
+    script = f"""
+        mount -t tmpfs none {disk} && cp -r {index}/. {disk} && rm -f {disk}/*-shm {disk}/*-wal
+        mount -o remount,ro {disk}; touch {disk}/x && exit 90
+        {" ".join(MMSEARCH)} query "a cat" -k 5 --filepath-only -i {disk}
+    """
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    assert done.stdout.count("\n") == 5, done.stderr
+
+
+def test_a_killed_writers_leftovers_are_removed_by_the_next(tmp_path: Path, photos: Path) -> None:
+    index = tmp_path / "index"
+    collection = Collection.create(index)
+    add(collection, photos)
+    kept = next((index / "segments").iterdir())
+    shutil.copytree(kept, index / "segments" / "image-000000000099-000000000111-abcdef")
+    shutil.copytree(kept, index / "segments" / ".tmp-x")
+    (index / "ann-image-000000000099").mkdir()
+    collection.delete(["/nothing"])
+    assert list((index / "segments").iterdir()) == [kept]
+    assert not list(index.glob("ann-*"))
+    assert json.loads((index / "writer.json").read_text())["pid"] == os.getpid()
+
+
+def test_a_collection_in_a_newer_format_is_left_alone(tmp_path: Path, cli: Cli) -> None:
+    index = tmp_path / "index"
+    collection = Collection.create(index)
+    collection.close()
+    import sqlite3
+
+    with sqlite3.connect(index / "catalog.db") as db:
+        db.execute("UPDATE settings SET value = '9' WHERE key = 'format'")
+    done = cli("info", "-i", index)
+    assert done.returncode == 1
+    assert "upgrade" in done.stderr
+
+
+def test_damage_that_sqlite_notices_late_is_still_one_plain_line(tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    collection = Collection.create(index)
+    add(collection, many_lines(tmp_path / "notes.txt", 300))
+    collection.close()
+    catalog = index / "catalog.db"
+    for extra in index.glob("catalog.db-*"):  # empty ones, of a reader that may not remove them
+        assert extra.name.endswith("-shm") or not extra.stat().st_size
+        extra.unlink()
+    data = bytearray(catalog.read_bytes())
+    for at in range(8192, len(data) - 4096, 4096):
+        data[at : at + 64] = os.urandom(64)
+    catalog.write_bytes(data)
+    with pytest.raises(CollectionDamaged, match=r"catalog\.db is damaged"):
+        Collection.open(index).search(text="a dog", find="text", where="text ~ dog")
