@@ -260,8 +260,7 @@ def train(
 ) -> None:
     """Train the projection heads of a model on pairs of images and captions (towers frozen).
 
-    Example: mmsearch train captions.jsonl -o models/mine && mmsearch index photos --model
-    models/mine -i indexes/mine
+    Example: mmsearch train captions.jsonl -o models/mine
     """
     from mmsearch import train as training
     from mmsearch.sources import Skipped
@@ -402,11 +401,11 @@ def _progress(what: str, count: Callable[[], int]) -> Iterator[Callable[[int], N
         return
     from threading import Thread
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich import progress
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(),
-               TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=_rich(stderr=True), transient=True) as bar:
+    columns = (progress.TextColumn(what), progress.BarColumn(), progress.MofNCompleteColumn(),
+               progress.TextColumn("{task.fields[rate]}"), progress.TimeRemainingColumn())
+    with progress.Progress(*columns, console=_rich(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None, rate="")
 
         def advance(done: int) -> None:

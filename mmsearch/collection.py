@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,15 +21,23 @@ import numpy as np
 from mmsearch import upkeep
 from mmsearch.catalog import Catalog, Change, Row
 from mmsearch.encoders import BUILTIN, Encoder, load_encoder
-from mmsearch.errors import CollectionDamaged, CollectionError, EncoderMismatch, UsageError
+from mmsearch.errors import (
+    CollectionDamaged,
+    CollectionError,
+    CollectionNotFound,
+    EncoderMismatch,
+    MediaError,
+    UsageError,
+)
 from mmsearch.filters import Condition, parse_where
 from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
+from mmsearch.media import decode
 from mmsearch.merge import top_k
 from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work, vanished
 from mmsearch.records import Find, Hit, Ids, Item, Kind, Neighbors, Vectors
-from mmsearch.sources import Scan, Skipped
+from mmsearch.sources import Scan, Skipped, fingerprint_of, path_to_uri
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,6 +73,8 @@ class Collection:
     def __init__(self, path: Path, model: str | None = None) -> None:
         self.path = path
         self._catalog = Catalog(path / CATALOG)
+        if "encoder" not in self._catalog.settings:  # killed before `create` was through
+            raise CollectionNotFound(f"{path} holds no collection")
         self.model = model or str(self._catalog.settings.get("model", BUILTIN))
         self._opened = Opened(path)
 
@@ -323,15 +334,39 @@ class Collection:
     def _embed_images(self, images: Sequence[Any]) -> Vectors:
         if not images:
             return np.zeros((0, 0), np.float32)
-        return self.encoder.encode_images([self._picture(image) for image in images])
+        return np.stack([self._embed_image(image) for image in images])
 
-    def _picture(self, image: Path | str | bytes | Image) -> Any:
-        from mmsearch.media import decode
+    def _embed_image(self, image: Path | str | bytes | Image) -> Vectors:
+        encoder = self.encoder
+        if isinstance(image, Path | str):
+            if (stored := self._stored(Path(image))) is not None:
+                return stored
+            picture = self._decoded(Path(image))
+        elif isinstance(image, bytes):
+            picture = decode(image, min_side=encoder.min_side).image
+        else:
+            picture = image.convert("RGB")
+        vector: Vectors = encoder.encode_images([picture])[0]
+        return vector
 
-        if isinstance(image, bytes | Path | str):
-            source = image if isinstance(image, bytes) else Path(image)
-            return decode(source, min_side=self.encoder.min_side).image
-        return image.convert("RGB")
+    def _decoded(self, path: Path) -> Image:
+        if not path.exists():
+            raise UsageError(f"{path} does not exist")
+        try:
+            return decode(path, min_side=self.encoder.min_side).image
+        except MediaError as error:
+            raise MediaError(f"{path}: {error}") from error
+
+    def _stored(self, path: Path) -> Vectors | None:
+        """The vector of a file that is indexed as it is now: no need to encode it again."""
+        def read() -> Vectors | None:
+            uri = path_to_uri(os.path.abspath(path))  # noqa: PTH100 (keeps the name of a link)
+            row = self._catalog.find(uri, "image")
+            if row is None or row.item.fingerprint != fingerprint_of(path.stat()):
+                return None
+            return self._opened.vector(row.seq)
+
+        return self._retrying(read) if path.exists() else None
 
     @staticmethod
     def _ids(rows: Iterable[Row]) -> list[int]:

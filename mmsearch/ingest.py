@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,12 +22,14 @@ from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
 from mmsearch.segments import write_segment
-from mmsearch.sources import Skipped, uri_to_path
+from mmsearch.sources import Skipped, fingerprint_of, uri_to_path
 
-BATCH = 16
-"""Pictures a call of the encoder; more gains nothing on a CPU and costs memory."""
-LOOK_AHEAD = 3 * BATCH
+T = TypeVar("T")
+U = TypeVar("U")
+LOOK_AHEAD = 32
 """Decoded pictures waiting, at most: memory stays the same whatever the number of files."""
+TEXTS = 256
+"""Texts between two reports of progress."""
 
 
 class Ready(NamedTuple):
@@ -62,6 +65,7 @@ class Built:
     """(seq, item, hash)"""
     skipped: list[Skipped] = field(default_factory=list)
     encode_seconds: float = 0.0
+    """Time spent in the encoder, summed over the threads that call it."""
 
 
 class _Prepared(NamedTuple):
@@ -102,19 +106,34 @@ _Encoded = Iterator[tuple[list[tuple[Item, str]], Vectors]]
 
 def _encode_images(encoder: Encoder, shard: Shard, built: Built,
                    tick: Callable[[int], None]) -> _Encoded:
-    prepared = _prepared(encoder, shard, built, tick)
-    for batch in _batched(prepared, BATCH):
+    """Decoding and encoding side by side, each in threads of its own, in the order given."""
+    def encode(batch: list[_Prepared]) -> tuple[Vectors, float]:
         start = time.perf_counter()
         embeddings = encoder.encode_images([one.pixels for one in batch])
-        built.encode_seconds += time.perf_counter() - start
-        tick(len(batch))
-        yield [(one.item, one.hash) for one in batch], embeddings
+        return embeddings, time.perf_counter() - start
+
+    def prepared() -> Iterator[_Prepared]:
+        for item, future in _ahead(decoders, partial(_prepare, encoder), shard.items, LOOK_AHEAD):
+            try:
+                yield future.result()
+            except MediaError as error:
+                built.skipped.append(Skipped(item.uri, str(error)))
+                tick(1)
+
+    with (ThreadPoolExecutor(shard.threads or os.cpu_count() or 1, "decode") as decoders,
+          ThreadPoolExecutor(encoder.workers, "encode") as encoders):
+        batches = _batched(prepared(), encoder.batch)
+        for batch, future in _ahead(encoders, encode, batches, encoder.workers + 1):
+            embeddings, seconds = future.result()
+            built.encode_seconds += seconds
+            tick(len(batch))
+            yield [(one.item, one.hash) for one in batch], embeddings
 
 
 def _encode_texts(encoder: Encoder, shard: Shard, built: Built,
                   tick: Callable[[int], None]) -> _Encoded:
-    for at in range(0, len(shard.items), 16 * BATCH):
-        batch = shard.items[at : at + 16 * BATCH]
+    for at in range(0, len(shard.items), TEXTS):
+        batch = shard.items[at : at + TEXTS]
         start = time.perf_counter()
         embeddings = encoder.encode_texts([item.text for item in batch])
         built.encode_seconds += time.perf_counter() - start
@@ -122,25 +141,15 @@ def _encode_texts(encoder: Encoder, shard: Shard, built: Built,
         yield [(item, content_hash(item.text.encode())) for item in batch], embeddings
 
 
-def _prepared(encoder: Encoder, shard: Shard, built: Built,
-              tick: Callable[[int], None]) -> Iterator[_Prepared]:
-    """Decoded pictures in order; threads keep at most LOOK_AHEAD of them waiting."""
-    waiting: deque[tuple[Item, Future[_Prepared]]] = deque()
-    with ThreadPoolExecutor(shard.threads or os.cpu_count() or 1, "decode") as pool:
-        def finished() -> Iterator[_Prepared]:
-            item, future = waiting.popleft()
-            try:
-                yield future.result()
-            except MediaError as error:
-                built.skipped.append(Skipped(item.uri, str(error)))
-                tick(1)
-
-        for item in shard.items:
-            waiting.append((item, pool.submit(_prepare, encoder, item)))
-            if len(waiting) >= LOOK_AHEAD:
-                yield from finished()
-        while waiting:
-            yield from finished()
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], inputs: Iterable[T],
+           limit: int) -> Iterator[tuple[T, Future[U]]]:
+    """Inputs with their futures in order, never more than `limit` of them under way."""
+    waiting: deque[tuple[T, Future[U]]] = deque()
+    for one in inputs:
+        waiting.append((one, pool.submit(work, one)))
+        if len(waiting) >= limit:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _prepare(encoder: Encoder, item: Item) -> _Prepared:
@@ -162,7 +171,7 @@ def read_file(path: Path) -> tuple[bytes, str]:
     try:
         with path.open("rb") as file:
             state = os.fstat(file.fileno())
-            return file.read(), f"{state.st_size}:{state.st_mtime_ns}"
+            return file.read(), fingerprint_of(state)
     except OSError as error:
         raise MediaError(f"cannot be read: {error.strerror}") from error
 

@@ -91,7 +91,9 @@ def decode(
     """Decode a file, or the bytes of one, into an upright RGB picture. Safe to call from threads.
 
     min_side: the side of the square that the caller will scale the picture to; the result may
-        then be reduced, but its shorter side stays at least twice that.
+        then be reduced, but its shorter side stays at least that. JPEGs come out of the decoder
+        at such a scale: four times as fast, and the built-in model's embeddings stay within a
+        cosine of 0.995 on average (0.997 at twice the side, which costs twice the time).
     max_pixels: larger pictures are refused from their header, before any memory is taken.
     Raises MediaError, with a one-line reason and nothing else, for every input that is no picture.
     """
@@ -141,7 +143,7 @@ def fit(
     image = image if image.mode == "RGB" else image.convert("RGB")
     width, height = image.size
     # With a gap of 2 a large picture is first averaged down to at least twice the size: much
-    # faster, and no more visible than the reduced JPEG scales that `decode` uses.
+    # faster, and less visible than the reduced JPEG scales that `decode` uses.
     scale = functools.partial(image.resize, resample=resample, reducing_gap=2.0)
     if resize == "squash":
         return np.array(scale((size, size)), dtype=np.uint8)
@@ -262,7 +264,7 @@ def _decode(handle: IO[bytes], name: str, min_side: int | None, max_pixels: int)
         limit = f"{max_pixels / 1e6:g} megapixels"
         raise MediaError(f"decompression bomb: {width}x{height} pixels, limit {limit}")
     if min_side and name == "JPEG":
-        image.draft(None, (2 * min_side, 2 * min_side))  # what draft offers stays above this size
+        image.draft(None, (min_side, min_side))  # the scale that draft takes stays above this size
     if image.width * image.height > _GIANT_PIXELS:
         with _one_giant:
             rgb, orientation = _load(image, min_side)

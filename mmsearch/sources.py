@@ -206,14 +206,14 @@ class _Walk:
             return
         uri = path_to_uri(path)
         if uri not in self.captions_of:
-            yield Item(uri, "image", "", uri, _modified(status), _fingerprint(status))
+            yield Item(uri, "image", "", uri, _modified(status), fingerprint_of(status))
 
     def texts(self, path: str, status: os.stat_result) -> Iterator[Item]:
         encoding = text_encoding(Path(path))
         if encoding is None:
             self.skip(path, "not text")
             return
-        uri, print_ = path_to_uri(path), _fingerprint(status)
+        uri, print_ = path_to_uri(path), fingerprint_of(status)
         modified = _modified(status)
         with Path(path).open(encoding=encoding, errors="replace") as handle:
             split = paragraphs if _has_suffix(path, {".md"}) else lines
@@ -244,7 +244,7 @@ class _Walk:
         meta = {**row.meta, **_modified(status), "manifest": manifest}
         if uri not in self.captions_of:
             self.captions_of[uri] = 0
-            yield Item(uri, "image", "", uri, meta, _fingerprint(status))
+            yield Item(uri, "image", "", uri, meta, fingerprint_of(status))
         for text in row.captions:
             self.captions_of[uri] += 1
             yield from _text_items(f"{uri}#caption{self.captions_of[uri]}", text, uri, meta)
@@ -308,7 +308,8 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _fingerprint(status: os.stat_result) -> str:
+def fingerprint_of(status: os.stat_result) -> str:
+    """While this stays the same, a file is taken to be unchanged."""
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 

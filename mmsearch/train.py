@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsearch.errors import MediaError, MissingExtra, ModelError, UsageError
+from mmsearch.heads import Head, Heads, read_heads, save_whole, unit, write_model
 from mmsearch.records import Ids, Pixels, Vectors
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 CHUNK = 512  # pictures whose features are kept in one cache file
 MAX_VAL = 2000  # pictures; more would cost more than the training itself
-SIDES = ("image", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,45 +116,6 @@ class Features:
     group: Ids
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """weight: float32 [D, F]; bias: float32 [D]."""
-
-    weight: Vectors
-    bias: Vectors
-
-    def __call__(self, features: Vectors) -> Vectors:
-        return unit(unit(features) @ self.weight.T + self.bias)
-
-
-@dataclass(frozen=True, slots=True)
-class Heads:
-    image: Head
-    text: Head
-
-    def tensors(self) -> dict[str, Vectors]:
-        return {f"{side}.{part}": np.ascontiguousarray(getattr(getattr(self, side), part))
-                for side in SIDES for part in ("weight", "bias")}
-
-    @classmethod
-    def of(cls, tensors: dict[str, Vectors]) -> Heads:
-        f32 = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
-        return cls(Head(f32["image.weight"], f32["image.bias"]),
-                   Head(f32["text.weight"], f32["text.bias"]))
-
-    def blend(self, other: Heads, share: float) -> Heads:
-        """This with `share` of `other` mixed in, weight by weight."""
-        theirs = other.tensors()
-        return Heads.of({name: (1 - share) * mine + share * theirs[name]
-                         for name, mine in self.tensors().items()})
-
-
-def unit(rows: npt.NDArray[Any]) -> Vectors:
-    """Every row at unit length, float32."""
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, 1e-12), np.float32)
-
-
 def train(
     pairs: Path,
     out: Path,
@@ -184,10 +145,10 @@ def train(
     if train_set.images.shape[1] < 2 or not val_set.images.shape[1]:
         raise UsageError(f"{pairs}: too few pictures can be decoded, e.g. {_example(skipped)}")
 
-    before = _base_heads(base) if config.start == "base" else None
+    before = read_heads(base.directory) if config.start == "base" else None
     start = closed_form(train_set, ridge=config.ridge, whiten=config.whiten, base=before)
     heads, best_epoch, share, best = fit(start, train_set, val_set, config, work, on_epoch)
-    export(base.directory, heads, out, name=f"{out.name}-heads",
+    write_model(base.directory, heads, out, name=f"{out.name}-heads",
            source=f"heads trained by mmsearch on {train_set.images.shape[1]} pictures")
     shutil.rmtree(work)
     return TrainResult(out, best_epoch, share, best, skipped)
@@ -252,8 +213,8 @@ def encode(base: OnnxEncoder, pairs: Sequence[Pair], cache: Path, skipped: dict[
             good, pixels, bad = _decode(base, part)
             sides = [pixels, [p[:, ::-1] for p in pixels]] if mirrored else [pixels]
             found = np.stack([base.run_images(side)[1] for side in sides])
-            _save_whole(file, lambda f, a=found, g=good, b=bad: np.savez(
-                f, features=a, good=np.array(g, np.int64), bad=json.dumps(b)))
+            save_whole(file, partial(np.savez, features=found, good=np.array(good, np.int64),
+                                     bad=json.dumps(bad)))
         with np.load(file) as stored:
             views.append(stored["features"].reshape(1 + mirrored, len(stored["good"]), -1))
             kept += [part[i] for i in stored["good"]]
@@ -261,15 +222,19 @@ def encode(base: OnnxEncoder, pairs: Sequence[Pair], cache: Path, skipped: dict[
     wide = max((view.shape[2] for view in views), default=0)
     images = np.concatenate([v.reshape(*v.shape[:2], v.shape[2] or wide) for v in views], axis=1)
     captions = [caption for pair in kept for caption in pair.captions]
-    numbers: dict[str, int] = {}
-    folders: dict[str, int] = {}
+    return with_index(kept, images, base.run_texts(captions)[1])
+
+
+def with_index(pairs: Sequence[Pair], images: Vectors, texts: Vectors) -> Features:
+    """`Features` of pairs whose pictures and captions, in order, have these features."""
+    captions = [caption.lower() for pair in pairs for caption in pair.captions]
+    words: dict[str, int] = {}
+    folders: dict[Path, int] = {}
     return Features(
-        images=images,
-        texts=base.run_texts(captions)[1],
-        owner=np.repeat(np.arange(len(kept)), [len(p.captions) for p in kept]),
-        same=np.array([numbers.setdefault(c.lower(), len(numbers)) for c in captions], np.int64),
-        group=np.array([folders.setdefault(str(p.image.parent), len(folders)) for p in kept],
-                       np.int64),
+        images, texts,
+        owner=np.repeat(np.arange(len(pairs)), [len(pair.captions) for pair in pairs]),
+        same=np.array([words.setdefault(c, len(words)) for c in captions], np.int64),
+        group=np.array([folders.setdefault(p.image.parent, len(folders)) for p in pairs], np.int64),
     )
 
 
@@ -317,7 +282,7 @@ def closed_form(data: Features, *, ridge: float, whiten: float, base: Heads | No
 
     views = [unit(view) for view in data.images]
     mean, spread = _moments(views)
-    known = [np.zeros_like(wanted) for _ in views]
+    known: list[npt.NDArray[Any]] = [np.zeros_like(wanted) for _ in views]
     before = Head(np.zeros((wanted.shape[1], len(mean)), np.float32),
                   np.zeros(wanted.shape[1], np.float32))
     if base:
@@ -333,7 +298,7 @@ def closed_form(data: Features, *, ridge: float, whiten: float, base: Heads | No
         gram += x.T @ x / len(views)
         cross += x.T @ (wanted - done) / len(views)
     weight = (np.linalg.solve(gram, cross) / spread[:, None]).T
-    change = Head(np.float32(weight), np.float32(-weight @ mean))
+    change = Head(_f32(weight), _f32(-weight @ mean))
     return Heads(Head(before.weight + change.weight, before.bias + change.bias), text)
 
 
@@ -342,39 +307,49 @@ def _whitening(texts: Vectors, power: float) -> Head:
     values, axes = np.linalg.eigh(np.cov((texts - mean).T, bias=True))
     # The floor keeps directions in which a small set hardly varies from being blown up.
     weight = (axes * np.maximum(values, 0.03 * values[-1]) ** (-power / 2)).T
-    return Head(np.float32(weight), np.float32(-weight @ mean))
+    return Head(_f32(weight), _f32(-weight @ mean))
 
 
-def _moments(views: Sequence[Vectors]) -> tuple[Vectors, Vectors]:
+def _f32(values: npt.NDArray[Any]) -> Vectors:
+    return np.asarray(values, np.float32)
+
+
+def _moments(
+    views: Sequence[Vectors],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and standard deviation of every feature over all views."""
     mean = np.mean([view.mean(0, dtype=np.float64) for view in views], axis=0)
     spread = np.sqrt(np.mean([view.var(0, dtype=np.float64) for view in views], axis=0))
-    return mean, np.maximum(spread, 1e-6)
+    return np.asarray(mean), np.maximum(spread, 1e-6)
 
 
 # -- 4. train and 5. choose ------------------------------------------------------------------------
 
 
-class _Tower:
+class HeadParameters:
     """One head as torch parameters that act on standardised features, where Adam works best."""
 
     def __init__(self, head: Head, features: Vectors) -> None:
+        """features: unit rows, which say what standard is."""
         import torch
 
-        self.mean, self.spread = (np.float32(a) for a in _moments([features]))
+        self.mean, self.spread = (_f32(a) for a in _moments([features]))
         self.weight = torch.tensor(head.weight * self.spread, requires_grad=True)
         self.bias = torch.tensor(head.bias + head.weight @ self.mean, requires_grad=True)
+        self.parameters = [self.weight, self.bias]
 
-    def __call__(self, features: Vectors, dropout: float) -> torch.Tensor:
+    def __call__(self, features: torch.Tensor, dropout: float) -> torch.Tensor:
+        """Unit rows -> unit rows."""
         import torch
         from torch.nn import functional
 
-        x = torch.from_numpy((features - self.mean) / self.spread)
+        x = (features - torch.from_numpy(self.mean)) / torch.from_numpy(self.spread)
         x = functional.dropout(x, dropout)
         return functional.normalize(x @ self.weight.T + self.bias, dim=-1)
 
     def head(self) -> Head:
         weight = self.weight.detach().numpy() / self.spread
-        return Head(weight, self.bias.detach().numpy() - weight @ self.mean)
+        return Head(_f32(weight), _f32(self.bias.detach().numpy() - weight @ self.mean))
 
 
 def fit(start: Heads, data: Features, val: Features, config: TrainConfig, work: Path,
@@ -383,10 +358,10 @@ def fit(start: Heads, data: Features, val: Features, config: TrainConfig, work: 
     import torch
 
     images, texts = np.stack([unit(view) for view in data.images]), unit(data.texts)
-    towers = [_Tower(start.image, images.reshape(-1, images.shape[-1])),
-              _Tower(start.text, texts)]
+    sides = [HeadParameters(start.image, images.reshape(-1, images.shape[-1])),
+             HeadParameters(start.text, texts)]
     sharpness = torch.tensor(-np.log(config.temperature), dtype=torch.float32, requires_grad=True)
-    parameters = [p for tower in towers for p in (tower.weight, tower.bias)] + [sharpness]
+    parameters = [p for side in sides for p in side.parameters] + [sharpness]
     optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=0.0)
 
     best, best_epoch, best_share = start, 0, 0.0
@@ -406,8 +381,8 @@ def fit(start: Heads, data: Features, val: Features, config: TrainConfig, work: 
         on_epoch(EpochReport(0, config.epochs, float("nan"), best_recall))
 
     for epoch in range(done + 1, config.epochs + 1):
-        loss = _epoch(epoch, towers, sharpness, optimizer, images, texts, data, config)
-        trained = Heads(towers[0].head(), towers[1].head())
+        loss = _epoch(epoch, sides, sharpness, optimizer, images, texts, data, config)
+        trained = Heads(sides[0].head(), sides[1].head())
         for share in (0.25, 0.5, 0.75, 1.0):
             blended = start.blend(trained, share)
             found = recall(blended, val)
@@ -415,15 +390,15 @@ def fit(start: Heads, data: Features, val: Features, config: TrainConfig, work: 
                 best, best_epoch, best_share, best_recall = blended, epoch, share, found
         if on_epoch:
             on_epoch(EpochReport(epoch, config.epochs, loss, found))
-        _save_whole(checkpoint, lambda file, e=epoch: torch.save({
-            "epoch": e, "parameters": [p.detach() for p in parameters],
-            "optimizer": optimizer.state_dict(), "best_epoch": best_epoch,
-            "best_share": best_share,
-            "best": {n: torch.from_numpy(t) for n, t in best.tensors().items()}}, file))
+        state = {"epoch": epoch, "parameters": [p.detach() for p in parameters],
+                 "optimizer": optimizer.state_dict(), "best_epoch": best_epoch,
+                 "best_share": best_share,
+                 "best": {n: torch.from_numpy(t) for n, t in best.tensors().items()}}
+        save_whole(checkpoint, partial(torch.save, state))
     return best, best_epoch, best_share, best_recall
 
 
-def _epoch(epoch: int, towers: list[_Tower], sharpness: torch.Tensor,
+def _epoch(epoch: int, sides: list[HeadParameters], sharpness: torch.Tensor,
            optimizer: torch.optim.Optimizer, images: Vectors, texts: Vectors, data: Features,
            config: TrainConfig) -> float:
     """Every picture once, with one of its captions and one of its views; -> the mean loss."""
@@ -432,20 +407,20 @@ def _epoch(epoch: int, towers: list[_Tower], sharpness: torch.Tensor,
 
     # All chance in an epoch comes from (seed, epoch), so a resumed run repeats it exactly.
     random = np.random.default_rng([config.seed, epoch])
-    captions = _one_caption_each(data.owner, images.shape[1], random)
-    batches = list(_batches(data.group, config.batch_size, random))
+    captions = one_caption_each(data.owner, images.shape[1], random)
+    plan = list(batches(data.group, config.batch_size, random))
     losses: list[float] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(random.integers(2**31)))
-        for number, batch in enumerate(batches):
-            share_done = (epoch - 1 + number / len(batches)) / config.epochs
+        for number, batch in enumerate(plan):
+            share_done = (epoch - 1 + number / len(plan)) / config.epochs
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * min(1.0, 20 * share_done + 0.05) * 0.5 * (
                     1 + np.cos(np.pi * share_done))
             view = random.integers(len(images), size=len(batch))
             text = captions[batch]
-            seen = towers[0](images[view, batch], config.dropout)
-            said = towers[1](texts[text], 0.0)
+            seen = sides[0](torch.from_numpy(images[view, batch]), config.dropout)
+            said = sides[1](torch.from_numpy(texts[text]), 0.0)
             scores = sharpness.clamp(max=np.log(100)).exp() * seen @ said.T
             # The same words under two pictures are no mistake to learn from.
             twins = torch.from_numpy(data.same[text][:, None] == data.same[text][None])
@@ -460,14 +435,14 @@ def _epoch(epoch: int, towers: list[_Tower], sharpness: torch.Tensor,
     return float(np.mean(losses))
 
 
-def _one_caption_each(owner: Ids, pictures: int, random: np.random.Generator) -> Ids:
+def one_caption_each(owner: Ids, pictures: int, random: np.random.Generator) -> Ids:
     shuffled = random.permutation(len(owner))
     chosen = np.zeros(pictures, np.int64)
     chosen[owner[shuffled]] = shuffled  # the last one written stays
     return chosen
 
 
-def _batches(group: Ids, size: int, random: np.random.Generator) -> Iterator[Ids]:
+def batches(group: Ids, size: int, random: np.random.Generator) -> Iterator[Ids]:
     """All pictures in batches of about `size`, each from one group; small groups are joined."""
     counts = np.bincount(group)
     group = np.where(counts[group] < size // 2, -1, group)
@@ -483,7 +458,7 @@ def recall(heads: Heads, data: Features) -> Recall:
     from mmsearch.metrics import best_ranks, recall_at
 
     scores = heads.text(data.texts) @ heads.image(data.images[0]).T
-    by_text = best_ranks(scores, data.owner[:, None])
+    by_text = best_ranks(scores, list(data.owner[:, None]))
     captions = np.split(np.argsort(data.owner, kind="stable"),
                         np.cumsum(np.bincount(data.owner))[:-1])
     by_image = best_ranks(np.ascontiguousarray(scores.T), captions)
@@ -492,75 +467,6 @@ def recall(heads: Heads, data: Features) -> Recall:
         return recall_at(ranks, 1), recall_at(ranks, 5), recall_at(ranks, 10)
 
     return Recall(at(by_text), at(by_image), data.images.shape[1])
-
-
-# -- 6. export -------------------------------------------------------------------------------------
-
-
-def export(base: Path, heads: Heads, out: Path, *, name: str, source: str) -> None:
-    """Write a model directory: the towers of `base` (as exact as they are there) with `heads`."""
-    import onnx
-    from safetensors.numpy import save_file
-
-    spec = json.loads((base / "model.json").read_text("utf-8"))
-    out.mkdir(parents=True, exist_ok=True)
-    for side in SIDES:
-        file = spec[side]["file"]
-        model = with_head(onnx.load(base / file), side, getattr(heads, side))
-        _save_whole(out / file, lambda f, m=model: f.write(m.SerializeToString()))
-    for file in (spec["text"]["tokens"], spec["text"]["tokenizer"]):
-        shutil.copyfile(base / file, out / file)
-    save_file(heads.tensors(), out / "heads.safetensors")
-    files = [spec["image"]["file"], *(spec["text"][k] for k in ("file", "tokens", "tokenizer")),
-             "heads.safetensors"]
-    spec |= {"name": name, "dim": len(heads.image.bias), "source": source,
-             "sha256": {f: hashlib.sha256((out / f).read_bytes()).hexdigest() for f in files}}
-    text = json.dumps(spec, indent=1) + "\n"
-    _save_whole(out / "model.json", lambda f: f.write(text.encode()))
-
-
-def with_head(model: Any, side: str, head: Head) -> Any:
-    """An ONNX tower whose "embedding" output comes from `head`; what stood there before goes."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    graph = model.graph
-    needed, nodes = {"features"}, []
-    for node in reversed(graph.node):
-        if needed & set(node.output):
-            nodes.insert(0, node)
-            needed.update(node.input)
-    if not nodes:
-        raise ModelError(f"the {side} tower has no output named features: its heads are fixed")
-    constants = {
-        f"{side}.weight": np.ascontiguousarray(head.weight.T),
-        f"{side}.bias": head.bias,
-        f"{side}.least": np.float32(1e-12),
-    }
-    made: list[Any] = []
-
-    def add(kind: str, *inputs: str, out: str = "", **attributes: Any) -> str:
-        out = out or f"{side}.head{len(made)}"
-        made.append(helper.make_node(kind, list(inputs), [out], **attributes))
-        return out
-
-    def unit_rows(x: str, out: str = "") -> str:
-        length = add("ReduceL2", x, axes=[-1], keepdims=1)
-        return add("Div", x, add("Max", length, f"{side}.least"), out=out)
-
-    moved = add("Add", add("MatMul", unit_rows("features"), f"{side}.weight"), f"{side}.bias")
-    unit_rows(moved, out="embedding")
-    kept = [t for t in graph.initializer if t.name in needed]
-    outputs = [o for o in graph.output if o.name == "features"]
-    embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", len(head.bias)])
-    for container, values in (
-        (graph.node, [*nodes, *made]),
-        (graph.initializer, [*kept, *(numpy_helper.from_array(np.asarray(v), n)
-                                      for n, v in constants.items())]),
-        (graph.output, [embedding, *outputs]),
-    ):
-        del container[:]
-        container.extend(values)
-    return model
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -575,22 +481,6 @@ def _load_base(name: str) -> OnnxEncoder:
         raise ModelError(f"{name} has no ONNX towers to train heads on; expected 'builtin' or a "
                          "model directory")
     return encoder
-
-
-def _base_heads(base: OnnxEncoder) -> Heads:
-    """The heads inside the base's graphs, which every model directory has."""
-    import onnx
-    from onnx import numpy_helper
-
-    spec = json.loads((base.directory / "model.json").read_text("utf-8"))
-    found: dict[str, Vectors] = {}
-    for side in SIDES:
-        graph = onnx.load(base.directory / spec[side]["file"]).graph
-        found |= {t.name: numpy_helper.to_array(t) for t in graph.initializer
-                  if t.name in (f"{side}.weight", f"{side}.bias")}
-    if len(found) != 4:
-        raise ModelError(f"{base.directory} holds heads of another kind; use start='ridge'")
-    return Heads.of(found | {f"{side}.weight": found[f"{side}.weight"].T for side in SIDES})
 
 
 def _work_directory(out: Path, base: OnnxEncoder, pairs: Path, config: TrainConfig) -> Path:
@@ -610,19 +500,9 @@ def _work_directory(out: Path, base: OnnxEncoder, pairs: Path, config: TrainConf
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists already; give a new directory")
     work.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(settings)
-    _save_whole(written, lambda f: f.write(text.encode()))
+    text = json.dumps(settings).encode()
+    save_whole(written, lambda file: file.write(text))
     return work
-
-
-def _save_whole(path: Path, write: Callable[[Any], object]) -> None:
-    """Write a file so that it is either there in full or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def _example(skipped: dict[str, str]) -> str:

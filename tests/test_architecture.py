@@ -16,7 +16,7 @@ LAYERS = [
     {"errors", "records", "metrics"},
     {"filters", "colour", "media", "texts", "manifests", "sources", "merge", "encoders", "indexes",
      "segments", "opened", "lock", "evaluate"},
-    {"catalog", "ingest", "plan", "upkeep", "train"},
+    {"catalog", "ingest", "plan", "upkeep", "heads", "train"},
     {"collection", "retrieval"},
     {"present", "showcase", "cli", "__main__"},
 ]

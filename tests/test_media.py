@@ -497,7 +497,7 @@ def test_reduced_scale_never_falls_below(width: int, height: int, min_side: int)
     image = Image.new("RGB", (width, height), RED)
     for format in ("JPEG", "PNG"):
         reduced = decode(encoded(image, format), min_side=min_side).image
-        assert min(reduced.size) >= min(width, height, 2 * min_side)
+        assert min(reduced.size) >= min(width, height, min_side)
 
 
 def test_a_reduced_jpeg_is_close_to_the_full_one() -> None:

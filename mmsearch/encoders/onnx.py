@@ -6,9 +6,11 @@ of which a query touches a few rows. That keeps a cold query fast and small.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +28,17 @@ if TYPE_CHECKING:
     from mmsearch.encoders.protocol import Picture
 
 FORMAT = 1
-IMAGE_BATCH = 16
 
 
 class OnnxEncoder:
-    """An `Encoder` over a model directory. Text beyond `max_tokens` tokens is not seen."""
+    """An `Encoder` over a model directory. Text beyond `max_tokens` tokens is not seen.
+
+    Every run of a graph takes one core, and as many run at once as there are cores: threads within
+    a run spend half their time waiting for each other.
+    """
+
+    batch = 4
+    workers = os.cpu_count() or 1
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -39,8 +47,6 @@ class OnnxEncoder:
         self.min_side = int(self._spec["image"]["size"])
         self.max_tokens = int(self._spec["max_tokens"])
         digest = "".join(self._spec["sha256"][name] for name in sorted(self._spec["sha256"]))
-        import hashlib
-
         self.name = f"{self._spec['name']}@{hashlib.sha256(digest.encode()).hexdigest()[:12]}"
 
     def prepare(self, image: Image) -> Pixels:
@@ -60,10 +66,8 @@ class OnnxEncoder:
 
     def run_images(self, images: Sequence[Picture]) -> tuple[Vectors, Vectors]:
         """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32."""
-        done = [self._image_session.run(["embedding", "features"],
-                                        {"pixels": stacked(self, images[at : at + IMAGE_BATCH])})
-                for at in range(0, len(images), IMAGE_BATCH)]
-        return self._joined(done)
+        parts = [images[at : at + self.batch] for at in range(0, len(images), self.batch)]
+        return self._each(self._image_session, lambda part: {"pixels": stacked(self, part)}, parts)
 
     def run_texts(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32.
@@ -71,16 +75,26 @@ class OnnxEncoder:
         One text a run: int8 activations are scaled over a whole batch, so a text's vector would
         depend on its neighbours (cosine 0.98 to itself). It is no slower: nothing is padded.
         """
-        done = []
-        for encoding in self._tokenizer.encode_batch(list(texts)):
-            tokens = self._table[encoding.ids].astype(np.float32)[None]
-            inputs = {"tokens": tokens, "mask": np.ones((1, len(encoding.ids)), np.int64)}
-            done.append(self._text_session.run(["embedding", "features"], inputs))
-        return self._joined(done)
+        def inputs(encoding: Any) -> dict[str, Any]:
+            return {"tokens": self._table[encoding.ids].astype(np.float32)[None],
+                    "mask": np.ones((1, len(encoding.ids)), np.int64)}
 
-    def _joined(self, done: list[Any]) -> tuple[Vectors, Vectors]:
-        if not done:
+        encodings = self._tokenizer.encode_batch(list(texts)) if texts else []
+        return self._each(self._text_session, inputs, encodings)
+
+    def _each(self, session: InferenceSession, inputs: Callable[[Any], dict[str, Any]],
+              parts: Sequence[Any]) -> tuple[Vectors, Vectors]:
+        """Run a graph on every part, on all cores when there are several."""
+        def run(part: Any) -> Any:
+            return session.run(["embedding", "features"], inputs(part))
+
+        if not parts:
             return np.zeros((0, self.dim), np.float32), np.zeros((0, 0), np.float32)
+        if len(parts) == 1:
+            done = [run(parts[0])]
+        else:
+            with ThreadPoolExecutor(self.workers) as pool:
+                done = list(pool.map(run, parts))
         return np.concatenate([d[0] for d in done]), np.concatenate([d[1] for d in done])
 
     @cached_property
@@ -133,7 +147,7 @@ def _session(path: Path) -> InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("MMSEARCH_THREADS", "0"))
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

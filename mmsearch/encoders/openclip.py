@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from mmsearch.encoders.protocol import Picture
 
-BATCH = 32
-
-
 class OpenClipEncoder:
     """An `Encoder` over an open_clip model, with the model's own preprocessing.
 
@@ -32,6 +29,8 @@ class OpenClipEncoder:
         MissingExtra: torch or open_clip is not installed.
         ModelError: no such model, or its weights are not on this machine and cannot be fetched.
     """
+
+    batch, workers = 32, 1
 
     def __init__(self, model: str) -> None:
         try:
@@ -70,13 +69,13 @@ class OpenClipEncoder:
         return np.asarray(out.convert("RGB"))
 
     def encode_images(self, images: Sequence[Picture]) -> Vectors:
-        done = [self._run(self._model.encode_image, self._pixels(images[at : at + BATCH]))
-                for at in range(0, len(images), BATCH)]
+        done = [self._run(self._model.encode_image, self._pixels(images[at : at + self.batch]))
+                for at in range(0, len(images), self.batch)]
         return np.concatenate(done) if done else np.zeros((0, self.dim), np.float32)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        done = [self._run(self._model.encode_text, self._tokenize(list(texts[at : at + BATCH])))
-                for at in range(0, len(texts), BATCH)]
+        parts = [list(texts[at : at + self.batch]) for at in range(0, len(texts), self.batch)]
+        done = [self._run(self._model.encode_text, self._tokenize(part)) for part in parts]
         return np.concatenate(done) if done else np.zeros((0, self.dim), np.float32)
 
     def _pixels(self, images: Sequence[Picture]) -> Any:

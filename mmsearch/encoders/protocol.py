@@ -22,11 +22,14 @@ class Encoder(Protocol):
         between encoders of the same name.
     dim: length of the vectors.
     min_side: pictures decoded at a reduced scale must keep this many pixels on the shorter side.
+    batch: how many pictures a call encodes best; workers: how many such calls to run at once.
     """
 
     name: str
     dim: int
     min_side: int
+    batch: int
+    workers: int
 
     def prepare(self, image: Image) -> Pixels:
         """An RGB picture of any size -> what the image tower sees, uint8 [size, size, 3]."""

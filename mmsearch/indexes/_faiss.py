@@ -15,6 +15,7 @@ from typing import Any
 from mmsearch.errors import MissingExtra, MmsearchError
 
 _NEARLY_FULL = 1 << 20
+_WORTH_THREADS = 20_000
 _BUILDS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
 
 
@@ -38,6 +39,11 @@ def load_faiss() -> ModuleType:
     # The default keeps batches of 2 to 249 queries off BLAS: 4 to 10 times slower at 512 dims.
     faiss.cvar.distance_compute_blas_threshold = 1024
     return faiss
+
+
+def set_threads(distances: int) -> None:
+    """As many threads as so many distances are worth: waking them up costs more than a few."""
+    load_faiss().omp_set_num_threads(1 if distances < _WORTH_THREADS else os.cpu_count() or 1)
 
 
 def write_index(index: Any, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.indexes._faiss import load_faiss, write_index
+from mmsearch.indexes._faiss import load_faiss, set_threads, write_index
 from mmsearch.records import Ids, IndexSpec, Neighbors, Vectors
 
 GATHER_UP_TO = 20_000
@@ -55,6 +55,7 @@ class ExactIndex:
     def search(self, queries: Vectors, k: int, *,
                allow: npt.NDArray[np.bool_] | None = None) -> Neighbors:
         faiss = load_faiss()
+        set_threads(len(queries) * self.rows)
         if allow is None:
             return Neighbors(*self._index.search(queries, k))
         allowed = np.flatnonzero(allow[: self.rows])

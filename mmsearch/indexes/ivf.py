@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.indexes._faiss import load_faiss, write_index
+from mmsearch.indexes._faiss import load_faiss, set_threads, write_index
 from mmsearch.records import Ids, IndexSpec, Neighbors, Vectors
 
 TRAIN_ROWS_PER_LIST = 64
@@ -55,6 +55,7 @@ class IvfIndex:
                allow: npt.NDArray[np.bool_] | None = None) -> Neighbors:
         faiss = load_faiss()
         nprobe = max(1, self.spec.nlist // PROBED_SHARE)
+        set_threads(len(queries) * self.rows // PROBED_SHARE)
         selector = None
         if allow is not None:
             # The tighter the filter, the more lists hold only a few allowed rows.

@@ -1,0 +1,251 @@
+"""The command line as people and scripts meet it: output, exit codes, plain complaints."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import DEMO, Cli
+
+ROOT = Path(__file__).parent.parent
+
+
+def complaint(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """The one line on stderr of a command that failed as it should."""
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+# -- index ---------------------------------------------------------------------------------------
+
+
+def test_index_reports_what_it_did_as_text_and_as_json(cli: Cli, photos: Path) -> None:
+    done = cli("index", photos, "-i", "x", check=True)
+    assert done.stdout == "added 12, items 12, skipped 0\n"
+    assert done.stderr == ""
+    report = json.loads(cli("index", photos, "-i", "x", "--json", check=True).stdout)
+    assert (report["unchanged"], report["added"], report["items"]) == (12, 0, 12)
+    assert report["skipped"] == []
+
+
+def test_bad_files_are_skipped_counted_and_listed_with_a_reason(cli: Cli, photos: Path) -> None:
+    (photos / "zero.jpg").write_bytes(b"")
+    (photos / "text.png").write_text("no picture")
+    good = next(photos.glob("*.jpg")).read_bytes()
+    (photos / "cut.jpg").write_bytes(good[: len(good) // 2])
+    (photos / "really-a-jpeg.png").write_bytes(good)
+    done = cli("index", photos, "-i", "x")
+    assert done.returncode == 0
+    assert done.stdout == "added 13, items 13, skipped 3\n"
+    reasons = dict(re.findall(r"skipped \S+/(\S+): (.+)", done.stderr))
+    assert set(reasons) == {"zero.jpg", "text.png", "cut.jpg"}
+    assert reasons["zero.jpg"] == "zero bytes"
+    report = json.loads(cli("index", photos, "-i", "x", "--json").stdout)
+    assert {Path(skipped["path"]).name for skipped in report["skipped"]} == set(reasons)
+
+
+def test_nothing_to_index_is_said_and_leaves_nothing(cli: Cli, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "nothing to index" in complaint(cli("index", empty, "-i", tmp_path / "x"), 2)
+    assert "nowhere" in complaint(cli("index", tmp_path / "nowhere", "-i", tmp_path / "x"), 2)
+    assert not (tmp_path / "x").exists()
+
+
+def test_only_bad_files_is_a_failure(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    done = cli("index", tmp_path / "bad.jpg", "-i", "x")
+    assert (done.returncode, "zero bytes" in done.stderr) == (1, True)
+
+
+def test_a_name_that_is_not_utf8_goes_in_and_comes_out(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    name = os.fsencode(folder) + b"/caf\xe9 \n.jpg"
+    shutil.copy(DEMO / "cat.jpg", name)
+    assert cli("index", folder, "-i", "x").stdout.startswith("added 1")
+    done = cli("query", "a cat", "-i", "x", "--filepath-only", text=False)
+    assert done.stdout == name + b"\n"
+    hits = json.loads(cli("query", "a cat", "-i", "x", "--json").stdout)
+    assert hits[0]["rank"] == 1
+    assert cli("query", "a cat", "-i", "x").stdout.count("\n") == 1
+
+
+def test_exclude_leaves_out_names_and_paths(cli: Cli, photos: Path) -> None:
+    (photos / "raw").mkdir()
+    shutil.copy(DEMO / "cat.jpg", photos / "raw" / "one.jpg")
+    shutil.copy(DEMO / "cat.jpg", photos / "thumb_1.jpg")
+    done = cli("index", photos, "-i", "x", "--exclude", "raw/**", "--exclude", "thumb_*")
+    assert done.stdout.startswith("added 12,")
+
+
+# -- query ---------------------------------------------------------------------------------------
+
+
+def test_query_prints_json_paths_or_lines(cli: Cli, demo_index: Path) -> None:
+    hits = json.loads(cli("query", "a cat", "-i", demo_index, "-k", 3, "--json").stdout)
+    assert [hit["rank"] for hit in hits] == [1, 2, 3]
+    assert {"rank", "score", "uri", "kind", "text"} <= set(hits[0])
+    assert hits[0]["uri"] == str(DEMO / "cat.jpg")
+    paths = cli("query", "a cat", "-i", demo_index, "-k", 3, "--filepath-only").stdout
+    assert paths.splitlines() == [hit["uri"] for hit in hits]
+    lines = cli("query", "a cat", "-i", demo_index, "-k", 3).stdout.splitlines()
+    assert [line.split("\t")[2] for line in lines] == [hit["uri"] for hit in hits]
+
+
+def test_words_to_an_image_and_both_together(cli: Cli, demo_index: Path) -> None:
+    found = json.loads(cli("query", "--image", DEMO / "lake.jpg", "--find", "text", "-k", 1,
+                           "-i", demo_index, "--json").stdout)
+    assert (found[0]["kind"], "lake" in found[0]["text"]) == ("text", True)
+    both = json.loads(cli("query", "flowers", "--image", DEMO / "lake.jpg", "--not", "mountain",
+                          "--weight", "2", "--weight", "0.5", "-i", demo_index, "--json").stdout)
+    assert len(both) == 10
+    assert all(-1 <= hit["score"] <= 1 for hit in both)
+
+
+def test_where_narrows(cli: Cli, demo_index: Path) -> None:
+    found = json.loads(cli("query", "a dog", "--where", "path ~ lake or path ~ cat.jpg",
+                           "-i", demo_index, "--json").stdout)
+    assert {Path(hit["uri"]).name for hit in found} == {"lake.jpg", "cat.jpg"}
+    none = cli("query", "a dog", "--where", "year = 1066", "-i", demo_index, "--json")
+    assert (none.returncode, json.loads(none.stdout)) == (0, [])
+    assert "nothing meets" in none.stderr
+
+
+def test_the_contact_sheet_is_one_file(cli: Cli, demo_index: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.html"
+    cli("query", "a cat", "-i", demo_index, "-k", 4, "--html", sheet, check=True)
+    html = sheet.read_text()
+    assert html.count("data:image/") == 4
+    assert "http://" not in html
+    assert "https://" not in html
+
+
+def test_wrong_use_is_exit_code_2(cli: Cli, demo_index: Path) -> None:
+    for args in (["query", "-i", demo_index], ["query", "x", "-k", "0", "-i", demo_index],
+                 ["query", "x", "--where", "width >", "-i", demo_index],
+                 ["query", "x", "--weight", "1", "--weight", "2", "-i", demo_index],
+                 ["delete", "-i", demo_index], ["eval", "nowhere.jsonl"],
+                 ["query", "--image", "nowhere.jpg", "-i", demo_index]):
+        assert complaint(cli(*args), 2).count("\n") == 1
+    assert cli("query", "x", "--no-such-option").returncode == 2
+
+
+def test_failures_are_exit_code_1_and_one_line(cli: Cli, demo_index: Path) -> None:
+    for args, words in (
+            (["query", "x", "-i", "nowhere"], "holds no collection"),
+            (["query", "--image", ROOT / "LICENSE", "-i", demo_index], "LICENSE: not an image"),
+            (["query", "x", "--model", "ViT-B-32/nonsense", "-i", demo_index], "nonsense"),
+            (["info", "-i", "nowhere"], "nowhere")):
+        line = complaint(cli(*args), 1)
+        assert line.count("\n") == 1
+        assert words in line
+
+
+def test_a_closed_pipe_is_no_error(demo_index: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m mmsearch query cat -k 40 -i {demo_index} --json | head -1",
+        shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[\n", "")
+
+
+def test_on_a_terminal_there_is_a_table_a_bar_and_no_trace_of_them_in_a_pipe(
+        cli: Cli, demo_index: Path, photos: Path, tmp_path: Path) -> None:
+    def on_terminal(*args: object) -> str:
+        main, side = pty.openpty()
+        run = subprocess.Popen([sys.executable, "-m", "mmsearch", *map(str, args)],
+                               stdout=side, stderr=side, cwd=tmp_path,
+                               env={**os.environ, "COLUMNS": "200", "TERM": "xterm"})
+        os.close(side)
+        shown = b""
+        while True:
+            try:
+                part = os.read(main, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            shown += part
+        os.close(main)
+        assert run.wait() == 0
+        return shown.decode()
+
+    assert "indexing" in on_terminal("index", photos, "-i", "x")
+    table = on_terminal("query", "a cat", "-i", demo_index, "-k", 2)
+    assert "score" in table
+    assert "score" not in cli("query", "a cat", "-i", demo_index, "-k", 2).stdout
+
+
+# -- the others ----------------------------------------------------------------------------------
+
+
+def test_info_verify_compact_and_delete(cli: Cli, photos: Path) -> None:
+    cli("index", photos, "-i", "x", check=True)
+    info = json.loads(cli("info", "-i", "x", "--json").stdout)
+    assert (info["items"], info["kinds"]) == (12, {"image": 12})
+    assert "image" in cli("info", "-i", "x").stdout
+    assert json.loads(cli("verify", "-i", "x", "--json").stdout) == {"sound": True, "problems": []}
+    victim = next(photos.glob("*.jpg"))
+    relative = os.path.relpath(victim, photos.parent / "work")
+    assert cli("delete", relative, "-i", "x").stdout == "deleted 1 items\n"
+    assert json.loads(cli("delete", "--where", "width > 1", "-i", "x", "--json").stdout) == {
+        "deleted": 11}
+    assert cli("compact", "-i", "x").returncode == 0
+    assert cli("verify", "-i", "x").returncode == 0
+    assert "empty" in cli("query", "cat", "-i", "x").stderr
+
+
+def test_eval_measures_pairs_alone_or_in_a_collection(cli: Cli, demo_index: Path) -> None:
+    alone = json.loads(cli("eval", DEMO / "captions.jsonl", "--json").stdout)
+    within = json.loads(cli("eval", DEMO / "captions.jsonl", "-i", demo_index, "--json").stdout)
+    for way, gallery, queries in (("text_to_image", 50, 100), ("image_to_text", 100, 50)):
+        for report in (alone, within):
+            assert (report[way]["gallery"], report[way]["queries"]) == (gallery, queries)
+            assert 0.2 < report[way]["recall@1"] < report[way]["recall@10"] <= 1
+        assert alone[way]["recall@10"] == pytest.approx(within[way]["recall@10"], abs=0.021)
+    table = cli("eval", DEMO / "captions.jsonl", "-k", 3).stdout
+    assert "recall@3" in table
+
+
+def test_the_index_is_taken_from_the_environment_or_the_default(
+        cli: Cli, photos: Path, tmp_path: Path) -> None:
+    cli("index", photos, check=True)
+    assert (tmp_path / "work/indexes/default/catalog.db").exists()
+    env = {**os.environ, "MMSEARCH_INDEX": str(tmp_path / "elsewhere")}
+    cli("index", photos, check=True, env=env)
+    assert (tmp_path / "elsewhere/catalog.db").exists()
+
+
+def test_every_help_text_has_an_example_that_names_real_options(cli: Cli) -> None:
+    commands = re.findall(r"^\W+(\w+)  ", cli("--help").stdout.split("Commands")[1], re.M)
+    assert set(commands) == {"index", "query", "eval", "info", "delete", "verify", "compact",
+                             "train", "demo"}
+    for command in commands:
+        text = cli(command, "--help").stdout
+        assert f"Example: mmsearch {command}" in text
+        example = text.split("Example:", 1)[1]
+        for option in re.findall(r"(?<=\s)--?[a-z-]+", example.split("Options")[0]):
+            assert option in text.split("Options")[1]
+
+
+def test_version_and_the_shim_in_the_checkout(cli: Cli, demo_index: Path) -> None:
+    assert re.fullmatch(r"mmsearch \d+\.\d+\.\d+\n", cli("--version").stdout)
+    done = subprocess.run([sys.executable, str(ROOT / "cli.py"), "query", "a cat", "-k", "1",
+                           "-i", str(demo_index)], capture_output=True, text=True, check=True)
+    assert "cat.jpg" in done.stdout
+
+
+def test_the_demo_shows_three_searches(cli: Cli) -> None:
+    done = cli("demo", "-i", "x", check=True)
+    for words in ("words to images", "image to images", "image to words", "Now yours"):
+        assert words in done.stdout
+    assert "0 of them new" in cli("demo", "-i", "x").stdout
