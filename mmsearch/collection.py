@@ -32,7 +32,6 @@ from mmsearch.errors import (
 from mmsearch.filters import Condition, parse_where
 from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
-from mmsearch.media import decode
 from mmsearch.merge import top_k
 from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work, vanished
@@ -343,6 +342,8 @@ class Collection:
                 return stored
             picture = self._decoded(Path(image))
         elif isinstance(image, bytes):
+            from mmsearch.media import decode
+
             picture = decode(image, min_side=encoder.min_side).image
         else:
             picture = image.convert("RGB")
@@ -350,6 +351,8 @@ class Collection:
         return vector
 
     def _decoded(self, path: Path) -> Image:
+        from mmsearch.media import decode
+
         if not path.exists():
             raise UsageError(f"{path} does not exist")
         try:

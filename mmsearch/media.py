@@ -40,18 +40,13 @@ from PIL import (
 
 from mmsearch import colour
 from mmsearch.errors import MediaError
+from mmsearch.formats import sniff
 from mmsearch.records import Pixels
 
 # Pillow warns about odd metadata in files that decode well; a run over a million files must not
 # print that. (`catch_warnings` around each call would do less, but is not safe in threads.)
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # unless the program configures logging
-
-IMAGE_SUFFIXES: frozenset[str] = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"}
-    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif"}
-)
-"""Lower-case suffixes of files worth opening."""
 
 MAX_PIXELS = 200_000_000
 _GIANT_PIXELS = 40_000_000
@@ -67,7 +62,6 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _REDUCIBLE = {"L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"}
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +104,6 @@ def decode(
         raise
     except Exception as error:  # decoders raise anything at all on hostile bytes
         raise MediaError(_reason(error, name)) from error
-
-
-def sniff(head: bytes) -> str | None:
-    """The format ("JPEG", "HEIC", ...) that a file starting with these 64 bytes claims to have."""
-    if head[4:8] == b"ftyp":
-        # The major brand may be the generic `mif1`; the compatible ones then tell the codec.
-        size = max(12, min(int.from_bytes(head[:4], "big"), len(head)))
-        brands = {head[at : at + 4] for at in (8, *range(16, size - 3, 4))}
-        if brands & {b"avif", b"avis"}:
-            return "AVIF"
-        return "HEIC" if brands & (_HEIF_BRANDS | {b"mif1", b"msf1"}) else None
-    if head[:4] == b"RIFF":
-        return "WebP" if head[8:12] == b"WEBP" else None
-    if re.match(rb"P[1-6fy][\s#]", head):
-        return "PPM"
-    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
 
 def fit(
@@ -201,17 +179,6 @@ _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
     "PPM": PpmImagePlugin.PpmImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
     "HEIC": _heif_file,
-}
-_MAGIC = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
 }
 
 

@@ -25,14 +25,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mmsearch import media
 from mmsearch.errors import UsageError
+from mmsearch.formats import IMAGE_SUFFIXES, sniff
 from mmsearch.manifests import MANIFEST_SUFFIXES, BadRow, Row, read_rows, storable
 from mmsearch.records import Item
 from mmsearch.texts import lines, paragraphs, pieces, text_encoding
 
 TEXT_SUFFIXES: frozenset[str] = frozenset({".txt", ".md"})
-_WANTED = media.IMAGE_SUFFIXES | TEXT_SUFFIXES
+_WANTED = IMAGE_SUFFIXES | TEXT_SUFFIXES
 _NOT_PLAIN = re.compile("[\ud800-\udfff\ufffd]")
 _ESCAPE = re.compile("\ufffd([0-9A-F]{2})".encode())
 _JUNK = {
@@ -333,7 +333,7 @@ def _is_picture(path: str) -> bool:
     """By content: a file named on the call is taken whatever its suffix."""
     try:
         with Path(path).open("rb") as handle:
-            return media.sniff(handle.read(64)) is not None
+            return sniff(handle.read(64)) is not None
     except OSError:
         return False
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -416,7 +417,7 @@ def _epoch(epoch: int, sides: list[HeadParameters], sharpness: torch.Tensor,
             share_done = (epoch - 1 + number / len(plan)) / config.epochs
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * min(1.0, 20 * share_done + 0.05) * 0.5 * (
-                    1 + np.cos(np.pi * share_done))
+                    1 + math.cos(math.pi * share_done))
             view = random.integers(len(images), size=len(batch))
             text = captions[batch]
             seen = sides[0](torch.from_numpy(images[view, batch]), config.dropout)

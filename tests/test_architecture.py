@@ -14,8 +14,8 @@ import mmsearch
 ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
-    {"filters", "colour", "media", "texts", "manifests", "sources", "merge", "encoders", "indexes",
-     "segments", "opened", "lock", "evaluate"},
+    {"filters", "formats", "colour", "media", "texts", "manifests", "sources", "merge", "encoders",
+     "indexes", "segments", "opened", "lock", "evaluate"},
     {"catalog", "ingest", "plan", "upkeep", "heads", "train"},
     {"collection", "retrieval"},
     {"present", "showcase", "cli", "__main__"},

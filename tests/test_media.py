@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from mmsearch.errors import MediaError
-from mmsearch.media import IMAGE_SUFFIXES, decode, fit, sniff
+from mmsearch.formats import IMAGE_SUFFIXES, sniff
+from mmsearch.media import decode, fit
 from mmsearch.records import Pixels
 
 # The module's own filter, which pytest sets aside; what a program prints is tested in a process.

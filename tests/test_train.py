@@ -1,0 +1,203 @@
+"""Training heads on a small real data set: coloured shapes, drawn here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from mmsearch.encoders import load_encoder
+from mmsearch.errors import MissingExtra, MmsearchError, ModelError, UsageError
+from mmsearch.train import EpochReport, TrainConfig, TrainResult, train
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 160, 50), "blue": (40, 80, 210),
+           "yellow": (245, 215, 40), "black": (10, 10, 10), "pink": (245, 140, 190)}
+SHAPES = ("circle", "square", "triangle", "bar")
+QUICK = TrainConfig(start="ridge", epochs=4, batch_size=16, lr=5e-5)
+
+
+def draw(shape: str, colour: tuple[int, int, int], size: int) -> Image.Image:
+    picture = Image.new("RGB", (96, 96), "white")
+    pen = ImageDraw.Draw(picture)
+    low, high = 48 - size, 48 + size
+    if shape == "circle":
+        pen.ellipse((low, low, high, high), fill=colour)
+    elif shape == "triangle":
+        pen.polygon([(48, low), (high, high), (low, high)], fill=colour)
+    else:
+        top = 42 if shape == "bar" else low
+        pen.rectangle((low, top, high, 96 - top), fill=colour)
+    return picture
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """72 pictures: every colour and shape in three sizes, one size for validation."""
+    folder = tmp_path_factory.mktemp("shapes")
+    rows = []
+    for name, colour in COLOURS.items():
+        for shape in SHAPES:
+            for size, split in ((26, "train"), (42, "train"), (34, "val")):
+                file = f"{name}-{shape}-{size}.png"
+                draw(shape, colour, size).save(folder / file)
+                rows.append({"image": file, "split": split,
+                             "captions": [f"a {name} {shape}", f"{name} {shape} on white"]})
+    path = folder / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(pairs: Path, tmp_path_factory: pytest.TempPathFactory
+          ) -> tuple[TrainResult, list[EpochReport]]:
+    """One run that nothing interrupts."""
+    reports: list[EpochReport] = []
+    out = tmp_path_factory.mktemp("whole") / "model"
+    return train(pairs, out, QUICK, on_epoch=reports.append), reports
+
+
+def heads_of(out: Path) -> bytes:
+    return (out / "heads.safetensors").read_bytes()
+
+
+def test_training_learns(whole: tuple[TrainResult, list[EpochReport]]) -> None:
+    result, reports = whole
+    assert [report.epoch for report in reports] == [0, 1, 2, 3, 4]
+    assert reports[-1].loss < reports[1].loss
+    assert result.recall.gallery == 24
+    # Each caption is shared with nobody in the validation part, so chance is 1 in 24.
+    assert result.recall.text_to_image[0] > 0.5
+    assert result.recall.image_to_text[1] > 0.7
+    assert result.recall.total >= reports[0].recall.total
+
+
+def test_the_trained_model_loads_and_finds_pictures(
+    whole: tuple[TrainResult, list[EpochReport]],
+) -> None:
+    result, _ = whole
+    assert not (result.out / "training").exists()
+    encoder = load_encoder(str(result.out))
+    pictures = [draw("square", colour, 38) for colour in COLOURS.values()]
+    images = encoder.encode_images(pictures)
+    texts = encoder.encode_texts([f"a {name} square" for name in COLOURS])
+    np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, atol=1e-4)
+    assert ((texts @ images.T).argmax(1) == np.arange(len(COLOURS))).mean() >= 0.8
+    spec = json.loads((result.out / "model.json").read_text())
+    assert spec["dim"] == encoder.dim == images.shape[1]
+    assert encoder.name != load_encoder().name
+
+
+def test_the_same_seed_gives_the_same_weights(
+    pairs: Path, tmp_path: Path, whole: tuple[TrainResult, list[EpochReport]]
+) -> None:
+    again = train(pairs, tmp_path / "again", QUICK)
+    other = train(pairs, tmp_path / "other", replace(QUICK, seed=1))
+    assert heads_of(again.out) == heads_of(whole[0].out)
+    assert heads_of(other.out) != heads_of(whole[0].out)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(
+    pairs: Path, tmp_path: Path, whole: tuple[TrainResult, list[EpochReport]]
+) -> None:
+    out = tmp_path / "killed"
+    script = f"""
+import os, signal
+from pathlib import Path
+from mmsearch.train import TrainConfig, train
+def stop(report):
+    if report.epoch == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+train(Path({str(pairs)!r}), Path({str(out)!r}), {QUICK!r}, on_epoch=stop)
+"""
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (out / "training" / "checkpoint.pt").exists()
+    assert not (out / "model.json").exists()
+
+    with pytest.raises(UsageError, match="unfinished"):
+        train(pairs, out, QUICK)
+    with pytest.raises(UsageError, match="another lr"):
+        train(pairs, out, replace(QUICK, lr=1e-4, resume=True))
+    epochs: list[int] = []
+    resumed = train(pairs, out, replace(QUICK, resume=True),
+                    on_epoch=lambda report: epochs.append(report.epoch))
+    assert epochs == [3, 4]
+    assert heads_of(resumed.out) == heads_of(whole[0].out)
+
+
+def test_heads_of_the_base_are_a_start(pairs: Path, tmp_path: Path) -> None:
+    """With no epoch at all, a base start keeps the base's text side untouched."""
+    result = train(pairs, tmp_path / "model", TrainConfig(epochs=0))
+    text = ["a photo of a dog"]
+    assert result.best_epoch == 0
+    np.testing.assert_allclose(load_encoder(str(result.out)).encode_texts(text),
+                               load_encoder().encode_texts(text), atol=1e-5)
+
+
+def test_undecodable_pictures_are_skipped_and_named_and_test_rows_ignored(
+    pairs: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()]
+    for row in rows:
+        row["image"] = str(pairs.parent / row["image"])
+    for name, split in (("broken.png", "train"), ("secret.png", "test")):
+        (tmp_path / name).write_bytes(b"not a picture")
+        rows.append({"image": str(tmp_path / name), "captions": ["nothing"], "split": split})
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = train(tmp_path / "pairs.jsonl", tmp_path / "model", replace(QUICK, epochs=1))
+    assert list(result.skipped) == [str(tmp_path / "broken.png")]
+
+
+def few(folder: Path, captions: list[str]) -> Path:
+    draw("circle", (0, 0, 0), 20).save(folder / "one.png")
+    path = folder / "few.jsonl"
+    path.write_text(json.dumps({"image": "one.png", "captions": captions}) + "\n")
+    return path
+
+
+def taken(folder: Path) -> Path:
+    (folder / "out").mkdir()
+    (folder / "out" / "thesis.txt").write_text("mine")
+    return folder / "out"
+
+
+@pytest.mark.parametrize(
+    ("case", "error", "words"),
+    [
+        (lambda p, t: train(t / "none.jsonl", t / "out", QUICK), MmsearchError, "none.jsonl"),
+        (lambda p, t: train(few(t, ["a dot"]), t / "out", QUICK), UsageError, "too few"),
+        (lambda p, t: train(few(t, []), t / "out", QUICK), UsageError, "caption"),
+        (lambda p, t: train(p, taken(t), QUICK), UsageError, "exists"),
+        (lambda p, t: train(p, t / "out", replace(QUICK, lr=0.0)), UsageError, "lr"),
+        (lambda p, t: train(p, t / "out", replace(QUICK, batch_size=1)), UsageError, "batch"),
+        (lambda p, t: train(p, t / "out", replace(QUICK, start="magic")), UsageError, "magic"),
+        (lambda p, t: train(p, t / "out", replace(QUICK, base=str(t))), ModelError, "model.json"),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    case: Callable[[Path, Path], object], error: type[MmsearchError], words: str,
+    pairs: Path, tmp_path: Path,
+) -> None:
+    with pytest.raises(error, match=words):
+        case(pairs, tmp_path)
+    assert (tmp_path / "out" / "thesis.txt").exists() or not (tmp_path / "out").exists()
+
+
+def test_without_torch_the_extra_is_named(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtra, match=r"mmsearch\[train\]"):
+        train(pairs, tmp_path / "out", QUICK)
