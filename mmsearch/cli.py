@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmsearch import __version__
 from mmsearch.errors import MmsearchError, UsageError
+from mmsearch.terminal import console, print_json, progress, say, say_skipped
 
 if TYPE_CHECKING:
     from mmsearch.collection import AddReport, Collection
     from mmsearch.records import Hit
-    from mmsearch.sources import Skipped
 
 app = typer.Typer(
     name="mmsearch", no_args_is_help=True, pretty_exceptions_enable=False,
@@ -71,11 +69,11 @@ def index(
     items = iter_items(paths, exclude=exclude or (), scan=scan)
     first = next(items, None)
     if first is None and not (directory / "catalog.db").exists():
-        _say_skipped(scan.skipped)
+        say_skipped(scan.skipped)
         raise UsageError(f"nothing to index in {', '.join(map(str, paths))}: no pictures, texts "
                          "or manifests that could be read")
     collection = _open_or_create(directory, model)
-    with _progress("indexing", lambda: sum(1 for _ in iter_items(
+    with progress("indexing", lambda: sum(1 for _ in iter_items(
             paths, exclude=exclude or (), scan=Scan()))) as advance:
         report = collection.add(chain([first] if first else [], items), scan=scan,
                                 progress=advance)
@@ -124,9 +122,9 @@ def query(
     title = " + ".join([*(texts or ()), *map(str, image or ())])
     if html:
         html.write_text(present.contact_sheet(hits, title=title), "utf-8")
-        _say(f"wrote {html}")
+        say(f"wrote {html}")
     if not hits:
-        _say(_why_nothing(collection, find, bool(where)))
+        say(_why_nothing(collection, find, bool(where)))
     _print_hits(hits, json_=json_, filepath_only=filepath_only, preview=preview)
 
 
@@ -155,9 +153,9 @@ def evaluate(
 
     loaded = load_pairs(pairs, split=split)
     if len(mixed := splits(loaded)) > 1:
-        _say(f"note: all splits together ({', '.join(mixed)}); choose one with --split")
+        say(f"note: all splits together ({', '.join(mixed)}); choose one with --split")
     cutoffs = tuple(k or (1, 5, 10))
-    with _progress("encoding", lambda: sum(len(pair.captions) + (directory is None)
+    with progress("encoding", lambda: sum(len(pair.captions) + (directory is None)
                                            for pair in loaded)) as advance:
         if directory is None:
             evaluation = evaluate_model(loaded, model=model or "builtin", ks=cutoffs, seed=seed,
@@ -165,11 +163,11 @@ def evaluate(
         else:
             evaluation = evaluate_collection(Collection.open(directory, model=model), loaded,
                                              ks=cutoffs, seed=seed, progress=advance)
-    _say_skipped(evaluation.skipped)
+    say_skipped(evaluation.skipped)
     if json_:
-        _print_json(evaluation.to_json())
+        print_json(evaluation.to_json())
         return
-    _rich().print(present.report_table(evaluation.report))
+    console().print(present.report_table(evaluation.report))
     for name, value in (evaluation.ann or {}).items():
         print(f"approximate index against exact search: {name} {value:.3f}")
 
@@ -184,7 +182,7 @@ def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> N
     from mmsearch.collection import Collection
 
     facts = Collection.open(directory).info()
-    _print_json(facts) if json_ else _rich().print(present.info_table(facts))
+    print_json(facts) if json_ else console().print(present.info_table(facts))
 
 
 @app.command()
@@ -204,7 +202,7 @@ def delete(
 
     uris = [path_to_uri(os.path.abspath(path)) for path in paths or ()]  # noqa: PTH100
     count = Collection.open(directory).delete(uris, where=where or ())
-    _print_json({"deleted": count}) if json_ else print(f"deleted {count} items")
+    print_json({"deleted": count}) if json_ else print(f"deleted {count} items")
 
 
 @app.command()
@@ -217,7 +215,7 @@ def verify(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) ->
 
     problems = Collection.open(directory).verify()
     if json_:
-        _print_json({"sound": not problems, "problems": problems})
+        print_json({"sound": not problems, "problems": problems})
     else:
         print("\n".join(problems) or f"{directory} is sound")
     if problems:
@@ -237,7 +235,7 @@ def compact(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -
     collection.compact()
     after = collection.info()
     if json_:
-        _print_json({"before": before, "after": after})
+        print_json({"before": before, "after": after})
     else:
         print(f"segments {before['segments']} -> {after['segments']}, "
               f"bytes {before['bytes']} -> {after['bytes']}")
@@ -267,13 +265,13 @@ def train(
 
     config = training.TrainConfig(base=base, val=val, epochs=epochs, batch_size=batch_size, lr=lr,
                                   seed=seed, resume=resume)
-    result = training.train(pairs, out, config, on_epoch=lambda r: _say(
+    result = training.train(pairs, out, config, on_epoch=lambda r: say(
         f"epoch {r.epoch}/{r.epochs}  loss {r.loss:.3f}  val R@10 "
         f"{r.recall.text_to_image[2]:.3f} text to image, {r.recall.image_to_text[2]:.3f} back "
         f"(gallery {r.recall.gallery})"))
-    _say_skipped([Skipped(path, reason) for path, reason in result.skipped.items()])
+    say_skipped([Skipped(path, reason) for path, reason in result.skipped.items()])
     if json_:
-        _print_json(asdict(result))
+        print_json(asdict(result))
     else:
         print(f"wrote {out} (epoch {result.best_epoch}); use it: mmsearch index PATH --model {out} "
               "-i DIR")
@@ -287,7 +285,7 @@ def demo(directory: IndexOption = Path("indexes/demo")) -> None:
     """
     from mmsearch.showcase import show
 
-    show(directory, _rich(), _progress)
+    show(directory)
 
 
 def _show_version(wanted: bool) -> None:
@@ -312,34 +310,11 @@ def main() -> None:
     except MmsearchError as error:
         from mmsearch.present import safe_text
 
-        _say(f"mmsearch: {safe_text(str(error))}")
+        say(f"mmsearch: {safe_text(str(error))}")
         sys.exit(error.exit_code)
 
 
 # -- printing ------------------------------------------------------------------------------------
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)
-
-
-def _say_skipped(skipped: Sequence[Skipped]) -> None:
-    from mmsearch.present import safe_text
-
-    for one in skipped:
-        _say(f"skipped {safe_text(one.path)}: {safe_text(one.reason)}")
-
-
-def _rich(stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False)
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
 def _open_or_create(directory: Path, model: str | None) -> Collection:
@@ -355,9 +330,9 @@ def _open_or_create(directory: Path, model: str | None) -> Collection:
 def _print_report(collection: Collection, report: AddReport, json_: bool) -> None:
     facts = asdict(report) | {"items": collection.info()["items"]}
     if json_:
-        _print_json(facts)
+        print_json(facts)
     else:
-        _say_skipped(report.skipped)
+        say_skipped(report.skipped)
         numbers = {name: value for name, value in facts.items() if isinstance(value, int) and value}
         numbers["skipped"] = len(report.skipped)
         print(", ".join(f"{name} {value}" for name, value in numbers.items()))
@@ -369,7 +344,7 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
     from mmsearch import present
 
     if json_:
-        _print_json(present.hits_json(hits))
+        print_json(present.hits_json(hits))
     elif filepath_only:
         for path in present.filepaths(hits):
             if sys.stdout.isatty():
@@ -377,9 +352,9 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
             else:  # as it is named on disk, for the next program
                 sys.stdout.buffer.write(os.fsencode(path) + b"\n")
     elif preview:
-        present.preview(hits, _rich())
+        present.preview(hits, console())
     elif sys.stdout.isatty():
-        _rich().print(present.hits_table(hits))
+        console().print(present.hits_table(hits))
     else:
         print(present.hits_tsv(hits), end="")
 
@@ -391,27 +366,3 @@ def _why_nothing(collection: Collection, find: Find, filtered: bool) -> str:
     if find is not Find.any and find.value not in kinds and kinds:
         return f"no {find.value}s in this collection; try --find {next(iter(kinds))}"
     return "this collection is empty; fill it with `mmsearch index PATH`"
-
-
-@contextmanager
-def _progress(what: str, count: Callable[[], int]) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr with rate and time left, on a terminal only; counting goes on meanwhile."""
-    if not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from threading import Thread
-
-    from rich import progress
-
-    columns = (progress.TextColumn(what), progress.BarColumn(), progress.MofNCompleteColumn(),
-               progress.TextColumn("{task.fields[rate]}"), progress.TimeRemainingColumn())
-    with progress.Progress(*columns, console=_rich(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None, rate="")
-
-        def advance(done: int) -> None:
-            bar.advance(task, done)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.0f}/s" if speed else "")
-
-        Thread(target=lambda: bar.update(task, total=count()), daemon=True).start()
-        yield advance

@@ -3,48 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from mmsearch import present
 from mmsearch.collection import Collection
 from mmsearch.sources import Scan, iter_items
+from mmsearch.terminal import console, progress
 
 PICTURES = Path(__file__).parent / "demo"
 WORDS = "a dog"
 EXAMPLE, DESCRIBED = "lake.jpg", "bicycle.jpg"
 
-Progress = Callable[[str, Callable[[], int]], AbstractContextManager[Callable[[int], None]]]
 
-
-def show(directory: Path, console: Any, progress: Progress) -> None:
-    """Run the demonstration with a collection in `directory`; prints to a rich console."""
-    manifest = PICTURES / "captions.jsonl"
-    command(console, f"index {manifest} -i {directory}")
+def show(directory: Path) -> None:
+    """Run the demonstration with a collection in `directory`."""
+    manifest, out = PICTURES / "captions.jsonl", console()
+    command(f"index {manifest} -i {directory}")
     start = time.perf_counter()
     collection, scan = Collection.create(directory), Scan()
     with progress("indexing", lambda: sum(1 for _ in iter_items([manifest], scan=Scan()))) as tick:
         report = collection.add(iter_items([manifest], scan=scan), scan=scan, progress=tick)
     kinds = collection.info()["kinds"]
-    console.print(f"{kinds['image']} pictures and {kinds['text']} captions, {report.added} of them "
+    out.print(f"{kinds['image']} pictures and {kinds['text']} captions, {report.added} of them "
                   f"new, in {time.perf_counter() - start:.1f} s")
 
     example, described = PICTURES / EXAMPLE, PICTURES / DESCRIBED
-    command(console, f'query "{WORDS}" -k 3 -i {directory}', "words to images")
-    console.print(present.hits_table(collection.search(text=WORDS, k=3)))
-    command(console, f"query --image {example} -k 3 -i {directory}", "image to images")
-    console.print(present.hits_table(collection.search(image=example, k=3)))
-    command(console, f"query --image {described} --find text -k 3 -i {directory}",
+    command(f'query "{WORDS}" -k 3 -i {directory}', "words to images")
+    out.print(present.hits_table(collection.search(text=WORDS, k=3)))
+    command(f"query --image {example} -k 3 -i {directory}", "image to images")
+    out.print(present.hits_table(collection.search(image=example, k=3)))
+    command(f"query --image {described} --find text -k 3 -i {directory}",
             "image to words")
-    console.print(present.hits_table(collection.search(image=described, find="text", k=3)))
+    out.print(present.hits_table(collection.search(image=described, find="text", k=3)))
     collection.close()
 
-    console.print("\nNow yours:")
-    command(console, 'index ~/Pictures && mmsearch query "a dog on the beach"')
+    out.print("\nNow yours:")
+    command('index ~/Pictures && mmsearch query "a dog on the beach"')
 
 
-def command(console: Any, line: str, what: str = "") -> None:
+def command(line: str, what: str = "") -> None:
     heading = f"\n{what}\n" if what else ""
-    console.print(f"{heading}$ mmsearch {line}", markup=False, soft_wrap=True)
+    console().print(f"{heading}$ mmsearch {line}", markup=False, soft_wrap=True)

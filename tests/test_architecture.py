@@ -18,7 +18,7 @@ LAYERS = [
      "indexes", "segments", "opened", "lock", "evaluate"},
     {"catalog", "ingest", "plan", "upkeep", "heads", "train"},
     {"collection", "retrieval"},
-    {"present", "showcase", "cli", "__main__"},
+    {"present", "terminal", "showcase", "cli", "__main__"},
 ]
 HEAVY = ["torch", "open_clip", "faiss", "onnxruntime", "PIL", "sqlite_utils", "ray", "fastapi",
          "numpy", "tokenizers", "rich.table"]

@@ -319,3 +319,21 @@ def test_any_history_finds_what_one_flat_list_would(
     assert len(hits) == min(k, len(live))
     found = [scores[int(hit.item.uri[3:-4])] for hit in hits]
     np.testing.assert_allclose(found, sorted(scores.values(), reverse=True)[:k], atol=2e-3)
+
+
+def test_eval_of_a_collection_says_what_its_approximate_index_misses(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmsearch.evaluate import load_pairs
+    from mmsearch.retrieval import evaluate_collection
+
+    pairs = load_pairs(DEMO / "captions.jsonl")
+    collection = Collection.create(tmp_path / "index")
+    add(collection, DEMO / "captions.jsonl")
+    assert evaluate_collection(collection, pairs).ann is None
+    monkeypatch.setattr(upkeep, "EXACT_UP_TO", 20)
+    monkeypatch.setattr(upkeep, "choose_spec", lambda rows: IndexSpec("ivf-rabitq", nlist=4))
+    collection.compact()
+    ann = evaluate_collection(collection, pairs, ks=(1, 10)).ann
+    assert ann is not None
+    assert set(ann) == {"recall@1", "recall@10"}
+    assert 0 < ann["recall@10"] < 1  # one of four lists is visited, so something is missed

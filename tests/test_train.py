@@ -28,30 +28,35 @@ SHAPES = ("circle", "square", "triangle", "bar")
 QUICK = TrainConfig(start="ridge", epochs=4, batch_size=16, lr=5e-5)
 
 
-def draw(shape: str, colour: tuple[int, int, int], size: int) -> Image.Image:
-    picture = Image.new("RGB", (96, 96), "white")
+def draw(shape: str, colour: tuple[int, int, int], size: int, ground: str = "white",
+         middle: int = 48) -> Image.Image:
+    picture = Image.new("RGB", (96, 96), ground)
     pen = ImageDraw.Draw(picture)
-    low, high = 48 - size, 48 + size
+    low, high = middle - size, middle + size
     if shape == "circle":
         pen.ellipse((low, low, high, high), fill=colour)
     elif shape == "triangle":
-        pen.polygon([(48, low), (high, high), (low, high)], fill=colour)
+        pen.polygon([(middle, low), (high, high), (low, high)], fill=colour)
     else:
-        top = 42 if shape == "bar" else low
-        pen.rectangle((low, top, high, 96 - top), fill=colour)
+        half = 6 if shape == "bar" else size
+        pen.rectangle((low, middle - half, high, middle + half), fill=colour)
     return picture
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """72 pictures: every colour and shape in three sizes, one size for validation."""
+    """72 pictures of every colour and shape; validation differs in place, size and ground."""
     folder = tmp_path_factory.mktemp("shapes")
     rows = []
     for name, colour in COLOURS.items():
         for shape in SHAPES:
-            for size, split in ((26, "train"), (42, "train"), (34, "val")):
+            for size, split in ((26, "train"), (42, "train"), (16, "val")):
                 file = f"{name}-{shape}-{size}.png"
-                draw(shape, colour, size).save(folder / file)
+                if split == "val":
+                    picture = draw(shape, colour, size, "lightgrey", 30)
+                else:
+                    picture = draw(shape, colour, size)
+                picture.save(folder / file)
                 rows.append({"image": file, "split": split,
                              "captions": [f"a {name} {shape}", f"{name} {shape} on white"]})
     path = folder / "pairs.jsonl"
@@ -75,12 +80,12 @@ def heads_of(out: Path) -> bytes:
 def test_training_learns(whole: tuple[TrainResult, list[EpochReport]]) -> None:
     result, reports = whole
     assert [report.epoch for report in reports] == [0, 1, 2, 3, 4]
-    assert reports[-1].loss < reports[1].loss
     assert result.recall.gallery == 24
-    # Each caption is shared with nobody in the validation part, so chance is 1 in 24.
-    assert result.recall.text_to_image[0] > 0.5
-    assert result.recall.image_to_text[1] > 0.7
-    assert result.recall.total >= reports[0].recall.total
+    assert result.best_epoch > 0
+    assert result.recall.total > reports[0].recall.total
+    # No two pictures share a caption, so chance is 1 in 24 and 10 in 24.
+    assert result.recall.text_to_image[0] > 0.3
+    assert result.recall.image_to_text[2] > 0.8
 
 
 def test_the_trained_model_loads_and_finds_pictures(
