@@ -11,8 +11,8 @@ from mmsearch.sources import Scan, iter_items
 from mmsearch.terminal import console, progress
 
 PICTURES = Path(__file__).parent / "demo"
-WORDS = "a dog"
-EXAMPLE, DESCRIBED = "lake.jpg", "bicycle.jpg"
+WORDS = "a bird on a branch"
+EXAMPLE, DESCRIBED = "blue-flowers.jpg", "lake.jpg"
 
 
 def show(directory: Path) -> None:

@@ -11,8 +11,7 @@ towers stay as they are, in ONNX, and the heads are trained:
     5. choose    on validation: the best epoch, and how far to go from the start towards it
     6. export    the base model's ONNX graphs with the new heads in them: a model directory
 
-A head is `unit(weight @ unit(features) + bias)`. Standardisation and whitening are linear, so they
-end up inside `weight` and `bias`, and a blend of two heads is a head.
+What a head is, and how it gets in and out of ONNX: `mmsearch.heads`; step 2: `mmsearch.features`.
 """
 
 from __future__ import annotations
@@ -30,9 +29,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.errors import MediaError, MissingExtra, ModelError, UsageError
+from mmsearch.errors import MissingExtra, ModelError, UsageError
+from mmsearch.features import Features, encode
 from mmsearch.heads import Head, Heads, read_heads, save_whole, unit, write_model
-from mmsearch.records import Ids, Pixels, Vectors
+from mmsearch.records import Ids, Vectors
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.evaluate import Pair
 
-CHUNK = 512  # pictures whose features are kept in one cache file
 MAX_VAL = 2000  # pictures; more would cost more than the training itself
 
 
@@ -59,7 +58,7 @@ class TrainConfig:
     val: Path | None = None
     epochs: int = 20
     batch_size: int = 512
-    lr: float = 3e-4
+    lr: float = 1e-4
     seed: int = 0
     resume: bool = False
     start: str = "base"
@@ -104,19 +103,6 @@ class TrainResult:
     skipped: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
-    """images: float32 [views, n, F_i]; texts: float32 [m, F_t]; owner: int64 [m], the picture of
-    each text; same: int64 [m], equal where two captions are the same words; group: int64 [n],
-    pictures of one group meet in a batch, where they are harder to tell apart."""
-
-    images: Vectors
-    texts: Vectors
-    owner: Ids
-    same: Ids
-    group: Ids
-
-
 def train(
     pairs: Path,
     out: Path,
@@ -144,13 +130,13 @@ def train(
     train_set = encode(base, train_pairs, work / "features", skipped)
     val_set = encode(base, val_pairs, work / "features", skipped, mirrored=False)
     if train_set.images.shape[1] < 2 or not val_set.images.shape[1]:
-        raise UsageError(f"{pairs}: too few pictures can be decoded, e.g. {_example(skipped)}")
+        raise UsageError(f"{pairs}: too few pictures can be decoded; skipped: {list(skipped)[:1]}")
 
     before = read_heads(base.directory) if config.start == "base" else None
     start = closed_form(train_set, ridge=config.ridge, whiten=config.whiten, base=before)
     heads, best_epoch, share, best = fit(start, train_set, val_set, config, work, on_epoch)
     write_model(base.directory, heads, out, name=f"{out.name}-heads",
-           source=f"heads trained by mmsearch on {train_set.images.shape[1]} pictures")
+                source=f"heads trained by mmsearch on {train_set.images.shape[1]} pictures")
     shutil.rmtree(work)
     return TrainResult(out, best_epoch, share, best, skipped)
 
@@ -192,78 +178,6 @@ def _split(path: Path, config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
     if len(chosen) < 2 or not val:
         raise UsageError(f"{path}: {len(captioned)} captioned pictures are too few to train on")
     return chosen, val[:: max(1, -(-len(val) // MAX_VAL))]
-
-
-# -- 2. features -----------------------------------------------------------------------------------
-
-
-def encode(base: OnnxEncoder, pairs: Sequence[Pair], cache: Path, skipped: dict[str, str], *,
-           mirrored: bool = True) -> Features:
-    """Tower features of pairs, and of the mirrored pictures as a second view.
-
-    Every finished chunk is kept below `cache`, so a run that is killed loses one chunk at most.
-    Pictures that cannot be decoded are left out and named in `skipped`.
-    """
-    cache.mkdir(parents=True, exist_ok=True)
-    views: list[Vectors] = []
-    kept: list[Pair] = []
-    for at in range(0, len(pairs), CHUNK):
-        part = pairs[at : at + CHUNK]
-        file = cache / f"{_chunk_key(base, part, mirrored)}.npz"
-        if not file.exists():
-            good, pixels, bad = _decode(base, part)
-            sides = [pixels, [p[:, ::-1] for p in pixels]] if mirrored else [pixels]
-            found = np.stack([base.run_images(side)[1] for side in sides])
-            save_whole(file, partial(np.savez, features=found, good=np.array(good, np.int64),
-                                     bad=json.dumps(bad)))
-        with np.load(file) as stored:
-            views.append(stored["features"].reshape(1 + mirrored, len(stored["good"]), -1))
-            kept += [part[i] for i in stored["good"]]
-            skipped.update(json.loads(str(stored["bad"])))
-    wide = max((view.shape[2] for view in views), default=0)
-    images = np.concatenate([v.reshape(*v.shape[:2], v.shape[2] or wide) for v in views], axis=1)
-    captions = [caption for pair in kept for caption in pair.captions]
-    return with_index(kept, images, base.run_texts(captions)[1])
-
-
-def with_index(pairs: Sequence[Pair], images: Vectors, texts: Vectors) -> Features:
-    """`Features` of pairs whose pictures and captions, in order, have these features."""
-    captions = [caption.lower() for pair in pairs for caption in pair.captions]
-    words: dict[str, int] = {}
-    folders: dict[Path, int] = {}
-    return Features(
-        images, texts,
-        owner=np.repeat(np.arange(len(pairs)), [len(pair.captions) for pair in pairs]),
-        same=np.array([words.setdefault(c, len(words)) for c in captions], np.int64),
-        group=np.array([folders.setdefault(p.image.parent, len(folders)) for p in pairs], np.int64),
-    )
-
-
-def _decode(base: OnnxEncoder, part: Sequence[Pair]
-            ) -> tuple[list[int], list[Pixels], dict[str, str]]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from mmsearch.media import decode
-
-    def one(pair: Pair) -> Pixels | str:
-        try:
-            return base.prepare(decode(pair.image, min_side=base.min_side).image)
-        except MediaError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(one, part))
-    good = [i for i, pixels in enumerate(found) if not isinstance(pixels, str)]
-    bad = {str(p.image): why for p, why in zip(part, found, strict=True) if isinstance(why, str)}
-    return good, [pixels for pixels in found if not isinstance(pixels, str)], bad
-
-
-def _chunk_key(base: OnnxEncoder, part: Sequence[Pair], mirrored: bool) -> str:
-    text = [base.name, str(mirrored)]
-    for pair in part:
-        stat = pair.image.stat()
-        text.append(f"{pair.image}:{stat.st_size}:{stat.st_mtime_ns}")
-    return hashlib.sha256("\n".join(text).encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
 # -- 3. start --------------------------------------------------------------------------------------
@@ -504,7 +418,3 @@ def _work_directory(out: Path, base: OnnxEncoder, pairs: Path, config: TrainConf
     text = json.dumps(settings).encode()
     save_whole(written, lambda file: file.write(text))
     return work
-
-
-def _example(skipped: dict[str, str]) -> str:
-    return next((f"{path}: {why}" for path, why in skipped.items()), "none given")

@@ -245,7 +245,12 @@ def test_version_and_the_shim_in_the_checkout(cli: Cli, demo_index: Path) -> Non
 
 
 def test_the_demo_shows_three_searches(cli: Cli) -> None:
-    done = cli("demo", "-i", "x", check=True)
+    done = cli("demo", "-i", "x", check=True, env={**os.environ, "COLUMNS": "300"})
     for words in ("words to images", "image to images", "image to words", "Now yours"):
         assert words in done.stdout
+    words, rest = done.stdout.split("image to images\n")
+    alike, described = rest.split("image to words\n")
+    assert all(f"/{bird}.jpg" in words for bird in ("osprey", "nuthatch", "wren"))
+    assert all(f"/{flower}.jpg" in alike for flower in ("dahlia", "dandelion"))
+    assert "reflected in a calm lake" in described.splitlines()[2]
     assert "0 of them new" in cli("demo", "-i", "x").stdout
