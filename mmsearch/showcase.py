@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
+from shutil import which
 
 from mmsearch import present
 from mmsearch.collection import Collection
@@ -38,9 +40,12 @@ def show(directory: Path) -> None:
     collection.close()
 
     out.print("\nNow yours:")
-    command('index ~/Pictures && mmsearch query "a dog on the beach"')
+    command("index ~/Pictures")
+    command('query "a dog on the beach"')
 
 
 def command(line: str, what: str = "") -> None:
+    """Print a command as it can be typed here: with its path, unless the shell finds it."""
     heading = f"\n{what}\n" if what else ""
-    console().print(f"{heading}$ mmsearch {line}", markup=False, soft_wrap=True)
+    program = "mmsearch" if which("mmsearch") else sys.argv[0]
+    console().print(f"{heading}$ {program} {line}", markup=False, soft_wrap=True)

@@ -35,7 +35,7 @@ import onnx
 import towers
 from synthetic_pairs import write_pairs
 from tokenizers import Tokenizer
-from tune_text import TuneConfig, tune
+from tune_text import TuneConfig, as_torch_sees_it, tune
 
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.evaluate import Pair, load_pairs
@@ -103,6 +103,7 @@ def main() -> None:
     minilm, heads = tune(minilm, heads, data, tokens, tuning, say)
     write_towers(base_dir, small_image, text_model(minilm), minilm, tokenizer)
     tuned = OnnxEncoder(base_dir)
+    check_export(tuned, captions[:64], as_torch_sees_it(minilm, tokens[:64]))
     data = replace(data, texts=tuned.run_texts(captions)[1])
     val = replace(val, texts=tuned.run_texts(texts_of(pairs["val"]))[1])
     log("val, text tower tuned", recall(heads, val))
@@ -214,6 +215,13 @@ def write_towers(
     )
     write_model(out, nothing, out, name=out.name, source="towers")
     (out / "heads.safetensors").unlink()
+
+
+def check_export(encoder: OnnxEncoder, texts: list[str], expected: np.ndarray) -> None:
+    alike = float((unit(encoder.run_texts(texts)[1]) * unit(expected)).sum(1).min())
+    say(f"text tower, ONNX against torch: cosine at least {alike:.6f}")
+    if alike < 0.9999:
+        raise SystemExit("the ONNX text tower computes something else than torch does")
 
 
 def int8_image(float_dir: Path, pairs: Sequence[Pair], work: Path) -> onnx.ModelProto:

@@ -148,6 +148,12 @@ def tune(
     return tuned, Heads(image_head.head(), text_head.head())
 
 
+def as_torch_sees_it(minilm: dict[str, np.ndarray], tokens: Sequence[Sequence[int]]) -> np.ndarray:
+    """The tower's features of token rows, by torch: what the ONNX graph is checked against."""
+    with torch.no_grad():
+        return MiniLM(minilm, 0.0).eval()(*_padded(tokens)).numpy()
+
+
 def _plan(
     data: Features, config: TuneConfig, random: np.random.Generator
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
