@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 FORMAT = 1
-COLUMNS = ("size", "taken", "modified", "width", "height", "camera")
-"""Metadata with a column of its own; all other metadata is JSON in the column `meta`."""
+COLUMNS = ("size", "taken", "modified", "width", "height", "camera", "manifest")
+"""Metadata with a column of its own; all other metadata is JSON in the column `meta`. There, a
+manifest's column of the same name lives too: as `meta.size`, say, in `Item.meta` and in filters."""
 _ITEM = "i.id, i.seq, i.uri, i.kind, i.text, i.grp, i.meta, i.fingerprint, i.hash, " + ", ".join(
     f"i.{column}" for column in COLUMNS)
+_DAMAGE = ("disk image is malformed", "not a database", "malformed database")
 _SEGMENT = ("name", "role", "kind", "rows", "bytes", "last", "sha256")
 
 
@@ -74,8 +76,11 @@ class Catalog:
 
     def close(self) -> None:
         if self._db is not None:
-            # Even while readers are there, all that was committed is then in the one file.
-            self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # All that was committed is then in the one file, even while readers are there; unless
+            # one of them is in the middle of a search: it is not waited for, nothing depends on it.
+            with suppress(sqlite3.Error):
+                self._conn.execute("PRAGMA busy_timeout = 0")
+                self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._conn.close()
 
     # -- reading ---------------------------------------------------------------------------------
@@ -89,10 +94,6 @@ class Catalog:
             yield
         finally:
             self._conn.execute("ROLLBACK")
-
-    def version(self) -> int:
-        """Changes whenever another process has committed; costs microseconds."""
-        return int(self._rows("PRAGMA data_version")[0][0])
 
     def segments(self) -> list[SegmentInfo]:
         """Segments and approximate indexes, in the order of their names."""
@@ -130,13 +131,15 @@ class Catalog:
         return self._items(*_where(where, kinds))
 
     def below(self, roots: Sequence[str]) -> Iterator[Row]:
-        """Items whose uri is one of `roots`, below one, or came from the manifest of that uri."""
+        """Items whose uri is one of `roots`, or below one, or that came out of that file: captions
+        of a picture, lines of a text, all that a manifest names."""
         for root in roots:
             prefix = root.rstrip("/") + "/"
             yield from self._items(
-                "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.uri < ?) "
-                "OR json_extract(i.meta, '$.manifest') = ?",
-                [root, prefix, prefix[:-1] + "0", root + "#", root + "$", root])
+                "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR i.manifest = ? OR "
+                "(i.uri >= ? AND i.uri < ? AND i.kind = 'text' "
+                "AND ? IN (i.grp, json_extract(i.meta, '$.file')))",
+                [root, prefix, prefix[:-1] + "0", root, root + "#", root + "$", root])
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with the file; nothing if it is sound."""
@@ -148,19 +151,23 @@ class Catalog:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def commit(self, change: Change, next_seq: int) -> None:
+    def commit(self, change: Change) -> None:
         """Make a change visible and durable, whole or not at all."""
+        highest = max([*(seq for seq, _, _ in change.put),
+                       *(segment.last for segment in change.add_segments)], default=0)
         assert self._db is not None, "this catalog was opened for reading"
         with self._plainly(), self._db.atomic():
             run = self._conn.executemany
             run("DELETE FROM items WHERE id = ?", [(id,) for id in change.drop])
-            run(_sql_put(), [_stored(item, hash, seq) for seq, item, hash in change.put])
+            # Updates first: what moved makes room for, or is at once replaced by, what is put.
             run(_sql_update(), [(*_described(item), id) for id, item in change.update])
+            run(_sql_put(), [_stored(item, hash, seq) for seq, item, hash in change.put])
             run("DELETE FROM segments WHERE name = ?", [(s.name,) for s in change.drop_segments])
             run(f"INSERT INTO segments ({', '.join(_SEGMENT)}) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [astuple(segment) for segment in change.add_segments])
-            self._conn.execute("UPDATE settings SET value = ? WHERE key = 'next_seq'",
-                               [str(next_seq)])
+            self._conn.execute("UPDATE settings SET value = CAST(max(CAST(value AS INTEGER), ?) AS "
+                               "TEXT) WHERE key = 'next_seq'", [highest + 1])
+        self.settings = self._read_settings()
 
     def put_settings(self, values: dict[str, Any]) -> None:
         assert self._db is not None, "this catalog was opened for reading"
@@ -196,7 +203,7 @@ class Catalog:
             yield
         except sqlite3.DatabaseError as error:
             reason = str(error)
-            if "locked" in reason:
+            if "locked" in reason or "busy" in reason:
                 raise CollectionBusy(f"{self.path} is locked by another program; try again") \
                     from error
             if "full" in reason:
@@ -205,11 +212,15 @@ class Catalog:
             if "I/O" in reason:
                 raise CollectionError(f"the disk of {self.path} fails or is full ({reason}); what "
                                       "was committed is kept") from error
-            segments = any((self.path.parent / "segments").glob("*"))
-            if not segments and ("no such table" in reason or not self.path.exists()):
+            no_tables = "no such table" in reason or not self.path.exists()
+            segments = no_tables and any((self.path.parent / "segments").glob("*"))
+            if no_tables and not segments:
                 raise CollectionNotFound(f"{self.path.parent} holds no collection") from error
-            raise CollectionDamaged(f"{self.path} is damaged ({reason}); restore it from a backup "
-                                    "or index again into a new directory") from error
+            if segments or any(sign in reason for sign in _DAMAGE):
+                raise CollectionDamaged(
+                    f"{self.path} is damaged ({reason}); restore it from a backup or index again "
+                    "into a new directory") from error
+            raise CollectionError(f"{self.path}: {reason}") from error
 
 
 def _open_to_write(path: Path) -> Database:
@@ -223,11 +234,11 @@ def _open_to_write(path: Path) -> Database:
         db.table("items").create(
             {"id": int, "seq": int, "uri": str, "kind": str, "text": str, "grp": str, "meta": str,
              "fingerprint": str, "hash": str, "size": int, "taken": str, "modified": str,
-             "width": int, "height": int, "camera": str},
+             "width": int, "height": int, "camera": str, "manifest": str},
             pk="id", not_null={"seq", "uri", "kind", "text", "grp", "meta"})
         for columns in (["uri", "kind"], ["seq"]):
             db.table("items").create_index(columns, unique=True)
-        for columns in (["fingerprint"], ["grp"]):
+        for columns in (["fingerprint"], ["grp"], ["manifest"]):
             db.table("items").create_index(columns)
         db.table("segments").create(
             {"name": str, "role": str, "kind": str, "rows": int, "bytes": int, "last": int,
@@ -276,13 +287,16 @@ def _row(row: Sequence[Any]) -> Row:
     id, seq, uri, kind, text, group, meta, fingerprint, hash = row[:9]
     known = {name: value for name, value in zip(COLUMNS, row[9:], strict=True)
              if value is not None}
-    return Row(id, seq, Item(uri, kind, text, group, json.loads(meta) | known, fingerprint), hash)
+    rest = {f"meta.{key}" if key in COLUMNS else key: value
+            for key, value in json.loads(meta).items()}
+    return Row(id, seq, Item(uri, kind, text, group, rest | known, fingerprint), hash)
 
 
 def _described(item: Item) -> tuple[Any, ...]:
     """The columns that describe an item, in the order of `_DESCRIBED`."""
-    rest = {key: value for key, value in item.meta.items() if key not in COLUMNS}
-    meta = json.dumps(rest, ensure_ascii=False, sort_keys=True)
+    rest = {key.removeprefix("meta.") if key.removeprefix("meta.") in COLUMNS else key: value
+            for key, value in item.meta.items() if key not in COLUMNS}
+    meta = json.dumps(rest, ensure_ascii=False, sort_keys=True, allow_nan=False)
     return (item.uri, item.kind, item.text, item.group or item.uri, meta, item.fingerprint,
             *(item.meta.get(column) for column in COLUMNS))
 

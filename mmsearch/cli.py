@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -139,7 +139,7 @@ def evaluate(
     k: Annotated[list[int] | None, typer.Option(
         "-k", help="Cut-offs of recall@k (default 1, 5, 10). Repeatable.")] = None,
     model: ModelOption = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap intervals.")] = 0,
     json_: JsonOption = False,
 ) -> None:
     """Measure recall@k, MRR and median rank, text to image and image to text.
@@ -303,15 +303,30 @@ def _options(version: Annotated[bool, typer.Option(
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    try:
-        app()
-    except MmsearchError as error:
-        from mmsearch.present import safe_text
+    sys.exit(_run())
 
+
+def _run() -> Any:
+    from mmsearch.present import safe_text
+
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: `>&-`
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+    try:
+        try:
+            app()
+        except SystemExit as stop:
+            sys.stdout.flush()
+            return stop.code
+    except MmsearchError as error:
         say(f"mmsearch: {safe_text(str(error))}")
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except OSError as error:
+        say(f"mmsearch: {safe_text(str(error.filename or 'the output'))}: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print has nowhere to go
+        return 1
+    return 0
 
 
 # -- printing ------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import numpy as np
 
 from mmsearch import upkeep
 from mmsearch.catalog import Catalog, Change, Row
-from mmsearch.encoders import BUILTIN, Encoder, load_encoder
+from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder
 from mmsearch.errors import (
     CollectionDamaged,
     CollectionError,
@@ -70,6 +70,7 @@ class Collection:
     """An open collection. Reading never locks and never writes; `refresh` is automatic."""
 
     def __init__(self, path: Path, model: str | None = None) -> None:
+        _refuse_odd_name(path)
         self.path = path
         self._catalog = Catalog(path / CATALOG)
         if "encoder" not in self._catalog.settings:  # killed before `create` was through
@@ -97,8 +98,9 @@ class Collection:
             EncoderMismatch: the one that is there was made by another model.
             UsageError: `path` holds other files.
         """
-        root = Path(path)
+        root, model = Path(path), absolute_name(model)
         encoder = load_encoder(model)
+        upkeep.refuse_foreign(root, CATALOG)  # before the lock, which leaves a file
         with writer_lock(root):
             upkeep.refuse_foreign(root, CATALOG)
             catalog = Catalog(root / CATALOG, write=True)
@@ -142,26 +144,28 @@ class Collection:
         """
         _ = self.encoder  # refuse another model before anything is locked or read
         report = AddReport()
-        with self._writing() as (catalog, opened):
+        with self._writing() as catalog:
+            opened = Opened(self.path)
+            opened.refresh(catalog.segments())
             planner = Planner(catalog, opened.vector)
             first_seq = int(catalog.settings["next_seq"])
             work = Work(self.path, self.model, planner, first_seq)
             shards = work.shards(items, progress)
             local = partial(build_shard, tick=progress)
             for built in map(local, shards) if run is None else run(build_shard, shards):
-                change = work.change(built)
-                catalog.commit(change, work.next_seq)
-                report.added += len(change.put)
+                catalog.commit(work.change(built))
+                opened.refresh(catalog.segments())
                 report.skipped += built.skipped
                 report.encode_seconds += built.encode_seconds
+            catalog.commit(Change(update=work.updates()))
             drop = [] if scan is None else self._ids(
                 vanished(catalog, scan, planner.seen, first_seq))
-            catalog.commit(Change(update=work.updates(), drop=drop), work.next_seq)
+            catalog.commit(Change(drop=drop))
             upkeep.tidy(self.path, catalog)
-        for name in ("replaced", "updated", "unchanged", "moved", "copied"):
-            setattr(report, name, getattr(planner, name))
-        report.added -= planner.copied + planner.replaced
-        report.removed = len(drop)
+        report.unchanged, report.updated, report.moved = (
+            planner.unchanged, planner.updated, planner.moved)
+        report.replaced, report.copied, report.removed = work.replaced, work.copied, len(drop)
+        report.added = work.added - work.replaced - work.copied
         report.skipped = [*(scan.skipped if scan else []), *report.skipped]
         return report
 
@@ -172,18 +176,18 @@ class Collection:
         """
         if not paths and not where:
             raise UsageError("say what to delete: a path, or a condition with --where")
-        with self._writing() as (catalog, _):
+        with self._writing() as catalog:
             rows = set(self._ids(catalog.below(paths))) if paths else None
             if where:
                 matching = set(self._ids(catalog.rows(parse_where(where))))
                 rows = matching if rows is None else rows & matching
             drop = sorted(rows or ())
-            catalog.commit(Change(drop=drop), int(catalog.settings["next_seq"]))
+            catalog.commit(Change(drop=drop))
         return len(drop)
 
     def compact(self) -> None:
         """Merge the segments of each kind into one, drop dead rows, renew approximate indexes."""
-        with self._writing() as (catalog, _):
+        with self._writing() as catalog:
             upkeep.compact(self.path, catalog)
 
     # -- reading ---------------------------------------------------------------------------------
@@ -210,10 +214,12 @@ class Collection:
         """
         if k < 1:
             raise UsageError(f"-k must be at least 1, not {k}")
+        if find not in _KINDS:
+            raise UsageError(f"find must be one of {', '.join(_KINDS)}, not {find!r}")
         condition = parse_where(_several(where)) if where else None
-        query = vector if vector is not None else self.embed(
+        query = self._unit(vector) if vector is not None else self.embed(
             _several(text), _several(image), _several(without), _several(without_image), weights)
-        return self._search(np.asarray(query, np.float32)[None], k, condition, find, collapse)
+        return self._search(query[None], k, condition, find, collapse)
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
@@ -224,7 +230,7 @@ class Collection:
         and `without_images`, at unit length.
         """
         positive, negative = len(texts) + len(images), len(without) + len(without_images)
-        if not positive:
+        if not positive or not all(text.strip() for text in (*texts, *without)):
             raise UsageError("say what to look for: a text, or --image FILE")
         if weights and len(weights) != positive:
             raise UsageError(f"{len(weights)} weights for {positive} texts and images; "
@@ -232,11 +238,21 @@ class Collection:
         rows = [*self._embed_texts(texts), *self._embed_images(images),
                 *self._embed_texts(without), *self._embed_images(without_images)]
         factors = np.array([*(weights or [1.0] * positive), *[-1.0] * negative], np.float32)
-        query: Vectors = factors @ np.stack(rows)
-        length = float(np.linalg.norm(query))
-        if length < 1e-6:
+        if not np.isfinite(factors).all():
+            raise UsageError("weights must be finite numbers")
+        query: Vectors = (factors / np.abs(factors).max()) @ np.stack(rows)
+        if float(np.linalg.norm(query)) < 1e-6:
             raise UsageError("the parts of this query cancel each other out")
-        return query / np.float32(length)
+        return self._unit(query)
+
+    def _unit(self, vector: Any) -> Vectors:
+        query = np.asarray(vector, np.float32)
+        dim = int(self._catalog.settings["dim"])
+        length = np.linalg.norm(query)
+        if query.shape != (dim,) or not np.isfinite(length) or length == 0:
+            raise UsageError(f"a query vector must be {dim} finite numbers, not all zero")
+        unit: Vectors = query / length
+        return unit
 
     def nearest(self, queries: Vectors, k: int, *, find: Find = "image",
                 allowed: Ids | None = None, exact: bool = False) -> Neighbors:
@@ -255,23 +271,25 @@ class Collection:
 
     def info(self) -> dict[str, Any]:
         """What is in the collection: counts, model, size on disk, index kinds."""
-        return self._retrying(lambda: upkeep.info(self.path, self._catalog))
+        with self._catalog.snapshot():
+            return upkeep.info(self.path, self._catalog)
 
     def verify(self) -> list[str]:
         """Check every checksum and count; -> one line a problem, none if all is sound."""
-        return self._retrying(lambda: upkeep.verify(self.path, self._catalog))
+        with self._catalog.snapshot():
+            return upkeep.verify(self.path, self._catalog)
 
     # -- inside ----------------------------------------------------------------------------------
 
     @contextmanager
-    def _writing(self) -> Iterator[tuple[Catalog, Opened]]:
+    def _writing(self) -> Iterator[Catalog]:
         with writer_lock(self.path):
             catalog = Catalog(self.path / CATALOG, write=True)
             try:
                 upkeep.remove_garbage(self.path, catalog)
-                opened = Opened(self.path)
-                opened.refresh(catalog.segments())
-                yield catalog, opened
+                yield catalog
+            except FileNotFoundError as error:
+                raise self._missing(error) from error
             except OSError as error:
                 raise CollectionError(f"{self.path} cannot be written ({error.strerror}); what was "
                                       "committed is kept: free space or fix it, run again") \
@@ -288,7 +306,11 @@ class Collection:
                     return read()
             except FileNotFoundError as error:
                 missing = error
-        raise CollectionDamaged(f"{missing} is missing; run `mmsearch verify -i {self.path}`")
+        raise self._missing(missing)
+
+    def _missing(self, error: FileNotFoundError) -> CollectionDamaged:
+        return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify -i "
+                                 f"{self.path}`")
 
     def _search(self, query: Vectors, k: int, condition: Condition | None, find: Find,
                 collapse: bool) -> list[Hit]:
@@ -299,8 +321,8 @@ class Collection:
             while True:
                 found = self._nearest(query, min(wanted, max(rows, 1)), kinds, allowed)
                 hits = self._hits(found, k, collapse)
-                if len(hits) == k or wanted >= rows:
-                    return hits
+                if len(hits) == k or wanted >= rows or found.ids[0, -1] < 0:
+                    return hits  # enough, or there are no more
                 wanted *= 4
 
         return self._retrying(read)
@@ -328,7 +350,9 @@ class Collection:
         return hits
 
     def _embed_texts(self, texts: Sequence[str]) -> Vectors:
-        return self.encoder.encode_texts(texts) if texts else np.zeros((0, 0), np.float32)
+        # What a shell hands over need not be UTF-8.
+        plain = [text.encode("utf-8", "replace").decode() for text in texts]
+        return self.encoder.encode_texts(plain) if plain else np.zeros((0, 0), np.float32)
 
     def _embed_images(self, images: Sequence[Any]) -> Vectors:
         if not images:
@@ -353,7 +377,7 @@ class Collection:
     def _decoded(self, path: Path) -> Image:
         from mmsearch.media import decode
 
-        if not path.exists():
+        if not os.path.lexists(path):
             raise UsageError(f"{path} does not exist")
         try:
             return decode(path, min_side=self.encoder.min_side).image
@@ -369,11 +393,18 @@ class Collection:
                 return None
             return self._opened.vector(row.seq)
 
-        return self._retrying(read) if path.exists() else None
+        return self._retrying(read) if os.path.exists(path) else None  # noqa: PTH110 (never raises)
 
     @staticmethod
     def _ids(rows: Iterable[Row]) -> list[int]:
         return [row.id for row in rows]
+
+
+def _refuse_odd_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the name of the index directory must be UTF-8: {str(path)!r}") from error
 
 
 def _several(one_or_more: Any) -> Sequence[Any]:

@@ -37,7 +37,7 @@ from mmsearch.errors import FilterError
 
 _TEXT_COLUMNS = {
     "path": "i.uri", "uri": "i.uri", "kind": "i.kind", "text": "i.text", "group": "i.grp",
-    "camera": "i.camera",
+    "camera": "i.camera", "manifest": "i.manifest",
 }  # fmt: skip
 _DATE_COLUMNS = {"taken": "i.taken", "modified": "i.modified"}
 _NUMBER_COLUMNS = {"width": "i.width", "height": "i.height", "size": "i.size"}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,8 @@ def _flat(columns: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             for inner, inner_value in value.items():
                 flat[f"{name}.{inner}" if inner in flat else inner] = inner_value
-    return {storable(n): _storable_value(v) for n, v in flat.items() if v is not None}
+    stored = {storable(name): _storable_value(value) for name, value in flat.items()}
+    return {name: value for name, value in stored.items() if value is not None}
 
 
 def _storable_value(value: Any) -> Any:
@@ -185,6 +187,8 @@ def _storable_value(value: Any) -> Any:
         return [_storable_value(one) for one in value]
     if isinstance(value, dict):
         return {storable(name): _storable_value(one) for name, one in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # 1e999: neither strict JSON nor SQLite knows infinity
     return value
 
 

@@ -14,7 +14,7 @@ from mmsearch.errors import MediaError
 from mmsearch.ingest import Built, Ready, Shard, content_hash, read_file
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.segments import segment_name
-from mmsearch.sources import Scan, Skipped, uri_to_path
+from mmsearch.sources import Scan, uri_to_path
 
 COMMIT_SECONDS = 20.0
 FIRST_SHARD, SMALLEST, LARGEST = 256, 64, 4096
@@ -45,13 +45,16 @@ class Planner:
     unchanged: int = 0
     updated: int = 0
     moved: int = 0
-    copied: int = 0
-    replaced: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
+    copies: set[str] = field(default_factory=set)
+    """uris of pictures whose vectors are copied."""
+    replacing: set[tuple[str, Kind]] = field(default_factory=set)
+    """Items that are encoded again."""
+    _planned: dict[tuple[str, Kind], Row] = field(default_factory=dict)
+    """Rows as they will be once what is planned is committed, where that gives them another uri."""
 
     def take(self, item: Item) -> None:
         """Decide what is to be done with one item, and put it into the plan."""
-        row = self.catalog.find(item.uri, item.kind)
+        row = self._planned.get((item.uri, item.kind)) or self.catalog.find(item.uri, item.kind)
         if row is not None:
             self.seen.add(row.id)
             self._known(item, row)
@@ -70,7 +73,7 @@ class Planner:
             self.unchanged += 1
             self.plan.update.append((row.id, replace(stored, fingerprint=same)))
         else:
-            self.replaced += 1
+            self.replacing.add((item.uri, item.kind))
             self.plan.encode.append(described)
 
     def _same_content(self, item: Item, row: Row) -> str | None:
@@ -97,7 +100,7 @@ class Planner:
         if gone is not None:
             self._move(gone, _with_decoded(_with_manifest(item, gone), gone))
         else:
-            self.copied += 1
+            self.copies.add(item.uri)
             self.plan.ready.append(Ready(_with_decoded(item, twins[0]), content,
                                          self.vector_of(twins[0].seq)))
         return True
@@ -106,12 +109,15 @@ class Planner:
         """A moved picture takes its captions along."""
         self.moved += 1
         self.seen.add(row.id)
-        self.plan.update.append((row.id, item))
+        self._rename(row, item)
         for other in self.catalog.group(row.item.group):
             if other.item.kind == "text" and other.item.uri.startswith(row.item.uri + "#"):
                 uri = item.uri + other.item.uri[len(row.item.uri):]
-                self.seen.add(other.id)
-                self.plan.update.append((other.id, replace(other.item, uri=uri, group=item.uri)))
+                self._rename(other, replace(other.item, uri=uri, group=item.uri))
+
+    def _rename(self, row: Row, item: Item) -> None:
+        self.plan.update.append((row.id, item))
+        self._planned[item.uri, item.kind] = row._replace(item=item)
 
     def _hash_of(self, item: Item) -> tuple[str, str] | None:
         try:
@@ -139,16 +145,18 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
     """Items below the roots that a complete scan did not see: their ids are not in `seen`, and
     their vectors are older than this run, whose numbers begin with `first_seq`.
 
-    What a manifest brought goes when that manifest no longer names it, or when its file is gone;
-    what lies below a directory that could not be read stays.
+    A picture goes when its file is gone, not when it was merely passed over (hidden, excluded); a
+    line of a text when the text is without it; what a manifest brought when that manifest no
+    longer names it. What lies in something that could not be read in full stays.
     """
     for row in catalog.below(scan.roots):
-        manifest = row.item.meta.get("manifest")
         if row.id in seen or row.seq >= first_seq:
             continue
         if any(_part_of(row.item, path) for path in scan.incomplete):
             continue
-        if manifest in scan.roots or manifest is None or _file_is_gone(row.item):
+        manifest = row.item.meta.get("manifest")
+        dropped = manifest in scan.roots or (manifest is None and row.item.kind == "text")
+        if dropped or _file_is_gone(row.item):
             yield row
 
 
@@ -171,6 +179,7 @@ class Work:
 
     def __init__(self, root: Path, model: str, planner: Planner, next_seq: int) -> None:
         self.root, self.model, self.planner, self.next_seq = root, model, planner, next_seq
+        self.added = self.replaced = self.copied = 0
         self._size = FIRST_SHARD
         self._handed_out = time.monotonic()
 
@@ -204,6 +213,10 @@ class Work:
         seconds = max(time.monotonic() - self._handed_out, 0.001)
         size = round(len(built.rows) / seconds * COMMIT_SECONDS)
         self._size = min(max(size, SMALLEST), LARGEST)
+        for _, item, _ in built.rows:
+            self.replaced += (item.uri, item.kind) in self.planner.replacing
+            self.copied += item.uri in self.planner.copies
+        self.added += len(built.rows)
         return Change(put=built.rows, update=self.updates(),
                       add_segments=[built.segment] if built.segment else [])
 

@@ -77,7 +77,7 @@ class Segment:
         self.index = index
         try:
             self.ids: Ids = np.load(path / "ids.npy", mmap_mode="r")
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise CollectionDamaged(f"{path}/ids.npy is damaged ({error})") from error
         self.rows = len(self.ids)
         if self.rows != index.rows:

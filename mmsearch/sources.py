@@ -18,7 +18,7 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -35,6 +35,7 @@ TEXT_SUFFIXES: frozenset[str] = frozenset({".txt", ".md"})
 _WANTED = IMAGE_SUFFIXES | TEXT_SUFFIXES
 _NOT_PLAIN = re.compile("[\ud800-\udfff\ufffd]")
 _ESCAPE = re.compile("\ufffd([0-9A-F]{2})".encode())
+_MEASURED = {"size", "width", "height", "modified", "manifest"}
 _JUNK = {
     "__macosx",
     "node_modules",
@@ -227,8 +228,9 @@ class _Walk:
         for row in read_rows(Path(path)):
             if isinstance(row, BadRow):
                 self.skip(path, row.reason, row.line)
+                self.scan.incomplete.append(uri)  # who knows what the row would have named
             elif row.image is None:
-                meta = {**row.meta, **own}
+                meta = {**_renamed(row.meta), **own}
                 for number, text in enumerate(row.captions, 1):
                     ending = f"#L{row.line}" if number == 1 else f"#L{row.line}.caption{number}"
                     yield from _text_items(uri + ending, text, f"{uri}#L{row.line}", meta)
@@ -241,7 +243,7 @@ class _Walk:
         self, row: Row, path: str, status: os.stat_result, *, manifest: str
     ) -> Iterator[Item]:
         uri = path_to_uri(path)
-        meta = {**row.meta, **_modified(status), "manifest": manifest}
+        meta = {**_renamed(row.meta), **_modified(status), "manifest": manifest}
         if uri not in self.captions_of:
             self.captions_of[uri] = 0
             yield Item(uri, "image", "", uri, meta, fingerprint_of(status))
@@ -264,6 +266,14 @@ class _Walk:
     def skip(self, path: str, reason: str, line: int | None = None) -> None:
         where = path_to_uri(path) if line is None else f"{path_to_uri(path)}:{line}"
         self.scan.skipped.append(Skipped(where, reason))
+
+
+def _renamed(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest's columns, those called like something measured as `meta.size`, say; what a
+    manifest says in words of when and with what a picture was taken is taken at its word."""
+    return {f"meta.{name}" if name in _MEASURED
+            or (name in ("taken", "camera") and not isinstance(value, str)) else name: value
+            for name, value in columns.items()}
 
 
 class _Glob:

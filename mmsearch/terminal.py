@@ -31,7 +31,8 @@ def console(stderr: bool = False) -> Any:
 def print_json(value: Any) -> None:
     import json
 
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not utf8, indent=2, default=str))
 
 
 @contextmanager

@@ -37,10 +37,10 @@ _REBUILD_SHARE = 0.2
 
 def refuse_foreign(root: Path, catalog: str) -> None:
     """Raise UsageError if `root` holds files but no collection: it is somebody else's folder."""
-    if (root / catalog).exists() and (root / catalog).stat().st_size:
+    if not root.is_dir() or ((root / catalog).exists() and (root / catalog).stat().st_size):
         return
-    ours = (LOCK, HOLDER, catalog)
-    others = [path.name for path in root.iterdir() if not path.name.startswith(ours)]
+    ours = {LOCK, HOLDER, *(catalog + end for end in ("", "-wal", "-shm", "-journal"))}
+    others = [path.name for path in root.iterdir() if path.name not in ours]
     if others:
         raise UsageError(f"{root} is no collection and not empty (it has {others[0]}); give "
                          "another directory with -i")
@@ -76,7 +76,7 @@ def _swap(root: Path, catalog: Catalog, step: _Step) -> None:
     opened.refresh(infos)
     change = step(root, catalog, opened)
     if change:
-        catalog.commit(change, int(catalog.settings["next_seq"]))
+        catalog.commit(change)
         for info in change.drop_segments:
             remove(directory(root, info))
 
@@ -163,14 +163,15 @@ def info(root: Path, catalog: Catalog) -> dict[str, Any]:
     """Figures of a collection, JSON-able."""
     counts, infos = catalog.counts(), catalog.segments()
     segments = [info for info in infos if info.role == "vectors"]
-    files = [path for path in root.rglob("*") if path.is_file()]
+    catalogs = [root / (catalog.path.name + end) for end in ("", "-wal")]
     return {
         "path": str(root), "items": sum(counts.values()), "kinds": counts,
         "model": catalog.settings.get("model"), "encoder": catalog.settings.get("encoder"),
         "dim": catalog.settings.get("dim"), "format": catalog.settings["format"],
         "segments": len(segments), "rows": sum(info.rows for info in segments),
         "index": {kind: _index_kind(kind, infos) for kind in counts},
-        "bytes": sum(path.stat().st_size for path in files)}
+        "bytes": sum(info.bytes for info in infos) + sum(
+            path.stat().st_size for path in catalogs if path.exists())}
 
 
 def _index_kind(kind: str, infos: Sequence[SegmentInfo]) -> str:

@@ -23,7 +23,7 @@ def item(n: int, **meta: object) -> Item:
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
     catalog = Catalog(tmp_path / "catalog.db", write=True)
-    catalog.commit(Change(put=[(n, item(n, year=2000 + n), f"h{n}") for n in range(1, 6)]), 6)
+    catalog.commit(Change(put=[(n, item(n, year=2000 + n), f"h{n}") for n in range(1, 6)]))
     return catalog
 
 
@@ -38,7 +38,7 @@ def test_what_is_put_is_fetched_and_found(catalog: Catalog) -> None:
 
 def test_replacing_keeps_the_id_and_takes_the_new_number(catalog: Catalog) -> None:
     before = catalog.fetch([3])[3]
-    catalog.commit(Change(put=[(6, item(3, year=1999), "new")]), 7)
+    catalog.commit(Change(put=[(6, item(3, year=1999), "new")]))
     assert catalog.fetch([3]) == {}
     after = catalog.fetch([6])[6]
     assert (after.id, after.hash, after.item.meta["year"]) == (before.id, "new", 1999)
@@ -46,9 +46,9 @@ def test_replacing_keeps_the_id_and_takes_the_new_number(catalog: Catalog) -> No
 
 def test_a_change_that_fails_half_way_changes_nothing(catalog: Catalog) -> None:
     segment = SegmentInfo("s", "vectors", "image", 1, 1, 1, "")
-    with pytest.raises(CollectionDamaged, match="UNIQUE"):
+    with pytest.raises(CollectionError, match="UNIQUE"):
         catalog.commit(Change(drop=[1, 2], put=[(7, item(7), "h")],
-                              add_segments=[segment, segment]), 8)
+                              add_segments=[segment, segment]))
     assert catalog.counts() == {"image": 5}
     assert catalog.segments() == []
     assert Catalog(catalog.path).settings["next_seq"] == 6
@@ -58,18 +58,41 @@ def test_a_reader_sees_one_state_while_a_writer_commits(catalog: Catalog) -> Non
     reader = Catalog(catalog.path)
     with reader.snapshot():
         assert reader.counts() == {"image": 5}
-        catalog.commit(Change(drop=[1]), 6)
+        catalog.commit(Change(drop=[1]))
         assert reader.counts() == {"image": 5}
     assert reader.counts() == {"image": 4}
 
 
 def test_below_takes_a_folder_a_file_and_the_texts_of_a_file(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path / "c.db", write=True)
-    uris = ["/a", "/a/x.jpg", "/a/b/y.jpg", "/ab.jpg", "/a#L1", "/a.txt#L1", "/b"]
-    catalog.commit(Change(put=[(n, Item(uri, "image"), "") for n, uri in enumerate(uris)]), 9)
-    assert [r.item.uri for r in catalog.below(["/a"])] == ["/a", "/a/x.jpg", "/a/b/y.jpg", "/a#L1"]
-    assert [r.item.uri for r in catalog.below(["/a.txt"])] == ["/a.txt#L1"]
-    assert len(list(catalog.below(["/"]))) == len(uris)
+    uris = ["/a", "/a/x.jpg", "/a/b/y.jpg", "/ab.jpg", "/a#2/z.jpg", "/a#2", "/b"]
+    items = [*(Item(uri, "image") for uri in uris), Item("/a#L1", "text", meta={"file": "/a"}),
+             Item("/a#caption1", "text", group="/a"), Item("/c#L1", "text", meta={"file": "/c"}),
+             Item("/m/p.jpg", "image", meta={"manifest": "/m.csv"})]
+    catalog.commit(Change(put=[(n, item, "") for n, item in enumerate(items)]))
+    assert {r.item.uri for r in catalog.below(["/a"])} == {
+        "/a", "/a/x.jpg", "/a/b/y.jpg", "/a#L1", "/a#caption1"}
+    assert [r.item.uri for r in catalog.below(["/c"])] == ["/c#L1"]
+    assert [r.item.uri for r in catalog.below(["/m.csv"])] == ["/m/p.jpg"]
+    assert len(list(catalog.below(["/"]))) == len(items)
+
+
+def test_a_number_is_never_given_twice(catalog: Catalog) -> None:
+    assert catalog.settings["next_seq"] == 6
+    catalog.commit(Change(drop=[row.id for row in catalog.rows()]))
+    assert catalog.settings["next_seq"] == 6
+    segment = SegmentInfo("s", "vectors", "image", 9, 1, 20, "")
+    catalog.commit(Change(add_segments=[segment]))
+    assert Catalog(catalog.path).settings["next_seq"] == 21
+
+
+def test_a_manifests_column_called_like_a_measured_one_keeps_its_value(catalog: Catalog) -> None:
+    named = Item("/x.jpg", "image", group="/x.jpg", meta={
+        "size": 12, "width": 3, "meta.size": "large", "meta.width": 10**30, "kind": "stamp"})
+    catalog.commit(Change(put=[(9, named, "")]))
+    assert catalog.fetch([9])[9].item == named
+    for condition in ("meta.size = large", "size = 12", "meta.kind = stamp", "kind = image"):
+        assert 9 in catalog.select(parse_where([condition]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,9 +102,9 @@ def test_below_takes_a_folder_a_file_and_the_texts_of_a_file(tmp_path: Path) -> 
                        | st.lists(st.integers(-9, 9))))
 def test_metadata_comes_back_as_it_went_in(meta: dict[str, object]) -> None:
     catalog = Catalog(Path(":memory:"), write=True)
-    columns = ("size", "taken", "modified", "width", "height", "camera")
+    columns = ("size", "taken", "modified", "width", "height", "camera", "manifest")
     meta = {key: value for key, value in meta.items() if key not in columns}
-    catalog.commit(Change(put=[(1, Item("/1", "image", meta=meta), "")]), 2)
+    catalog.commit(Change(put=[(1, Item("/1", "image", meta=meta), "")]))
     assert catalog.fetch([1])[1].item.meta == meta
     catalog.close()
 

@@ -254,3 +254,19 @@ def test_the_demo_shows_three_searches(cli: Cli) -> None:
     assert all(f"/{flower}.jpg" in alike for flower in ("dahlia", "dandelion"))
     assert "reflected in a calm lake" in described.splitlines()[2]
     assert "0 of them new" in cli("demo", "-i", "x").stdout
+
+
+def test_output_that_cannot_be_written_is_one_line(demo_index: Path, tmp_path: Path) -> None:
+    run = f"{sys.executable} -m mmsearch query cat -i {demo_index}"
+    for command in (f"{run} > /dev/full", f"{run} --html {tmp_path}/no/such/folder.html"):
+        done = subprocess.run(command, shell=True, capture_output=True, text=True)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert subprocess.run(f"{run} >&-", shell=True, capture_output=True).returncode == 0
+
+
+def test_json_is_json_in_every_locale(demo_index: Path, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "café.txt").write_text("un café\n", "utf-8")
+    cli("index", tmp_path / "café.txt", "-i", "x", check=True)
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = cli("query", "coffee", "--find", "text", "-i", "x", "--json", env=env)
+    assert json.loads(done.stdout)[0]["text"] == "un café"

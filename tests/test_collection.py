@@ -247,7 +247,8 @@ def test_another_model_is_refused_with_both_names(tmp_path: Path, photos: Path) 
 def filled(path: Path, batches: list[int], dim: int) -> Collection:
     """A collection of synthetic vectors, one segment a batch, through the engine's own parts."""
     collection = Collection.create(path)
-    with collection._writing() as (catalog, _):
+    with collection._writing() as catalog:
+        catalog.put_settings({"dim": dim})
         seq = 1
         for n, rows in enumerate(batches):
             from mmsearch.catalog import Change
@@ -258,7 +259,7 @@ def filled(path: Path, batches: list[int], dim: int) -> Collection:
                                     lambda v=vectors: iter([v]))  # type: ignore[misc]
             items = [(int(i), Item(f"/p/{i}.jpg", "image"), f"{i}") for i in ids]
             seq += rows
-            catalog.commit(Change(put=items, add_segments=[segment]), seq)
+            catalog.commit(Change(put=items, add_segments=[segment]))
         upkeep.tidy(path, catalog)
     return collection
 
@@ -337,3 +338,108 @@ def test_eval_of_a_collection_says_what_its_approximate_index_misses(
     assert ann is not None
     assert set(ann) == {"recall@1", "recall@10"}
     assert 0 < ann["recall@10"] < 1  # one of four lists is visited, so something is missed
+
+
+# -- what a hostile reviewer found ---------------------------------------------------------------
+
+
+def test_many_small_runs_merge_and_go_on(tmp_path: Path) -> None:
+    folder, collection = tmp_path / "p", Collection.create(tmp_path / "index")
+    folder.mkdir()
+    for n in range(11):
+        (folder / f"{n}.txt").write_text(f"note number {n}\n")
+        assert add(collection, folder).added == 1
+    assert collection.info()["segments"] < 8
+    (folder / "3.txt").unlink()
+    assert add(collection, folder).removed == 1
+    (folder / "new.txt").write_text("a zebra\n")
+    assert add(collection, folder).added == 1
+    assert collection.verify() == []
+    assert collection.search(text="a zebra", find="text", k=1)[0].item.text == "a zebra"
+
+
+def test_a_copy_of_a_picture_committed_earlier_in_the_same_run(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    for n in range(260):  # more than a first shard
+        Image.new("RGB", (9, 9), (n % 256, n // 2, 7)).save(folder / f"{n:03}.png")
+    shutil.copy(folder / "000.png", folder / "zzz.png")
+    collection = Collection.create(tmp_path / "index")
+    report = add(collection, folder)
+    assert (report.added, report.copied) == (260, 1)
+
+
+def test_a_picture_and_its_manifest_move_together(tmp_path: Path, photos: Path) -> None:
+    name, manifest = sorted(photos.glob("*.jpg"))[0].name, photos / "m.jsonl"
+    manifest.write_text(json.dumps({"image": name, "captions": ["one", "two"]}) + "\n")
+    collection = Collection.create(tmp_path / "index")
+    add(collection, manifest)
+    (photos / name).rename(photos / "katze.jpg")
+    manifest.write_text(json.dumps({"image": "katze.jpg", "captions": ["one", "three"]}) + "\n")
+    report = add(collection, manifest)
+    assert (report.moved, report.unchanged, report.replaced, report.removed) == (1, 1, 1, 0)
+    texts = collection.search(text="x", find="text", k=9, collapse=False)
+    assert {hit.item.text for hit in texts} == {"one", "three"}
+
+
+def test_a_half_written_manifest_drops_nothing(tmp_path: Path, photos: Path) -> None:
+    names, manifest = sorted(path.name for path in photos.glob("*.jpg")), photos / "m.jsonl"
+    lines = [json.dumps({"image": name, "caption": f"of {name}"}) + "\n" for name in names]
+    manifest.write_text("".join(lines))
+    collection = Collection.create(tmp_path / "index")
+    add(collection, manifest)
+    manifest.write_text("".join(lines)[: len("".join(lines)) // 2])
+    report = add(collection, manifest)
+    assert (report.removed, len(report.skipped)) == (0, 1)
+
+
+def test_a_neighbour_named_alike_is_left_alone(tmp_path: Path) -> None:
+    collection = Collection.create(tmp_path / "index")
+    for name in ("trip", "trip#2", "trip2"):
+        (tmp_path / name).mkdir()
+        shutil.copy(DEMO / "cat.jpg", tmp_path / name)
+        add(collection, tmp_path / name)
+    assert add(collection, tmp_path / "trip").removed == 0
+    assert collection.delete([str(tmp_path / "trip")]) == 1
+
+
+def test_a_file_that_was_named_stays_when_a_folder_passes_it_over(tmp_path: Path) -> None:
+    hidden = tmp_path / "p" / ".hidden"
+    hidden.mkdir(parents=True)
+    shutil.copy(DEMO / "cat.jpg", hidden)
+    collection = Collection.create(tmp_path / "index")
+    add(collection, hidden / "cat.jpg")
+    assert add(collection, tmp_path / "p").removed == 0
+    (hidden / "cat.jpg").unlink()
+    assert add(collection, tmp_path / "p").removed == 1
+
+
+def test_counts_stay_right_when_a_changed_file_no_longer_decodes(
+        collection: Collection, photos: Path) -> None:
+    next(photos.glob("*.jpg")).write_bytes(b"\xff\xd8\xff garbage")
+    report = add(collection, photos)
+    assert (report.added, report.replaced, report.unchanged) == (0, 0, 11)
+    assert len(report.skipped) == 1
+
+
+def test_odd_queries_are_refused(demo_index: Path) -> None:
+    collection = Collection.open(demo_index)
+    dim = collection.encoder.dim
+    for call in ({"text": " "}, {"text": "a", "weights": [float("nan")]},
+                 {"text": ["a", "b"], "weights": [float("inf"), 1]}, {"vector": [0.0] * dim},
+                 {"vector": [float("nan")] * dim}, {"vector": [1.0]}, {"text": "a", "find": "x"}):
+        with pytest.raises(UsageError):
+            collection.search(**call)  # type: ignore[arg-type]
+    assert collection.search(vector=np.full(dim, 5.0), k=1)[0].score <= 1
+    assert collection.search(text="caf\udce9", k=1)
+
+
+def test_a_models_directory_may_be_named_from_anywhere(
+        tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmsearch.encoders import BUILTIN_DIR
+
+    shutil.copytree(BUILTIN_DIR, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    add(Collection.create(tmp_path / "index", model="mine"), photos)
+    monkeypatch.chdir("/")
+    assert Collection.open(tmp_path / "index").search(text="a cat", k=1)

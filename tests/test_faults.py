@@ -278,3 +278,50 @@ def test_damage_that_sqlite_notices_late_is_still_one_plain_line(tmp_path: Path)
     catalog.write_bytes(data)
     with pytest.raises(CollectionDamaged, match=r"catalog\.db is damaged"):
         Collection.open(index).search(text="a dog", find="text", where="text ~ dog")
+
+
+def test_a_folder_that_is_refused_is_left_as_it_was(tmp_path: Path, photos: Path, cli: Cli) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "writer.json").write_text("my novel")
+    (mine / "locks.jpg").write_text("x")
+    assert cli("index", photos, "-i", mine).returncode == 2
+    assert {path.name: path.read_text() for path in mine.iterdir()} == {
+        "writer.json": "my novel", "locks.jpg": "x"}
+
+
+def test_info_and_delete_work_beside_a_missing_segment(
+        tmp_path: Path, photos: Path, cli: Cli) -> None:
+    index = tmp_path / "index"
+    add(Collection.create(index), photos)
+    shutil.rmtree(next((index / "segments").iterdir()))
+    assert cli("info", "-i", index).returncode == 0
+    verify = cli("verify", "-i", index, "--json")
+    assert (verify.returncode, "missing" in verify.stdout) == (1, True)
+    query = cli("query", "cat", "-i", index)
+    assert (query.returncode, query.stderr.count("\n")) == (1, 1)
+    assert "missing" in query.stderr
+    assert cli("delete", next(photos.glob("*.jpg")), "-i", index).stdout == "deleted 1 items\n"
+
+
+def test_a_writer_does_not_wait_for_a_reader(tmp_path: Path, photos: Path) -> None:
+    index = tmp_path / "index"
+    collection = Collection.create(index)
+    add(collection, photos)
+    reader = Collection.open(index)
+    with reader._catalog.snapshot():
+        assert reader._catalog.counts() == {"image": 12}
+        start = time.monotonic()
+        collection.delete([str(next(photos.glob("*.jpg")))])
+        assert time.monotonic() - start < 15  # SQLite would have waited for 30
+        assert reader._catalog.counts() == {"image": 12}
+
+
+def test_a_query_writes_nothing_anywhere_and_calls_nobody(
+        tmp_path: Path, photos: Path, cli: Cli) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    env = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    assert cli("index", photos, "-i", "x", env=env).returncode == 0
+    assert cli("query", "a cat", "-i", "x", env=env).returncode == 0
+    assert list(home.rglob("*")) == []

@@ -13,7 +13,7 @@ from pathlib import Path
 from mmsearch.encoders.protocol import Encoder
 from mmsearch.errors import ModelError
 
-__all__ = ["BUILTIN", "BUILTIN_DIR", "Encoder", "load_encoder"]
+__all__ = ["BUILTIN", "BUILTIN_DIR", "Encoder", "absolute_name", "load_encoder"]
 
 BUILTIN = "builtin"
 BUILTIN_DIR = Path(__file__).parent / "builtin"
@@ -39,3 +39,11 @@ def load_encoder(name: str = BUILTIN) -> Encoder:
     from mmsearch.encoders.openclip import OpenClipEncoder
 
     return OpenClipEncoder(name)
+
+
+def absolute_name(name: str) -> str:
+    """A model's name that means the same from every working directory."""
+    if name != BUILTIN and Path(name).is_dir():
+        return str(Path(name).resolve())
+    architecture, _, file = name.partition("/")
+    return f"{architecture}/{Path(file).resolve()}" if file and Path(file).is_file() else name

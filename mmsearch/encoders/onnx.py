@@ -145,6 +145,9 @@ def _read_spec(directory: Path) -> dict[str, Any]:
 
 
 def _session(path: Path) -> InferenceSession:
+    # It would write to the home directory and call home from long-lived processes; the call that
+    # turns that off comes too late for the files.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
