@@ -261,7 +261,7 @@ def filled(path: Path, batches: list[int], dim: int) -> Collection:
             seq += rows
             catalog.commit(Change(put=items, add_segments=[segment]))
         upkeep.tidy(path, catalog)
-    return collection
+    return Collection.open(path)
 
 
 def test_small_segments_are_merged_and_nothing_changes_for_a_query(tmp_path: Path) -> None:
