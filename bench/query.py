@@ -22,6 +22,7 @@ from measure import MMSEARCH, Measured, machine, measure, medians, table
 from rclip_peer import Rclip, add_arguments, from_arguments
 
 from mmsearch.collection import Collection
+from mmsearch.encoders import load_encoder
 from mmsearch.ingest import Built, Shard
 from mmsearch.records import Item, Vectors
 from mmsearch.segments import write_segment
@@ -89,7 +90,8 @@ def row(result: dict[str, Any]) -> list[object]:
 
 
 def mmsearch_query(cache: Path, size: int, model: str, query: str) -> Callable[[], Measured]:
-    path = (cache / f"mmsearch-{size}").absolute()
+    encoder = load_encoder(model).name.replace("/", "-")
+    path = (cache / f"mmsearch-{encoder}-{size}").absolute()
     fill_mmsearch(path, size, model)
     return lambda: measure([*MMSEARCH, "query", query, "-i", str(path)])
 
