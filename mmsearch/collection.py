@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mmsearch import upkeep
 from mmsearch.catalog import Catalog, Change, Row
+from mmsearch.compose import composed, unit
 from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder
 from mmsearch.errors import (
     CollectionDamaged,
     CollectionError,
     CollectionNotFound,
     EncoderMismatch,
-    MediaError,
     UsageError,
 )
 from mmsearch.filters import Condition, parse_where
@@ -37,9 +37,6 @@ from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work, vanished
 from mmsearch.records import Find, Hit, Ids, Item, Kind, Neighbors, Vectors
 from mmsearch.sources import Scan, Skipped, fingerprint_of, path_to_uri
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 CATALOG = "catalog.db"
 _KINDS: dict[Find, tuple[Kind, ...]] = {
@@ -217,42 +214,19 @@ class Collection:
         if find not in _KINDS:
             raise UsageError(f"find must be one of {', '.join(_KINDS)}, not {find!r}")
         condition = parse_where(_several(where)) if where else None
-        query = self._unit(vector) if vector is not None else self.embed(
-            _several(text), _several(image), _several(without), _several(without_image), weights)
+        if vector is not None:
+            query = unit(vector, int(self._catalog.settings["dim"]))
+        else:
+            query = self.embed(_several(text), _several(image), _several(without),
+                               _several(without_image), weights)
         return self._search(query[None], k, condition, find, collapse)
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
               weights: Sequence[float] = ()) -> Vectors:
-        """A composed query as one unit vector, float32 [dim], so that scores stay cosines.
-
-        It is the weighted sum of the embeddings of `texts` and `images`, less those of `without`
-        and `without_images`, at unit length.
-        """
-        positive, negative = len(texts) + len(images), len(without) + len(without_images)
-        if not positive or not all(text.strip() for text in (*texts, *without)):
-            raise UsageError("say what to look for: a text, or --image FILE")
-        if weights and len(weights) != positive:
-            raise UsageError(f"{len(weights)} weights for {positive} texts and images; "
-                             "give one for each, texts first")
-        rows = [*self._embed_texts(texts), *self._embed_images(images),
-                *self._embed_texts(without), *self._embed_images(without_images)]
-        factors = np.array([*(weights or [1.0] * positive), *[-1.0] * negative], np.float32)
-        if not np.isfinite(factors).all():
-            raise UsageError("weights must be finite numbers")
-        query: Vectors = (factors / np.abs(factors).max()) @ np.stack(rows)
-        if float(np.linalg.norm(query)) < 1e-6:
-            raise UsageError("the parts of this query cancel each other out")
-        return self._unit(query)
-
-    def _unit(self, vector: Any) -> Vectors:
-        query = np.asarray(vector, np.float32)
-        dim = int(self._catalog.settings["dim"])
-        length = np.linalg.norm(query)
-        if query.shape != (dim,) or not np.isfinite(length) or length == 0:
-            raise UsageError(f"a query vector must be {dim} finite numbers, not all zero")
-        unit: Vectors = query / length
-        return unit
+        """A composed query as one unit vector, float32 [dim]; see `mmsearch.compose`."""
+        return composed(self.encoder, texts, images, without, without_images, weights,
+                        self._stored)
 
     def nearest(self, queries: Vectors, k: int, *, find: Find = "image",
                 allowed: Ids | None = None, exact: bool = False) -> Neighbors:
@@ -349,41 +323,6 @@ class Collection:
                 break
         return hits
 
-    def _embed_texts(self, texts: Sequence[str]) -> Vectors:
-        # What a shell hands over need not be UTF-8.
-        plain = [text.encode("utf-8", "replace").decode() for text in texts]
-        return self.encoder.encode_texts(plain) if plain else np.zeros((0, 0), np.float32)
-
-    def _embed_images(self, images: Sequence[Any]) -> Vectors:
-        if not images:
-            return np.zeros((0, 0), np.float32)
-        return np.stack([self._embed_image(image) for image in images])
-
-    def _embed_image(self, image: Path | str | bytes | Image) -> Vectors:
-        encoder = self.encoder
-        if isinstance(image, Path | str):
-            if (stored := self._stored(Path(image))) is not None:
-                return stored
-            picture = self._decoded(Path(image))
-        elif isinstance(image, bytes):
-            from mmsearch.media import decode
-
-            picture = decode(image, min_side=encoder.min_side).image
-        else:
-            picture = image.convert("RGB")
-        vector: Vectors = encoder.encode_images([picture])[0]
-        return vector
-
-    def _decoded(self, path: Path) -> Image:
-        from mmsearch.media import decode
-
-        if not os.path.lexists(path):
-            raise UsageError(f"{path} does not exist")
-        try:
-            return decode(path, min_side=self.encoder.min_side).image
-        except MediaError as error:
-            raise MediaError(f"{path}: {error}") from error
-
     def _stored(self, path: Path) -> Vectors | None:
         """The vector of a file that is indexed as it is now: no need to encode it again."""
         def read() -> Vectors | None:
@@ -393,7 +332,10 @@ class Collection:
                 return None
             return self._opened.vector(row.seq)
 
-        return self._retrying(read) if os.path.exists(path) else None  # noqa: PTH110 (never raises)
+        with suppress(OSError):  # what is wrong with the file is said where it is decoded
+            path.stat()
+            return self._retrying(read)
+        return None
 
     @staticmethod
     def _ids(rows: Iterable[Row]) -> list[int]:

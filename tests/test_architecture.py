@@ -16,7 +16,7 @@ LAYERS = [
     {"errors", "records", "metrics"},
     {"filters", "formats", "colour", "media", "texts", "manifests", "sources", "merge", "encoders",
      "indexes", "segments", "opened", "lock", "evaluate"},
-    {"catalog", "ingest", "plan", "upkeep", "heads", "features", "train"},
+    {"catalog", "compose", "ingest", "plan", "upkeep", "heads", "features", "train"},
     {"collection", "retrieval"},
     {"present", "terminal", "showcase", "cli", "__main__"},
 ]

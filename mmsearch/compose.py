@@ -1,0 +1,94 @@
+"""A query of several texts and images, wanted and unwanted, becomes one unit vector."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from mmsearch.encoders import Encoder
+from mmsearch.errors import MediaError, UsageError
+from mmsearch.records import Vectors
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    Example: TypeAlias = Path | str | bytes | Image
+
+Stored: TypeAlias = Callable[[Path], Vectors | None]
+
+
+def composed(encoder: Encoder, texts: Sequence[str], images: Sequence[Example],
+             without: Sequence[str], without_images: Sequence[Example],
+             weights: Sequence[float], stored: Stored) -> Vectors:
+    """The weighted sum of the embeddings of `texts` and `images`, less those of `without` and
+    `without_images`, at unit length, float32 [dim]: scores stay cosines.
+
+    stored: the vector of a file that has been encoded before, if there is one.
+
+    Raises:
+        UsageError: nothing to look for, weights that do not fit, or parts that cancel out.
+        MediaError: an image cannot be decoded.
+    """
+    positive, negative = len(texts) + len(images), len(without) + len(without_images)
+    if not positive or not all(text.strip() for text in (*texts, *without)):
+        raise UsageError("say what to look for: a text, or --image FILE")
+    if weights and len(weights) != positive:
+        raise UsageError(f"{len(weights)} weights for {positive} texts and images; "
+                         "give one for each, texts first")
+    factors = np.array([*(weights or [1.0] * positive), *[-1.0] * negative], np.float32)
+    if not np.isfinite(factors).all() or not factors.any():
+        raise UsageError("weights must be finite numbers, and not all zero")
+
+    def image_vectors(examples: Sequence[Example]) -> list[Vectors]:
+        return [image_vector(encoder, example, stored) for example in examples]
+
+    rows = [*text_vectors(encoder, texts), *image_vectors(images),
+            *text_vectors(encoder, without), *image_vectors(without_images)]
+    query: Vectors = (factors / np.abs(factors).max()) @ np.stack(rows)
+    if float(np.linalg.norm(query)) < 1e-6:
+        raise UsageError("the parts of this query cancel each other out")
+    return unit(query, encoder.dim)
+
+
+def unit(vector: Any, dim: int) -> Vectors:
+    """A query vector from anywhere, at unit length: float32 [dim].
+
+    Raises:
+        UsageError: another length, not finite, or all zero.
+    """
+    query = np.asarray(vector, np.float32)
+    length = np.linalg.norm(query)
+    if query.shape != (dim,) or not np.isfinite(length) or length == 0:
+        raise UsageError(f"a query vector must be {dim} finite numbers, not all zero")
+    scaled: Vectors = query / length
+    return scaled
+
+
+def text_vectors(encoder: Encoder, texts: Sequence[str]) -> Vectors:
+    # What a shell hands over need not be UTF-8.
+    return encoder.encode_texts([text.encode("utf-8", "replace").decode() for text in texts])
+
+
+def image_vector(encoder: Encoder, example: Example, stored: Stored) -> Vectors:
+    from mmsearch.media import decode
+
+    if isinstance(example, bytes):
+        picture = decode(example, min_side=encoder.min_side).image
+    elif isinstance(example, Path | str):
+        path = Path(example)
+        if not os.path.lexists(path):
+            raise UsageError(f"{path} does not exist")
+        if (known := stored(path)) is not None:
+            return known
+        try:
+            picture = decode(path, min_side=encoder.min_side).image
+        except MediaError as error:
+            raise MediaError(f"{path}: {error}") from error
+    else:
+        picture = example.convert("RGB")
+    vector: Vectors = encoder.encode_images([picture])[0]
+    return vector
