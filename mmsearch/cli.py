@@ -266,7 +266,8 @@ def train(
     config = training.TrainConfig(base=base, val=val, epochs=epochs, batch_size=batch_size, lr=lr,
                                   seed=seed, resume=resume)
     result = training.train(pairs, out, config, on_epoch=lambda r: say(
-        f"epoch {r.epoch}/{r.epochs}  loss {r.loss:.3f}  val R@10 "
+        f"epoch {r.epoch}/{r.epochs}  "
+        f"{'closed form' if r.epoch == 0 else f'loss {r.loss:.3f}'}  val R@10 "
         f"{r.recall.text_to_image[2]:.3f} text to image, {r.recall.image_to_text[2]:.3f} back "
         f"(gallery {r.recall.gallery})"))
     say_skipped([Skipped(path, reason) for path, reason in result.skipped.items()])

@@ -308,7 +308,7 @@ def fit(start: Heads, data: Features, val: Features, config: TrainConfig, work: 
         state = {"epoch": epoch, "parameters": [p.detach() for p in parameters],
                  "optimizer": optimizer.state_dict(), "best_epoch": best_epoch,
                  "best_share": best_share,
-                 "best": {n: torch.from_numpy(t) for n, t in best.tensors().items()}}
+                 "best": {n: torch.tensor(t) for n, t in best.tensors().items()}}
         save_whole(checkpoint, partial(torch.save, state))
     return best, best_epoch, best_share, best_recall
 
