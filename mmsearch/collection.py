@@ -29,21 +29,16 @@ from mmsearch.errors import (
     EncoderMismatch,
     UsageError,
 )
-from mmsearch.filters import Condition, parse_where
+from mmsearch.filters import parse_where
 from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
-from mmsearch.merge import top_k
 from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work, vanished
 from mmsearch.records import Find, Hit, Ids, Item, Kind, Neighbors, Vectors
+from mmsearch.searching import KINDS, Query, nearest, search
 from mmsearch.sources import Scan, Skipped, fingerprint_of, path_to_uri
 
 CATALOG = "catalog.db"
-_KINDS: dict[Find, tuple[Kind, ...]] = {
-    "image": ("image", "frame"), "text": ("text",), "any": ("image", "frame", "text")}
-_EXTRA = 16
-"""Candidates asked for beyond k, since some may have been deleted or share a group."""
-
 T = TypeVar("T")
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
@@ -211,15 +206,16 @@ class Collection:
         """
         if k < 1:
             raise UsageError(f"-k must be at least 1, not {k}")
-        if find not in _KINDS:
-            raise UsageError(f"find must be one of {', '.join(_KINDS)}, not {find!r}")
+        if find not in KINDS:
+            raise UsageError(f"find must be one of {', '.join(KINDS)}, not {find!r}")
         condition = parse_where(_several(where)) if where else None
         if vector is not None:
             query = unit(vector, int(self._catalog.settings["dim"]))
         else:
             query = self.embed(_several(text), _several(image), _several(without),
                                _several(without_image), weights)
-        return self._search(query[None], k, condition, find, collapse)
+        asked = Query(query, find, k, condition, collapse)
+        return self._retrying(lambda: search(self._catalog, self._opened, asked))
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
@@ -232,7 +228,8 @@ class Collection:
                 allowed: Ids | None = None, exact: bool = False) -> Neighbors:
         """The k nearest rows of a batch of unit queries (float32 [nq, dim]), as sequence numbers;
         rows of deleted items may be among them (`search` leaves them out)."""
-        return self._retrying(lambda: self._nearest(queries, k, _KINDS[find], allowed, exact))
+        return self._retrying(
+            lambda: nearest(self._opened, queries, k, KINDS[find], allowed, exact))
 
     def vectors(self, kind: Kind) -> tuple[list[Row], Vectors]:
         """All live items of a kind and their vectors, float32 [n, dim], in the same order."""
@@ -285,43 +282,6 @@ class Collection:
     def _missing(self, error: FileNotFoundError) -> CollectionDamaged:
         return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify -i "
                                  f"{self.path}`")
-
-    def _search(self, query: Vectors, k: int, condition: Condition | None, find: Find,
-                collapse: bool) -> list[Hit]:
-        def read() -> list[Hit]:
-            kinds = _KINDS[find]
-            allowed = self._catalog.select(condition, kinds) if condition else None
-            rows, wanted = self._opened.rows(kinds), k + _EXTRA
-            while True:
-                found = self._nearest(query, min(wanted, max(rows, 1)), kinds, allowed)
-                hits = self._hits(found, k, collapse)
-                if len(hits) == k or wanted >= rows or found.ids[0, -1] < 0:
-                    return hits  # enough, or there are no more
-                wanted *= 4
-
-        return self._retrying(read)
-
-    def _nearest(self, queries: Vectors, k: int, kinds: Sequence[Kind], allowed: Ids | None,
-                 exact: bool = False) -> Neighbors:
-        parts = [part.search(queries, k, allowed)
-                 for part in self._opened.parts(kinds, k, allowed, exact)]
-        empty = Neighbors(np.zeros((len(queries), 0), np.float32),
-                          np.zeros((len(queries), 0), np.int64))
-        return top_k([empty, *parts], k)
-
-    def _hits(self, found: Neighbors, k: int, collapse: bool) -> list[Hit]:
-        rows = self._catalog.fetch(found.ids[0][found.ids[0] >= 0])
-        hits: list[Hit] = []
-        groups: set[str] = set()
-        for score, seq in zip(found.scores[0], found.ids[0], strict=True):
-            row = rows.get(int(seq))
-            if row is None or (collapse and row.item.group in groups):
-                continue
-            groups.add(row.item.group)
-            hits.append(Hit(row.id, float(score), row.item))
-            if len(hits) == k:
-                break
-        return hits
 
     def _stored(self, path: Path) -> Vectors | None:
         """The vector of a file that is indexed as it is now: no need to encode it again."""

@@ -16,9 +16,9 @@ LAYERS = [
     {"errors", "records", "metrics"},
     {"filters", "formats", "colour", "media", "texts", "manifests", "sources", "merge", "encoders",
      "indexes", "segments", "opened", "lock", "evaluate"},
-    {"catalog", "compose", "ingest", "plan", "upkeep", "heads", "features", "train"},
+    {"catalog", "compose", "searching", "ingest", "plan", "upkeep", "heads", "features", "train"},
     {"collection", "retrieval"},
-    {"present", "terminal", "showcase", "cli", "__main__"},
+    {"present", "terminal", "showcase", "commands", "cli", "__main__"},
 ]
 HEAVY = ["torch", "open_clip", "faiss", "onnxruntime", "PIL", "sqlite_utils", "ray", "fastapi",
          "numpy", "tokenizers", "rich.table"]

@@ -1,0 +1,146 @@
+"""Commands that fill a collection and keep it: index, info, delete, verify, compact."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.commands.options import (
+    DEFAULT_INDEX,
+    IndexOption,
+    JsonOption,
+    ModelOption,
+    WhereOption,
+)
+from mmsearch.errors import UsageError
+from mmsearch.terminal import console, print_json, progress, say_skipped
+
+if TYPE_CHECKING:
+    from mmsearch.collection import AddReport, Collection
+
+
+def index(
+    paths: Annotated[list[Path], typer.Argument(
+        metavar="PATH...", help="Folders, files, or manifests (.jsonl, .csv, .tsv, .json).")],
+    directory: IndexOption = DEFAULT_INDEX,
+    exclude: Annotated[list[str] | None, typer.Option(
+        metavar="GLOB", help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")] = None,
+    model: ModelOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Index pictures and texts, or bring an index up to date.
+
+    Unchanged files are not read again, moved and copied ones are recognised, vanished ones (below
+    the paths given) are dropped. Stopped at any moment, it keeps what was committed.
+
+    Example: mmsearch index ~/Pictures captions.jsonl
+    """
+    from itertools import chain
+
+    from mmsearch.sources import Scan, iter_items
+
+    scan = Scan()
+    items = iter_items(paths, exclude=exclude or (), scan=scan)
+    first = next(items, None)
+    if first is None and not (directory / "catalog.db").exists():
+        say_skipped(scan.skipped)
+        raise UsageError(f"nothing to index in {', '.join(map(str, paths))}: no pictures, texts "
+                         "or manifests that could be read")
+    collection = _open_or_create(directory, model)
+    with progress("indexing", lambda: sum(1 for _ in iter_items(
+            paths, exclude=exclude or (), scan=Scan()))) as advance:
+        report = collection.add(chain([first] if first else [], items), scan=scan,
+                                progress=advance)
+    _print_report(collection, report, json_)
+
+
+def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> None:
+    """What is in a collection: counts, model, size on disk, index kind.
+
+    Example: mmsearch info -i indexes/default
+    """
+    from mmsearch import present
+    from mmsearch.collection import Collection
+
+    facts = Collection.open(directory).info()
+    print_json(facts) if json_ else console().print(present.info_table(facts))
+
+
+def delete(
+    paths: Annotated[list[Path] | None, typer.Argument(
+        metavar="[PATH]...", help="Files, or folders with all below them.")] = None,
+    where: WhereOption = None,
+    directory: IndexOption = DEFAULT_INDEX,
+    json_: JsonOption = False,
+) -> None:
+    """Remove items from a collection; the files themselves are not touched.
+
+    Example: mmsearch delete ~/Pictures/screenshots
+    """
+    from mmsearch.collection import Collection
+    from mmsearch.sources import path_to_uri
+
+    uris = [path_to_uri(os.path.abspath(path)) for path in paths or ()]  # noqa: PTH100
+    count = Collection.open(directory).delete(uris, where=where or ())
+    print_json({"deleted": count}) if json_ else print(f"deleted {count} items")
+
+
+def verify(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> None:
+    """Check every checksum and count; exit code 0 when all is sound, 1 when not.
+
+    Example: mmsearch verify -i indexes/default
+    """
+    from mmsearch.collection import Collection
+
+    problems = Collection.open(directory).verify()
+    if json_:
+        print_json({"sound": not problems, "problems": problems})
+    else:
+        print("\n".join(problems) or f"{directory} is sound")
+    if problems:
+        raise typer.Exit(1)
+
+
+def compact(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> None:
+    """Merge segments, drop what was deleted, renew the approximate index.
+
+    Example: mmsearch compact
+    """
+    from mmsearch.collection import Collection
+
+    collection = Collection.open(directory)
+    before = collection.info()
+    collection.compact()
+    after = collection.info()
+    if json_:
+        print_json({"before": before, "after": after})
+    else:
+        print(f"segments {before['segments']} -> {after['segments']}, "
+              f"bytes {before['bytes']} -> {after['bytes']}")
+
+
+def _open_or_create(directory: Path, model: str | None) -> Collection:
+    from mmsearch.collection import Collection
+    from mmsearch.errors import CollectionNotFound
+
+    try:
+        return Collection.open(directory, model=model)
+    except CollectionNotFound:
+        return Collection.create(directory, model=model or "builtin")
+
+
+def _print_report(collection: Collection, report: AddReport, json_: bool) -> None:
+    facts = asdict(report) | {"items": collection.info()["items"]}
+    if json_:
+        print_json(facts)
+    else:
+        say_skipped(report.skipped)
+        numbers = {name: value for name, value in facts.items() if isinstance(value, int) and value}
+        numbers["skipped"] = len(report.skipped)
+        print(", ".join(f"{name} {value}" for name, value in numbers.items()))
+    if report.skipped and not facts["items"]:
+        raise typer.Exit(1)
