@@ -30,6 +30,7 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.filters import parse_where
+from mmsearch.indexes import choose_spec
 from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
 from mmsearch.opened import Opened
@@ -83,8 +84,11 @@ class Collection:
         return cls(Path(path), model)
 
     @classmethod
-    def create(cls, path: Path | str, *, model: str = BUILTIN) -> Collection:
+    def create(cls, path: Path | str, *, model: str = BUILTIN, recall: float | None = None,
+               kind: str | None = None) -> Collection:
         """Make an empty collection at `path`, or open the one that is there.
+
+        recall, kind: see `configure`.
 
         Raises:
             EncoderMismatch: the one that is there was made by another model.
@@ -101,6 +105,7 @@ class Collection:
             catalog.close()
         collection = cls(root, model)
         _ = collection.encoder
+        collection.configure(recall=recall, kind=kind)
         return collection
 
     @property
@@ -113,6 +118,27 @@ class Collection:
                 f"{self.path} was made with the model {made_by}, not with {encoder.name}; query it "
                 "with that model, or index again into another directory (-i)")
         return encoder
+
+    def configure(self, *, recall: float | None = None, kind: str | None = None) -> None:
+        """Say how exact a large collection has to be; `add` and `compact` act on it.
+
+        recall: recall@10 of approximate indexes, 1 for exact search whatever it costs.
+        kind: of index, a row of `mmsearch.indexes.KINDS`, or "auto". None leaves what was said.
+
+        Raises:
+            UsageError: a recall outside of (0, 1], or no such kind.
+        """
+        wanted = {"recall": recall, "kind": kind}
+        new = {name: value for name, value in wanted.items()
+               if value is not None and self._catalog.settings.get(name) != value}
+        if recall is not None and not 0 < recall <= 1:
+            raise UsageError(f"recall must be above 0 and at most 1, not {recall}")
+        if kind is not None:
+            choose_spec(0, kind=kind)
+        if new:
+            with self._writing() as catalog:
+                catalog.put_settings(new)
+            self._catalog.settings.update(new)
 
     def close(self) -> None:
         self._catalog.close()
@@ -178,7 +204,8 @@ class Collection:
         return len(drop)
 
     def compact(self) -> None:
-        """Merge the segments of each kind into one, drop dead rows, renew approximate indexes."""
+        """Merge the segments of each kind into one, drop dead rows; build approximate indexes that
+        are missing or out of date, and tune all of them anew."""
         with self._writing() as catalog:
             upkeep.compact(self.path, catalog)
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsearch.indexes.exact import GATHER_UP_TO
 from mmsearch.records import Ids, Kind, SegmentInfo, Vectors
-from mmsearch.segments import Ann, Segment
+from mmsearch.segments import Ann, Segment, describe
 
 _LARGEST_ANN_K = 1000
 """More neighbours than this are searched exactly: candidates would outnumber any gain."""
@@ -38,14 +37,21 @@ class Opened:
         self._segments = {
             info: self._segments.get(info) or Segment(directory(self.root, info))
             for info in wanted}
-        self._anns = {
-            info: self._anns.get(info) or self._open_ann(info)
-            for info in infos if info.role == "ann"}
-        for info, ann in self._anns.items():
-            ann.segments = self.covered(info)
+        by_name = {info.name: segment for info, segment in self._segments.items()}
+        anns = {info: self._anns.get(info) or self._open_ann(info, by_name)
+                for info in infos if info.role == "ann"}
+        self._anns = {info: ann for info, ann in anns.items() if ann is not None}
 
-    def _open_ann(self, info: SegmentInfo) -> Ann:
-        return Ann(directory(self.root, info), self.covered(info))
+    def _open_ann(self, info: SegmentInfo, by_name: dict[str, Segment]) -> Ann | None:
+        path = directory(self.root, info)
+        facts = describe(path)
+        # One from before version 0.2 covers several segments: it is left alone until the next
+        # writer builds another, and its rows are searched exactly.
+        segment = by_name.get(facts.get("segment", ""))
+        return None if segment is None else Ann(path, facts, segment)
+
+    def anns(self) -> dict[SegmentInfo, Ann]:
+        return dict(self._anns)
 
     def segment(self, info: SegmentInfo) -> Segment:
         return self._segments[info]
@@ -54,25 +60,16 @@ class Opened:
         wanted = set(kinds)
         return [s for info, s in self._segments.items() if info.kind in wanted]
 
-    def covered(self, ann: SegmentInfo) -> list[Segment]:
-        """The segments whose rows an approximate index holds."""
-        return [s for info, s in self._segments.items()
-                if info.kind == ann.kind and info.last <= ann.last]
-
     def rows(self, kinds: Iterable[Kind]) -> int:
         return sum(segment.rows for segment in self.of_kinds(kinds))
 
-    def parts(self, kinds: Sequence[Kind], k: int, allowed: Ids | None,
-              exact: bool) -> list[Segment | Ann]:
+    def parts(self, kinds: Sequence[Kind], k: int, exact: bool = False) -> list[Segment | Ann]:
         """What to search: the approximate index of a kind and the segments it does not cover;
-        segments alone where a filter leaves so few rows, or k is so large, that they are quicker.
-        """
-        few = allowed is not None and len(allowed) <= GATHER_UP_TO
-        anns = {} if exact or few or k > _LARGEST_ANN_K else {
-            info: ann for info, ann in self._anns.items() if info.kind in kinds}
-        covered = {id(segment) for info in anns for segment in self.covered(info)}
-        rest = [s for s in self.of_kinds(kinds) if id(s) not in covered]
-        return [*anns.values(), *rest]
+        segments alone where k is so large that they are quicker."""
+        anns = [] if exact or k > _LARGEST_ANN_K else [
+            ann for info, ann in self._anns.items() if info.kind in kinds]
+        covered = {id(ann.segment) for ann in anns}
+        return [*anns, *(s for s in self.of_kinds(kinds) if id(s) not in covered)]
 
     def gather(self, seqs: Ids, kind: Kind, dim: int) -> Vectors:
         """The vectors with these sequence numbers (ascending), float32 [n, dim]."""

@@ -55,10 +55,45 @@ class Neighbors(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IndexSpec:
-    """What to build: `kind` is a row of the table in `mmsearch.indexes`."""
+    """What to build: `kind` is a row of `mmsearch.indexes.kinds.KINDS`.
 
-    kind: Literal["exact", "ivf-rabitq"] = "exact"
+    nlist: inverted lists; m: neighbours of a node in a graph; ef_construction: candidates looked
+    at when a node is put into it.
+    """
+
+    kind: str = "exact"
     nlist: int = 0
+    m: int = 32
+    ef_construction: int = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard an approximate index is searched.
+
+    width: lists visited (nprobe) or nodes kept in view (efSearch); rescored: candidates scored
+    exactly, 0 where the index's own scores are exact.
+    """
+
+    width: int
+    rescored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What an index was tuned to and what that gave.
+
+    target, recall: recall@10 asked for, and measured on queries that it was not tuned on.
+    queries: how many those were; source: where they came from, in words.
+    milliseconds: median of one query in one thread, candidates and rescoring.
+    """
+
+    effort: Effort
+    target: float
+    recall: float
+    queries: int
+    source: str
+    milliseconds: float
 
 
 @dataclass(frozen=True, slots=True)

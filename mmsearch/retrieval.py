@@ -80,7 +80,7 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
 
 
 def _ann(collection: Collection, texts: Vectors, ks: Sequence[int]) -> dict[str, float] | None:
-    if not str(collection.info()["index"].get("image", "")).startswith("ivf"):
+    if "image" not in collection.info()["approximate"]:
         return None
     queries, k = texts[:: max(1, len(texts) // _ANN_QUERIES)], max(ks)
     found: Ids = collection.nearest(queries, k).ids

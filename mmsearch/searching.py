@@ -49,7 +49,7 @@ def nearest(opened: Opened, queries: Vectors, k: int, kinds: Sequence[Kind],
             allowed: Ids | None = None, exact: bool = False) -> Neighbors:
     """The k nearest rows of each query, as sequence numbers, over all parts of a collection."""
     parts = [part.search(queries, k, allowed)
-             for part in opened.parts(kinds, k, allowed, exact)]
+             for part in opened.parts(kinds, k, exact)]
     empty = Neighbors(np.zeros((len(queries), 0), np.float32),
                       np.zeros((len(queries), 0), np.int64))
     return top_k([empty, *parts], k)

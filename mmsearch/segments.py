@@ -2,8 +2,9 @@
 
     segments/<name>/  ids.npy        int64, ascending: the sequence number of each row
                       vectors.faiss  float16 vectors, searched exactly
-    ann-<kind>-<n>/   index.faiss    codes of every row of a kind numbered up to n
-    both              segment.json   format, kind, rows, dim, and size and sha256 of each file
+    ann-<name>/       index.faiss    approximate, over one segment; ids are its row numbers
+    both              segment.json   format, kind, rows, and size and sha256 of each file; for an
+                                     index also its segment, what it is, and what it was tuned to
 
 A directory is written under a temporary name, synced, and renamed. It belongs to a collection
 once the catalog names it; one that no catalog row names is garbage.
@@ -16,24 +17,39 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from mmsearch.errors import CollectionDamaged
-from mmsearch.indexes import Blocks, ExactIndex, IvfIndex, build_index, load_index
-from mmsearch.merge import top_k
-from mmsearch.records import Ids, IndexSpec, Kind, Neighbors, SegmentInfo, Vectors
+from mmsearch.indexes import (
+    ApproximateIndex,
+    Blocks,
+    ExactIndex,
+    RescoredIndex,
+    VectorIndex,
+    build_index,
+    load_index,
+)
+from mmsearch.indexes.rescored import few
+from mmsearch.records import (
+    Effort,
+    Ids,
+    IndexSpec,
+    Kind,
+    Neighbors,
+    SegmentInfo,
+    Tuning,
+    Vectors,
+)
 
 FORMAT = 1
 BLOCK_ROWS = 16_384
 TEMPORARY = ".tmp-"
-RESCORED = 400
-"""At least this many candidates of an approximate index are rescored exactly (with 200 instead,
-recall@10 of the measurement beside `indexes.ivf.PROBED_SHARE` is 0.975)."""
+Tuner = Callable[[RescoredIndex], Tuning]
 
 
 def segment_name(kind: Kind, first: int, last: int) -> str:
@@ -46,24 +62,53 @@ def write_segment(root: Path, name: str, kind: Kind, ids: Ids, blocks: Blocks) -
 
     ids: int64, ascending; blocks: called for an iterator over float32 unit rows in their order.
     """
-    def fill(directory: Path) -> None:
+    def fill(directory: Path) -> dict[str, Any]:
         np.save(directory / "ids.npy", ids)
         build_index(blocks, IndexSpec("exact")).save(directory / "vectors.faiss")
+        return {}
 
     size, sha256 = _publish(root / "segments", name, fill, kind=kind, rows=len(ids))
     return SegmentInfo(name, "vectors", kind, len(ids), size, int(ids[-1]), sha256)
 
 
-def write_ann(root: Path, name: str, kind: Kind, spec: IndexSpec,
-              segments: Sequence[Segment]) -> SegmentInfo:
-    """Write ``root/name``: one approximate index over all rows of `segments`."""
-    ids = np.concatenate([segment.ids for segment in segments])
+def write_ann(root: Path, segment: Segment, kind: Kind, spec: IndexSpec,
+              tuner: Tuner) -> SegmentInfo:
+    """Write an approximate index over all rows of a segment, tuned by `tuner`, below `root`."""
+    def fill(directory: Path) -> dict[str, Any]:
+        path = directory / "index.faiss"
+        build_index(segment.blocks, spec, rows=segment.rows).save(path)
+        return _ann_facts(segment, spec, path, tuner)
 
-    def fill(directory: Path) -> None:
-        build_index(lambda: all_blocks(segments), spec, ids=ids).save(directory / "index.faiss")
+    return _publish_ann(root, segment, kind, fill)
 
-    size, sha256 = _publish(root, name, fill, kind=kind, rows=len(ids))
-    return SegmentInfo(name, "ann", kind, len(ids), size, int(ids.max()), sha256)
+
+def retune_ann(root: Path, ann: Ann, kind: Kind, tuner: Tuner) -> SegmentInfo:
+    """Write the same index with another tuning: a new directory that shares the file."""
+    def fill(directory: Path) -> dict[str, Any]:
+        path, old = directory / "index.faiss", ann.path / "index.faiss"
+        try:
+            path.hardlink_to(old)
+        except OSError:  # a file system without links
+            shutil.copyfile(old, path)
+        return _ann_facts(ann.segment, ann.spec, path, tuner)
+
+    return _publish_ann(root, ann.segment, kind, fill)
+
+
+def _ann_facts(segment: Segment, spec: IndexSpec, path: Path, tuner: Tuner) -> dict[str, Any]:
+    index = load_index(path, spec)
+    tuned = None
+    if isinstance(index, ApproximateIndex):
+        tuned = asdict(tuner(RescoredIndex(index, segment.index)))
+    return {"segment": segment.path.name, "spec": asdict(spec), "tuned": tuned}
+
+
+def _publish_ann(root: Path, segment: Segment, kind: Kind,
+                 fill: Callable[[Path], dict[str, Any]]) -> SegmentInfo:
+    last = int(segment.ids[-1])
+    name = f"ann-{kind}-{last:012d}-{secrets.token_hex(3)}"
+    size, sha256 = _publish(root, name, fill, kind=kind, rows=segment.rows)
+    return SegmentInfo(name, "ann", kind, segment.rows, size, last, sha256)
 
 
 class Segment:
@@ -86,6 +131,10 @@ class Segment:
 
     def positions(self, ids: Ids) -> Ids:
         """Row numbers of those of `ids` (int64, ascending) that live here."""
+        first = int(self.ids[0])
+        if int(self.ids[-1]) - first == self.rows - 1:  # no gaps: nothing to look up
+            start, end = np.searchsorted(ids, [first, first + self.rows])
+            return ids[start:end] - first
         at = np.searchsorted(self.ids, ids)
         at[at == self.rows] = 0
         found: Ids = at[self.ids[at] == ids]
@@ -94,12 +143,7 @@ class Segment:
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> Neighbors:
         """The k best rows by cosine, as sequence numbers; of `allowed` (ascending) alone if given.
         """
-        allow = None
-        if allowed is not None:
-            allow = np.zeros(self.rows, bool)
-            allow[self.positions(allowed)] = True
-        scores, rows = self.index.search(queries, min(k, self.rows), allow=allow)
-        return Neighbors(scores, np.where(rows < 0, -1, self.ids[rows]))
+        return search_rows(self, self.index, queries, k, allowed)
 
     def blocks(self, positions: Ids | None = None) -> Iterator[Vectors]:
         """The rows as float32, a block at a time; those at `positions` alone if given."""
@@ -110,44 +154,66 @@ class Segment:
             yield vectors[part if positions is None else positions[part]].astype(np.float32)
 
 
-def all_blocks(segments: Sequence[Segment]) -> Iterator[Vectors]:
-    for segment in segments:
-        yield from segment.blocks()
-
-
 class Ann:
-    """An open approximate index, rescored from the segments it was built from."""
+    """An open approximate index over one segment, which it is rescored from.
 
-    def __init__(self, path: Path, segments: Sequence[Segment]) -> None:
-        self.path = path
-        self.index = cast(IvfIndex, load_index(path / "index.faiss"))
-        self.segments = segments
+    Raises:
+        KeyError: written by an earlier version: `segment` is not said.
+    """
+
+    def __init__(self, path: Path, facts: dict[str, Any], segment: Segment) -> None:
+        self.path, self.segment = path, segment
+        self.spec = IndexSpec(**facts["spec"])
+        self.tuned = tuning_of(facts)
+        index = load_index(path / "index.faiss", self.spec)
+        if index.rows != segment.rows:
+            raise CollectionDamaged(f"{path} has {index.rows} rows for {segment.rows} vectors; "
+                                    "run `mmsearch verify`")
+        self.index: VectorIndex | RescoredIndex = index
+        if isinstance(index, ApproximateIndex):
+            effort = self.tuned.effort if self.tuned else None
+            self.index = RescoredIndex(index, segment.index, effort)
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> Neighbors:
         """Like `Segment.search`, approximately: exact scores, but a near neighbour may be missed.
         """
-        allow = None
-        if allowed is not None:
-            allow = np.zeros(self._last_id + 1, bool)
-            allow[allowed[allowed <= self._last_id]] = True
-        found = self.index.search(queries, max(RESCORED, 10 * k), allow=allow)
-        rows = [top_k([self._rescored(query, ids)], k)
-                for query, ids in zip(queries, found.ids, strict=True)]
-        return Neighbors(np.concatenate([row.scores for row in rows]),
-                         np.concatenate([row.ids for row in rows]))
+        return search_rows(self.segment, self.index, queries, k, allowed)
 
-    def _rescored(self, query: Vectors, ids: Ids) -> Neighbors:
-        ids = np.sort(ids[ids >= 0])
-        scores, kept = [], []
-        for segment in self.segments:
-            at = segment.positions(ids)
-            scores.append(segment.index.vectors[at].astype(np.float32) @ query)
-            kept.append(segment.ids[at])
-        return Neighbors(np.concatenate(scores)[None], np.concatenate(kept)[None])
 
-    @cached_property
-    def _last_id(self) -> int:
-        return max(int(segment.ids[-1]) for segment in self.segments)
+def search_rows(segment: Segment, index: VectorIndex | RescoredIndex, queries: Vectors, k: int,
+                allowed: Ids | None) -> Neighbors:
+    """Search an index over the rows of a segment; ids and `allowed` are sequence numbers."""
+    k = min(k, segment.rows)
+    if allowed is None:
+        scores, rows = index.search(queries, k)
+    elif few(len(at := segment.positions(allowed)), segment.rows):
+        scores, rows = segment.index.search_rows(queries, k, at)
+    else:
+        allow = np.zeros(segment.rows, bool)
+        allow[at] = True
+        scores, rows = index.search(queries, k, allow=allow)
+    return Neighbors(scores, np.where(rows < 0, -1, segment.ids[rows]))
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What a segment or an approximate index says of itself.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        CollectionDamaged: its description cannot be read.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((path / "segment.json").read_bytes())
+    except ValueError as error:
+        raise CollectionDamaged(f"{path}/segment.json is damaged; run `mmsearch verify`") from error
+    return facts
+
+
+def tuning_of(facts: dict[str, Any]) -> Tuning | None:
+    """What an approximate index was tuned to, from its description."""
+    if not (tuned := facts.get("tuned")):
+        return None
+    return Tuning(**{**tuned, "effort": Effort(**tuned["effort"])})
 
 
 def verify_directory(path: Path, info: SegmentInfo) -> list[str]:
@@ -183,16 +249,16 @@ def _file_problem(path: Path, state: dict[str, Any]) -> str:
     return ""
 
 
-def _publish(parent: Path, name: str, fill: Callable[[Path], None],
+def _publish(parent: Path, name: str, fill: Callable[[Path], dict[str, Any]],
              **facts: Any) -> tuple[int, str]:
-    """Fill a temporary directory, describe it, sync it, give it its name; -> its size in bytes
-    and the sha256 of its description."""
+    """Fill a temporary directory, describe it (`fill` may add to what is said), sync it, give it
+    its name; -> its size in bytes and the sha256 of its description."""
     parent.mkdir(parents=True, exist_ok=True)
     temporary = parent / f"{TEMPORARY}{name}"
     remove(temporary)
     temporary.mkdir()
     try:
-        fill(temporary)
+        facts |= fill(temporary)
         files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
                  for path in sorted(temporary.iterdir())}
         description = json.dumps({"format": FORMAT, **facts, "files": files}, indent=1).encode()

@@ -7,6 +7,7 @@ name them, and only then do the old ones go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,29 @@ import numpy as np
 
 from mmsearch.catalog import Catalog, Change
 from mmsearch.errors import UsageError
-from mmsearch.indexes import EXACT_UP_TO, choose_spec
+from mmsearch.indexes import kinds
 from mmsearch.lock import HOLDER, LOCK
 from mmsearch.opened import Opened, directory
-from mmsearch.records import Ids, Kind, SegmentInfo
+from mmsearch.records import Ids, IndexSpec, Kind, SegmentInfo
 from mmsearch.segments import (
     TEMPORARY,
     Segment,
+    describe,
     remove,
+    retune_ann,
     segment_name,
+    tuning_of,
     verify_directory,
     write_ann,
     write_segment,
 )
+from mmsearch.tuning import tuner_for
 
 FACTOR = 8
 """So many segments of like size become one: a row is rewritten once for each factor of 8."""
 _TIER_ROWS = 4096
 _REBUILD_SHARE = 0.2
+"""An approximate index is renewed when so much of its kind is not in it, or is dead in it."""
 
 
 def refuse_foreign(root: Path, catalog: str) -> None:
@@ -61,9 +67,8 @@ def tidy(root: Path, catalog: Catalog) -> None:
 
 
 def compact(root: Path, catalog: Catalog) -> None:
-    """One segment a kind, without dead rows, and fresh approximate indexes."""
-    _swap(root, catalog, _merge_all)
-    _swap(root, catalog, _renew_anns)
+    """One segment a kind, without dead rows, and approximate indexes over them, tuned anew."""
+    _swap(root, catalog, partial(_renew_anns, everything=True))
 
 
 _Step = Callable[[Path, Catalog, Opened], Change]
@@ -107,17 +112,8 @@ def _pile(infos: Sequence[SegmentInfo]) -> list[SegmentInfo]:
         limit *= FACTOR
 
 
-def _merge_all(root: Path, catalog: Catalog, opened: Opened) -> Change:
-    change = Change(drop_segments=[i for i in catalog.segments() if i.role == "ann"])
-    for kind, infos in _by_kind(catalog):
-        live = len(catalog.select(None, [kind]))
-        if len(infos) > 1 or live < infos[0].rows:
-            _merge(root, catalog, opened, kind, infos, change)
-    return change
-
-
 def _merge(root: Path, catalog: Catalog, opened: Opened, kind: Kind,
-           infos: Sequence[SegmentInfo], change: Change) -> None:
+           infos: Sequence[SegmentInfo], change: Change) -> SegmentInfo | None:
     """Write the live rows of `infos` as one segment, and note the swap in `change`."""
     live = catalog.select(None, [kind])
     parts: list[tuple[Segment, Ids]] = []
@@ -127,30 +123,63 @@ def _merge(root: Path, catalog: Catalog, opened: Opened, kind: Kind,
         if len(kept):
             parts.append((segment, kept))
     change.drop_segments.extend(infos)
-    if parts:
-        ids = np.concatenate([segment.ids[kept] for segment, kept in parts])
-        change.add_segments.append(write_segment(
-            root, segment_name(kind, int(ids[0]), int(ids[-1])), kind, ids,
-            lambda: (block for segment, kept in parts for block in segment.blocks(kept))))
+    if not parts:
+        return None
+    ids = np.concatenate([segment.ids[kept] for segment, kept in parts])
+    merged = write_segment(
+        root, segment_name(kind, int(ids[0]), int(ids[-1])), kind, ids,
+        lambda: (block for segment, kept in parts for block in segment.blocks(kept)))
+    change.add_segments.append(merged)
+    return merged
 
 
-def _renew_anns(root: Path, catalog: Catalog, opened: Opened) -> Change:
-    """Build an approximate index where there is none and one pays, or the one there covers too
-    little of what has been added since."""
+def _renew_anns(root: Path, catalog: Catalog, opened: Opened, *, everything: bool = False,
+                ) -> Change:
+    """For each kind: where an approximate index pays and there is none, or the one there has too
+    little of what is live now, one segment and an index over it.
+
+    everything: merge whatever can be merged, and tune anew what need not be built anew.
+    """
     change = Change()
-    old = {info.kind: info for info in catalog.segments() if info.role == "ann"}
     for kind, infos in _by_kind(catalog):
-        rows = sum(info.rows for info in infos)
-        covered = sum(i.rows for i in infos if kind in old and i.last <= old[kind].last)
-        if rows - covered <= max(EXACT_UP_TO, _REBUILD_SHARE * covered):
+        old = [info for info in catalog.segments() if info.role == "ann" and info.kind == kind]
+        ann = next((ann for info, ann in opened.anns().items() if info in old), None)
+        spec = _spec(catalog, sum(info.rows for info in infos), opened)
+        tuner = tuner_for(catalog, opened, kind)
+        whole = len(infos) == 1 and infos[0].rows == catalog.counts().get(kind)
+        if ann is not None and ann.spec.kind == spec.kind and (
+                whole if everything else not _due(catalog, kind, infos, ann.segment.rows)):
+            if everything and ann.tuned and opened.segment(infos[0]) is ann.segment:
+                change.add_segments.append(retune_ann(root, ann, kind, tuner))
+                change.drop_segments.extend(old)
             continue
-        last = max(info.last for info in infos)
-        segments = [opened.segment(info) for info in infos]
-        change.add_segments.append(
-            write_ann(root, f"ann-{kind}-{last:012d}", kind, choose_spec(rows), segments))
-        if kind in old:
-            change.drop_segments.append(old[kind])
+        builds = spec.kind != "exact"
+        if not (builds or everything or old):
+            continue
+        change.drop_segments.extend(old)
+        info = infos[0] if whole else None
+        if not whole and (builds or everything):
+            info = _merge(root, catalog, opened, kind, infos, change)
+        if builds and info is not None:
+            segment = Segment(directory(root, info))
+            spec = _spec(catalog, segment.rows, opened)  # without the dead, it may be exact again
+            if spec.kind != "exact":
+                change.add_segments.append(write_ann(root, segment, kind, spec, tuner))
     return change
+
+
+def _spec(catalog: Catalog, rows: int, opened: Opened) -> IndexSpec:
+    settings = catalog.settings
+    return kinds.choose_spec(rows, recall=settings.get("recall", kinds.DEFAULT_RECALL),
+                             kind=settings.get("kind", "auto"))
+
+
+def _due(catalog: Catalog, kind: Kind, infos: Sequence[SegmentInfo], covered: int) -> bool:
+    """Whether too much of a kind is outside of its approximate index, or dead."""
+    rows = sum(info.rows for info in infos)
+    dead = rows - catalog.counts().get(kind, 0)
+    return (rows - covered > max(kinds.EXACT_UP_TO, _REBUILD_SHARE * covered)
+            or dead > _REBUILD_SHARE * rows)
 
 
 def _by_kind(catalog: Catalog) -> Iterable[tuple[Kind, list[SegmentInfo]]]:
@@ -169,17 +198,43 @@ def info(root: Path, catalog: Catalog) -> dict[str, Any]:
         "model": catalog.settings.get("model"), "encoder": catalog.settings.get("encoder"),
         "dim": catalog.settings.get("dim"), "format": catalog.settings["format"],
         "segments": len(segments), "rows": sum(info.rows for info in segments),
-        "index": {kind: _index_kind(kind, infos) for kind in counts},
+        "recall": catalog.settings.get("recall", kinds.DEFAULT_RECALL),
+        "index": {kind: _index_kind(root, kind, infos) for kind in counts},
+        "approximate": {info.kind: facts for info in infos if info.role == "ann"
+                        and (facts := _ann_facts(root, info, infos))},
         "bytes": sum(info.bytes for info in infos) + sum(
             path.stat().st_size for path in catalogs if path.exists())}
 
 
-def _index_kind(kind: str, infos: Sequence[SegmentInfo]) -> str:
+def _index_kind(root: Path, kind: str, infos: Sequence[SegmentInfo]) -> str:
+    """How a kind is searched, and what was measured of it, in a line."""
     ann = next((i for i in infos if i.role == "ann" and i.kind == kind), None)
-    if ann is None:
+    facts = _ann_facts(root, ann, infos) if ann else None
+    if ann is None or facts is None:
         return "exact, float16"
     rows = sum(i.rows for i in infos if i.role == "vectors" and i.kind == kind)
-    return f"ivf-rabitq over {ann.rows} of {rows} rows, rescored in float16"
+    covers = f"{facts['kind']} over {ann.rows} of {rows} rows"
+    if "recall@10" not in facts:
+        return covers
+    short = "" if facts["recall@10"] >= facts["target"] - 0.005 else \
+        f" (asked for: {facts['target']})"
+    return (f"{covers}, recall@10 {facts['recall@10']:.3f}{short} on {facts['queries']:,} "
+            f"{facts['source']}, {facts['milliseconds']:.2f} ms")
+
+
+def _ann_facts(root: Path, info: SegmentInfo, infos: Sequence[SegmentInfo],
+               ) -> dict[str, Any] | None:
+    """What an approximate index is and what it was tuned to; None if it is not searched."""
+    facts = describe(directory(root, info))
+    if facts.get("segment") not in {other.name for other in infos}:
+        return None
+    found = {name: value for name, value in facts["spec"].items() if value}
+    if (tuned := tuning_of(facts)) is not None:
+        found |= {"target": tuned.target, "recall@10": round(tuned.recall, 4),
+                  "queries": tuned.queries, "source": tuned.source,
+                  "milliseconds": round(tuned.milliseconds, 3), "width": tuned.effort.width,
+                  "rescored": tuned.effort.rescored}
+    return {**found, "rows": info.rows, "bytes": info.bytes}
 
 
 def verify(root: Path, catalog: Catalog) -> list[str]:

@@ -16,7 +16,6 @@ from PIL import Image
 from mmsearch import upkeep
 from mmsearch.collection import Collection
 from mmsearch.errors import CollectionNotFound, EncoderMismatch, UsageError
-from mmsearch.indexes import IndexSpec
 from mmsearch.records import Item
 from mmsearch.segments import write_segment
 
@@ -283,9 +282,8 @@ def test_small_segments_are_merged_and_nothing_changes_for_a_query(tmp_path: Pat
 
 def test_a_large_collection_gets_an_approximate_index_that_filters_and_updates(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "EXACT_UP_TO", 2000)
-    monkeypatch.setattr(upkeep, "choose_spec", lambda rows: IndexSpec("ivf-rabitq", nlist=32))
-    monkeypatch.setattr("mmsearch.opened.GATHER_UP_TO", 100)
+    monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 2000)
+    monkeypatch.setattr("mmsearch.indexes.rescored.GATHER_UP_TO", 100)
     dim = Collection.create(tmp_path / "x").encoder.dim
     collection = filled(tmp_path / "index", [1500, 1500], dim)
     assert collection.info()["index"]["image"].startswith("ivf-rabitq over 3000 of 3000")
@@ -331,13 +329,14 @@ def test_eval_of_a_collection_says_what_its_approximate_index_misses(
     collection = Collection.create(tmp_path / "index")
     add(collection, DEMO / "captions.jsonl")
     assert evaluate_collection(collection, pairs).ann is None
-    monkeypatch.setattr(upkeep, "EXACT_UP_TO", 20)
-    monkeypatch.setattr(upkeep, "choose_spec", lambda rows: IndexSpec("ivf-rabitq", nlist=4))
+    monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 20)
     collection.compact()
     ann = evaluate_collection(collection, pairs, ks=(1, 10)).ann
     assert ann is not None
     assert set(ann) == {"recall@1", "recall@10"}
-    assert 0 < ann["recall@10"] < 1  # one of four lists is visited, so something is missed
+    assert ann["recall@10"] >= 0.9
+    facts = collection.info()["approximate"]["image"]
+    assert (facts["kind"], facts["rows"], facts["target"]) == ("ivf-rabitq", 50, 0.95)
 
 
 # -- what a hostile reviewer found ---------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,22 @@ from conftest import unit_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsearch.errors import CollectionDamaged
-from mmsearch.indexes import ExactIndex, build_index, choose_spec, load_index
+from mmsearch.errors import CollectionDamaged, UsageError
+from mmsearch.indexes import (
+    KINDS,
+    ApproximateIndex,
+    ExactIndex,
+    RescoredIndex,
+    build_index,
+    choose_spec,
+    load_index,
+)
+from mmsearch.indexes.kinds import sized
+from mmsearch.indexes.lists import _shares
+from mmsearch.indexes.tune import exact_neighbors, tune
 from mmsearch.merge import top_k
-from mmsearch.records import IndexSpec, Neighbors, Vectors
+from mmsearch.metrics import ann_recall
+from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
 
 
 def clustered(rows: int, dim: int, seed: int) -> Vectors:
@@ -67,33 +80,105 @@ def test_a_filter_is_exact_and_never_lets_a_forbidden_row_through(
         assert ids[ids >= 0].tolist() == list(best)
 
 
-@pytest.fixture(scope="module")
-def ivf(tmp_path_factory: pytest.TempPathFactory) -> tuple[Vectors, Path]:
-    vectors, path = clustered(30_200, 128, seed=3)[200:], tmp_path_factory.mktemp("ivf") / "x"
-    ids = np.arange(30_000, dtype=np.int64) * 2 + 5
-    build_index(lambda: iter(np.array_split(vectors, 4)), IndexSpec("ivf-rabitq", 256),
-                ids=ids).save(path)
-    return vectors, path
+ROWS, DIM = 3_000, 48
+APPROXIMATE = [name for name, traits in KINDS.items() if not traits.exact and traits.factory]
 
 
-def test_ivf_candidates_hold_the_true_neighbours(ivf: tuple[Vectors, Path]) -> None:
-    vectors, path = ivf
-    queries = clustered(30_200, 128, seed=3)[:200]
-    found = load_index(path).search(queries, 200)
-    rows = np.where(found.ids < 0, -1, (found.ids - 5) // 2)
+@pytest.fixture(scope="module", params=[*APPROXIMATE, "ivf-rabitq of two levels"])
+def approximate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory,
+                ) -> Iterator[tuple[Vectors, RescoredIndex]]:
+    """Every approximate kind, written, opened again memory-mapped, over a float16 store."""
+    vectors, folder = clustered(ROWS, DIM, seed=3), tmp_path_factory.mktemp("kind")
+    with pytest.MonkeyPatch.context() as patch:
+        if "two levels" in request.param:
+            for module in ("lists", "approximate"):
+                patch.setattr(f"mmsearch.indexes.{module}.TWO_LEVELS_FROM", 64)
+        # So few rows would all be searched exactly, whatever the kind.
+        for name in ("GATHER_UP_TO", "_GATHER_MOST"):
+            patch.setattr(f"mmsearch.indexes.rescored.{name}", 5)
+        spec = sized(request.param.split()[0], ROWS)
+        build_index(lambda: iter(np.array_split(vectors, 4)), spec, rows=ROWS).save(folder / "x")
+        build_index(lambda: iter([vectors]), IndexSpec("exact")).save(folder / "store")
+        base, store = load_index(folder / "x", spec), load_index(folder / "store")
+        assert isinstance(base, ApproximateIndex)
+        assert isinstance(store, ExactIndex)
+        yield vectors, RescoredIndex(base, store)
+
+
+def test_every_approximate_kind_finds_the_true_neighbours(
+        approximate: tuple[Vectors, RescoredIndex]) -> None:
+    vectors, index = approximate
+    queries = clustered(ROWS + 100, DIM, seed=3)[-100:]
+    found = index.search(queries, 10, effort=Effort(index.base.widest // 4, 400))
     truth = exact_ids(queries, vectors, 10)
-    in_candidates = [len(set(t) & set(r)) / 10 for t, r in zip(truth, rows, strict=True)]
-    assert np.mean(in_candidates) >= 0.95
+    assert ann_recall(found.ids, truth, 10) >= 0.97
+    # Scores are those of the stored vectors, best first.
+    stored = vectors.astype(np.float16).astype(np.float32)
+    for query, scores, ids in zip(queries, found.scores, found.ids, strict=True):
+        np.testing.assert_allclose(scores, stored[ids] @ query, atol=5e-3)
+        assert (np.diff(scores) <= 1e-6).all()
 
 
-def test_ivf_filter_never_lets_a_forbidden_id_through(ivf: tuple[Vectors, Path]) -> None:
-    vectors, path = ivf
-    for share in (0.5, 0.01):
-        allow = np.random.default_rng(0).random(60_010) < share
-        found = load_index(path).search(vectors[:50], 100, allow=allow)
-        ids = found.ids[found.ids >= 0]
-        assert len(ids) > 0
-        assert allow[ids].all()
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
+@pytest.mark.parametrize("correlated", ["random", "near", "far"])
+def test_a_filter_costs_no_recall_and_never_lets_a_forbidden_row_through(
+        approximate: tuple[Vectors, RescoredIndex], share: float, correlated: str) -> None:
+    vectors, index = approximate
+    queries = clustered(ROWS + 8, DIM, seed=3)[-8:]
+    recalls = []
+    for query in queries:
+        allow = np.random.default_rng(0).random(ROWS) < share
+        if correlated != "random":  # the rows nearest to the query, or farthest from it
+            order = np.argsort((vectors @ query) * (-1 if correlated == "near" else 1))
+            allow = np.zeros(ROWS, bool)
+            allow[order[: int(share * ROWS)]] = True
+        found = index.search(query[None], 10, allow=allow)
+        assert (found.ids >= 0).all()  # k results, since there are k
+        assert allow[found.ids].all()
+        allowed = np.flatnonzero(allow)
+        truth = allowed[exact_ids(query[None], vectors[allowed], 10)]
+        recalls.append(ann_recall(found.ids, truth, 10))
+    assert np.mean(recalls) >= 0.9
+    many = index.search(queries, 10, allow=allow)
+    assert allow[many.ids].all()
+
+
+def test_tuning_reaches_what_is_asked_for_and_says_what_it_reached(
+        approximate: tuple[Vectors, RescoredIndex]) -> None:
+    vectors, index = approximate
+    queries = clustered(ROWS + 400, DIM, seed=3)[-400:]
+    modest, high = (tune(index, queries, target, "test queries") for target in (0.8, 0.99))
+    truth = exact_ids(queries, vectors, 10)
+    for tuning in (modest, high):
+        found = index.search(queries[1::2], 10, effort=tuning.effort)
+        assert tuning.recall == pytest.approx(ann_recall(found.ids, truth[1::2], 10), abs=0.02)
+        assert (tuning.queries, tuning.source) == (200, "test queries")
+    assert modest.recall >= 0.78
+    assert high.recall >= 0.97
+    assert modest.effort.width <= high.effort.width
+    hopeless = tune(index, queries, 1.1, "test queries")  # says what it is, not what was asked for
+    assert hopeless.recall <= 1
+
+
+def test_exact_neighbours_of_many_queries_are_numpys(
+        approximate: tuple[Vectors, RescoredIndex]) -> None:
+    vectors, index = approximate
+    queries = clustered(ROWS + 50, DIM, seed=3)[-50:]
+    assert ann_recall(exact_neighbors(index.store, queries, 10).ids,
+                      exact_ids(queries, vectors, 10), 10) >= 0.998
+
+
+def test_the_table_says_what_files_weigh(tmp_path: Path) -> None:
+    rows, dim = 4000, 128
+    vectors = clustered(rows, dim, seed=1)
+    for kind, traits in KINDS.items():
+        if traits.factory:
+            spec = sized(kind, rows)
+            build_index(lambda: iter([vectors]), spec, rows=rows).save(tmp_path / kind)
+            fixed = spec.nlist * (4 * dim + 64) + (4 * dim * dim + 200_000 if traits.trains else 0)
+            size = (tmp_path / kind).stat().st_size
+            assert traits.bytes(dim, spec) * rows * 0.85 <= size, kind
+            assert size <= traits.bytes(dim, spec) * rows * 1.25 + fixed, kind
 
 
 def test_a_cut_or_foreign_file_is_named(tmp_path: Path) -> None:
@@ -107,10 +192,27 @@ def test_a_cut_or_foreign_file_is_named(tmp_path: Path) -> None:
         load_index(tmp_path / "nothing")
 
 
-def test_small_collections_are_exact_and_large_ones_are_not() -> None:
-    assert choose_spec(100_000) == IndexSpec("exact")
+def test_the_choice_of_an_index() -> None:
+    assert choose_spec(100_000).kind == "exact"
     assert choose_spec(1_000_000) == IndexSpec("ivf-rabitq", nlist=4096)
-    assert choose_spec(10_000_000).nlist == 8192 or choose_spec(10_000_000).nlist == 16384
+    assert choose_spec(10_000_000).nlist in (8192, 16384)
+    assert choose_spec(200_000, recall=0.99).kind == "exact"
+    assert choose_spec(10_000_000, recall=1).kind == "exact"
+    assert choose_spec(5_000, kind="hnsw").kind == "hnsw"
+    assert choose_spec(500, kind="hnsw").kind == "exact"
+    with pytest.raises(UsageError, match="no kind of index called 'lsh'"):
+        choose_spec(10, kind="lsh")
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=20), st.data())
+def test_shares_are_proportional_whole_and_never_more_than_there_is(
+        sizes: list[int], data: st.DataObject) -> None:
+    if not sum(sizes):
+        return
+    total = data.draw(st.integers(0, sum(sizes)))
+    parts = _shares(sizes, total)
+    assert sum(parts) == total
+    assert all(0 <= part <= size for part, size in zip(parts, sizes, strict=True))
 
 
 @settings(deadline=None)

@@ -13,8 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch.errors import CollectionDamaged
+from mmsearch.indexes.tune import tune
 from mmsearch.records import IndexSpec, SegmentInfo, Vectors
-from mmsearch.segments import Ann, Segment, verify_directory, write_ann, write_segment
+from mmsearch.segments import (
+    Ann,
+    Segment,
+    describe,
+    retune_ann,
+    verify_directory,
+    write_ann,
+    write_segment,
+)
 
 
 def written(root: Path, ids: np.ndarray, vectors: Vectors, name: str = "s") -> Segment:
@@ -101,13 +110,28 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list((tmp_path / "segments").iterdir()) == []
 
 
-def test_an_approximate_index_rescores_from_its_segments(tmp_path: Path) -> None:
-    vectors = unit_vectors(6000, 32)
-    segments = [written(tmp_path, np.arange(3000), vectors[:3000], "a"),
-                written(tmp_path, np.arange(3000, 6000), vectors[3000:], "b")]
-    write_ann(tmp_path, "ann", "image", IndexSpec("ivf-rabitq", 32), segments)
-    found = Ann(tmp_path / "ann", segments).search(vectors[::100], 5)
-    assert found.ids[:, 0].tolist() == list(range(0, 6000, 100))
+def test_an_approximate_index_rescores_from_its_segment(tmp_path: Path) -> None:
+    vectors, ids = unit_vectors(6000, 32), np.arange(6000) * 2 + 7
+    segment = written(tmp_path, ids, vectors, "a")
+    queries = unit_vectors(300, 32, seed=5)
+    info = write_ann(tmp_path, segment, "image", IndexSpec("ivf-rabitq", 32),
+                     lambda index: tune(index, queries, 0.95, "test queries"))
+    path = tmp_path / info.name
+    ann = Ann(path, describe(path), segment)
+    assert ann.tuned is not None
+    assert ann.tuned.recall >= 0.9
+    found = ann.search(vectors[::100], 5)
+    assert found.ids[:, 0].tolist() == ids[::100].tolist()
     np.testing.assert_allclose(found.scores[:, 0], 1, atol=1e-3)
-    truth = np.take_along_axis(vectors[::100] @ vectors.T, found.ids, 1)
+    truth = np.take_along_axis(vectors[::100] @ vectors.T, (found.ids - 7) // 2, 1)
     np.testing.assert_allclose(found.scores, truth, atol=1e-3)
+    # Tuned anew it is a directory of its own over the same file.
+    again = retune_ann(tmp_path, ann, "image", lambda index: tune(index, queries, 0.5, "fewer"))
+    other = Ann(tmp_path / again.name, describe(tmp_path / again.name), segment)
+    assert other.tuned is not None
+    assert (other.tuned.target, other.tuned.source) == (0.5, "fewer")
+    assert verify_directory(path, info) == verify_directory(tmp_path / again.name, again) == []
+    assert (path / "index.faiss").samefile(tmp_path / again.name / "index.faiss")
+    # A filter: sequence numbers that are not here do no harm, and only allowed ones come back.
+    allowed = np.sort(np.concatenate([ids[:3000], [2, 4, 900_000]]))
+    assert set(ann.search(queries[:5], 5, allowed).ids.ravel()) <= set(ids[:3000])

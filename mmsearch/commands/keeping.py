@@ -13,8 +13,11 @@ from mmsearch.commands.options import (
     DEFAULT_INDEX,
     IndexOption,
     JsonOption,
+    KindOption,
     ModelOption,
+    RecallOption,
     WhereOption,
+    recall_of,
 )
 from mmsearch.errors import UsageError
 from mmsearch.terminal import console, print_json, progress, say_skipped
@@ -30,6 +33,8 @@ def index(
     exclude: Annotated[list[str] | None, typer.Option(
         metavar="GLOB", help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")] = None,
     model: ModelOption = None,
+    recall: RecallOption = None,
+    kind: KindOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Index pictures and texts, or bring an index up to date.
@@ -51,6 +56,7 @@ def index(
         raise UsageError(f"nothing to index in {', '.join(map(str, paths))}: no pictures, texts "
                          "or manifests that could be read")
     collection = _open_or_create(directory, model)
+    collection.configure(recall=recall_of(recall), kind=kind)
     with progress("indexing", lambda: sum(1 for _ in iter_items(
             paths, exclude=exclude or (), scan=Scan()))) as advance:
         report = collection.add(chain([first] if first else [], items), scan=scan,
@@ -105,14 +111,20 @@ def verify(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) ->
         raise typer.Exit(1)
 
 
-def compact(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> None:
-    """Merge segments, drop what was deleted, renew the approximate index.
+def compact(
+    directory: IndexOption = DEFAULT_INDEX,
+    recall: RecallOption = None,
+    kind: KindOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Merge segments, drop what was deleted, build and tune approximate indexes.
 
     Example: mmsearch compact
     """
     from mmsearch.collection import Collection
 
     collection = Collection.open(directory)
+    collection.configure(recall=recall_of(recall), kind=kind)
     before = collection.info()
     collection.compact()
     after = collection.info()
@@ -121,6 +133,8 @@ def compact(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -
     else:
         print(f"segments {before['segments']} -> {after['segments']}, "
               f"bytes {before['bytes']} -> {after['bytes']}")
+        for searched, how in after["index"].items():
+            print(f"{searched}: {how}")
 
 
 def _open_or_create(directory: Path, model: str | None) -> Collection:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mmsearch.errors import UsageError
+
 
 class Find(StrEnum):
     image = "image"
@@ -25,3 +27,23 @@ ModelOption = Annotated[str | None, typer.Option(
     "--model", metavar="NAME", help="builtin, a directory that `mmsearch train` wrote, or an "
                                     "open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
 DEFAULT_INDEX = Path("indexes/default")
+RecallOption = Annotated[str | None, typer.Option(
+    "--recall", metavar="R", help="Recall@10 that large collections are tuned to: 0.95 (default), "
+                                  "0.99, any other, or 'exact'. Remembered.")]
+KindOption = Annotated[str | None, typer.Option(
+    "--kind", metavar="KIND", help="Index kind for large collections: auto (default), hnsw, "
+                                   "ivf-rabitq, ivf-pq, ivf-sq8, … Remembered.")]
+
+
+def recall_of(text: str | None) -> float | None:
+    """What --recall says, as a number.
+
+    Raises:
+        UsageError: neither a number nor `exact`.
+    """
+    if text is None:
+        return None
+    try:
+        return 1.0 if text == "exact" else float(text)
+    except ValueError:
+        raise UsageError(f"--recall takes a number such as 0.95, or exact, not {text!r}") from None

@@ -1,9 +1,4 @@
-"""Vector indexes: one narrow protocol, two kinds for now, all through FAISS.
-
-| kind       | answers                  | bytes a vector  | trains | filters | memory-maps |
-| ---------- | ------------------------ | --------------- | ------ | ------- | ----------- |
-| exact      | cosines over float16     | 2 dim           | no     | yes     | yes         |
-| ivf-rabitq | candidates to rescore    | dim/8 + about 20 | yes   | yes     | yes         |
+"""Vector indexes: one narrow protocol, all through FAISS; `kinds.KINDS` is the table of them.
 
 An index is built once and never changed: adding to a memory-mapped one aborts the process.
 """
@@ -12,22 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsearch.errors import CollectionDamaged
 from mmsearch.indexes._faiss import load_faiss
+from mmsearch.indexes.approximate import ApproximateIndex
 from mmsearch.indexes.exact import ExactIndex
-from mmsearch.indexes.ivf import IvfIndex
-from mmsearch.records import Ids, IndexSpec, Neighbors, Vectors
+from mmsearch.indexes.kinds import EXACT_UP_TO, KINDS, choose_spec
+from mmsearch.indexes.rescored import RescoredIndex
+from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
 
-__all__ = ["ExactIndex", "IvfIndex", "VectorIndex", "build_index", "choose_spec", "load_index"]
-
-EXACT_UP_TO = 100_000
-"""More rows than this and one approximate index pays for itself (3 ms a query and core at 512
-dimensions below it)."""
+__all__ = ["ApproximateIndex", "EXACT_UP_TO", "ExactIndex", "KINDS", "RescoredIndex", "VectorIndex",
+           "build_index", "choose_spec", "load_index"]
 
 Blocks: TypeAlias = Callable[[], Iterator[Vectors]]
 
@@ -36,50 +30,46 @@ class VectorIndex(Protocol):
     spec: IndexSpec
     rows: int
 
-    def search(self, queries: Vectors, k: int, *,
-               allow: npt.NDArray[np.bool_] | None = None) -> Neighbors:
-        """float32 [nq, dim] -> the k best, ids being positions or what `ids` said at the build.
+    def search(self, queries: Vectors, k: int, *, allow: npt.NDArray[np.bool_] | None = None,
+               effort: Effort | None = None) -> Neighbors:
+        """float32 [nq, dim] -> the k best rows, by number, best first; -1 where there are no more.
 
-        allow: bool [max id + 1]; ids that are False are never returned.
+        allow: bool [rows]; rows that are False are never returned.
+        effort: how hard an approximate kind searches; exact ones do not ask.
         """
 
     def save(self, path: Path) -> None: ...
 
 
-def choose_spec(rows: int) -> IndexSpec:
-    """Exact while that is fast; else inverted lists, as many as the power of two next to 4 √n."""
-    if rows <= EXACT_UP_TO:
-        return IndexSpec("exact")
-    return IndexSpec("ivf-rabitq", nlist=2 ** round(np.log2(4 * rows**0.5)))
-
-
-def build_index(blocks: Blocks, spec: IndexSpec, *, ids: Ids | None = None) -> VectorIndex:
+def build_index(blocks: Blocks, spec: IndexSpec, *, rows: int = 0) -> VectorIndex:
     """Build an index of `spec` from blocks of unit float32 rows.
 
     blocks: called for a fresh iterator over the rows, since some kinds go over them twice.
-    ids: int64, one a row (ivf-rabitq only); the exact kind numbers rows from 0.
+    rows: how many there are; the exact kinds do not need to know.
     """
-    if spec.kind == "exact":
-        return ExactIndex.build(blocks())
-    assert ids is not None
-    return IvfIndex.build(blocks, spec, ids)
+    if KINDS[spec.kind].exact:
+        return ExactIndex.build(blocks(), spec)
+    return ApproximateIndex.build(blocks, spec, rows)
 
 
-def load_index(path: Path) -> VectorIndex:
+def load_index(path: Path, spec: IndexSpec | None = None) -> VectorIndex:
     """Open an index file, memory-mapped: milliseconds, and pages shared between processes.
 
+    spec: what it was built as; None for an exact one.
+
     Raises:
-        CollectionDamaged: the file is missing, cut short, or of no known kind.
+        FileNotFoundError: there is none.
+        CollectionDamaged: the file is cut short, or of another kind.
     """
     faiss = load_faiss()
     try:
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         if not path.exists():
             raise FileNotFoundError(path) from error
         raise CollectionDamaged(f"{path} cannot be opened; run `mmsearch verify`") from error
-    if isinstance(index, faiss.IndexScalarQuantizer):
+    if spec is not None and not KINDS[spec.kind].exact:
+        return ApproximateIndex(index, spec)
+    if isinstance(index, faiss.IndexScalarQuantizer | faiss.IndexFlatIP):
         return ExactIndex(index)
-    if isinstance(index, faiss.IndexPreTransform):
-        return IvfIndex(index)
     raise CollectionDamaged(f"{path} holds an index of unknown kind {type(index).__name__}")

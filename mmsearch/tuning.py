@@ -1,0 +1,57 @@
+"""Which queries an approximate index is tuned on: cross-modal ones, as it will be asked."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import numpy as np
+
+from mmsearch.catalog import Catalog
+from mmsearch.encoders import load_encoder
+from mmsearch.errors import MmsearchError
+from mmsearch.indexes import RescoredIndex
+from mmsearch.indexes.kinds import DEFAULT_RECALL
+from mmsearch.indexes.tune import tune
+from mmsearch.opened import Opened
+from mmsearch.records import Ids, Kind, Tuning, Vectors
+from mmsearch.segments import Tuner
+
+QUERIES, QUERIES_LARGE, LARGE = 2000, 1000, 2_000_000
+"""Half of them tune and half of them measure; fewer where exact answers take long to find."""
+FEWEST = 200
+"""With fewer of its own, a collection is tuned on the texts that come with the package."""
+
+
+def tuner_for(catalog: Catalog, opened: Opened, kind: Kind) -> Tuner:
+    """What tunes an index over the rows of `kind` to the recall that the collection asks for."""
+    target = float(catalog.settings.get("recall", DEFAULT_RECALL))
+
+    def tuner(index: RescoredIndex) -> Tuning:
+        limit = QUERIES if index.rows <= LARGE else QUERIES_LARGE
+        queries, source = _queries(catalog, opened, kind, limit)
+        return tune(index, queries, target, source)
+
+    return tuner
+
+
+def _queries(catalog: Catalog, opened: Opened, kind: Kind, limit: int) -> tuple[Vectors, str]:
+    """float32 [<= limit, dim], and what they are."""
+    other: Kind = "image" if kind == "text" else "text"
+    dim = int(catalog.settings["dim"])
+    own = catalog.select(None, [other])
+    if len(own) >= FEWEST:
+        what = "text" if other == "text" else "picture"
+        return opened.gather(_evenly(own, limit), other, dim), f"{what} queries"
+    if kind != "text":
+        texts = files("mmsearch").joinpath("queries.txt").read_text("utf-8").splitlines()
+        try:
+            encoder = load_encoder(str(catalog.settings.get("model")))
+            return encoder.encode_texts(texts[:limit]), "text queries"
+        except MmsearchError:
+            pass  # vectors from elsewhere, by a model that is not here
+    rows = _evenly(catalog.select(None, [kind]), limit)
+    return opened.gather(rows, kind, dim), "vectors of its own (text queries would find fewer)"
+
+
+def _evenly(rows: Ids, wanted: int) -> Ids:
+    return rows[np.linspace(0, len(rows) - 1, min(wanted, len(rows))).astype(np.int64)]
