@@ -30,7 +30,7 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.filters import parse_where
-from mmsearch.indexes import choose_spec
+from mmsearch.indexes import Device, choose_spec
 from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
 from mmsearch.opened import Opened
@@ -62,30 +62,34 @@ class AddReport:
 class Collection:
     """An open collection. Reading never locks and never writes; `refresh` is automatic."""
 
-    def __init__(self, path: Path, model: str | None = None) -> None:
+    def __init__(self, path: Path, model: str | None = None, device: Device = "cpu") -> None:
         _refuse_odd_name(path)
         self.path = path
         self._catalog = Catalog(path / CATALOG)
         if "encoder" not in self._catalog.settings:  # killed before `create` was through
             raise CollectionNotFound(f"{path} holds no collection")
         self.model = model or str(self._catalog.settings.get("model", BUILTIN))
-        self._opened = Opened(path)
+        self.device = device
+        self._opened = Opened(path, device)
 
     @classmethod
-    def open(cls, path: Path | str, *, model: str | None = None) -> Collection:
+    def open(cls, path: Path | str, *, model: str | None = None,
+             device: Device = "cpu") -> Collection:
         """Open a collection that exists.
 
         model: the encoder for queries; by default the one the collection was made with.
+        device: where vectors are searched and indexes built: "cpu", "cuda", or "auto", which warns
+            and falls back to the CPU where no GPU can hold them.
 
         Raises:
             CollectionNotFound: there is none at `path`.
             CollectionDamaged: its catalog cannot be read.
         """
-        return cls(Path(path), model)
+        return cls(Path(path), model, device)
 
     @classmethod
     def create(cls, path: Path | str, *, model: str = BUILTIN, recall: float | None = None,
-               kind: str | None = None) -> Collection:
+               kind: str | None = None, device: Device = "cpu") -> Collection:
         """Make an empty collection at `path`, or open the one that is there.
 
         recall, kind: see `configure`.
@@ -103,7 +107,7 @@ class Collection:
             if "encoder" not in catalog.settings:
                 catalog.put_settings({"encoder": encoder.name, "dim": encoder.dim, "model": model})
             catalog.close()
-        collection = cls(root, model)
+        collection = cls(root, model, device)
         _ = collection.encoder
         collection.configure(recall=recall, kind=kind)
         return collection
@@ -179,7 +183,7 @@ class Collection:
             drop = [] if scan is None else self._ids(
                 vanished(catalog, scan, planner.seen, first_seq))
             catalog.commit(Change(drop=drop))
-            upkeep.tidy(self.path, catalog)
+            upkeep.tidy(self.path, catalog, self.device)
         report.unchanged, report.updated, report.moved = (
             planner.unchanged, planner.updated, planner.moved)
         report.replaced, report.copied, report.removed = work.replaced, work.copied, len(drop)
@@ -207,7 +211,7 @@ class Collection:
         """Merge the segments of each kind into one, drop dead rows; build approximate indexes that
         are missing or out of date, and tune all of them anew."""
         with self._writing() as catalog:
-            upkeep.compact(self.path, catalog)
+            upkeep.compact(self.path, catalog, self.device)
 
     # -- reading ---------------------------------------------------------------------------------
 

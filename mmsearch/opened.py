@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.indexes import Device, RescoredIndex
 from mmsearch.records import Ids, Kind, SegmentInfo, Vectors
 from mmsearch.segments import Ann, Segment, describe
 
@@ -21,8 +22,8 @@ def directory(root: Path, info: SegmentInfo) -> Path:
 class Opened:
     """Keeps files open from one snapshot to the next; they are immutable, so that is safe."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, device: Device = "cpu") -> None:
+        self.root, self.device = root, device
         self._segments: dict[SegmentInfo, Segment] = {}
         self._anns: dict[SegmentInfo, Ann] = {}
 
@@ -41,6 +42,8 @@ class Opened:
         anns = {info: self._anns.get(info) or self._open_ann(info, by_name)
                 for info in infos if info.role == "ann"}
         self._anns = {info: ann for info, ann in anns.items() if ann is not None}
+        if self.device != "cpu":
+            self._move()
 
     def _open_ann(self, info: SegmentInfo, by_name: dict[str, Segment]) -> Ann | None:
         path = directory(self.root, info)
@@ -49,6 +52,30 @@ class Opened:
         # writer builds another, and its rows are searched exactly.
         segment = by_name.get(facts.get("segment", ""))
         return None if segment is None else Ann(path, facts, segment)
+
+    def _move(self) -> None:
+        """Copy to the GPUs what is searched: vectors, exactly; where they are too many, the
+        approximate index over them.
+
+        Raises:
+            GpuUnavailable, MissingExtra: with "cuda", where that cannot be; "auto" warns.
+        """
+        from mmsearch.indexes.gpu import GpuUnavailable, on_device
+
+        over = {id(ann.segment): ann for ann in self._anns.values()}
+        for segment in self._segments.values():
+            ann = over.get(id(segment))
+            if segment.searched is not segment.index or (
+                    ann and not isinstance(ann.searched, RescoredIndex)):
+                continue
+            try:
+                device = "cuda" if ann else self.device
+                segment.searched = on_device(segment.index, segment.index, device) or segment.index
+            except GpuUnavailable:
+                if ann is None:
+                    raise
+                moved = on_device(ann.index, segment.index, self.device, ann.effort)
+                ann.searched = moved or ann.searched
 
     def anns(self) -> dict[SegmentInfo, Ann]:
         return dict(self._anns)
@@ -67,7 +94,8 @@ class Opened:
         """What to search: the approximate index of a kind and the segments it does not cover;
         segments alone where k is so large that they are quicker."""
         anns = [] if exact or k > _LARGEST_ANN_K else [
-            ann for info, ann in self._anns.items() if info.kind in kinds]
+            ann for info, ann in self._anns.items()
+            if info.kind in kinds and ann.segment.searched is ann.segment.index]
         covered = {id(ann.segment) for ann in anns}
         return [*anns, *(s for s in self.of_kinds(kinds) if id(s) not in covered)]
 

@@ -28,6 +28,7 @@ from mmsearch.errors import CollectionDamaged
 from mmsearch.indexes import (
     ApproximateIndex,
     Blocks,
+    Device,
     ExactIndex,
     RescoredIndex,
     VectorIndex,
@@ -71,12 +72,12 @@ def write_segment(root: Path, name: str, kind: Kind, ids: Ids, blocks: Blocks) -
     return SegmentInfo(name, "vectors", kind, len(ids), size, int(ids[-1]), sha256)
 
 
-def write_ann(root: Path, segment: Segment, kind: Kind, spec: IndexSpec,
-              tuner: Tuner) -> SegmentInfo:
+def write_ann(root: Path, segment: Segment, kind: Kind, spec: IndexSpec, tuner: Tuner,
+              device: Device = "cpu") -> SegmentInfo:
     """Write an approximate index over all rows of a segment, tuned by `tuner`, below `root`."""
     def fill(directory: Path) -> dict[str, Any]:
         path = directory / "index.faiss"
-        build_index(segment.blocks, spec, rows=segment.rows).save(path)
+        build_index(segment.blocks, spec, rows=segment.rows, device=device).save(path)
         return _ann_facts(segment, spec, path, tuner)
 
     return _publish_ann(root, segment, kind, fill)
@@ -120,6 +121,8 @@ class Segment:
         if not isinstance(index, ExactIndex):
             raise CollectionDamaged(f"{path} holds no vectors; run `mmsearch verify`")
         self.index = index
+        self.searched: VectorIndex = index
+        """What answers queries: a copy on a GPU, where there is one."""
         try:
             self.ids: Ids = np.load(path / "ids.npy", mmap_mode="r")
         except (ValueError, EOFError) as error:
@@ -143,7 +146,7 @@ class Segment:
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> Neighbors:
         """The k best rows by cosine, as sequence numbers; of `allowed` (ascending) alone if given.
         """
-        return search_rows(self, self.index, queries, k, allowed)
+        return search_rows(self, self.searched, queries, k, allowed)
 
     def blocks(self, positions: Ids | None = None) -> Iterator[Vectors]:
         """The rows as float32, a block at a time; those at `positions` alone if given."""
@@ -166,18 +169,20 @@ class Ann:
         self.spec = IndexSpec(**facts["spec"])
         self.tuned = tuning_of(facts)
         index = load_index(path / "index.faiss", self.spec)
+        assert isinstance(index, ApproximateIndex | ExactIndex)
         if index.rows != segment.rows:
             raise CollectionDamaged(f"{path} has {index.rows} rows for {segment.rows} vectors; "
                                     "run `mmsearch verify`")
-        self.index: VectorIndex | RescoredIndex = index
+        self.effort = self.tuned.effort if self.tuned else None
+        self.index = index
+        self.searched: VectorIndex | RescoredIndex = index
         if isinstance(index, ApproximateIndex):
-            effort = self.tuned.effort if self.tuned else None
-            self.index = RescoredIndex(index, segment.index, effort)
+            self.searched = RescoredIndex(index, segment.index, self.effort)
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> Neighbors:
         """Like `Segment.search`, approximately: exact scores, but a near neighbour may be missed.
         """
-        return search_rows(self.segment, self.index, queries, k, allowed)
+        return search_rows(self.segment, self.searched, queries, k, allowed)
 
 
 def search_rows(segment: Segment, index: VectorIndex | RescoredIndex, queries: Vectors, k: int,

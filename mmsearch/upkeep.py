@@ -16,7 +16,7 @@ import numpy as np
 
 from mmsearch.catalog import Catalog, Change
 from mmsearch.errors import UsageError
-from mmsearch.indexes import kinds
+from mmsearch.indexes import Device, kinds
 from mmsearch.lock import HOLDER, LOCK
 from mmsearch.opened import Opened, directory
 from mmsearch.records import Ids, IndexSpec, Kind, SegmentInfo
@@ -60,15 +60,15 @@ def remove_garbage(root: Path, catalog: Catalog) -> None:
             remove(path)
 
 
-def tidy(root: Path, catalog: Catalog) -> None:
+def tidy(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
     """After a run: merge what has piled up, build an approximate index where one pays."""
     _swap(root, catalog, _merge_tiers)
-    _swap(root, catalog, _renew_anns)
+    _swap(root, catalog, partial(_renew_anns, device=device))
 
 
-def compact(root: Path, catalog: Catalog) -> None:
+def compact(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
     """One segment a kind, without dead rows, and approximate indexes over them, tuned anew."""
-    _swap(root, catalog, partial(_renew_anns, everything=True))
+    _swap(root, catalog, partial(_renew_anns, everything=True, device=device))
 
 
 _Step = Callable[[Path, Catalog, Opened], Change]
@@ -134,7 +134,7 @@ def _merge(root: Path, catalog: Catalog, opened: Opened, kind: Kind,
 
 
 def _renew_anns(root: Path, catalog: Catalog, opened: Opened, *, everything: bool = False,
-                ) -> Change:
+                device: Device = "cpu") -> Change:
     """For each kind: where an approximate index pays and there is none, or the one there has too
     little of what is live now, one segment and an index over it.
 
@@ -164,7 +164,7 @@ def _renew_anns(root: Path, catalog: Catalog, opened: Opened, *, everything: boo
             segment = Segment(directory(root, info))
             spec = _spec(catalog, segment.rows, opened)  # without the dead, it may be exact again
             if spec.kind != "exact":
-                change.add_segments.append(write_ann(root, segment, kind, spec, tuner))
+                change.add_segments.append(write_ann(root, segment, kind, spec, tuner, device))
     return change
 
 

@@ -11,6 +11,8 @@ import typer
 
 from mmsearch.commands.options import (
     DEFAULT_INDEX,
+    Device,
+    DeviceOption,
     Find,
     IndexOption,
     JsonOption,
@@ -40,6 +42,7 @@ def query(
     where: WhereOption = None,
     directory: IndexOption = DEFAULT_INDEX,
     model: ModelOption = None,
+    device: DeviceOption = Device.cpu,
     json_: JsonOption = False,
     filepath_only: Annotated[bool, typer.Option(
         "--filepath-only", help="Print paths alone, one a line, for pipes.")] = False,
@@ -57,7 +60,7 @@ def query(
     from mmsearch import present
     from mmsearch.collection import Collection
 
-    collection = Collection.open(directory, model=model)
+    collection = Collection.open(directory, model=model, device=device.value)
     hits = collection.search(
         text=texts or (), image=image or (), without=without or (),
         without_image=without_image or (), weights=weight or (), k=top, where=where or (),

@@ -11,6 +11,8 @@ import typer
 
 from mmsearch.commands.options import (
     DEFAULT_INDEX,
+    Device,
+    DeviceOption,
     IndexOption,
     JsonOption,
     KindOption,
@@ -35,6 +37,7 @@ def index(
     model: ModelOption = None,
     recall: RecallOption = None,
     kind: KindOption = None,
+    device: DeviceOption = Device.cpu,
     json_: JsonOption = False,
 ) -> None:
     """Index pictures and texts, or bring an index up to date.
@@ -55,7 +58,7 @@ def index(
         say_skipped(scan.skipped)
         raise UsageError(f"nothing to index in {', '.join(map(str, paths))}: no pictures, texts "
                          "or manifests that could be read")
-    collection = _open_or_create(directory, model)
+    collection = _open_or_create(directory, model, device)
     collection.configure(recall=recall_of(recall), kind=kind)
     with progress("indexing", lambda: sum(1 for _ in iter_items(
             paths, exclude=exclude or (), scan=Scan()))) as advance:
@@ -115,6 +118,7 @@ def compact(
     directory: IndexOption = DEFAULT_INDEX,
     recall: RecallOption = None,
     kind: KindOption = None,
+    device: DeviceOption = Device.cpu,
     json_: JsonOption = False,
 ) -> None:
     """Merge segments, drop what was deleted, build and tune approximate indexes.
@@ -123,7 +127,7 @@ def compact(
     """
     from mmsearch.collection import Collection
 
-    collection = Collection.open(directory)
+    collection = Collection.open(directory, device=device.value)
     collection.configure(recall=recall_of(recall), kind=kind)
     before = collection.info()
     collection.compact()
@@ -137,14 +141,14 @@ def compact(
             print(f"{searched}: {how}")
 
 
-def _open_or_create(directory: Path, model: str | None) -> Collection:
+def _open_or_create(directory: Path, model: str | None, device: Device) -> Collection:
     from mmsearch.collection import Collection
     from mmsearch.errors import CollectionNotFound
 
     try:
-        return Collection.open(directory, model=model)
+        return Collection.open(directory, model=model, device=device.value)
     except CollectionNotFound:
-        return Collection.create(directory, model=model or "builtin")
+        return Collection.create(directory, model=model or "builtin", device=device.value)
 
 
 def _print_report(collection: Collection, report: AddReport, json_: bool) -> None:

@@ -27,6 +27,17 @@ ModelOption = Annotated[str | None, typer.Option(
     "--model", metavar="NAME", help="builtin, a directory that `mmsearch train` wrote, or an "
                                     "open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
 DEFAULT_INDEX = Path("indexes/default")
+
+
+class Device(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+    auto = "auto"
+
+
+DeviceOption = Annotated[Device, typer.Option(
+    "--device", envvar="MMSEARCH_DEVICE", help="Where vectors are searched and indexes built; auto "
+    "warns and takes the CPU where no GPU can hold them.")]
 RecallOption = Annotated[str | None, typer.Option(
     "--recall", metavar="R", help="Recall@10 that large collections are tuned to: 0.95 (default), "
                                   "0.99, any other, or 'exact'. Remembered.")]

@@ -5,14 +5,15 @@ An index is built once and never changed: adding to a memory-mapped one aborts t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.errors import CollectionDamaged
+from mmsearch.errors import CollectionDamaged, MissingExtra, UsageError
 from mmsearch.indexes._faiss import load_faiss
 from mmsearch.indexes.approximate import ApproximateIndex
 from mmsearch.indexes.exact import ExactIndex
@@ -20,9 +21,10 @@ from mmsearch.indexes.kinds import EXACT_UP_TO, KINDS, choose_spec
 from mmsearch.indexes.rescored import RescoredIndex
 from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
 
-__all__ = ["ApproximateIndex", "EXACT_UP_TO", "ExactIndex", "KINDS", "RescoredIndex", "VectorIndex",
-           "build_index", "choose_spec", "load_index"]
+__all__ = ["ApproximateIndex", "Device", "EXACT_UP_TO", "ExactIndex", "KINDS", "RescoredIndex",
+           "VectorIndex", "build_index", "choose_spec", "load_index"]
 
+Device: TypeAlias = Literal["cpu", "cuda", "auto"]
 Blocks: TypeAlias = Callable[[], Iterator[Vectors]]
 
 
@@ -41,14 +43,31 @@ class VectorIndex(Protocol):
     def save(self, path: Path) -> None: ...
 
 
-def build_index(blocks: Blocks, spec: IndexSpec, *, rows: int = 0) -> VectorIndex:
+def build_index(blocks: Blocks, spec: IndexSpec, *, rows: int = 0,
+                device: Device = "cpu") -> VectorIndex:
     """Build an index of `spec` from blocks of unit float32 rows.
 
     blocks: called for a fresh iterator over the rows, since some kinds go over them twice.
     rows: how many there are; the exact kinds do not need to know.
+    device: where kinds that have a GPU form are built; "auto" falls back to the CPU, and says so.
+
+    Raises:
+        UsageError: cagra, which only GPUs build, on a CPU.
+        GpuUnavailable, MissingExtra: with "cuda", no GPU that can do it.
     """
     if KINDS[spec.kind].exact:
         return ExactIndex.build(blocks(), spec)
+    if device != "cpu" and KINDS[spec.kind].gpu:
+        from mmsearch.indexes import gpu
+
+        try:
+            return gpu.build_on_gpu(blocks, spec, rows)
+        except (gpu.GpuUnavailable, MissingExtra) as error:
+            if device == "cuda" or not KINDS[spec.kind].factory:
+                raise
+            warnings.warn(f"building on the CPU: {error}", stacklevel=2)
+    if not KINDS[spec.kind].factory:
+        raise UsageError(f"an index of kind {spec.kind} is built on a GPU: add --device cuda")
     return ApproximateIndex.build(blocks, spec, rows)
 
 

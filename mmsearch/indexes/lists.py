@@ -20,7 +20,7 @@ def train_lists(index: Any, blocks: Callable[[], Iterator[Vectors]], rows: int) 
     """Train a FAISS IVF index (perhaps behind a rotation) on an even sample of its rows."""
     faiss = load_faiss()
     ivf = faiss.extract_index_ivf(index)
-    train_rows = _sample(blocks(), rows, ivf.nlist * TRAIN_ROWS_PER_LIST)
+    train_rows = sample(blocks(), rows, ivf.nlist * TRAIN_ROWS_PER_LIST)
     ivf.cp.spherical, ivf.cp.niter = True, ITERATIONS
     if ivf.nlist >= TWO_LEVELS_FROM:
         moved = train_rows
@@ -63,7 +63,7 @@ def _shares(sizes: list[int], total: int) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _sample(blocks: Iterator[Vectors], rows: int, wanted: int) -> Vectors:
+def sample(blocks: Iterator[Vectors], rows: int, wanted: int) -> Vectors:
     """About `wanted` of the rows, evenly spread, so that no stretch of them is left out."""
     step = max(1, rows // wanted)
     parts, at = [], 0

@@ -1,0 +1,238 @@
+"""Searching and building on NVIDIA GPUs, through FAISS's GPU builds (extra `gpu` or `cuvs`).
+
+Files stay CPU files: what a GPU builds is copied back before it is saved, and a collection is
+copied to the GPUs when it is opened with ``device="cuda"``. One GPU that holds it all is joined by
+the others as replicas, for throughput; where one is too small, each holds a share.
+
+Selectors are never used on a GPU: several kinds ignore them silently. A filter takes more
+candidates than asked for, drops the forbidden ones, and leaves what falls short to the CPU.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsearch.errors import MissingExtra, MmsearchError, UsageError
+from mmsearch.indexes import kinds
+from mmsearch.indexes._faiss import load_faiss
+from mmsearch.indexes.approximate import ApproximateIndex
+from mmsearch.indexes.exact import ExactIndex
+from mmsearch.indexes.lists import sample
+from mmsearch.indexes.rescored import few
+from mmsearch.merge import top_k
+from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
+
+DEVICES = ("cpu", "cuda", "auto")
+SCRATCH = 1_800_000_000
+"""Bytes that FAISS takes on a GPU beside the vectors: 1.5 GB of temporary and 256 MB of pinned
+memory (StandardGpuResources)."""
+MOST_K = 2048
+"""Neighbours that one GPU search can return."""
+
+
+class GpuUnavailable(MmsearchError):
+    """A GPU was asked for, and there is none, or it is too small."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How an index lies on GPUs: whole on each of them, or a share on each."""
+
+    gpus: int
+    shards: bool
+    bytes: int
+    """On one GPU."""
+
+
+def gpu_count() -> int:
+    """GPUs that the installed FAISS can use.
+
+    Raises:
+        MissingExtra: it was built without GPU support.
+    """
+    faiss = load_faiss()
+    if not hasattr(faiss, "StandardGpuResources"):
+        raise MissingExtra("--device cuda", "gpu")
+    return int(faiss.get_num_gpus())
+
+
+def free_memory(gpus: int) -> list[int]:
+    """Free bytes on each GPU.
+
+    Raises:
+        MissingExtra: torch, which knows, is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtra("--device cuda", "gpu") from error
+    return [int(torch.cuda.mem_get_info(n)[0]) for n in range(gpus)]
+
+
+def place(rows: int, dim: int, spec: IndexSpec, free: Sequence[int]) -> Placement:
+    """Where so many vectors go, given the free bytes of each GPU; nothing is taken yet.
+
+    Raises:
+        GpuUnavailable: there is no GPU, or all of them together are too small.
+    """
+    if not free:
+        raise GpuUnavailable("no GPU was found (is the driver installed?); use --device cpu, or "
+                             "--device auto to fall back by itself")
+    lists = spec.nlist * dim * 4
+    whole = round(rows * kinds.bytes_a_vector(dim, spec)) + lists
+    if whole + SCRATCH <= min(free):
+        return Placement(len(free), False, whole + SCRATCH)
+    share = whole // len(free) + lists
+    if len(free) > 1 and share + SCRATCH <= min(free):
+        return Placement(len(free), True, share + SCRATCH)
+    raise GpuUnavailable(
+        f"{rows:,} vectors of {dim} dimensions as {spec.kind} need {_gb(share + SCRATCH)} on each "
+        f"GPU and {_gb(min(free))} are free; take a smaller kind (--kind ivf-pq8), more GPUs, or "
+        "--device cpu")
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def on_device(index: ExactIndex | ApproximateIndex, store: ExactIndex, device: str,
+              effort: Effort | None = None) -> GpuIndex | None:
+    """A copy of `index` on the GPUs, or None where it is to be searched on the CPU: with "cpu",
+    and with "auto" after a warning where there is no GPU that can hold it.
+
+    Raises:
+        GpuUnavailable, MissingExtra: with "cuda", in the same case.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
+    if device == "cpu":
+        return None
+    try:
+        if not kinds.KINDS[index.spec.kind].gpu:
+            fit = [name for name, traits in kinds.KINDS.items() if traits.gpu]
+            raise GpuUnavailable(f"an index of kind {index.spec.kind} cannot be searched on a GPU; "
+                                 f"build another (mmsearch compact --kind {' or '.join(fit)}), or "
+                                 "use --device cpu")
+        placement = place(index.rows, index.dim, index.spec, free_memory(gpu_count()))
+        return GpuIndex(to_gpus(index.native, placement), index.spec, store, effort)
+    except (GpuUnavailable, MissingExtra) as error:
+        if device == "cuda":
+            raise
+        warnings.warn(f"searching on the CPU: {error}", stacklevel=2)
+        return None
+
+
+def to_gpus(index: Any, placement: Placement) -> Any:
+    """Copy a FAISS CPU index, float16 where it is flat."""
+    faiss = load_faiss()
+    options = faiss.GpuMultipleClonerOptions()
+    options.useFloat16 = True
+    options.shard = placement.shards
+    options.common_ivf_quantizer = placement.shards
+    gpus = list(range(placement.gpus))
+    return faiss.index_cpu_to_gpu_multiple_py(
+        [_resources(gpu) for gpu in gpus], index, options, gpus)
+
+
+@lru_cache
+def _resources(gpu: int) -> Any:
+    """One set of scratch memory a GPU, whatever the number of indexes on it."""
+    return load_faiss().StandardGpuResources()
+
+
+class GpuIndex:
+    """A VectorIndex on GPUs; `store` has the same rows on the CPU, for rescoring and filters."""
+
+    def __init__(self, native: Any, spec: IndexSpec, store: ExactIndex,
+                 effort: Effort | None = None) -> None:
+        self._native, self.spec, self.store, self.rows = native, spec, store, store.rows
+        self._rescores = kinds.KINDS[spec.kind].rescored
+        self.effort = effort or Effort(max(1, spec.nlist // 16), 400 if self._rescores else 0)
+
+    def search(self, queries: Vectors, k: int, *, allow: npt.NDArray[np.bool_] | None = None,
+               effort: Effort | None = None) -> Neighbors:
+        if k > MOST_K:
+            return self.store.search(queries, k, allow=allow)
+        if allow is None:
+            return self._search(queries, k, effort or self.effort)
+        allowed = int(np.count_nonzero(allow))
+        if few(allowed, self.rows):
+            return self.store.search_rows(queries, k, np.flatnonzero(allow))
+        return self._filtered(queries, k, effort or self.effort, allow, allowed / self.rows)
+
+    def save(self, path: Any) -> None:
+        raise TypeError("an index on a GPU is saved by whoever built it, as a CPU index")
+
+    def _search(self, queries: Vectors, k: int, effort: Effort) -> Neighbors:
+        faiss = load_faiss()
+        depth = min(max(k, effort.rescored), MOST_K, self.rows)
+        options = {}
+        if self.spec.nlist:
+            options["params"] = faiss.SearchParametersIVF(nprobe=min(effort.width, MOST_K))
+        found = Neighbors(*self._native.search(np.ascontiguousarray(queries), depth, **options))
+        return self._rescored(queries, found, k) if self._rescores else Neighbors(
+            found.scores[:, :k], found.ids[:, :k])
+
+    def _rescored(self, queries: Vectors, found: Neighbors, k: int) -> Neighbors:
+        rows = [self.store.search_rows(query[None], k, ids[ids >= 0])
+                for query, ids in zip(queries, np.sort(found.ids, axis=1), strict=True)]
+        return Neighbors(np.concatenate([row.scores for row in rows]),
+                         np.concatenate([row.ids for row in rows]))
+
+    def _filtered(self, queries: Vectors, k: int, effort: Effort, allow: npt.NDArray[np.bool_],
+                  share: float) -> Neighbors:
+        """Candidates enough for a filter that has nothing to do with the query; where one has, and
+        fewer than k are allowed, all allowed rows are scanned on the CPU."""
+        depth = min(MOST_K, self.rows, round(1.5 * k / share) + 32)
+        wide = Effort(min(round(effort.width * min(16.0, share**-0.5)), self.spec.nlist or 1),
+                      max(effort.rescored, depth) if self._rescores else 0)
+        found = self._search(queries, depth, wide)
+        forbidden = (found.ids < 0) | ~allow[found.ids]
+        scores, ids = top_k([Neighbors(found.scores, np.where(forbidden, -1, found.ids))], k)
+        short = np.flatnonzero((ids < 0).any(axis=1))
+        if len(short):
+            scores[short], ids[short] = self.store.search(queries[short], k, allow=allow)
+        return Neighbors(scores, ids)
+
+
+def build_on_gpu(blocks: Callable[[], Iterator[Vectors]], spec: IndexSpec,
+                 rows: int) -> ApproximateIndex:
+    """Train and fill an index on a GPU, and bring it back as the CPU form that is saved.
+
+    Raises:
+        GpuUnavailable, MissingExtra: no GPU, too small a one, or a FAISS without the kind.
+    """
+    dim = next(iter(blocks())).shape[1]
+    placement = place(rows, dim, spec, free_memory(gpu_count()))
+    if spec.kind == "cagra":
+        return ApproximateIndex(_cagra(blocks, spec, dim), spec)
+    faiss = load_faiss()
+    empty = faiss.index_factory(dim, kinds.factory(dim, spec), faiss.METRIC_INNER_PRODUCT)
+    empty.cp.spherical, empty.cp.niter = True, 10
+    index = to_gpus(empty, placement)
+    index.train(sample(blocks(), rows, spec.nlist * 256))
+    for block in blocks():
+        index.add(block)
+    return ApproximateIndex(faiss.index_gpu_to_cpu(index), spec)
+
+
+def _cagra(blocks: Callable[[], Iterator[Vectors]], spec: IndexSpec, dim: int) -> Any:
+    """A CAGRA graph (Ootomo et al. 2023, arXiv 2308.15136), as the HNSW graph that CPUs search."""
+    faiss = load_faiss()
+    if not hasattr(faiss, "GpuIndexCagra"):
+        raise MissingExtra("the kind cagra", "cuvs")
+    config = faiss.GpuIndexCagraConfig()
+    config.graph_degree, config.intermediate_graph_degree = 2 * spec.m, 4 * spec.m
+    graph = faiss.GpuIndexCagra(_resources(0), dim, faiss.METRIC_INNER_PRODUCT,
+                                config)
+    graph.train(np.concatenate(list(blocks())))
+    index = faiss.IndexHNSWCagra(dim, spec.m, faiss.METRIC_INNER_PRODUCT)
+    graph.copyTo(index)
+    return index
