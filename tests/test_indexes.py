@@ -23,7 +23,7 @@ from mmsearch.indexes import (
 )
 from mmsearch.indexes.kinds import sized
 from mmsearch.indexes.lists import _shares
-from mmsearch.indexes.tune import exact_neighbors, tune
+from mmsearch.indexes.tune import tune
 from mmsearch.merge import top_k
 from mmsearch.metrics import ann_recall
 from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
@@ -41,12 +41,18 @@ def exact_ids(queries: Vectors, vectors: Vectors, k: int) -> np.ndarray:
     return np.argsort(-(queries @ vectors.astype(np.float16).astype(np.float32).T), axis=1)[:, :k]
 
 
-@pytest.mark.parametrize("rows", [1, 7, 1000])
-def test_exact_index_finds_what_numpy_finds(rows: int, tmp_path: Path) -> None:
-    vectors, queries = unit_vectors(rows, 48), unit_vectors(20, 48, seed=1)
+@pytest.mark.parametrize("kind", ["exact", "exact-f32"])
+@pytest.mark.parametrize("many", [3, 20])
+@pytest.mark.parametrize("rows", [1, 7, 1000, 17_000])
+def test_exact_index_finds_what_numpy_finds(
+        rows: int, many: int, kind: str, tmp_path: Path) -> None:
+    vectors, queries = unit_vectors(rows, 48), unit_vectors(many, 48, seed=1)
+    vectors = vectors.astype(np.float16).astype(np.float32)
     build_index(lambda: iter([vectors[:3], vectors[3:]][: 2 if rows > 3 else 1]),
-                IndexSpec("exact")).save(tmp_path / "x")
-    found = load_index(tmp_path / "x").search(queries, min(rows, 10))
+                IndexSpec(kind)).save(tmp_path / "x")
+    index = load_index(tmp_path / "x")
+    assert index.spec.kind == kind
+    found = index.search(queries, min(rows, 10))
     assert found.ids.tolist() == exact_ids(queries, vectors, min(rows, 10)).tolist()
     np.testing.assert_allclose(
         found.scores, np.take_along_axis(queries @ vectors.T, found.ids, 1), atol=1e-3)
@@ -67,10 +73,10 @@ def test_stored_vectors_are_the_ones_given_to_float16(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.integers(1, 30))
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.integers(1, 30), st.sampled_from([1, 3, 9]))
 def test_a_filter_is_exact_and_never_lets_a_forbidden_row_through(
-        seed: int, share: float, k: int) -> None:
-    vectors, queries = unit_vectors(300, 16, seed), unit_vectors(3, 16, seed + 1)
+        seed: int, share: float, k: int, many: int) -> None:
+    vectors, queries = unit_vectors(300, 16, seed), unit_vectors(many, 16, seed + 1)
     allow = np.random.default_rng(seed).random(300) < share
     index = build_index(lambda: iter([vectors]), IndexSpec("exact"))
     found = index.search(queries, k, allow=allow)
@@ -158,14 +164,6 @@ def test_tuning_reaches_what_is_asked_for_and_says_what_it_reached(
     assert modest.effort.width <= high.effort.width
     hopeless = tune(index, queries, 1.1, "test queries")  # says what it is, not what was asked for
     assert hopeless.recall <= 1
-
-
-def test_exact_neighbours_of_many_queries_are_numpys(
-        approximate: tuple[Vectors, RescoredIndex]) -> None:
-    vectors, index = approximate
-    queries = clustered(ROWS + 50, DIM, seed=3)[-50:]
-    assert ann_recall(exact_neighbors(index.store, queries, 10).ids,
-                      exact_ids(queries, vectors, 10), 10) >= 0.998
 
 
 def test_the_table_says_what_files_weigh(tmp_path: Path) -> None:

@@ -11,10 +11,15 @@ import numpy.typing as npt
 
 from mmsearch.indexes import kinds
 from mmsearch.indexes._faiss import load_faiss, set_threads, write_index
+from mmsearch.merge import top_k
 from mmsearch.records import Effort, Ids, IndexSpec, Neighbors, Vectors
 
 GATHER_UP_TO = 20_000
 """A filter that allows no more rows than this is answered from those rows alone."""
+MANY = 8
+"""Queries from which decoding rows once and multiplying matrices beats scanning rows for each."""
+_GATHERED, _DECODED = 2048, 16_384
+"""Rows copied, or decoded, at a time: what stays in the caches."""
 
 
 class ExactIndex:
@@ -50,32 +55,71 @@ class ExactIndex:
     @property
     def vectors(self) -> npt.NDArray[np.floating[Any]]:
         """[rows, dim], a view of the (memory-mapped) file; nothing is copied."""
-        faiss = load_faiss()
         dtype = np.float16 if self.spec.kind == "exact" else np.float32
-        raw = faiss.rev_swig_ptr(self._index.codes.data(), self.rows * self._index.code_size)
-        view: npt.NDArray[np.floating[Any]] = raw.view(dtype).reshape(self.rows, self.dim)
+        view: npt.NDArray[np.floating[Any]] = self._codes.view(dtype)
         view.flags.writeable = False
         return view
 
     def search(self, queries: Vectors, k: int, *, allow: npt.NDArray[np.bool_] | None = None,
                effort: Effort | None = None) -> Neighbors:
-        faiss = load_faiss()
+        many = len(queries) >= MANY
         set_threads(len(queries) * self.rows)
         if allow is None:
-            return Neighbors(*self._index.search(queries, k))
+            return self._in_blocks(queries, k) if many else Neighbors(
+                *self._index.search(queries, k))
         allowed = np.flatnonzero(allow[: self.rows])
-        if len(allowed) <= GATHER_UP_TO:
+        if many or len(allowed) <= GATHER_UP_TO:
             return self.search_rows(queries, k, allowed)
+        faiss = load_faiss()
         selector = faiss.IDSelectorBitmap(np.packbits(allow, bitorder="little"))
-        parameters = faiss.SearchParameters(sel=selector)
-        return Neighbors(*self._index.search(queries, k, params=parameters))
+        return Neighbors(*self._index.search(
+            queries, k, params=faiss.SearchParameters(sel=selector)))
 
     def search_rows(self, queries: Vectors, k: int, rows: Ids) -> Neighbors:
-        """The k best among `rows` (int64 row numbers), exactly; padded with id -1 to k columns."""
-        scores = queries @ self.vectors[rows].astype(np.float32).T
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        out_scores = np.full((len(queries), k), -np.inf, np.float32)
-        out_ids = np.full((len(queries), k), -1, np.int64)
-        out_scores[:, : best.shape[1]] = np.take_along_axis(scores, best, axis=1)
-        out_ids[:, : best.shape[1]] = rows[best] if len(rows) else -1
-        return Neighbors(out_scores, out_ids)
+        """The k best among `rows` (int64 row numbers), exactly; padded with id -1 to k columns.
+
+        The rows are copied a cache-sized block at a time: three times faster than all at once.
+        """
+        faiss = load_faiss()
+        block = faiss.index_factory(self.dim, kinds.factory(self.dim, self.spec),
+                                    faiss.METRIC_INNER_PRODUCT)
+        best = _nothing(queries)
+        for at in range(0, len(rows), _GATHERED):
+            part = rows[at : at + _GATHERED]
+            codes = np.take(self._codes, part, axis=0)
+            if len(queries) >= MANY:
+                scores, ids = _knn(queries, self._index.sa_decode(codes), k)
+            else:
+                block.reset()
+                block.add_sa_codes(codes)
+                scores, ids = block.search(queries, min(k, len(part)))
+            best = top_k([best, Neighbors(scores, part[ids])], k)
+        return top_k([best], k)
+
+    def _in_blocks(self, queries: Vectors, k: int) -> Neighbors:
+        """Many queries at once: rows are decoded to float32 a block at a time and scored by matrix
+        products, which is several times faster than scanning them for each query."""
+        best = _nothing(queries)
+        for first in range(0, self.rows, _DECODED):
+            decoded = self._index.reconstruct_n(first, min(_DECODED, self.rows - first))
+            scores, ids = _knn(queries, decoded, k)
+            best = top_k([best, Neighbors(scores, ids + first)], k)
+        return top_k([best], k)
+
+    @property
+    def _codes(self) -> npt.NDArray[np.uint8]:
+        size = self._index.code_size
+        raw: npt.NDArray[np.uint8] = load_faiss().rev_swig_ptr(
+            self._index.codes.data(), self.rows * size)
+        return raw.reshape(self.rows, size)
+
+
+def _knn(queries: Vectors, rows: Vectors, k: int) -> tuple[Vectors, Ids]:
+    faiss = load_faiss()
+    scores, ids = faiss.knn(queries, rows, min(k, len(rows)), metric=faiss.METRIC_INNER_PRODUCT)
+    return scores, ids
+
+
+def _nothing(queries: Vectors) -> Neighbors:
+    return Neighbors(np.zeros((len(queries), 0), np.float32),
+                     np.zeros((len(queries), 0), np.int64))

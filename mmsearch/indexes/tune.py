@@ -8,23 +8,18 @@ The effort is chosen on one half of the queries, and what it reaches is measured
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from statistics import median
 
 import numpy as np
 
-from mmsearch.indexes._faiss import load_faiss
-from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.kinds import KINDS
 from mmsearch.indexes.rescored import RescoredIndex
-from mmsearch.merge import top_k
 from mmsearch.metrics import ann_recall
-from mmsearch.records import Effort, Ids, Neighbors, Tuning, Vectors
+from mmsearch.records import Effort, Ids, Tuning, Vectors
 
 K = 10
 RESCORED = (100, 200, 400, 800, 1600)
 WIDTHS = tuple(2**n for n in range(3, 13))
-_BLOCK_ROWS = 65_536
 _TIMED = 50
 
 
@@ -34,7 +29,7 @@ def tune(index: RescoredIndex, queries: Vectors, target: float, source: str) -> 
 
     queries: float32 [nq, dim], unit rows; source: what they are, in words.
     """
-    truth = exact_neighbors(index.store, queries, K).ids
+    truth = index.store.search(queries, K).ids
     chosen = slice(0, None, 2) if len(queries) > 1 else slice(0, 1)
     held_out = slice(1, None, 2) if len(queries) > 1 else slice(0, 1)
     options = _options(index, queries[chosen], truth[chosen], target)
@@ -87,20 +82,3 @@ def _milliseconds(index: RescoredIndex, queries: Vectors, effort: Effort) -> flo
         index.search(queries[at : at + 1], K, effort=effort)
         times.append(time.perf_counter() - start)
     return 1000 * median(times)
-
-
-def exact_neighbors(store: ExactIndex, queries: Vectors, k: int) -> Neighbors:
-    """The k best rows of many queries, exactly, through matrix products block by block: float32
-    scores, eight times faster than scanning float16 rows query by query."""
-    faiss = load_faiss()
-    best = Neighbors(np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64))
-    for first, block in _blocks(store):
-        scores, ids = faiss.knn(queries, block, min(k, len(block)),
-                                metric=faiss.METRIC_INNER_PRODUCT)
-        best = top_k([best, Neighbors(scores, ids + first)], k)
-    return best
-
-
-def _blocks(store: ExactIndex) -> Iterator[tuple[int, Vectors]]:
-    for first in range(0, store.rows, _BLOCK_ROWS):
-        yield first, store.native.reconstruct_n(first, min(_BLOCK_ROWS, store.rows - first))
