@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmsearch.records import Neighbors
+from mmsearch.records import Neighbors, Vectors
 
 
 def top_k(parts: Sequence[Neighbors], k: int) -> Neighbors:
@@ -21,3 +21,9 @@ def top_k(parts: Sequence[Neighbors], k: int) -> Neighbors:
         ids = np.pad(ids, missing, constant_values=-1)
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
     return Neighbors(np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1))
+
+
+def nothing(queries: Vectors) -> Neighbors:
+    """No results, for as many queries."""
+    return Neighbors(np.zeros((len(queries), 0), np.float32),
+                     np.zeros((len(queries), 0), np.int64))

@@ -6,11 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from mmsearch.catalog import Catalog
 from mmsearch.filters import Condition
-from mmsearch.merge import top_k
+from mmsearch.merge import nothing, top_k
 from mmsearch.opened import Opened
 from mmsearch.records import Find, Hit, Ids, Kind, Neighbors, Vectors
 
@@ -50,9 +48,7 @@ def nearest(opened: Opened, queries: Vectors, k: int, kinds: Sequence[Kind],
     """The k nearest rows of each query, as sequence numbers, over all parts of a collection."""
     parts = [part.search(queries, k, allowed)
              for part in opened.parts(kinds, k, exact)]
-    empty = Neighbors(np.zeros((len(queries), 0), np.float32),
-                      np.zeros((len(queries), 0), np.int64))
-    return top_k([empty, *parts], k)
+    return top_k(parts or [nothing(queries)], k)
 
 
 def _hits(catalog: Catalog, found: Neighbors, k: int, collapse: bool) -> list[Hit]:

@@ -124,7 +124,8 @@ class Segment:
         self.searched: VectorIndex = index
         """What answers queries: a copy on a GPU, where there is one."""
         try:
-            self.ids: Ids = np.load(path / "ids.npy", mmap_mode="r")
+            # A plain view: the class of a memory map costs microseconds at every look-up.
+            self.ids: Ids = np.asarray(np.load(path / "ids.npy", mmap_mode="r"))
         except (ValueError, EOFError) as error:
             raise CollectionDamaged(f"{path}/ids.npy is damaged ({error})") from error
         self.rows = len(self.ids)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mmsearch.indexes import kinds
 from mmsearch.indexes._faiss import load_faiss, set_threads, write_index
-from mmsearch.merge import top_k
+from mmsearch.merge import nothing, top_k
 from mmsearch.records import Effort, Ids, IndexSpec, Neighbors, Vectors
 
 GATHER_UP_TO = 20_000
@@ -83,7 +83,7 @@ class ExactIndex:
         faiss = load_faiss()
         block = faiss.index_factory(self.dim, kinds.factory(self.dim, self.spec),
                                     faiss.METRIC_INNER_PRODUCT)
-        best = _nothing(queries)
+        best = nothing(queries)
         for at in range(0, len(rows), _GATHERED):
             part = rows[at : at + _GATHERED]
             codes = np.take(self._codes, part, axis=0)
@@ -99,7 +99,7 @@ class ExactIndex:
     def _in_blocks(self, queries: Vectors, k: int) -> Neighbors:
         """Many queries at once: rows are decoded to float32 a block at a time and scored by matrix
         products, which is several times faster than scanning them for each query."""
-        best = _nothing(queries)
+        best = nothing(queries)
         for first in range(0, self.rows, _DECODED):
             decoded = self._index.reconstruct_n(first, min(_DECODED, self.rows - first))
             scores, ids = _knn(queries, decoded, k)
@@ -118,8 +118,3 @@ def _knn(queries: Vectors, rows: Vectors, k: int) -> tuple[Vectors, Ids]:
     faiss = load_faiss()
     scores, ids = faiss.knn(queries, rows, min(k, len(rows)), metric=faiss.METRIC_INNER_PRODUCT)
     return scores, ids
-
-
-def _nothing(queries: Vectors) -> Neighbors:
-    return Neighbors(np.zeros((len(queries), 0), np.float32),
-                     np.zeros((len(queries), 0), np.int64))
