@@ -1,4 +1,4 @@
-"""Housekeeping of a collection: merging, approximate indexes, garbage, checks, figures.
+"""Housekeeping of a collection: merging, approximate indexes, garbage, figures.
 
 Nothing is changed in place: new directories are written, one transaction swaps the rows that
 name them, and only then do the old ones go.
@@ -24,7 +24,6 @@ from mmsearch.segments import (
     Segment,
     remove,
     segment_name,
-    verify_directory,
     write_ann,
     write_segment,
 )
@@ -63,6 +62,11 @@ def tidy(root: Path, catalog: Catalog) -> None:
 def compact(root: Path, catalog: Catalog) -> None:
     """One segment a kind, without dead rows, and fresh approximate indexes."""
     _swap(root, catalog, _merge_all)
+    _swap(root, catalog, _renew_anns)
+
+
+def renew_anns(root: Path, catalog: Catalog) -> None:
+    """Build the approximate indexes that are missing or cover too little."""
     _swap(root, catalog, _renew_anns)
 
 
@@ -180,30 +184,3 @@ def _index_kind(kind: str, infos: Sequence[SegmentInfo]) -> str:
         return "exact, float16"
     rows = sum(i.rows for i in infos if i.role == "vectors" and i.kind == kind)
     return f"ivf-rabitq over {ann.rows} of {rows} rows, rescored in float16"
-
-
-def verify(root: Path, catalog: Catalog) -> list[str]:
-    """Every checksum and count; one line a problem."""
-    if problems := catalog.check():
-        return problems
-    infos = catalog.segments()
-    for info in infos:
-        problems += verify_directory(directory(root, info), info)
-    return problems or _verify_rows(root, catalog, infos)
-
-
-def _verify_rows(root: Path, catalog: Catalog, infos: Sequence[SegmentInfo]) -> list[str]:
-    """Whether every item has exactly one vector, in a segment of its kind."""
-    opened = Opened(root)
-    opened.refresh(infos)
-    problems = []
-    for kind in catalog.counts():
-        live = catalog.select(None, [kind])  # type: ignore[list-item]
-        parts = [segment.ids for segment in opened.of_kinds([kind])]  # type: ignore[list-item]
-        ids = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
-        if len(np.unique(ids)) != len(ids):
-            problems.append(f"{root}: {kind} segments hold the same row twice")
-        if missing := len(np.setdiff1d(live, ids)):
-            problems.append(f"{root}: {missing} of {len(live)} {kind} items have no vector; "
-                            "delete them and index them again")
-    return problems
