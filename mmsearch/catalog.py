@@ -34,7 +34,7 @@ manifest's column of the same name lives too: as `meta.size`, say, in `Item.meta
 _ITEM = "i.id, i.seq, i.uri, i.kind, i.text, i.grp, i.meta, i.fingerprint, i.hash, " + ", ".join(
     f"i.{column}" for column in COLUMNS)
 _DAMAGE = ("disk image is malformed", "not a database", "malformed database", "decode to UTF-8",
-           "unsupported file format")
+           "unsupported file format", "no such column")
 _SEGMENT = ("name", "role", "kind", "rows", "bytes", "last", "sha256")
 
 
@@ -251,6 +251,9 @@ class Catalog:
         """SQLite's errors in words that say what to do."""
         try:
             yield
+        except UnicodeDecodeError as error:  # in SQLite's own words about a damaged schema
+            raise CollectionDamaged(f"{self.path} is damaged (not UTF-8); run `mmsearch verify "
+                                    f"--repair -i {self.path.parent}`") from error
         except sqlite3.DatabaseError as error:
             reason = str(error)
             if "locked" in reason or "busy" in reason:

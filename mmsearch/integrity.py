@@ -27,7 +27,9 @@ CHECKED = {
 seals all rows anew in the migration that makes it."""
 _TRIED_ROWS, _TRIED_BYTES = 100, 4096
 _MASKS = sorted(range(1, 256), key=int.bit_count)
-_CHANGED = "SELECT kind, count(*) FROM items GROUP BY kind"
+_CHECKS = ("CREATE TABLE checks (part TEXT, key, value INTEGER, PRIMARY KEY (part, key)) "
+           "WITHOUT ROWID")
+_COUNTED = "SELECT kind, count(*) FROM items GROUP BY kind"
 
 
 class Row(NamedTuple):
@@ -55,10 +57,9 @@ def register(conn: sqlite3.Connection) -> None:
 
 def create(conn: sqlite3.Connection) -> None:
     """Make the tables of this module for the rows that are there, and what keeps them right."""
-    conn.execute("CREATE TABLE checks (part TEXT, key, value INTEGER, PRIMARY KEY (part, key)) "
-                 "WITHOUT ROWID")
+    conn.execute(_CHECKS)
     conn.execute("CREATE TABLE counts (kind TEXT PRIMARY KEY, items INTEGER)")
-    conn.execute(f"INSERT INTO counts {_CHANGED}")
+    conn.execute(f"INSERT INTO counts {_COUNTED}")
     conn.execute("CREATE TRIGGER items_added AFTER INSERT ON items BEGIN INSERT INTO counts VALUES "
                  "(new.kind, 1) ON CONFLICT (kind) DO UPDATE SET items = items + 1; END")
     conn.execute("CREATE TRIGGER items_dropped AFTER DELETE ON items BEGIN UPDATE counts "
@@ -110,7 +111,7 @@ def altered(conn: sqlite3.Connection, tables: Iterable[str] = tuple(CHECKED)) ->
         for rowid, raw in conn.execute(
                 f"SELECT rowid, CAST({key} AS BLOB) FROM {table} WHERE {_call(table)} IS NOT "
                 f"(SELECT value FROM checks WHERE part = '{table}' AND key = {table}.{key})"):
-            text = raw.decode(errors="replace")
+            text = (raw or b"").decode(errors="replace")
             yield Row(table, rowid, int(text) if table == "items" else text)
         for (lost,) in conn.execute(
                 f"SELECT key FROM checks WHERE part = '{table}' AND NOT EXISTS "
@@ -129,7 +130,7 @@ def structure(conn: sqlite3.Connection) -> list[str]:
 
 def miscounted(conn: sqlite3.Connection) -> bool:
     """Whether the numbers of items by kind are not what is there."""
-    real = dict(conn.execute(_CHANGED))
+    real = dict(conn.execute(_COUNTED))
     return real != dict(conn.execute("SELECT kind, items FROM counts WHERE items <> 0"))
 
 
@@ -175,22 +176,23 @@ def _scan_log(path: Path) -> tuple[int, int]:
         data = path.read_bytes()
     except FileNotFoundError:
         return 0, 0
-    if len(data) < 32:
+    if len(data) < 32 or not 512 <= int.from_bytes(data[8:12], "big") <= 65536:
         return 0, 0
-    magic, _, page, _, salt_1, salt_2, *stored = struct.unpack(">8I", data[:32])
+    magic, _, page, _, *salts = struct.unpack(">6I", data[:24])
     order = ">" if magic & 1 else "<"
     sums = _log_sums(data[:24], order, (0, 0))
-    fits, bad, commits = sums == tuple(stored), 0, 0
-    for n, at in enumerate(range(32, len(data) - page - 23, page + 24), 1):
-        number, size, *salts = struct.unpack(">4I", data[at : at + 16])
-        if fits and salts == [salt_1, salt_2]:
+    frames = range(32, len(data) - page - 23, page + 24)
+    fits, bad, commits = sums == struct.unpack(">2I", data[24:32]), 0, 0
+    if not fits and frames:
+        salts = list(struct.unpack(">2I", data[40:48]))  # the header was altered, perhaps here
+    for n, at in enumerate(frames, 1):
+        _, size, *mine = struct.unpack(">4I", data[at : at + 16])
+        if fits:
             sums = _log_sums(data[at : at + 8] + data[at + 24 : at + 24 + page], order, sums)
-            fits = sums == struct.unpack(">2I", data[at + 16 : at + 24]) and number > 0
-        elif fits:
-            break  # left from an earlier round of the log
-        if not fits:
+            fits = mine == salts and sums == struct.unpack(">2I", data[at + 16 : at + 24])
+        if not fits:  # or it is left from an earlier round of the log, as all that follow
             bad = bad or n
-            commits += size > 0 and salts == [salt_1, salt_2]
+            commits += size > 0 and mine == salts
     return bad, commits
 
 
@@ -210,6 +212,8 @@ def mend_rows(conn: sqlite3.Connection, rows: Iterable[Row]) -> None:
     """Bring rows back to what was written where one byte of the row, of its key or of its check
     value is all that is wrong. Belongs into a transaction."""
     found = list(rows)
+    conn.execute(f"DELETE FROM checks WHERE part NOT IN ({', '.join('?' * len(CHECKED))})",
+                 list(CHECKED))
     lost = {row.table: [r.key for r in found if r.rowid is None and r.table == row.table]
             for row in found}
     for row in [row for row in found if row.rowid is not None][:_TRIED_ROWS]:
@@ -228,6 +232,8 @@ def _mend(conn: sqlite3.Connection, row: Row, lost: list[int | str]) -> None:
                 unseal(conn, row.table, [key])
                 seal(conn, row.table, "rowid", [row.rowid or 0])
                 return
+        if not lost:  # then it is the check value that is gone
+            seal(conn, row.table, "rowid", [row.rowid or 0])
     elif _one_byte_apart(wanted, _digest(cells)):  # the check value itself was altered
         seal(conn, row.table, "rowid", [row.rowid or 0])
     else:
@@ -309,10 +315,43 @@ def rebuild(conn: sqlite3.Connection) -> None:
     with suppress(sqlite3.DatabaseError):
         if miscounted(conn):
             conn.execute("DELETE FROM counts")
-            conn.execute(f"INSERT INTO counts {_CHANGED}")
+            conn.execute(f"INSERT INTO counts {_COUNTED}")
     for name in bad_full_text(conn):
         with suppress(sqlite3.DatabaseError):
             conn.execute(f"INSERT INTO {name}({name}) VALUES ('rebuild')")
     if structure(conn):
         with suppress(sqlite3.DatabaseError):
             conn.execute("VACUUM")
+    if structure(conn):
+        with suppress(sqlite3.DatabaseError):
+            _renew(conn)
+
+
+def _renew(conn: sqlite3.Connection) -> None:
+    """Make the indexes and the table `checks` anew, whatever state their pages are in, if all rows
+    of the other tables can be read; check values that cannot are taken from the rows."""
+    for table in CHECKED:
+        conn.execute(f"SELECT sum({_call(table)} IS NULL) FROM {table}").fetchone()
+    known: dict[tuple[str, int | str], int] = {}
+    for order in ("", "DESC"):
+        with suppress(sqlite3.DatabaseError):
+            for part, key, value in conn.execute(
+                    f"SELECT part, key, value FROM checks ORDER BY part {order}, key {order}"):
+                known[part, key] = value
+    ours = "FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    indexes = [sql for (sql,) in conn.execute(f"SELECT sql {ours}")]
+    conn.execute("PRAGMA writable_schema = ON")
+    conn.execute("BEGIN IMMEDIATE")
+    conn.execute(f"DELETE {ours}")
+    conn.execute("DELETE FROM sqlite_master WHERE tbl_name = 'checks'")
+    conn.execute("COMMIT")
+    conn.execute("PRAGMA writable_schema = RESET")
+    conn.execute("VACUUM")
+    conn.execute("BEGIN IMMEDIATE")
+    for sql in [*indexes, _CHECKS]:
+        conn.execute(sql)
+    for table in CHECKED:
+        seal(conn, table)
+    conn.executemany("INSERT OR REPLACE INTO checks VALUES (?, ?, ?)",
+                     ((*name, value) for name, value in known.items()))
+    conn.execute("COMMIT")

@@ -51,7 +51,8 @@ from mmsearch.verifying import check_catalog, vector_ids, verify_directory
 _HEADER = {0: b"SQLite format 3\0", 16: b"\x10\x00\x02\x02\x00\x40\x20\x20", 44: b"\0\0\0\x04",
            56: b"\0\0\0\x01"}
 """What the first bytes of every catalog are (https://sqlite.org/fileformat2.html#database_header):
-4096 bytes a page, a write-ahead log, UTF-8."""
+4096 bytes a page, a write-ahead log, UTF-8. Byte 28 has the number of pages."""
+_PAGE = 4096
 _HEADER_BYTES = 100
 _HOPELESS = "it cannot be mended; restore it from a backup, or index again into a new directory"
 _TRIED_IDS = 20_000
@@ -97,12 +98,12 @@ def _mend_catalog(path: Path) -> list[Problem]:
         return found  # whoever opens it next says why
     try:
         conn: sqlite3.Connection = open_to_write(path).conn
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         return found  # whoever opens it next says why
     with closing(conn):
         before = check_catalog(path.parent)
         if before:
-            with suppress(sqlite3.DatabaseError):
+            with suppress(sqlite3.DatabaseError, UnicodeDecodeError):
                 _mend_rows(conn)
     after = check_catalog(path.parent) if before else []
     # A damaged log is gone once the file was opened: what was lost with it stays lost.
@@ -113,9 +114,7 @@ def _mend_catalog(path: Path) -> list[Problem]:
 def _mend_rows(conn: sqlite3.Connection) -> None:
     """Rows from their check values, and then everything that is made from rows. Nothing is made
     anew while rows are out of reach: what is there may be all that is left of them."""
-    lost = [row for row in integrity.altered(conn) if row.rowid is None]
-    structure = integrity.structure(conn)
-    if structure and not lost:
+    if integrity.structure(conn) and not _rows_are_lost(conn):
         integrity.rebuild(conn)  # before rows are mended, so that their old entries are found
     conn.execute("BEGIN IMMEDIATE")
     integrity.mend_rows(conn, integrity.altered(conn))
@@ -124,8 +123,15 @@ def _mend_rows(conn: sqlite3.Connection) -> None:
             integrity.make_readable(conn, row.rowid)
             conn.execute("UPDATE items SET fingerprint = '', hash = '' WHERE id = ?", [row.rowid])
     conn.execute("COMMIT")
-    if not any(row.rowid is None for row in integrity.altered(conn)):
+    if not _rows_are_lost(conn):
         integrity.rebuild(conn)
+
+
+def _rows_are_lost(conn: sqlite3.Connection) -> bool:
+    try:
+        return any(row.rowid is None for row in integrity.altered(conn))
+    except sqlite3.DatabaseError:
+        return False  # not to be told; what is rebuilt stops at a row that cannot be read
 
 
 def _has_tables(path: Path) -> bool:
@@ -133,18 +139,27 @@ def _has_tables(path: Path) -> bool:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
             names = {name for (name,) in conn.execute("SELECT name FROM sqlite_master")}
         return names >= {"items", "segments", "settings"}
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         return False
+
+
+def _is_refused(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
+            return bool(integrity.structure(conn))
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        return True
 
 
 def _mend_header(path: Path) -> Iterator[Problem]:
     """Put the bytes right that are the same in every catalog, if SQLite refuses the file."""
-    if _has_tables(path) or path.stat().st_size < _HEADER_BYTES:
+    log, size = path.with_name(path.name + "-wal"), path.stat().st_size
+    if size < _HEADER_BYTES or (log.exists() and log.stat().st_size) or not _is_refused(path):
         return
     with path.open("r+b") as file:
         old = bytearray(file.read(_HEADER_BYTES))
         new = bytearray(old)
-        for at, data in _HEADER.items():
+        for at, data in {**_HEADER, 28: (size // _PAGE).to_bytes(4, "big")}.items():
             new[at : at + len(data)] = data
         different = sum(a != b for a, b in zip(old, new, strict=True))
         if not 0 < different <= 4:  # more, and it is no catalog at all

@@ -66,7 +66,7 @@ def check_catalog(root: Path) -> list[Problem]:
         with closing(_connection(path)) as conn:
             found += [Problem(str(path), reason) for reason in integrity.structure(conn)]
             found += [Problem(str(path), reason) for reason in _row_problems(conn)]
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         found.append(Problem(str(path), str(error)))
     return found
 
