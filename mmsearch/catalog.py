@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mmsearch import integrity
 from mmsearch.errors import CollectionBusy, CollectionDamaged, CollectionError, CollectionNotFound
 from mmsearch.filters import Condition
 from mmsearch.records import Ids, Item, Kind, SegmentInfo
@@ -23,13 +24,17 @@ from mmsearch.records import Ids, Item, Kind, SegmentInfo
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-FORMAT = 1
+CATALOG = "catalog.db"
+FORMAT = 2
+READABLE = (1, 2)
+"""Formats that can be read; the first write brings a collection to FORMAT."""
 COLUMNS = ("size", "taken", "modified", "width", "height", "camera", "manifest")
 """Metadata with a column of its own; all other metadata is JSON in the column `meta`. There, a
 manifest's column of the same name lives too: as `meta.size`, say, in `Item.meta` and in filters."""
 _ITEM = "i.id, i.seq, i.uri, i.kind, i.text, i.grp, i.meta, i.fingerprint, i.hash, " + ", ".join(
     f"i.{column}" for column in COLUMNS)
-_DAMAGE = ("disk image is malformed", "not a database", "malformed database")
+_DAMAGE = ("disk image is malformed", "not a database", "malformed database", "decode to UTF-8",
+           "unsupported file format", "no such column")
 _SEGMENT = ("name", "role", "kind", "rows", "bytes", "last", "sha256")
 
 
@@ -67,11 +72,11 @@ class Catalog:
         self.path = path
         with self._plainly():
             if write:
-                self._db: Database | None = _open_to_write(path)
+                self._db: Database | None = open_to_write(path)
                 self._conn = self._db.conn
             else:
                 self._db = None
-                self._conn = _open_to_read(path)
+                self._conn = open_to_read(path)
             self.settings = self._read_settings()
 
     def close(self) -> None:
@@ -102,7 +107,10 @@ class Catalog:
 
     def counts(self) -> dict[str, int]:
         """Items by kind."""
-        return dict(self._rows("SELECT kind, count(*) FROM items GROUP BY kind ORDER BY kind"))
+        kept = self.settings.get("format", 1) > 1
+        return dict(self._rows(
+            "SELECT kind, items FROM counts WHERE items > 0 ORDER BY kind" if kept else
+            "SELECT kind, count(*) FROM items GROUP BY kind ORDER BY kind"))
 
     def select(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> Ids:
         """Sequence numbers (int64, ascending) of the items that meet a condition."""
@@ -141,13 +149,25 @@ class Catalog:
                 "AND ? IN (i.grp, json_extract(i.meta, '$.file')))",
                 [root, prefix, prefix[:-1] + "0", root, root + "#", root + "$", root])
 
-    def check(self) -> list[str]:
-        """What SQLite finds wrong with the file; nothing if it is sound."""
-        try:
-            found = [row[0] for row in self._conn.execute("PRAGMA integrity_check")]
-        except sqlite3.DatabaseError as error:
-            found = [str(error)]
-        return [] if found == ["ok"] else [f"{self.path}: {reason}" for reason in found]
+    def between(self, kind: Kind, first: int, last: int) -> Ids:
+        """Sequence numbers (int64, ascending) of the items of a kind from `first` to `last`."""
+        rows = self._rows("SELECT seq FROM items WHERE seq BETWEEN ? AND ? AND kind = ? "
+                          "ORDER BY seq", [first, last, kind])
+        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+    def refuse_altered(self) -> None:
+        """Raise CollectionDamaged if the rows that name the segments are not as they were written:
+        a writer that believed them would take sound directories for garbage."""
+        with self._plainly():
+            if any(integrity.altered(self._conn, ("segments", "settings"))):
+                raise CollectionDamaged(f"{self.path} is damaged (a row was altered); run "
+                                        f"`mmsearch verify --repair -i {self.path.parent}`")
+
+    def in_order(self) -> bool:
+        """Whether SQLite finds no fault with the file's structure, and no row is gone."""
+        with self._plainly():
+            return not integrity.structure(self._conn) and all(
+                row.rowid is not None for row in integrity.altered(self._conn))
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -159,6 +179,7 @@ class Catalog:
         with self._plainly(), self._db.atomic():
             run = self._conn.executemany
             run("DELETE FROM items WHERE id = ?", [(id,) for id in change.drop])
+            integrity.unseal(self._conn, "items", change.drop)
             # Updates first: what moved makes room for, or is at once replaced by, what is put.
             run(_sql_update(), [(*_described(item), id) for id, item in change.update])
             run(_sql_put(), [_stored(item, hash, seq) for seq, item, hash in change.put])
@@ -167,6 +188,7 @@ class Catalog:
                 [astuple(segment) for segment in change.add_segments])
             self._conn.execute("UPDATE settings SET value = CAST(max(CAST(value AS INTEGER), ?) AS "
                                "TEXT) WHERE key = 'next_seq'", [highest + 1])
+            self._seal(change)
         self.settings = self._read_settings()
 
     def put_settings(self, values: dict[str, Any]) -> None:
@@ -175,16 +197,38 @@ class Catalog:
             self._db.table("settings").upsert_all(
                 [{"key": key, "value": json.dumps(value)} for key, value in values.items()],
                 pk="key")
+            integrity.seal(self._conn, "settings", "key", values)
         self.settings = self._read_settings()
+
+    def forget(self, ids: Iterable[int]) -> None:
+        """Let the next run over the sources take items for new ones: their vectors are lost."""
+        assert self._db is not None, "this catalog was opened for reading"
+        ids = list(ids)
+        with self._plainly(), self._db.atomic():
+            self._conn.executemany("UPDATE items SET fingerprint = '', hash = '' WHERE id = ?",
+                                   [(id,) for id in ids])
+            integrity.seal(self._conn, "items", "id", ids)
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _seal(self, change: Change) -> None:
+        conn = self._conn
+        integrity.seal(conn, "items", "id", [id for id, _ in change.update])
+        integrity.seal(conn, "items", "seq", [seq for seq, _, _ in change.put])
+        integrity.unseal(conn, "segments", [segment.name for segment in change.drop_segments])
+        integrity.seal(conn, "segments", "name", [segment.name for segment in change.add_segments])
+        integrity.seal(conn, "settings", "key", ["next_seq"])
+
     def _read_settings(self) -> dict[str, Any]:
-        values = {key: json.loads(value) for key, value in
-                  self._rows("SELECT key, value FROM settings")}
-        if values.get("format", FORMAT) != FORMAT:
+        rows = self._rows("SELECT key, value FROM settings")
+        try:
+            values = {key: json.loads(value) for key, value in rows}
+        except (ValueError, TypeError) as error:
+            raise CollectionDamaged(f"{self.path} is damaged (settings); run `mmsearch verify "
+                                    f"--repair -i {self.path.parent}`") from error
+        if values.get("format", FORMAT) not in READABLE:
             raise CollectionError(f"{self.path} has format {values['format']}, this version reads "
-                                  f"{FORMAT}; upgrade mmsearch")
+                                  f"{' and '.join(map(str, READABLE))}; upgrade mmsearch")
         return values
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
@@ -194,13 +238,22 @@ class Catalog:
     def _items(self, where: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
         with self._plainly():
             for row in self._conn.execute(f"SELECT {_ITEM} FROM items i {where}", parameters):
-                yield _row(row)
+                try:
+                    found = _row(row)
+                except (ValueError, TypeError) as error:
+                    raise CollectionDamaged(
+                        f"{self.path} is damaged (item {row[0]}); run `mmsearch verify --repair "
+                        f"-i {self.path.parent}`") from error
+                yield found
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
         """SQLite's errors in words that say what to do."""
         try:
             yield
+        except UnicodeDecodeError as error:  # in SQLite's own words about a damaged schema
+            raise CollectionDamaged(f"{self.path} is damaged (not UTF-8); run `mmsearch verify "
+                                    f"--repair -i {self.path.parent}`") from error
         except sqlite3.DatabaseError as error:
             reason = str(error)
             if "locked" in reason or "busy" in reason:
@@ -218,12 +271,12 @@ class Catalog:
                 raise CollectionNotFound(f"{self.path.parent} holds no collection") from error
             if segments or any(sign in reason for sign in _DAMAGE):
                 raise CollectionDamaged(
-                    f"{self.path} is damaged ({reason}); restore it from a backup or index again "
-                    "into a new directory") from error
+                    f"{self.path} is damaged ({reason}); run `mmsearch verify --repair -i "
+                    f"{self.path.parent}`") from error
             raise CollectionError(f"{self.path}: {reason}") from error
 
 
-def _open_to_write(path: Path) -> Database:
+def open_to_write(path: Path) -> Database:
     from sqlite_utils import Database, Migrations
 
     migrations = Migrations("mmsearch")
@@ -243,20 +296,26 @@ def _open_to_write(path: Path) -> Database:
         db.table("segments").create(
             {"name": str, "role": str, "kind": str, "rows": int, "bytes": int, "last": int,
              "sha256": str}, pk="name")
-        db.table("settings").insert_all([{"key": "format", "value": str(FORMAT)},
+        db.table("settings").insert_all([{"key": "format", "value": "1"},
                                          {"key": "next_seq", "value": "1"}])
+
+    @migrations()
+    def checks(db: Database) -> None:
+        db.conn.execute("UPDATE settings SET value = '2' WHERE key = 'format'")
+        integrity.create(db.conn)
 
     # Autocommit: a transaction is open only inside `atomic`. Full sync: a commit survives a
     # power cut.
     conn = sqlite3.connect(path, timeout=30, isolation_level=None)
     conn.execute("PRAGMA journal_mode = WAL")
     conn.execute("PRAGMA synchronous = FULL")
+    integrity.register(conn)
     db = Database(conn)
     migrations.apply(db)
     return db
 
 
-def _open_to_read(path: Path) -> sqlite3.Connection:
+def open_to_read(path: Path) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode=ro"
     conn = sqlite3.connect(address, uri=True, timeout=30, isolation_level=None)
     try:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mmsearch import upkeep
-from mmsearch.catalog import Catalog, Change, Row
+from mmsearch.catalog import CATALOG, Catalog, Change, Row
 from mmsearch.compose import composed, unit
 from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder
 from mmsearch.errors import (
@@ -35,11 +35,11 @@ from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
 from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work, vanished
-from mmsearch.records import Find, Hit, Ids, Item, Kind, Neighbors, Vectors
+from mmsearch.records import Find, Hit, Ids, Item, Kind, Neighbors, Problem, SegmentInfo, Vectors
 from mmsearch.searching import KINDS, Query, nearest, search
 from mmsearch.sources import Scan, Skipped, fingerprint_of, path_to_uri
+from mmsearch.verifying import verify
 
-CATALOG = "catalog.db"
 T = TypeVar("T")
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
@@ -276,10 +276,18 @@ class Collection:
         with self._catalog.snapshot():
             return upkeep.info(self.path, self._catalog)
 
-    def verify(self) -> list[str]:
-        """Check every checksum and count; -> one line a problem, none if all is sound."""
-        with self._catalog.snapshot():
-            return upkeep.verify(self.path, self._catalog)
+    def verify(self) -> list[Problem]:
+        """Check every checksum and count; -> nothing if all is sound."""
+        return verify(self.path)
+
+    def repair(self, tick: Callable[[int], None] = lambda done: None) -> list[Problem]:
+        """Mend what can be mended (see `mmsearch.repairing`); -> what was found, mended or not.
+
+        tick: called with the number of items encoded again since the last call.
+        """
+        from mmsearch.repairing import repair
+
+        return repair(self.path, self.model, tick)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -288,6 +296,7 @@ class Collection:
         with writer_lock(self.path):
             catalog = Catalog(self.path / CATALOG, write=True)
             try:
+                catalog.refuse_altered()
                 upkeep.remove_garbage(self.path, catalog)
                 yield catalog
             except FileNotFoundError as error:
@@ -300,19 +309,26 @@ class Collection:
                 catalog.close()
 
     def _retrying(self, read: Callable[[], T]) -> T:
-        """Read from one snapshot; again from a newer one if a merge removed a file meanwhile."""
-        for _ in range(5):
-            try:
-                with self._catalog.snapshot():
-                    self._opened.refresh(self._catalog.segments())
+        """Read from one snapshot; again from a newer one if a merge removed a file meanwhile.
+
+        A file goes only after the commit that makes it needless, so a newer snapshot does without
+        it: if that names the same segments, the file is really missing.
+        """
+        seen: list[SegmentInfo] | None = None
+        while True:
+            with self._catalog.snapshot():
+                infos = self._catalog.segments()
+                try:
+                    self._opened.refresh(infos)
                     return read()
-            except FileNotFoundError as error:
-                missing = error
-        raise self._missing(missing)
+                except FileNotFoundError as error:
+                    if infos == seen:
+                        raise self._missing(error) from error
+                    seen = infos
 
     def _missing(self, error: FileNotFoundError) -> CollectionDamaged:
-        return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify -i "
-                                 f"{self.path}`")
+        return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify "
+                                 f"--repair -i {self.path}`")
 
     def _stored(self, path: Path) -> Vectors | None:
         """The vector of a file that is indexed as it is now: no need to encode it again."""

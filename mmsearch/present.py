@@ -20,7 +20,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import MediaError, MissingExtra
-from mmsearch.records import Hit, Item
+from mmsearch.records import Hit, Item, Problem
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mmsearch.evaluate import Report
 
 _THUMBNAIL_SIDE = 320
+_PROBLEMS = 100
 # What `mmsearch.sources` adds to the path of the file that a text was found in or belongs to.
 _PLACE_IN_FILE = re.compile(r"#(caption\d+|L\d+(\.caption\d+)?)(\.\d+)?$")
 _SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
@@ -208,6 +209,14 @@ def report_table(report: Report) -> Table:
 
 
 # --- pictures ------------------------------------------------------------------------------------
+
+
+def problem_lines(problems: Sequence[Problem]) -> list[str]:
+    """What `verify` found, a line each; of very many, the first."""
+    lines = [("mended: " if problem.mended else "") + safe_text(str(problem))
+             for problem in problems[:_PROBLEMS]]
+    more = len(problems) - _PROBLEMS
+    return [*lines, f"and {more} more (--json has them all)"] if more > 0 else lines
 
 
 def preview(hits: Iterable[Hit], console: Console) -> None:

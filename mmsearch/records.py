@@ -96,6 +96,18 @@ class Tuning:
     milliseconds: float
 
 
+class Problem(NamedTuple):
+    """Something that is not as it was written: in which file, what, and whether a repair has put
+    it right."""
+
+    file: str
+    reason: str
+    mended: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class SegmentInfo:
     """A directory of a collection as the catalog knows it.

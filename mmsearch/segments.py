@@ -50,6 +50,7 @@ from mmsearch.records import (
 FORMAT = 1
 BLOCK_ROWS = 16_384
 TEMPORARY = ".tmp-"
+MANIFEST = "segment.json"
 Tuner = Callable[[RescoredIndex], Tuning]
 
 
@@ -222,37 +223,16 @@ def tuning_of(facts: dict[str, Any]) -> Tuning | None:
     return Tuning(**{**tuned, "effort": Effort(**tuned["effort"])})
 
 
-def verify_directory(path: Path, info: SegmentInfo) -> list[str]:
-    """What is wrong with a segment's or an approximate index's files; nothing if it is sound."""
-    manifest = path / "segment.json"
-    try:
-        data = manifest.read_bytes()
-    except FileNotFoundError:
-        return [f"{manifest}: missing"]
-    except OSError as error:
-        return [f"{manifest}: cannot be read ({error.strerror})"]
-    if hashlib.sha256(data).hexdigest() != info.sha256:
-        return [f"{manifest}: checksum does not match: altered since it was written"]
-    return [f"{path / name}: {reason}" for name, state in json.loads(data)["files"].items()
-            if (reason := _file_problem(path / name, state))]
-
-
 def remove(path: Path) -> None:
     """Remove a directory; readers that have it open keep their pages."""
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _file_problem(path: Path, state: dict[str, Any]) -> str:
-    try:
-        if (size := path.stat().st_size) != state["bytes"]:
-            return f"{size} bytes, written with {state['bytes']}"
-        if _sha256(path) != state["sha256"]:
-            return "checksum does not match: altered since it was written"
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return ""
+def description(directory: Path, **facts: Any) -> bytes:
+    """What ``segment.json`` says of the other files of a directory."""
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+             for path in sorted(directory.iterdir()) if path.name != MANIFEST}
+    return json.dumps({"format": FORMAT, **facts, "files": files}, indent=1).encode()
 
 
 def _publish(parent: Path, name: str, fill: Callable[[Path], dict[str, Any]],
@@ -265,10 +245,8 @@ def _publish(parent: Path, name: str, fill: Callable[[Path], dict[str, Any]],
     temporary.mkdir()
     try:
         facts |= fill(temporary)
-        files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-                 for path in sorted(temporary.iterdir())}
-        description = json.dumps({"format": FORMAT, **facts, "files": files}, indent=1).encode()
-        (temporary / "segment.json").write_bytes(description)
+        described = description(temporary, **facts)
+        (temporary / MANIFEST).write_bytes(described)
         for path in [*temporary.iterdir(), temporary]:
             sync(path)
         temporary.rename(parent / name)
@@ -277,7 +255,7 @@ def _publish(parent: Path, name: str, fill: Callable[[Path], dict[str, Any]],
         remove(temporary)
         raise
     size = sum(path.stat().st_size for path in (parent / name).iterdir())
-    return size, hashlib.sha256(description).hexdigest()
+    return size, hashlib.sha256(described).hexdigest()
 
 
 def sync(path: Path) -> None:
@@ -289,6 +267,7 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

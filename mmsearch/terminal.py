@@ -36,7 +36,7 @@ def print_json(value: Any) -> None:
 
 
 @contextmanager
-def progress(what: str, count: Callable[[], int]) -> Iterator[Callable[[int], None]]:
+def progress(what: str, count: Callable[[], int | None]) -> Iterator[Callable[[int], None]]:
     """A bar on stderr with rate and time left, on a terminal only; counting goes on meanwhile."""
     if not sys.stderr.isatty():
         yield lambda done: None

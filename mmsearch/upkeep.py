@@ -1,4 +1,4 @@
-"""Housekeeping of a collection: merging, approximate indexes, garbage, checks, figures.
+"""Housekeeping of a collection: merging, approximate indexes, garbage, figures.
 
 Nothing is changed in place: new directories are written, one transaction swaps the rows that
 name them, and only then do the old ones go.
@@ -28,7 +28,6 @@ from mmsearch.segments import (
     retune_ann,
     segment_name,
     tuning_of,
-    verify_directory,
     write_ann,
     write_segment,
 )
@@ -63,12 +62,17 @@ def remove_garbage(root: Path, catalog: Catalog) -> None:
 def tidy(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
     """After a run: merge what has piled up, build an approximate index where one pays."""
     _swap(root, catalog, _merge_tiers)
-    _swap(root, catalog, partial(_renew_anns, device=device))
+    renew_anns(root, catalog, device)
 
 
 def compact(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
     """One segment a kind, without dead rows, and approximate indexes over them, tuned anew."""
     _swap(root, catalog, partial(_renew_anns, everything=True, device=device))
+
+
+def renew_anns(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
+    """Build the approximate indexes that are missing or cover too little."""
+    _swap(root, catalog, partial(_renew_anns, device=device))
 
 
 _Step = Callable[[Path, Catalog, Opened], Change]
@@ -235,30 +239,3 @@ def _ann_facts(root: Path, info: SegmentInfo, infos: Sequence[SegmentInfo],
                   "milliseconds": round(tuned.milliseconds, 3), "width": tuned.effort.width,
                   "rescored": tuned.effort.rescored}
     return {**found, "rows": info.rows, "bytes": info.bytes}
-
-
-def verify(root: Path, catalog: Catalog) -> list[str]:
-    """Every checksum and count; one line a problem."""
-    if problems := catalog.check():
-        return problems
-    infos = catalog.segments()
-    for info in infos:
-        problems += verify_directory(directory(root, info), info)
-    return problems or _verify_rows(root, catalog, infos)
-
-
-def _verify_rows(root: Path, catalog: Catalog, infos: Sequence[SegmentInfo]) -> list[str]:
-    """Whether every item has exactly one vector, in a segment of its kind."""
-    opened = Opened(root)
-    opened.refresh(infos)
-    problems = []
-    for kind in catalog.counts():
-        live = catalog.select(None, [kind])  # type: ignore[list-item]
-        parts = [segment.ids for segment in opened.of_kinds([kind])]  # type: ignore[list-item]
-        ids = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
-        if len(np.unique(ids)) != len(ids):
-            problems.append(f"{root}: {kind} segments hold the same row twice")
-        if missing := len(np.setdiff1d(live, ids)):
-            problems.append(f"{root}: {missing} of {len(live)} {kind} items have no vector; "
-                            "delete them and index them again")
-    return problems

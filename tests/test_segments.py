@@ -15,15 +15,8 @@ from hypothesis import strategies as st
 from mmsearch.errors import CollectionDamaged
 from mmsearch.indexes.tune import tune
 from mmsearch.records import IndexSpec, SegmentInfo, Vectors
-from mmsearch.segments import (
-    Ann,
-    Segment,
-    describe,
-    retune_ann,
-    verify_directory,
-    write_ann,
-    write_segment,
-)
+from mmsearch.segments import Ann, Segment, describe, retune_ann, write_ann, write_segment
+from mmsearch.verifying import verify_directory
 
 
 def written(root: Path, ids: np.ndarray, vectors: Vectors, name: str = "s") -> Segment:
@@ -32,7 +25,7 @@ def written(root: Path, ids: np.ndarray, vectors: Vectors, name: str = "s") -> S
 
 
 def problems_of(info: SegmentInfo, root: Path) -> list[str]:
-    return verify_directory(root / "segments" / info.name, info)
+    return [str(problem) for problem in verify_directory(root / "segments" / info.name, info)]
 
 
 def test_a_segment_finds_its_rows_by_their_numbers(tmp_path: Path) -> None:

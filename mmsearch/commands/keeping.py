@@ -98,19 +98,33 @@ def delete(
     print_json({"deleted": count}) if json_ else print(f"deleted {count} items")
 
 
-def verify(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> None:
+def verify(
+    directory: IndexOption = DEFAULT_INDEX,
+    repair: Annotated[bool, typer.Option(
+        "--repair", help="Mend what can be mended; say what cannot.")] = False,
+    json_: JsonOption = False,
+) -> None:
     """Check every checksum and count; exit code 0 when all is sound, 1 when not.
 
-    Example: mmsearch verify -i indexes/default
+    Example: mmsearch verify --repair -i indexes/default
     """
-    from mmsearch.collection import Collection
+    from mmsearch.present import problem_lines
 
-    problems = Collection.open(directory).verify()
-    if json_:
-        print_json({"sound": not problems, "problems": problems})
+    if repair:
+        from mmsearch.repairing import repair as mend
+
+        with progress("encoding again", lambda: None) as advance:
+            problems = mend(directory, tick=advance)
     else:
-        print("\n".join(problems) or f"{directory} is sound")
-    if problems:
+        from mmsearch.verifying import verify as find
+
+        problems = find(directory)
+    sound = all(problem.mended for problem in problems)
+    if json_:
+        print_json({"sound": sound, "problems": [problem._asdict() for problem in problems]})
+    else:
+        print("\n".join([*problem_lines(problems), *([f"{directory} is sound"] if sound else [])]))
+    if not sound:
         raise typer.Exit(1)
 
 
