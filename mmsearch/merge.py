@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import fsum
 
 import numpy as np
 
 from mmsearch.records import Neighbors
+
+_RRF_K = 60
 
 
 def top_k(parts: Sequence[Neighbors], k: int) -> Neighbors:
@@ -21,3 +24,50 @@ def top_k(parts: Sequence[Neighbors], k: int) -> Neighbors:
         ids = np.pad(ids, missing, constant_values=-1)
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
     return Neighbors(np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1))
+
+
+def reciprocal_rank(parts: Sequence[Neighbors], weights: Sequence[float]) -> Neighbors:
+    """Several rankings of one query ([1, n] each) become one, by the ranks in them alone.
+
+    Reciprocal rank fusion (Cormack, Clarke & Buettcher 2009, k = 60): the sum of w / (60 + rank),
+    here times 61, so that what is first in every ranking scores 1 when the weights sum to 1.
+    """
+    return _fused([
+        [(id, weight * (_RRF_K + 1) / (_RRF_K + rank)) for rank, (id, _) in enumerate(part, 1)]
+        for part, weight in _weighing(parts, weights)])
+
+
+def weighted_scores(parts: Sequence[Neighbors], weights: Sequence[float]) -> Neighbors:
+    """Several rankings of one query ([1, n] each) become one, by their scores: each is scaled to
+    0 (its worst) to 1 (its best), and what one has not found scores 0 there."""
+    rankings = []
+    for part, weight in _weighing(parts, weights):
+        scores = [score for _, score in part]
+        low, span = min(scores, default=0.0), max(scores, default=0.0) - min(scores, default=0.0)
+        rankings.append([(id, weight * ((score - low) / span if span else 1.0))
+                         for id, score in part])
+    return _fused(rankings)
+
+
+FUSIONS = {"rrf": reciprocal_rank, "weighted": weighted_scores}
+
+
+def _weighing(parts: Sequence[Neighbors], weights: Sequence[float]
+              ) -> Iterator[tuple[list[tuple[int, float]], float]]:
+    """The rankings that weigh anything, as (id, score), best first, without padding."""
+    for part, weight in zip(parts, weights, strict=True):
+        if weight > 0:
+            yield [(int(id), float(score)) for id, score in zip(part.ids[0], part.scores[0],
+                                                                strict=True) if id >= 0], weight
+
+
+def _fused(rankings: Sequence[Sequence[tuple[int, float]]]) -> Neighbors:
+    """The sums of scores, best first; equal ones go to the smaller id."""
+    shares: dict[int, list[float]] = {}
+    for ranking in rankings:
+        for id, share in ranking:
+            shares.setdefault(id, []).append(share)
+    # fsum: the sum does not depend on the order of the rankings.
+    order = sorted((-fsum(share), id) for id, share in shares.items())
+    return Neighbors(np.array([[-score for score, _ in order]], np.float32),
+                     np.array([[id for _, id in order]], np.int64))

@@ -61,7 +61,8 @@ def tidy(root: Path, catalog: Catalog) -> None:
 
 
 def compact(root: Path, catalog: Catalog) -> None:
-    """One segment a kind, without dead rows, and fresh approximate indexes."""
+    """One segment a kind, without dead rows, and fresh approximate indexes and full text."""
+    catalog.relist()
     _swap(root, catalog, _merge_all)
     _swap(root, catalog, _renew_anns)
 
