@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
+from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -112,12 +113,15 @@ class Catalog:
         return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
     def match(self, text: str, k: int, where: Condition | None = None, kinds: Sequence[Kind] = (),
-              without: Sequence[str] = ()) -> Neighbors:
+              without: Sequence[str] = (), least: float = 0.0) -> Neighbors:
         """The k items that the terms of `text` match best, see `mmsearch.fulltext`: sequence
         numbers (int64 [1, n]) and BM25 scores (float32 [1, n], above 0), best first, n <= k.
 
-        An item has all terms, or if none has, any of them. A picture is found by its captions
+        An item has all terms or, if none has, any of them. A picture is found by its captions
         too. Items that match one of `without`, all its terms, are left out.
+
+        least: how much an item with only some of the terms must score, as a share of the inverse
+            document frequencies of all: one that has but the "a" of "a zebra" says little.
 
         Raises:
             CollectionError: made by an older version and not written to since.
@@ -129,12 +133,14 @@ class Catalog:
         if excluded := fulltext.any_text(without):
             conditions += f"{' AND' if conditions else ' WHERE'} {fulltext.WITHOUT}"
             parameters.append(excluded)
-        rows: list[Any] = []
-        for expression in (fulltext.all_of(text), fulltext.any_of(text)):
-            if expression and not rows:
-                rows = self._rows(f"{fulltext.MATCHES}{conditions} GROUP BY i.seq "
-                                  "ORDER BY best DESC, i.seq LIMIT ?",
-                                  [expression, *parameters, k])
+        sql = (f"{fulltext.MATCHES}{conditions} GROUP BY i.seq HAVING best >= ? "
+               "ORDER BY best DESC, i.seq LIMIT ?")
+        terms, rows = fulltext.terms(text), []
+        if terms:
+            rows = self._rows(sql, [" AND ".join(terms), *parameters, 0, k])
+        if len(terms) > 1 and not rows:
+            enough = least * self._rarity(terms) if least else 0
+            rows = self._rows(sql, [" OR ".join(terms), *parameters, enough, k])
         found = np.array(rows, np.float64).reshape(-1, 2)
         return Neighbors(found[:, 1].astype(np.float32)[None], found[:, 0].astype(np.int64)[None])
 
@@ -235,6 +241,13 @@ class Catalog:
 
     def _has_fulltext(self) -> bool:
         return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = ?", [fulltext.TABLE]))
+
+    def _rarity(self, terms: Sequence[str]) -> float:
+        """The sum of the inverse document frequencies of terms, as FTS5's BM25 has them."""
+        items = self._rows("SELECT count(*) FROM items")[0][0]
+        counts = [self._rows(f"SELECT count(*) FROM {fulltext.TABLE} WHERE {fulltext.TABLE} "
+                             "MATCH ?", [term])[0][0] for term in terms]
+        return sum(max(0.0, log((items - n + 0.5) / (n + 0.5))) for n in counts)
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self._plainly():

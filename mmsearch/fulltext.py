@@ -88,14 +88,10 @@ def _pieces(text: str) -> str:
     return " ".join(pieces for word in _BREAK.split(text) if (pieces := apart(word)) != word)
 
 
-def all_of(text: str) -> str:
-    """The FTS5 expression for items that have every term of `text`; "" if there is none."""
-    return " AND ".join(map(_term, _terms(text)))
-
-
-def any_of(text: str) -> str:
-    """The FTS5 expression for items that have at least one term of `text`; "" if there is none."""
-    return " OR ".join(map(_term, _terms(text)))
+def terms(text: str) -> list[str]:
+    """An FTS5 expression for each of the (first MOST_TERMS different) terms of a query; join them
+    with AND or OR."""
+    return [_term(term) for term in _terms(text)]
 
 
 def any_text(texts: Iterable[str]) -> str:
@@ -105,7 +101,6 @@ def any_text(texts: Iterable[str]) -> str:
 
 
 def _terms(text: str) -> list[str]:
-    """The first MOST_TERMS different terms of a query."""
     clean = text.replace("\0", " ").encode("utf-8", "replace").decode()
     known: dict[str, str] = {}
     for term in _BREAK.split(clean):

@@ -37,28 +37,29 @@ def reciprocal_rank(parts: Sequence[Neighbors], weights: Sequence[float]) -> Nei
         for part, weight in _weighing(parts, weights)])
 
 
-def weighted_scores(parts: Sequence[Neighbors], weights: Sequence[float]) -> Neighbors:
-    """Several rankings of one query ([1, n] each) become one, by their scores: each is scaled to
-    0 (its worst) to 1 (its best), and what one has not found scores 0 there."""
+def weighted_scores(parts: Sequence[Neighbors], weights: Sequence[float],
+                    zeros: Sequence[float | None]) -> Neighbors:
+    """Several rankings of one query ([1, n] each) become one, by their scores.
+
+    Each is scaled: 1 is the best score in it, 0 what `zeros` says or (None) the worst in it. What
+    a ranking has not found scores 0 there.
+    """
     rankings = []
-    for part, weight in _weighing(parts, weights):
+    for (part, weight), zero in zip(_weighing(parts, weights), zeros, strict=True):
         scores = [score for _, score in part]
-        low, span = min(scores, default=0.0), max(scores, default=0.0) - min(scores, default=0.0)
+        low = min(scores, default=0.0) if zero is None else zero
+        span = max(scores, default=0.0) - low
         rankings.append([(id, weight * ((score - low) / span if span else 1.0))
                          for id, score in part])
     return _fused(rankings)
 
 
-FUSIONS = {"rrf": reciprocal_rank, "weighted": weighted_scores}
-
-
 def _weighing(parts: Sequence[Neighbors], weights: Sequence[float]
               ) -> Iterator[tuple[list[tuple[int, float]], float]]:
-    """The rankings that weigh anything, as (id, score), best first, without padding."""
+    """The rankings as (id, score), best first, without padding; empty if they weigh nothing."""
     for part, weight in zip(parts, weights, strict=True):
-        if weight > 0:
-            yield [(int(id), float(score)) for id, score in zip(part.ids[0], part.scores[0],
-                                                                strict=True) if id >= 0], weight
+        pairs = zip(part.ids[0].tolist(), part.scores[0].tolist(), strict=True)
+        yield [(id, score) for id, score in pairs if id >= 0 and weight > 0], weight
 
 
 def _fused(rankings: Sequence[Sequence[tuple[int, float]]]) -> Neighbors:
