@@ -11,15 +11,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
+from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mmsearch import integrity
+from mmsearch import fulltext, integrity
 from mmsearch.errors import CollectionBusy, CollectionDamaged, CollectionError, CollectionNotFound
 from mmsearch.filters import Condition
-from mmsearch.records import Ids, Item, Kind, SegmentInfo
+from mmsearch.records import Ids, Item, Kind, Neighbors, SegmentInfo
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -118,6 +119,38 @@ class Catalog:
         rows = self._rows(f"SELECT i.seq FROM items i{sql} ORDER BY i.seq", parameters)
         return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
+    def match(self, text: str, k: int, where: Condition | None = None, kinds: Sequence[Kind] = (),
+              without: Sequence[str] = (), least: float = 0.0) -> Neighbors:
+        """The k items that the terms of `text` match best, see `mmsearch.fulltext`: sequence
+        numbers (int64 [1, n]) and BM25 scores (float32 [1, n], above 0), best first, n <= k.
+
+        An item has all terms or, if none has, any of them. A picture is found by its captions
+        too. Items that match one of `without`, all its terms, are left out.
+
+        least: how much an item with only some of the terms must score, as a share of the inverse
+            document frequencies of all: one that has but the "a" of "a zebra" says little.
+
+        Raises:
+            CollectionError: made by an older version and not written to since.
+        """
+        if not self._has_fulltext():
+            raise CollectionError(f"{self.path.parent} was made by an older version and has no "
+                                  f"full text yet: run `mmsearch compact -i {self.path.parent}`")
+        conditions, parameters = _where(where, kinds)
+        if excluded := fulltext.any_text(without):
+            conditions += f"{' AND' if conditions else ' WHERE'} {fulltext.WITHOUT}"
+            parameters.append(excluded)
+        sql = (f"{fulltext.MATCHES}{conditions} GROUP BY i.seq HAVING best >= ? "
+               "ORDER BY best DESC, i.seq LIMIT ?")
+        terms, rows = fulltext.terms(text), []
+        if terms:
+            rows = self._rows(sql, [" AND ".join(terms), *parameters, 0, k])
+        if len(terms) > 1 and not rows:
+            enough = least * self._rarity(terms) if least else 0
+            rows = self._rows(sql, [" OR ".join(terms), *parameters, enough, k])
+        found = np.array(rows, np.float64).reshape(-1, 2)
+        return Neighbors(found[:, 1].astype(np.float32)[None], found[:, 0].astype(np.int64)[None])
+
     def fetch(self, seqs: Iterable[int]) -> dict[int, Row]:
         """Live items by sequence number; a number that is no item's is left out."""
         wanted = json.dumps([int(seq) for seq in seqs])
@@ -178,11 +211,15 @@ class Catalog:
         assert self._db is not None, "this catalog was opened for reading"
         with self._plainly(), self._db.atomic():
             run = self._conn.executemany
+            touched = [json.dumps([*change.drop, *(id for id, _ in change.update)]),
+                       json.dumps([(item.uri, item.kind) for _, item, _ in change.put])]
+            self._conn.execute(fulltext.UNLIST, touched)
             run("DELETE FROM items WHERE id = ?", [(id,) for id in change.drop])
             integrity.unseal(self._conn, "items", change.drop)
             # Updates first: what moved makes room for, or is at once replaced by, what is put.
             run(_sql_update(), [(*_described(item), id) for id, item in change.update])
             run(_sql_put(), [_stored(item, hash, seq) for seq, item, hash in change.put])
+            self._conn.execute(fulltext.LIST, touched)
             run("DELETE FROM segments WHERE name = ?", [(s.name,) for s in change.drop_segments])
             run(f"INSERT INTO segments ({', '.join(_SEGMENT)}) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [astuple(segment) for segment in change.add_segments])
@@ -190,6 +227,13 @@ class Catalog:
                                "TEXT) WHERE key = 'next_seq'", [highest + 1])
             self._seal(change)
         self.settings = self._read_settings()
+
+    def relist(self) -> None:
+        """Make the full text anew, in one piece."""
+        assert self._db is not None, "this catalog was opened for reading"
+        with self._plainly(), self._db.atomic():
+            for sql in fulltext.LIST_ALL:
+                self._conn.execute(sql)
 
     def put_settings(self, values: dict[str, Any]) -> None:
         assert self._db is not None, "this catalog was opened for reading"
@@ -230,6 +274,16 @@ class Catalog:
             raise CollectionError(f"{self.path} has format {values['format']}, this version reads "
                                   f"{' and '.join(map(str, READABLE))}; upgrade mmsearch")
         return values
+
+    def _has_fulltext(self) -> bool:
+        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = ?", [fulltext.TABLE]))
+
+    def _rarity(self, terms: Sequence[str]) -> float:
+        """The sum of the inverse document frequencies of terms, as FTS5's BM25 has them."""
+        items = self._rows("SELECT count(*) FROM items")[0][0]
+        counts = [self._rows(f"SELECT count(*) FROM {fulltext.TABLE} WHERE {fulltext.TABLE} "
+                             "MATCH ?", [term])[0][0] for term in terms]
+        return sum(max(0.0, log((items - n + 0.5) / (n + 0.5))) for n in counts)
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self._plainly():
@@ -304,6 +358,14 @@ def open_to_write(path: Path) -> Database:
         db.conn.execute("UPDATE settings SET value = '2' WHERE key = 'format'")
         integrity.create(db.conn)
 
+    @migrations()
+    def full_text(db: Database) -> None:
+        db.table("items").add_column("words", str)
+        db.conn.create_function("words", -1, fulltext.words, deterministic=True)
+        db.execute("UPDATE items SET words = words(uri, kind, text, coalesce(camera, ''), meta)")
+        for sql in (*fulltext.CREATE, *fulltext.LIST_ALL):
+            db.execute(sql)
+
     # Autocommit: a transaction is open only inside `atomic`. Full sync: a commit survives a
     # power cut.
     conn = sqlite3.connect(path, timeout=30, isolation_level=None)
@@ -356,11 +418,12 @@ def _described(item: Item) -> tuple[Any, ...]:
     rest = {key.removeprefix("meta.") if key.removeprefix("meta.") in COLUMNS else key: value
             for key, value in item.meta.items() if key not in COLUMNS}
     meta = json.dumps(rest, ensure_ascii=False, sort_keys=True, allow_nan=False)
-    return (item.uri, item.kind, item.text, item.group or item.uri, meta, item.fingerprint,
+    words = fulltext.words(item.uri, item.kind, item.text, item.meta.get("camera") or "", meta)
+    return (item.uri, item.kind, item.text, item.group or item.uri, meta, item.fingerprint, words,
             *(item.meta.get(column) for column in COLUMNS))
 
 
-_DESCRIBED = ("uri", "kind", "text", "grp", "meta", "fingerprint", *COLUMNS)
+_DESCRIBED = ("uri", "kind", "text", "grp", "meta", "fingerprint", "words", *COLUMNS)
 
 
 def _stored(item: Item, hash: str, seq: int) -> tuple[Any, ...]:

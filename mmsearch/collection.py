@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,8 +35,20 @@ from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
 from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work, vanished
-from mmsearch.records import Find, Hit, Ids, Item, Kind, Neighbors, Problem, SegmentInfo, Vectors
-from mmsearch.searching import KINDS, Query, nearest, search
+from mmsearch.records import (
+    Find,
+    Fusion,
+    Hit,
+    Ids,
+    Item,
+    Kind,
+    Mode,
+    Neighbors,
+    Problem,
+    SegmentInfo,
+    Vectors,
+)
+from mmsearch.searching import KINDS, TEXT_WEIGHT, Query, nearest, search
 from mmsearch.sources import Scan, Skipped, fingerprint_of, path_to_uri
 from mmsearch.verifying import verify
 
@@ -219,8 +231,10 @@ class Collection:
                vector: Vectors | None = None, without: Sequence[str] = (),
                without_image: Any = (), weights: Sequence[float] = (), k: int = 10,
                where: str | Sequence[str] = (), find: Find = "image",
-               collapse: bool = True) -> list[Hit]:
-        """The k items nearest to a query, best first; scores are cosines.
+               collapse: bool | str = True, mode: Mode = "vector", offset: int = 0,
+               after: str = "", diverse: float | None = None, fusion: Fusion = "weighted",
+               text_weight: float | None = None) -> list[Hit]:
+        """The k items nearest to a query, best first; see `Hit` for what the scores are.
 
         Args:
             text, image: one or several; images are paths, bytes or PIL pictures.
@@ -229,24 +243,38 @@ class Collection:
             weights: one for each of the texts and then the images (default 1).
             where: conditions on metadata, see `mmsearch.filters`.
             find: what to look for: images, texts, or both.
-            collapse: one hit a group (a photo and its captions), the best.
+            collapse: one hit a group (a photo and its captions), the best; False for all;
+                "folder" or the name of a metadata column for one each.
+            mode: "vector" compares meanings; "text" matches words in captions, file names, paths
+                and metadata, without a model; "hybrid" does both.
+            offset: so many hits are passed over; pages put together are one big search.
+            after: the `cursor` of a hit: what follows it, right also when items were added.
+            diverse: 0 to 1: hits that differ from each other, see `mmsearch.diverse`; pages fit
+                together up to hit 20, from there to 100, to 500, and so on.
+            fusion, text_weight: how hybrid adds the two up, see `mmsearch.merge`.
 
         Raises:
-            UsageError: no query, k < 1, or a condition that cannot be read.
+            UsageError: no query, k < 1, a condition that cannot be read, and the like.
             EncoderMismatch: the collection was made by another model.
+            CollectionError: made by an older version and without full text (text, hybrid).
         """
-        if k < 1:
-            raise UsageError(f"-k must be at least 1, not {k}")
-        if find not in KINDS:
-            raise UsageError(f"find must be one of {', '.join(KINDS)}, not {find!r}")
-        condition = parse_where(_several(where)) if where else None
+        texts, without = _several(text), _several(without)
+        if mode == "text" and (len(weights) or vector is not None or _several(image)
+                               or _several(without_image)):
+            raise UsageError("the mode text matches words alone: leave out images, vectors and "
+                             "weights, or take the mode hybrid")
+        query = Query(
+            words=" ".join(texts), without=without, mode=mode, find=find, k=k, offset=offset,
+            condition=parse_where(_several(where)) if where else None, collapse=collapse,
+            after=after, diverse=diverse, fusion=fusion,
+            text_weight=TEXT_WEIGHT if text_weight is None else text_weight)
         if vector is not None:
-            query = unit(vector, int(self._catalog.settings["dim"]))
-        else:
-            query = self.embed(_several(text), _several(image), _several(without),
-                               _several(without_image), weights)
-        asked = Query(query, find, k, condition, collapse)
-        return self._retrying(lambda: search(self._catalog, self._opened, asked))
+            query = replace(query, vector=unit(vector, int(self._catalog.settings["dim"])))
+        elif mode != "text":
+            query = replace(query, vector=self.embed(
+                texts, _several(image), without, _several(without_image), weights))
+        return self._retrying(lambda: search(self._catalog, self._opened, query),
+                              vectors=mode != "text" or diverse is not None)
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
@@ -308,18 +336,21 @@ class Collection:
             finally:
                 catalog.close()
 
-    def _retrying(self, read: Callable[[], T]) -> T:
+    def _retrying(self, read: Callable[[], T], *, vectors: bool = True) -> T:
         """Read from one snapshot; again from a newer one if a merge removed a file meanwhile.
 
         A file goes only after the commit that makes it needless, so a newer snapshot does without
         it: if that names the same segments, the file is really missing.
+
+        vectors: whether `read` needs any.
         """
         seen: list[SegmentInfo] | None = None
         while True:
             with self._catalog.snapshot():
                 infos = self._catalog.segments()
                 try:
-                    self._opened.refresh(infos)
+                    if vectors:
+                        self._opened.refresh(infos)
                     return read()
                 except FileNotFoundError as error:
                     if infos == seen:

@@ -17,6 +17,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from mmsearch import fulltext
+
 CHECKED = {
     "items": ("id", "seq", "uri", "kind", "text", "grp", "meta", "fingerprint", "hash", "size",
               "taken", "modified", "width", "height", "camera", "manifest"),
@@ -316,9 +318,10 @@ def rebuild(conn: sqlite3.Connection) -> None:
         if miscounted(conn):
             conn.execute("DELETE FROM counts")
             conn.execute(f"INSERT INTO counts {_COUNTED}")
-    for name in bad_full_text(conn):
+    if bad_full_text(conn):
         with suppress(sqlite3.DatabaseError):
-            conn.execute(f"INSERT INTO {name}({name}) VALUES ('rebuild')")
+            for sql in fulltext.LIST_ALL:
+                conn.execute(sql)
     if structure(conn):
         with suppress(sqlite3.DatabaseError):
             conn.execute("VACUUM")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import fsum
 
 import numpy as np
 
 from mmsearch.records import Neighbors, Vectors
+
+_RRF_K = 60
 
 
 def top_k(parts: Sequence[Neighbors], k: int) -> Neighbors:
@@ -27,3 +30,51 @@ def nothing(queries: Vectors) -> Neighbors:
     """No results, for as many queries."""
     return Neighbors(np.zeros((len(queries), 0), np.float32),
                      np.zeros((len(queries), 0), np.int64))
+
+
+def reciprocal_rank(parts: Sequence[Neighbors], weights: Sequence[float]) -> Neighbors:
+    """Several rankings of one query ([1, n] each) become one, by the ranks in them alone.
+
+    Reciprocal rank fusion (Cormack, Clarke & Buettcher 2009, k = 60): the sum of w / (60 + rank),
+    here times 61, so that what is first in every ranking scores 1 when the weights sum to 1.
+    """
+    return _fused([
+        [(id, weight * (_RRF_K + 1) / (_RRF_K + rank)) for rank, (id, _) in enumerate(part, 1)]
+        for part, weight in _weighing(parts, weights)])
+
+
+def weighted_scores(parts: Sequence[Neighbors], weights: Sequence[float],
+                    zeros: Sequence[float | None]) -> Neighbors:
+    """Several rankings of one query ([1, n] each) become one, by their scores.
+
+    Each is scaled: 1 is the best score in it, 0 what `zeros` says or (None) the worst in it. What
+    a ranking has not found scores 0 there.
+    """
+    rankings = []
+    for (part, weight), zero in zip(_weighing(parts, weights), zeros, strict=True):
+        scores = [score for _, score in part]
+        low = min(scores, default=0.0) if zero is None else zero
+        span = max(scores, default=0.0) - low
+        rankings.append([(id, weight * ((score - low) / span if span else 1.0))
+                         for id, score in part])
+    return _fused(rankings)
+
+
+def _weighing(parts: Sequence[Neighbors], weights: Sequence[float]
+              ) -> Iterator[tuple[list[tuple[int, float]], float]]:
+    """The rankings as (id, score), best first, without padding; empty if they weigh nothing."""
+    for part, weight in zip(parts, weights, strict=True):
+        pairs = zip(part.ids[0].tolist(), part.scores[0].tolist(), strict=True)
+        yield [(id, score) for id, score in pairs if id >= 0 and weight > 0], weight
+
+
+def _fused(rankings: Sequence[Sequence[tuple[int, float]]]) -> Neighbors:
+    """The sums of scores, best first; equal ones go to the smaller id."""
+    shares: dict[int, list[float]] = {}
+    for ranking in rankings:
+        for id, share in ranking:
+            shares.setdefault(id, []).append(share)
+    # fsum: the sum does not depend on the order of the rankings.
+    order = sorted((-fsum(share), id) for id, share in shares.items())
+    return Neighbors(np.array([[-score for score, _ in order]], np.float32),
+                     np.array([[id for _, id in order]], np.int64))

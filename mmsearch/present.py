@@ -85,8 +85,11 @@ def _cells(rank: int, hit: Hit) -> list[str]:
     return [*cells, safe_text(hit.item.text)] if hit.item.kind == "text" else cells
 
 
-def hits_json(hits: Iterable[Hit]) -> list[dict[str, Any]]:
-    """The hits as values that strict JSON in UTF-8 can hold, whatever their metadata is."""
+def hits_json(hits: Iterable[Hit], *, parts: bool = False) -> list[dict[str, Any]]:
+    """The hits as values that strict JSON in UTF-8 can hold, whatever their metadata is.
+
+    parts: also what their scores are made of, for the modes text and hybrid.
+    """
     found: list[dict[str, Any]] = []
     for rank, hit in enumerate(hits, 1):
         item = hit.item
@@ -94,6 +97,8 @@ def hits_json(hits: Iterable[Hit]) -> list[dict[str, Any]]:
             "rank": rank, "score": round(float(hit.score), 6), "uri": item.uri, "kind": item.kind,
             "text": item.text, "group": item.group, "meta": item.meta,
         }  # fmt: skip
+        if parts:
+            values |= {"cosine": hit.cosine, "bm25": hit.bm25}
         found.append(_strict(values))
     return found
 
@@ -280,9 +285,14 @@ def _tile(rank: int, hit: Hit, view: str) -> str:
     return (
         f'<li>\n{view}\n<div class="about"><span class="rank">{rank}</span>'
         f'<a class="name" title="{name}"{_href(file)}>{name}</a>'
-        f'<span class="score" title="cosine similarity, -1 to 1">{hit.score:.3f}</span>'
+        f'<span class="score" title="{_meaning(hit)}">{hit.score:.3f}</span>'
         f'<span class="path">{_html(str(file.parent))}</span>{note}</div>\n</li>'
     )
+
+
+def _meaning(hit: Hit) -> str:
+    is_cosine = hit.bm25 is None and hit.cosine in (None, hit.score)
+    return "cosine similarity, -1 to 1" if is_cosine else "higher is better"
 
 
 def _view(hit: Hit) -> str:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 Kind: TypeAlias = Literal["image", "text", "frame"]
 Find: TypeAlias = Literal["image", "text", "any"]
+Mode: TypeAlias = Literal["vector", "text", "hybrid"]
+Fusion: TypeAlias = Literal["weighted", "rrf"]
 Vectors: TypeAlias = npt.NDArray[np.float32]
 """float32, one row an item; unit length wherever they come from an encoder."""
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -39,11 +41,20 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One result: `score` is the cosine between query and item, -1 to 1."""
+    """One result.
+
+    score: what it was ranked by: the cosine, with mode text BM25, with mode hybrid both, fused.
+    cosine: between query and item, -1 to 1; None if it was found by its words alone.
+    bm25: how well its words match, above 0; None if it was found by its vector alone.
+    cursor: for `after`, with mode vector: what follows this hit.
+    """
 
     id: int
     score: float
     item: Item
+    cosine: float | None = None
+    bm25: float | None = None
+    cursor: str = ""
 
 
 class Neighbors(NamedTuple):

@@ -66,7 +66,9 @@ def tidy(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
 
 
 def compact(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
-    """One segment a kind, without dead rows, and approximate indexes over them, tuned anew."""
+    """One segment a kind, without dead rows; approximate indexes over them, tuned anew; fresh full
+    text."""
+    catalog.relist()
     _swap(root, catalog, partial(_renew_anns, everything=True, device=device))
 
 

@@ -14,10 +14,10 @@ import mmsearch
 ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
-    {"filters", "formats", "colour", "media", "texts", "manifests", "sources", "merge", "encoders",
-     "indexes", "segments", "opened", "lock", "evaluate", "integrity"},
-    {"catalog", "compose", "searching", "ingest", "plan", "tuning", "upkeep", "verifying",
-     "repairing", "heads", "features", "train"},
+    {"filters", "fulltext", "formats", "colour", "media", "texts", "manifests", "sources", "merge",
+     "encoders", "indexes", "segments", "opened", "lock", "evaluate", "integrity"},
+    {"catalog", "compose", "diverse", "searching", "ingest", "plan", "tuning", "upkeep",
+     "verifying", "repairing", "heads", "features", "train"},
     {"collection", "retrieval"},
     {"present", "terminal", "showcase", "commands", "cli", "__main__"},
 ]

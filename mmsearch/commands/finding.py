@@ -14,8 +14,10 @@ from mmsearch.commands.options import (
     Device,
     DeviceOption,
     Find,
+    Fusion,
     IndexOption,
     JsonOption,
+    Mode,
     ModelOption,
     WhereOption,
 )
@@ -39,7 +41,25 @@ def query(
         "--weight", metavar="W", help="One for each text, then each picture.")] = None,
     find: Annotated[Find, typer.Option(help="What to find.")] = Find.image,
     top: Annotated[int, typer.Option("-k", "--top", help="How many results.")] = 10,
+    offset: Annotated[int, typer.Option(
+        metavar="N", help="Pass over the first N results: the next page.")] = 0,
     where: WhereOption = None,
+    mode: Annotated[Mode, typer.Option(
+        help="Compare meanings, match words (in captions, file names, paths, metadata), or both."
+    )] = Mode.vector,
+    fusion: Annotated[Fusion, typer.Option(
+        help="How hybrid adds the two up: by scores or by ranks.")] = Fusion.weighted,
+    text_weight: Annotated[float | None, typer.Option(
+        "--text-weight", metavar="W", help="How much words count in hybrid, 0 to 1.",
+        show_default="0.51")] = None,
+    diverse: Annotated[float | None, typer.Option(
+        metavar="LAMBDA", help="Results that differ: 1 keeps the ranking, 0 only spreads; try 0.5."
+    )] = None,
+    collapse: Annotated[str | None, typer.Option(
+        metavar="COLUMN", help="One result for each folder ('folder') or value of a metadata "
+                               "column, not for each group.")] = None,
+    no_collapse: Annotated[bool, typer.Option(
+        "--no-collapse", help="Show a picture and each of its captions.")] = False,
     directory: IndexOption = DEFAULT_INDEX,
     model: ModelOption = None,
     device: DeviceOption = Device.cpu,
@@ -56,6 +76,8 @@ def query(
     Example: mmsearch query "a dog on the beach" --where "taken>=2020" -k 5
 
     Example: mmsearch query --image cat.jpg --find text
+
+    Example: mmsearch query IMG_2041 --mode text
     """
     from mmsearch import present
     from mmsearch.collection import Collection
@@ -64,21 +86,24 @@ def query(
     hits = collection.search(
         text=texts or (), image=image or (), without=without or (),
         without_image=without_image or (), weights=weight or (), k=top, where=where or (),
-        find=find.value)
+        find=find.value, mode=mode.value, offset=offset, diverse=diverse, fusion=fusion.value,
+        text_weight=text_weight, collapse=not no_collapse and (collapse or True))
     title = " + ".join([*(texts or ()), *map(str, image or ())])
     if html:
         html.write_text(present.contact_sheet(hits, title=title), "utf-8")
         say(f"wrote {html}")
     if not hits:
-        say(_why_nothing(collection, find, bool(where)))
-    _print_hits(hits, json_=json_, filepath_only=filepath_only, preview=preview)
+        say(_why_nothing(collection, find, bool(where), mode, offset))
+    _print_hits(hits, json_=json_, filepath_only=filepath_only, preview=preview,
+                parts=mode is not Mode.vector)
 
 
-def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: bool) -> None:
+def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: bool,
+                parts: bool) -> None:
     from mmsearch import present
 
     if json_:
-        print_json(present.hits_json(hits))
+        print_json(present.hits_json(hits, parts=parts))
     elif filepath_only:
         for path in present.filepaths(hits):
             if sys.stdout.isatty():
@@ -93,8 +118,13 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
         print(present.hits_tsv(hits), end="")
 
 
-def _why_nothing(collection: Collection, find: Find, filtered: bool) -> str:
+def _why_nothing(collection: Collection, find: Find, filtered: bool, mode: Mode,
+                 offset: int) -> str:
     kinds = collection.info()["kinds"]
+    if offset:
+        return f"there are no more than {offset} results"
+    if mode is Mode.text and kinds:
+        return "no item has these words" + (" and meets the condition" if filtered else "")
     if filtered:
         return "nothing meets the condition"
     if find is not Find.any and find.value not in kinds and kinds:

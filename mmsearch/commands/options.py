@@ -17,6 +17,17 @@ class Find(StrEnum):
     any = "any"
 
 
+class Mode(StrEnum):
+    vector = "vector"
+    text = "text"
+    hybrid = "hybrid"
+
+
+class Fusion(StrEnum):
+    weighted = "weighted"
+    rrf = "rrf"
+
+
 IndexOption = Annotated[Path, typer.Option(
     "-i", "--index", envvar="MMSEARCH_INDEX", help="The collection's directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

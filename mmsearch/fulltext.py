@@ -1,0 +1,117 @@
+"""Full text: which words an item is found by, and how a query becomes an FTS5 expression.
+
+SQLite's FTS5 (BM25, Robertson & Zaragoza 2009) splits text at whatever is neither letter nor
+digit and ignores case and diacritics: ``IMG_2041.jpg`` is the tokens img, 2041, jpg. What it
+leaves in one piece, ``IMG2041`` or ``BeachHoliday``, is listed a second time in pieces, and a
+query is spelled both ways too, so that each finds the other.
+
+A query is cut at spaces and slashes; each piece is a term, and a term is the phrase of its tokens,
+the last of which may go on: ``invo`` finds invoice. An item should have all terms; only where none
+has, any of them will do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+TABLE, VIEW = "items_fts", "items_text"
+WEIGHTS = {"words": 3.0, "text": 2.0, "labels": 1.0, "uri": 0.5}
+"""How much a match counts in each column, see `CREATE`."""
+MOST_TERMS = 100
+_SHORTEST_PREFIX = 3
+
+_COLUMNS = ", ".join(WEIGHTS)
+CREATE = (
+    # File names and glued words in pieces; texts; all values of the metadata; the whole path.
+    f"CREATE VIEW {VIEW} AS SELECT id, words, text, coalesce(camera, '') || ' ' || coalesce("
+    "(SELECT group_concat(atom, ' ') FROM json_tree(meta) WHERE fullkey NOT IN ('$.file', "
+    "'$.line')), '') AS labels, uri FROM items",
+    f"CREATE VIRTUAL TABLE {TABLE} USING fts5 ({_COLUMNS}, content='', "
+    "tokenize='unicode61 remove_diacritics 2')",
+)
+_TOUCHED = (f"FROM {VIEW} WHERE id IN (SELECT value FROM json_each(?) UNION SELECT t.id FROM "
+            "json_each(?) j CROSS JOIN items t WHERE t.uri = json_extract(j.value, '$[0]') "
+            "AND t.kind = json_extract(j.value, '$[1]'))")
+# The index stores no text of its own: what is taken out must be named as it was put in. Both are
+# for many items at once, a third of the cost of a trigger that runs for each.
+UNLIST = (f"INSERT INTO {TABLE} ({TABLE}, rowid, {_COLUMNS}) "
+          f"SELECT 'delete', id, {_COLUMNS} {_TOUCHED}")
+LIST = f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} {_TOUCHED}"
+LIST_ALL = (f"INSERT INTO {TABLE} ({TABLE}) VALUES ('delete-all')",
+            f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} FROM {VIEW}")
+# A picture is found by its captions too; a caption by itself alone.
+_REACHED = ("JOIN items i ON i.id = m.id OR (m.kind = 'text' AND i.kind <> 'text' "
+            "AND i.grp = m.grp)")
+MATCHES = (f"WITH found AS MATERIALIZED (SELECT rowid AS id, "
+           f"-bm25({TABLE}, {', '.join(map(str, WEIGHTS.values()))}) AS score "
+           f"FROM {TABLE} WHERE {TABLE} MATCH ?) "
+           f"SELECT i.seq, max(found.score) AS best FROM found JOIN items m ON m.id = found.id "
+           f"{_REACHED}")
+WITHOUT = (f"i.id NOT IN (SELECT i.id FROM {TABLE} JOIN items m ON m.id = {TABLE}.rowid "
+           f"{_REACHED} WHERE {TABLE} MATCH ?)")
+
+_BREAK = re.compile(r'[\s/\\"]+')
+_IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_LOWER, _UPPER = "a-zß-öø-ÿа-я", "A-ZÀ-ÖØ-ÞА-Я"
+_SEAM = re.compile(
+    f"(?<=[{_LOWER}])(?=[{_UPPER}])|(?<=[{_UPPER}])(?=[{_UPPER}][{_LOWER}])"
+    r"|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
+    rf"|(?<=[{_IDEOGRAPH}])(?=\w)|(?<=\w)(?=[{_IDEOGRAPH}])")
+_MAY_HAVE_SEAM = re.compile("[0-9A-Z]")
+_RUN = re.compile(r"[^\W_]+")
+_HASH = re.compile("[0-9a-f]{8,}|[0-9A-F]{8,}")
+
+
+def apart(text: str) -> str:
+    """`text` with a space at every seam: IMG 2041, Beach Holiday, 東 京; hex numbers stay whole."""
+    if text.isascii() and not _MAY_HAVE_SEAM.search(text, 1):
+        return text
+    return _RUN.sub(lambda run: run[0] if _HASH.fullmatch(run[0]) else _SEAM.sub(" ", run[0]),
+                    text)
+
+
+def words(uri: str, kind: str, *texts: str) -> str:
+    """What an item is found by beyond its texts and its path as they are: the name of its file,
+    and whatever is glued together in them, in pieces."""
+    path = uri.rpartition("#")[0] or uri if kind == "text" else uri
+    folder, _, name = path.rpartition("/")
+    return " ".join(filter(None, [name, *map(_pieces, (folder, name, *texts))]))
+
+
+@lru_cache(maxsize=1024)
+def _pieces(text: str) -> str:
+    """The words of `text` that have a seam, apart."""
+    if apart(text) == text:
+        return ""
+    return " ".join(pieces for word in _BREAK.split(text) if (pieces := apart(word)) != word)
+
+
+def terms(text: str) -> list[str]:
+    """An FTS5 expression for each of the (first MOST_TERMS different) terms of a query; join them
+    with AND or OR."""
+    return [_term(term) for term in _terms(text)]
+
+
+def any_text(texts: Iterable[str]) -> str:
+    """The FTS5 expression for items that have every term, as it is spelled, of one of `texts`."""
+    whole = [" AND ".join(_term(term, prefix=False) for term in _terms(text)) for text in texts]
+    return " OR ".join(f"({expression})" for expression in whole if expression)
+
+
+def _terms(text: str) -> list[str]:
+    clean = text.replace("\0", " ").encode("utf-8", "replace").decode()
+    known: dict[str, str] = {}
+    for term in _BREAK.split(clean):
+        if any(character.isalnum() for character in term):
+            known.setdefault(term.casefold(), term)
+    return list(known.values())[:MOST_TERMS]
+
+
+def _term(term: str, prefix: bool = True) -> str:
+    """Whatever the user wrote is inside a quoted string, and `_BREAK` left no quote in it."""
+    spellings = [f'"{spelling}"' for spelling in dict.fromkeys([term, apart(term)])]
+    if prefix and sum(character.isalnum() for character in term) >= _SHORTEST_PREFIX:
+        spellings += [f"{spelling} *" for spelling in spellings]
+    return f"({' OR '.join(spellings)})"
