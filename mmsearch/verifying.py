@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mmsearch import integrity
+from mmsearch import integrity, wal
 from mmsearch.catalog import CATALOG, Catalog, open_to_read
 from mmsearch.errors import CollectionDamaged
 from mmsearch.opened import directory
@@ -60,7 +60,7 @@ def check_catalog(root: Path) -> list[Problem]:
     path = root / CATALOG
     found = []
     log = path.with_name(path.name + "-wal")
-    if reason := integrity.log_problem(log):
+    if reason := wal.problem(log):
         found.append(Problem(str(log), f"{reason}; index again what was indexed last"))
     try:
         with closing(_connection(path)) as conn:

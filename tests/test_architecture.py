@@ -15,7 +15,7 @@ ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
     {"filters", "formats", "colour", "media", "texts", "manifests", "sources", "merge", "encoders",
-     "indexes", "segments", "opened", "lock", "evaluate", "integrity"},
+     "indexes", "segments", "opened", "lock", "evaluate", "integrity", "wal"},
     {"catalog", "compose", "searching", "ingest", "plan", "upkeep", "heads", "features", "train",
      "verifying", "repairing"},
     {"collection", "retrieval"},

@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmsearch import integrity, upkeep
+from mmsearch import integrity, upkeep, wal
 from mmsearch.catalog import Catalog, Change
 from mmsearch.collection import Collection
 from mmsearch.errors import CollectionDamaged
@@ -144,8 +144,8 @@ def test_a_letter_that_changed_in_a_cell_is_found_and_changed_back(
     before = rows_of(index)
     for trigger in ("items_added", "items_dropped"):
         execute(index, f"DROP TRIGGER {trigger}")
-    changed = ("CAST(substr(CAST(%s AS BLOB), 1, 2) || CAST('~' AS BLOB) || "
-               "substr(CAST(%s AS BLOB), 4) AS TEXT)" % (column, column))
+    changed = (f"CAST(substr(CAST({column} AS BLOB), 1, 2) || CAST('~' AS BLOB) || "
+               f"substr(CAST({column} AS BLOB), 4) AS TEXT)")
     if column in ("seq", "rows", "last", "width"):
         changed = f"({column} | 4096)"
     execute(index, f"UPDATE {table} SET {column} = {changed} WHERE rowid = "
@@ -181,17 +181,36 @@ def test_a_flipped_byte_in_the_write_ahead_log_is_found(made: Path, tmp_path: Pa
     assert log.stat().st_size > 3 * 4096
     assert verify(index) == []
     sound = log.read_bytes()
-    for at in (17, 26, 40, 60, 500, 32 + 24 + 4096 + 9):
+    for at in (1, 17, 26, 33, 37, 40, 50, 60, 500, 32 + 24 + 4096 + 9, len(sound) - 999):
         log.write_bytes(sound)
         flip(log, at)
-        assert "catalog.db-wal: frame" in found(index)
+        assert "catalog.db-wal: altered after" in found(index)
+        assert wal.mend(log)
+        assert log.read_bytes() == sound
     torn = sound[: len(sound) - 1000] + bytes(1000)  # a writer was killed in mid-write
     log.write_bytes(torn)
     assert "wal" not in found(index)
     log.write_bytes(sound)
     flip(log, 60)
+    flip(log, 2000)
     assert [problem.mended for problem in repair(index)] == [False]
     assert verify(index) == []
+
+
+def test_a_mended_log_loses_no_commit(made: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    shutil.copytree(made / "index", tmp_path / "live")
+    with closing(Catalog(tmp_path / "live" / "catalog.db", write=True)) as catalog:
+        catalog.commit(Change(put=[(999, Item("/new.txt", "text", "new"), "")]))
+        catalog.put_settings({"note": 1})
+        shutil.copytree(tmp_path / "live", index)
+        (index / "catalog.db-shm").unlink()
+    flip(index / "catalog.db-wal", 32 + 24 + 70)
+    problems = repair(index)
+    assert [problem.mended for problem in problems if problem.file.endswith("-wal")] == [True]
+    with closing(Catalog(index / "catalog.db")) as catalog:
+        assert catalog.settings["note"] == 1
+        assert catalog.find("/new.txt", "text") is not None
 
 
 def test_damage_to_full_text_is_found_and_mended(index: Path) -> None:
