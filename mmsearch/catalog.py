@@ -21,6 +21,7 @@ from mmsearch import fulltext, integrity
 from mmsearch.errors import CollectionBusy, CollectionDamaged, CollectionError, CollectionNotFound
 from mmsearch.filters import Condition
 from mmsearch.records import Ids, Item, Kind, Neighbors, SegmentInfo
+from mmsearch.schema import open_to_read, open_to_write
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -328,68 +329,6 @@ class Catalog:
                     f"{self.path} is damaged ({reason}); run `mmsearch verify --repair -i "
                     f"{self.path.parent}`") from error
             raise CollectionError(f"{self.path}: {reason}") from error
-
-
-def open_to_write(path: Path) -> Database:
-    from sqlite_utils import Database, Migrations
-
-    migrations = Migrations("mmsearch")
-
-    @migrations()
-    def tables(db: Database) -> None:
-        db.table("settings").create({"key": str, "value": str}, pk="key")
-        db.table("items").create(
-            {"id": int, "seq": int, "uri": str, "kind": str, "text": str, "grp": str, "meta": str,
-             "fingerprint": str, "hash": str, "size": int, "taken": str, "modified": str,
-             "width": int, "height": int, "camera": str, "manifest": str},
-            pk="id", not_null={"seq", "uri", "kind", "text", "grp", "meta"})
-        for columns in (["uri", "kind"], ["seq"]):
-            db.table("items").create_index(columns, unique=True)
-        for columns in (["fingerprint"], ["grp"], ["manifest"]):
-            db.table("items").create_index(columns)
-        db.table("segments").create(
-            {"name": str, "role": str, "kind": str, "rows": int, "bytes": int, "last": int,
-             "sha256": str}, pk="name")
-        db.table("settings").insert_all([{"key": "format", "value": "1"},
-                                         {"key": "next_seq", "value": "1"}])
-
-    @migrations()
-    def checks(db: Database) -> None:
-        db.conn.execute("UPDATE settings SET value = '2' WHERE key = 'format'")
-        integrity.create(db.conn)
-
-    @migrations()
-    def full_text(db: Database) -> None:
-        db.table("items").add_column("words", str)
-        db.conn.create_function("words", -1, fulltext.words, deterministic=True)
-        db.execute("UPDATE items SET words = words(uri, kind, text, coalesce(camera, ''), meta)")
-        for sql in (*fulltext.CREATE, *fulltext.LIST_ALL):
-            db.execute(sql)
-
-    # Autocommit: a transaction is open only inside `atomic`. Full sync: a commit survives a
-    # power cut.
-    conn = sqlite3.connect(path, timeout=30, isolation_level=None)
-    conn.execute("PRAGMA journal_mode = WAL")
-    conn.execute("PRAGMA synchronous = FULL")
-    integrity.register(conn)
-    db = Database(conn)
-    migrations.apply(db)
-    return db
-
-
-def open_to_read(path: Path) -> sqlite3.Connection:
-    address = f"{path.absolute().as_uri()}?mode=ro"
-    conn = sqlite3.connect(address, uri=True, timeout=30, isolation_level=None)
-    try:
-        conn.execute("SELECT 1 FROM settings")
-    except sqlite3.OperationalError:
-        # On read-only media SQLite cannot make its lock files, and nobody can write either.
-        import os
-
-        if not path.exists() or os.access(path.parent, os.W_OK):
-            raise
-        conn = sqlite3.connect(f"{address}&immutable=1", uri=True, isolation_level=None)
-    return conn
 
 
 def _where(where: Condition | None, kinds: Sequence[Kind]) -> tuple[str, list[Any]]:

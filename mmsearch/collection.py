@@ -188,6 +188,7 @@ class Collection:
             local = partial(build_shard, tick=progress)
             for built in map(local, shards) if run is None else run(build_shard, shards):
                 catalog.commit(work.change(built))
+                upkeep.merge(self.path, catalog)  # in a long run, too, segments stay few
                 opened.refresh(catalog.segments())
                 report.skipped += built.skipped
                 report.encode_seconds += built.encode_seconds

@@ -72,12 +72,12 @@ def apart(text: str) -> str:
                     text)
 
 
-def words(uri: str, kind: str, *texts: str) -> str:
+def words(uri: str, kind: str, *texts: object) -> str:
     """What an item is found by beyond its texts and its path as they are: the name of its file,
     and whatever is glued together in them, in pieces."""
     path = uri.rpartition("#")[0] or uri if kind == "text" else uri
     folder, _, name = path.rpartition("/")
-    return " ".join(filter(None, [name, *map(_pieces, (folder, name, *texts))]))
+    return " ".join(filter(None, [name, *map(_pieces, (folder, name, *map(str, texts)))]))
 
 
 @lru_cache(maxsize=1024)

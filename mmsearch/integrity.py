@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
-from pathlib import Path
 from typing import NamedTuple
 
 from mmsearch import fulltext
 
 CHECKED = {
     "items": ("id", "seq", "uri", "kind", "text", "grp", "meta", "fingerprint", "hash", "size",
-              "taken", "modified", "width", "height", "camera", "manifest"),
+              "taken", "modified", "width", "height", "camera", "manifest", "words"),
     "segments": ("name", "role", "kind", "rows", "bytes", "last", "sha256"),
     "settings": ("key", "value"),
 }
@@ -136,75 +134,23 @@ def miscounted(conn: sqlite3.Connection) -> bool:
     return real != dict(conn.execute("SELECT kind, items FROM counts WHERE items <> 0"))
 
 
-def bad_full_text(conn: sqlite3.Connection) -> list[str]:
-    """The names of full-text indexes that do not fit their texts (needs a connection that may
+def full_text_is_bad(conn: sqlite3.Connection) -> bool:
+    """Whether the full text is broken, or does not list every item (needs a connection that may
     write, though nothing is written)."""
-    bad = []
-    for name in _full_text(conn):
-        try:
-            conn.execute(f"INSERT INTO {name}({name}, rank) VALUES ('integrity-check', 1)")
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_READONLY:
-                return []
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
-                raise
-            bad.append(name)
-    return bad
-
-
-def _full_text(conn: sqlite3.Connection) -> list[str]:
-    return [name for (name,) in conn.execute(
-        "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%USING fts5%'")]
-
-
-def log_problem(path: Path) -> str:
-    """What is wrong with SQLite's write-ahead log (`path`); empty if nothing is.
-
-    SQLite takes the first frame whose checksum does not fit for the end of the log. That is right
-    for a frame half written by a writer that was killed, and wrong if a whole commit comes after
-    it: then a frame was altered, and SQLite will pass over what was committed from there on.
-    """
-    for _ in range(3):  # a log that is just being written may look odd once
-        bad, commits = _scan_log(path)
-        if not commits:
-            return ""
-    return f"frame {bad} was altered: the {commits} commits from there on are lost"
-
-
-def _scan_log(path: Path) -> tuple[int, int]:
-    """-> the number (from 1) of the first frame that does not fit, and the number of whole commits
-    that SQLite will pass over because of it (https://sqlite.org/fileformat2.html#walformat)."""
+    table = fulltext.TABLE
+    if not conn.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchone():
+        return False  # an old format
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return 0, 0
-    if len(data) < 32 or not 512 <= int.from_bytes(data[8:12], "big") <= 65536:
-        return 0, 0
-    magic, _, page, _, *salts = struct.unpack(">6I", data[:24])
-    order = ">" if magic & 1 else "<"
-    sums = _log_sums(data[:24], order, (0, 0))
-    frames = range(32, len(data) - page - 23, page + 24)
-    fits, bad, commits = sums == struct.unpack(">2I", data[24:32]), 0, 0
-    if not fits and frames:
-        salts = list(struct.unpack(">2I", data[40:48]))  # the header was altered, perhaps here
-    for n, at in enumerate(frames, 1):
-        _, size, *mine = struct.unpack(">4I", data[at : at + 16])
-        if fits:
-            sums = _log_sums(data[at : at + 8] + data[at + 24 : at + 24 + page], order, sums)
-            fits = mine == salts and sums == struct.unpack(">2I", data[at + 16 : at + 24])
-        if not fits:  # or it is left from an earlier round of the log, as all that follow
-            bad = bad or n
-            commits += size > 0 and mine == salts
-    return bad, commits
-
-
-def _log_sums(data: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:
-    one, two = sums
-    words = struct.unpack(f"{order}{len(data) // 4}I", data)
-    for a, b in zip(words[::2], words[1::2], strict=True):
-        one = (one + a + two) & 0xFFFFFFFF
-        two = (two + b + one) & 0xFFFFFFFF
-    return one, two
+        conn.execute(f"INSERT INTO {table}({table}) VALUES ('integrity-check')")
+        (same,) = conn.execute(f"SELECT (SELECT count(*) FROM {table}_docsize) = "
+                               "(SELECT count(*) FROM items)").fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_READONLY:
+            return False
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        return True
+    return not same
 
 
 # -- mending ---------------------------------------------------------------------------------------
@@ -318,7 +264,7 @@ def rebuild(conn: sqlite3.Connection) -> None:
         if miscounted(conn):
             conn.execute("DELETE FROM counts")
             conn.execute(f"INSERT INTO counts {_COUNTED}")
-    if bad_full_text(conn):
+    if full_text_is_bad(conn):
         with suppress(sqlite3.DatabaseError):
             for sql in fulltext.LIST_ALL:
                 conn.execute(sql)

@@ -3,6 +3,7 @@
 | damaged                   | mended from                                                        |
 | ------------------------- | ------------------------------------------------------------------ |
 | a row of the catalog      | its check value, if one byte was altered                           |
+| SQLite's log              | its checksums, if one byte of a frame was altered                  |
 | SQLite's indexes, counts, full text | the rows                                                 |
 | `segment.json`            | the other files; the catalog has its sha256                        |
 | `ids.npy`                 | the numbers it can have held; `segment.json` has its sha256        |
@@ -27,8 +28,8 @@ from typing import get_args
 
 import numpy as np
 
-from mmsearch import integrity, upkeep
-from mmsearch.catalog import CATALOG, Catalog, Change, Row, open_to_write
+from mmsearch import integrity, upkeep, wal
+from mmsearch.catalog import CATALOG, Catalog, Change, Row
 from mmsearch.encoders import BUILTIN, load_encoder
 from mmsearch.errors import CollectionDamaged, MediaError, MmsearchError
 from mmsearch.ingest import Shard, build_shard, content_hash, read_file
@@ -36,6 +37,7 @@ from mmsearch.lock import writer_lock
 from mmsearch.opened import directory
 from mmsearch.plan import LARGEST
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
+from mmsearch.schema import open_to_write
 from mmsearch.segments import (
     MANIFEST,
     TEMPORARY,
@@ -93,7 +95,8 @@ def repair(root: Path, model: str | None = None, tick: Tick = lambda done: None)
 
 
 def _mend_catalog(path: Path) -> list[Problem]:
-    found = [problem._replace(mended=True) for problem in _mend_header(path)]
+    found = _mend_log(path.with_name(path.name + "-wal"))
+    found += [problem._replace(mended=True) for problem in _mend_header(path)]
     if not _has_tables(path):
         return found  # whoever opens it next says why
     try:
@@ -106,9 +109,15 @@ def _mend_catalog(path: Path) -> list[Problem]:
             with suppress(sqlite3.DatabaseError, UnicodeDecodeError):
                 _mend_rows(conn)
     after = check_catalog(path.parent) if before else []
-    # A damaged log is gone once the file was opened: what was lost with it stays lost.
-    return found + [problem._replace(mended=problem not in after and
-                                     not problem.file.endswith("-wal")) for problem in before]
+    return found + [problem._replace(mended=problem not in after) for problem in before
+                    if not problem.file.endswith("-wal")]
+
+
+def _mend_log(log: Path) -> list[Problem]:
+    """Before anybody opens the catalog to write: SQLite would drop what does not fit."""
+    reason = wal.problem(log)
+    return [Problem(str(log), f"{reason}; index again what was indexed last",
+                    wal.mend(log))] if reason else []
 
 
 def _mend_rows(conn: sqlite3.Connection) -> None:

@@ -46,7 +46,8 @@ def _queries(catalog: Catalog, opened: Opened, kind: Kind, limit: int) -> tuple[
         texts = files("mmsearch").joinpath("queries.txt").read_text("utf-8").splitlines()
         try:
             encoder = load_encoder(str(catalog.settings.get("model")))
-            return encoder.encode_texts(texts[:limit]), "text queries"
+            if (encoder.name, encoder.dim) == (catalog.settings.get("encoder"), dim):
+                return encoder.encode_texts(texts[:limit]), "text queries"
         except MmsearchError:
             pass  # vectors from elsewhere, by a model that is not here
     rows = _evenly(catalog.select(None, [kind]), limit)

@@ -2,24 +2,30 @@
 
 Nothing is changed in place: new directories are written, one transaction swaps the rows that
 name them, and only then do the old ones go.
+
+What merging costs: a row is written when it is added, a few times (nine at most) while its segment
+has no more than 64 rows, and then once for each factor of 8 by which its segment grows: among n
+rows that are added one at a time, about 5 + log8(n / 64) times. There are at most 7 segments a
+tier, so 7 log8(n / 64) + 14 in all. A row that dies has at most four others written again. Before
+it is merged, a segment is read once to see that it is sound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import groupby, takewhile
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmsearch.catalog import Catalog, Change
-from mmsearch.errors import UsageError
+from mmsearch.errors import CollectionDamaged, UsageError
 from mmsearch.indexes import Device, kinds
 from mmsearch.lock import HOLDER, LOCK
 from mmsearch.opened import Opened, directory
-from mmsearch.records import Ids, IndexSpec, Kind, SegmentInfo
+from mmsearch.records import Ids, IndexSpec, Kind, Problem, SegmentInfo
 from mmsearch.segments import (
     TEMPORARY,
     Segment,
@@ -32,10 +38,13 @@ from mmsearch.segments import (
     write_segment,
 )
 from mmsearch.tuning import tuner_for
+from mmsearch.verifying import verify_directory
 
 FACTOR = 8
-"""So many segments of like size become one: a row is rewritten once for each factor of 8."""
-_TIER_ROWS = 4096
+"""So many segments of one tier become one of a higher tier."""
+_SMALL = 64
+"""Segments of up to so many rows are of the lowest tier."""
+DEAD_SHARE = 0.2
 _REBUILD_SHARE = 0.2
 """An approximate index is renewed when so much of its kind is not in it, or is dead in it."""
 
@@ -60,9 +69,18 @@ def remove_garbage(root: Path, catalog: Catalog) -> None:
 
 
 def tidy(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
-    """After a run: merge what has piled up, build an approximate index where one pays."""
-    _swap(root, catalog, _merge_tiers)
+    """After a run: merge what has piled up, rewrite what is mostly dead, build an approximate index
+    where one pays."""
+    merge(root, catalog)
+    _swap(root, catalog, _rewrite_dead)
     renew_anns(root, catalog, device)
+
+
+def merge(root: Path, catalog: Catalog) -> None:
+    """Merge what has piled up, until nothing is due."""
+    while any(_due(infos) for _, infos in _uncovered(catalog)):
+        if not _swap(root, catalog, _merge_tiers):
+            return  # what is due is damaged
 
 
 def compact(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
@@ -80,8 +98,9 @@ def renew_anns(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
 _Step = Callable[[Path, Catalog, Opened], Change]
 
 
-def _swap(root: Path, catalog: Catalog, step: _Step) -> None:
-    """Write what `step` wants, commit it, remove what it replaced."""
+def _swap(root: Path, catalog: Catalog, step: _Step) -> bool:
+    """Write what `step` wants, commit it, remove what it replaced; -> whether it wanted anything.
+    """
     opened = Opened(root)
     infos = catalog.segments()
     opened.refresh(infos)
@@ -90,38 +109,72 @@ def _swap(root: Path, catalog: Catalog, step: _Step) -> None:
         catalog.commit(change)
         for info in change.drop_segments:
             remove(directory(root, info))
+    return bool(change)
 
 
 def _merge_tiers(root: Path, catalog: Catalog, opened: Opened) -> Change:
-    """Merge the newest segments while FACTOR of them are of like size."""
+    """Merge the newest segments of a kind while FACTOR of them are of one tier."""
     change = Change()
-    anns = {info.kind: info for info in catalog.segments() if info.role == "ann"}
-    for kind, infos in _by_kind(catalog):
-        # What an approximate index covers is merged only when that index is renewed.
-        covered = anns[kind].last if kind in anns else 0
-        newest = _pile([info for info in infos if info.last > covered])
-        if newest:
-            _merge(root, catalog, opened, kind, newest, change)
+    for kind, infos in _uncovered(catalog):
+        due = _due(infos)
+        if due and not any(_damage(root, info) for info in due):
+            _merge(root, catalog, opened, kind, due, change)
     return change
 
 
-def _pile(infos: Sequence[SegmentInfo]) -> list[SegmentInfo]:
-    """The longest run of newest segments that are due, none larger than the tier they make."""
-    due: list[SegmentInfo] = []
-    limit = _TIER_ROWS
-    while True:
-        run = list(takewhile(lambda info: info.rows <= limit, reversed(infos)))  # noqa: B023
-        if len(run) >= FACTOR:
-            due = run[::-1]
-        if len(run) == len(infos):
-            return due
-        limit *= FACTOR
+def _uncovered(catalog: Catalog) -> Iterator[tuple[Kind, list[SegmentInfo]]]:
+    """The segments of each kind that no approximate index covers, oldest first; what one covers is
+    merged only when that index is renewed."""
+    last = {info.kind: info.last for info in catalog.segments() if info.role == "ann"}
+    for kind, infos in _by_kind(catalog):
+        yield kind, [info for info in infos if info.last > last.get(kind, 0)]
+
+
+def _due(infos: Sequence[SegmentInfo]) -> list[SegmentInfo]:
+    """The newest segments from the oldest one on that is of a tier with FACTOR segments or more.
+
+    infos: oldest first. A small segment before a larger one counts as of that one's tier: segments
+    that are merged are neighbours, so that each keeps a range of numbers of its own.
+    """
+    tiers = list(accumulate((_tier(info.rows) for info in reversed(infos)), max))
+    full = [tier for tier in set(tiers) if tiers.count(tier) >= FACTOR]
+    return list(infos[-sum(tier <= max(full) for tier in tiers):]) if full else []
+
+
+def _tier(rows: int) -> int:
+    """0 up to _SMALL rows, then one more for each factor of FACTOR."""
+    tier = 0
+    while rows > _SMALL * FACTOR**tier:
+        tier += 1
+    return tier
+
+
+def _rewrite_dead(root: Path, catalog: Catalog, opened: Opened) -> Change:
+    """Write segments anew of which more than DEAD_SHARE is dead."""
+    change = Change()
+    live = catalog.counts()
+    rows = {kind: sum(info.rows for info in infos) for kind, infos in _by_kind(catalog)}
+    for kind, infos in _uncovered(catalog):
+        if rows[kind] == live.get(kind, 0):
+            continue  # nothing is dead
+        for info in infos:
+            first = int(opened.segment(info).ids[0])
+            alive = len(catalog.between(kind, first, info.last))
+            if alive < (1 - DEAD_SHARE) * info.rows and not _damage(root, info):
+                _merge(root, catalog, opened, kind, [info], change)
+    return change
+
+
+def _damage(root: Path, info: SegmentInfo) -> list[Problem]:
+    """What is wrong with a segment: merged, its damage would get a checksum that fits."""
+    return verify_directory(directory(root, info), info)
 
 
 def _merge(root: Path, catalog: Catalog, opened: Opened, kind: Kind,
            infos: Sequence[SegmentInfo], change: Change) -> SegmentInfo | None:
     """Write the live rows of `infos` as one segment, and note the swap in `change`."""
-    live = catalog.select(None, [kind])
+    first = int(opened.segment(infos[0]).ids[0])
+    live = catalog.between(kind, first, infos[-1].last)
     parts: list[tuple[Segment, Ids]] = []
     for info in infos:
         segment = opened.segment(info)
@@ -154,13 +207,17 @@ def _renew_anns(root: Path, catalog: Catalog, opened: Opened, *, everything: boo
         tuner = tuner_for(catalog, opened, kind)
         whole = len(infos) == 1 and infos[0].rows == catalog.counts().get(kind)
         if ann is not None and ann.spec.kind == spec.kind and (
-                whole if everything else not _due(catalog, kind, infos, ann.segment.rows)):
+                whole if everything else not _outdated(catalog, kind, infos, ann.segment.rows)):
             if everything and ann.tuned and opened.segment(infos[0]) is ann.segment:
                 change.add_segments.append(retune_ann(root, ann, kind, tuner))
                 change.drop_segments.extend(old)
             continue
         builds = spec.kind != "exact"
         if not (builds or everything or old):
+            continue
+        if not whole and (damage := [one for info in infos for one in _damage(root, info)]):
+            if everything:
+                raise CollectionDamaged(f"{damage[0]}; run `mmsearch verify --repair -i {root}`")
             continue
         change.drop_segments.extend(old)
         info = infos[0] if whole else None
@@ -180,7 +237,7 @@ def _spec(catalog: Catalog, rows: int, opened: Opened) -> IndexSpec:
                              kind=settings.get("kind", "auto"))
 
 
-def _due(catalog: Catalog, kind: Kind, infos: Sequence[SegmentInfo], covered: int) -> bool:
+def _outdated(catalog: Catalog, kind: Kind, infos: Sequence[SegmentInfo], covered: int) -> bool:
     """Whether too much of a kind is outside of its approximate index, or dead."""
     rows = sum(info.rows for info in infos)
     dead = rows - catalog.counts().get(kind, 0)

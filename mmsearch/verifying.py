@@ -17,11 +17,12 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mmsearch import integrity
-from mmsearch.catalog import CATALOG, Catalog, open_to_read
+from mmsearch import integrity, wal
+from mmsearch.catalog import CATALOG, Catalog
 from mmsearch.errors import CollectionDamaged
 from mmsearch.opened import directory
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
+from mmsearch.schema import open_to_read
 from mmsearch.segments import MANIFEST, Segment, sha256_of
 
 NAMED = 5
@@ -60,7 +61,7 @@ def check_catalog(root: Path) -> list[Problem]:
     path = root / CATALOG
     found = []
     log = path.with_name(path.name + "-wal")
-    if reason := integrity.log_problem(log):
+    if reason := wal.problem(log):
         found.append(Problem(str(log), f"{reason}; index again what was indexed last"))
     try:
         with closing(_connection(path)) as conn:
@@ -91,8 +92,8 @@ def _row_problems(conn: sqlite3.Connection) -> Iterator[str]:
         yield row_problem(conn, row)
     if integrity.miscounted(conn):
         yield "counts: not the numbers of items that are there"
-    for name in integrity.bad_full_text(conn):
-        yield f"{name}: the full-text index does not fit the texts"
+    if integrity.full_text_is_bad(conn):
+        yield "the full text is broken, or does not list every item"
 
 
 def row_problem(conn: sqlite3.Connection, row: integrity.Row) -> str:

@@ -15,7 +15,8 @@ ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
     {"filters", "fulltext", "formats", "colour", "media", "texts", "manifests", "sources", "merge",
-     "encoders", "indexes", "segments", "opened", "lock", "evaluate", "integrity"},
+     "encoders", "indexes", "segments", "opened", "lock", "evaluate", "integrity", "wal",
+     "schema"},
     {"catalog", "compose", "diverse", "searching", "ingest", "plan", "tuning", "upkeep",
      "verifying", "repairing", "heads", "features", "train"},
     {"collection", "retrieval"},

@@ -14,10 +14,10 @@ from conftest import Cli, unit_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsearch import Collection, upkeep
+from mmsearch import Collection
 from mmsearch.catalog import Change
 from mmsearch.diverse import spread
-from mmsearch.records import Hit, IndexSpec, Item, Kind, Vectors
+from mmsearch.records import Hit, Item, Kind, Vectors
 from mmsearch.segments import write_segment
 
 DIM = 8
@@ -63,8 +63,7 @@ def approximate(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     """3,000 pictures, the first 2,700 in an approximate index that misses much."""
     path = tmp_path_factory.mktemp("approximate") / "index"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upkeep, "EXACT_UP_TO", 2000)
-        patch.setattr(upkeep, "choose_spec", lambda rows: IndexSpec("ivf-rabitq", nlist=32))
+        patch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 2000)
         collection = collection_of(path, 2700, dim=32)
         collection.compact()
         put(collection, unit_vectors(300, 32, seed=5), photos(300, 2700))
