@@ -55,7 +55,7 @@ WITHOUT = (f"i.id NOT IN (SELECT i.id FROM {TABLE} JOIN items m ON m.id = {TABLE
 _BREAK = re.compile(r'[\s/\\"]+')
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _LOWER, _UPPER = "a-zß-öø-ÿа-я", "A-ZÀ-ÖØ-ÞА-Я"
-_SEAM = re.compile(
+_SEAM = (  # compiled when first used: a search by vectors does without
     f"(?<=[{_LOWER}])(?=[{_UPPER}])|(?<=[{_UPPER}])(?=[{_UPPER}][{_LOWER}])"
     r"|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
     rf"|(?<=[{_IDEOGRAPH}])(?=\w)|(?<=\w)(?=[{_IDEOGRAPH}])")
@@ -68,7 +68,7 @@ def apart(text: str) -> str:
     """`text` with a space at every seam: IMG 2041, Beach Holiday, 東 京; hex numbers stay whole."""
     if text.isascii() and not _MAY_HAVE_SEAM.search(text, 1):
         return text
-    return _RUN.sub(lambda run: run[0] if _HASH.fullmatch(run[0]) else _SEAM.sub(" ", run[0]),
+    return _RUN.sub(lambda run: run[0] if _HASH.fullmatch(run[0]) else re.sub(_SEAM, " ", run[0]),
                     text)
 
 

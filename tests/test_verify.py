@@ -235,7 +235,8 @@ def test_a_damaged_index_of_sqlite_is_made_anew(index: Path) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.sampled_from(["size", "width", "camera", "taken", "x"]),
-                       st.none() | st.integers(-2**60, 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+                       st.none() | st.integers(-2**60, 2**60)
+                       | st.floats(allow_nan=False, allow_infinity=False)
                        | st.text(st.characters(exclude_categories=["Cs"]))), st.text("aü\0"))
 def test_what_is_written_is_what_was_meant(meta: dict[str, object], text: str) -> None:
     with closing(Catalog(Path(":memory:"), write=True)) as catalog:
