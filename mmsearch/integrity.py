@@ -25,6 +25,8 @@ CHECKED = {
 }
 """The columns that a check value covers, the key first. Whoever adds a column adds it here, and
 seals all rows anew in the migration that makes it."""
+PAGE = 4096
+"""Bytes a page of the catalog."""
 _TRIED_ROWS, _TRIED_BYTES = 100, 4096
 _MASKS = sorted(range(1, 256), key=int.bit_count)
 _CHECKS = ("CREATE TABLE checks (part TEXT, key, value INTEGER, PRIMARY KEY (part, key)) "

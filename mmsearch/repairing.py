@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -54,7 +55,6 @@ _HEADER = {0: b"SQLite format 3\0", 16: b"\x10\x00\x02\x02\x00\x40\x20\x20", 44:
            56: b"\0\0\0\x01"}
 """What the first bytes of every catalog are (https://sqlite.org/fileformat2.html#database_header):
 4096 bytes a page, a write-ahead log, UTF-8. Byte 28 has the number of pages."""
-_PAGE = 4096
 _HEADER_BYTES = 100
 _HOPELESS = "it cannot be mended; restore it from a backup, or index again into a new directory"
 _TRIED_IDS = 20_000
@@ -96,7 +96,7 @@ def repair(root: Path, model: str | None = None, tick: Tick = lambda done: None)
 
 def _mend_catalog(path: Path) -> list[Problem]:
     found = _mend_log(path.with_name(path.name + "-wal"))
-    found += [problem._replace(mended=True) for problem in _mend_header(path)]
+    found += [problem._replace(mended=True) for problem in [*_mend_end(path), *_mend_header(path)]]
     if not _has_tables(path):
         return found  # whoever opens it next says why
     try:
@@ -152,6 +152,16 @@ def _has_tables(path: Path) -> bool:
         return False
 
 
+def _mend_end(path: Path) -> Iterator[Problem]:
+    """Make the last page whole; if what is missing was not empty, its rows will tell."""
+    size = path.stat().st_size
+    log = path.with_name(path.name + "-wal")
+    if size % integrity.PAGE and not (log.exists() and log.stat().st_size):
+        os.truncate(path, size + -size % integrity.PAGE)
+        sync(path)
+        yield Problem(str(path), "cut short: its last page was not whole")
+
+
 def _is_refused(path: Path) -> bool:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
@@ -168,7 +178,7 @@ def _mend_header(path: Path) -> Iterator[Problem]:
     with path.open("r+b") as file:
         old = bytearray(file.read(_HEADER_BYTES))
         new = bytearray(old)
-        for at, data in {**_HEADER, 28: (size // _PAGE).to_bytes(4, "big")}.items():
+        for at, data in {**_HEADER, 28: (size // integrity.PAGE).to_bytes(4, "big")}.items():
             new[at : at + len(data)] = data
         different = sum(a != b for a, b in zip(old, new, strict=True))
         if not 0 < different <= 4:  # more, and it is no catalog at all

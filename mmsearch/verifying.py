@@ -63,6 +63,8 @@ def check_catalog(root: Path) -> list[Problem]:
     log = path.with_name(path.name + "-wal")
     if reason := wal.problem(log):
         found.append(Problem(str(log), f"{reason}; index again what was indexed last"))
+    if path.stat().st_size % integrity.PAGE and not (log.exists() and log.stat().st_size):
+        found.append(Problem(str(path), "cut short: its last page is not whole"))
     try:
         with closing(_connection(path)) as conn:
             found += [Problem(str(path), reason) for reason in integrity.structure(conn)]

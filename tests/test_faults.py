@@ -10,14 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import Cli, add
 
 from mmsearch.collection import Collection
-from mmsearch.errors import CollectionBusy, CollectionDamaged
+from mmsearch.errors import CollectionBusy, CollectionDamaged, MmsearchError
 from mmsearch.lock import writer_lock
+from mmsearch.records import IndexSpec
+from mmsearch.repairing import repair
+from mmsearch.verifying import verify
 
 MMSEARCH = [sys.executable, "-m", "mmsearch"]
 
@@ -82,6 +86,92 @@ def test_sigkill_at_random_moments_loses_nothing_committed(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_sigkill_a_hundred_times(tmp_path: Path) -> None:
     kill_loop(tmp_path, lines=60_000, kills=100, seed=2)
+
+
+CHURN = Path(__file__).parent.parent / "bench" / "churn.py"
+
+
+def churn(tmp_path: Path, *options: str) -> dict[str, int]:
+    """Kill a writer that changes, merges and compacts, with readers watching (see there)."""
+    done = subprocess.run([sys.executable, CHURN, "--cache", tmp_path, *options],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    counts: dict[str, int] = json.loads(done.stdout.splitlines()[0])
+    return counts
+
+
+@pytest.mark.parametrize("storm", [[], ["--storm"]])
+def test_readers_see_whole_changes_while_writers_are_killed(
+        tmp_path: Path, storm: list[str]) -> None:
+    counts = churn(tmp_path, "--kills", "3", "--seconds", "1.5", *storm)
+    assert counts["kills"] == 3
+    assert counts["searches"] > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storm", [[], ["--storm"]])
+def test_a_hundred_writers_are_killed_while_others_search(
+        tmp_path: Path, storm: list[str]) -> None:
+    counts = churn(tmp_path, "--kills", "100", "--readers", "3", "--seed", "7", *storm)
+    assert all(counts[what] for what in ("add", "replace", "delete", "compact"))
+
+
+def test_a_full_disk_during_a_merge_loses_nothing(tmp_path: Path, photos: Path) -> None:
+    may_mount()
+    index, disk = tmp_path / "index", tmp_path / "disk"
+    collection = Collection.create(index)
+    add(collection, many_lines(tmp_path / "notes.txt", 1500))
+    add(collection, photos)
+    collection.delete([f"{tmp_path}/notes.txt#L{n}" for n in range(1, 9)])
+    collection.close()
+    disk.mkdir()
+    run = " ".join(MMSEARCH)
+    script = f"""
+        size=$(du -sk {index} | cut -f1)
+        mount -t tmpfs -o size=$((size + 600))k none {disk} && cp -r {index}/. {disk} || exit 90
+        {run} compact -i {disk}; echo "status $?"
+        ls {disk}/segments | grep -c tmp
+        {run} verify -i {disk} || exit 91
+        {run} info -i {disk} --json
+        mount -o remount,size=$((3 * size))k {disk} && {run} compact -i {disk} || exit 92
+        {run} verify -i {disk} || exit 93
+    """
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "status 1\n0\n" in done.stdout
+    assert '"items": 1504' in done.stdout
+    assert [line for line in done.stderr.splitlines() if line.startswith("mmsearch:")]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.999])
+def test_every_file_cut_short_is_named_and_no_command_breaks(
+        tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, part: float) -> None:
+    monkeypatch.setattr("mmsearch.upkeep.EXACT_UP_TO", 10)
+    monkeypatch.setattr("mmsearch.upkeep.choose_spec", lambda rows: IndexSpec("ivf-rabitq", 2))
+    collection = Collection.create(tmp_path / "sound")
+    add(collection, photos)
+    collection.close()
+    files = [path.relative_to(tmp_path / "sound") for path in (tmp_path / "sound").rglob("*")
+             if path.is_file() and path.stat().st_size
+             and path.name not in ("writer.json", "catalog.db-shm")]
+    assert {"index.faiss", "ids.npy", "catalog.db"} < {path.name for path in files}
+    for file in files:
+        index = tmp_path / "index"
+        shutil.copytree(tmp_path / "sound", index)
+        os.truncate(index / file, int((index / file).stat().st_size * part))
+        assert file.name in "\n".join(map(str, verify(index)))
+        for attempt in (lambda index=index: Collection.open(index).search(text="a cat"),
+                        lambda index=index: Collection.open(index).info(),
+                        lambda index=index: add(Collection.open(index), photos)):
+            with suppress(MmsearchError):  # one clear sentence, and nothing else
+                attempt()
+        repair(index)
+        if file.name != "catalog.db":
+            assert verify(index) == []
+            assert len(Collection.open(index).search(
+                text="a cat", k=20, where="width >= 1")) == 12
+        shutil.rmtree(index)
 
 
 def test_a_search_works_while_an_index_run_goes_on(tmp_path: Path, cli: Cli) -> None:
