@@ -1,0 +1,353 @@
+"""The systems that `ann.py` compares, each behind the same few calls.
+
+    mmsearch[:KIND][@RECALL]   a Collection, as a user gets it; KIND and RECALL as for
+                               `mmsearch index --kind KIND --recall RECALL`
+    faiss[:KIND][@RECALL]      plain FAISS on that collection's files, searched with its parameters
+    hnswlib, usearch, usearch-f16, numpy
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from ann_data import K, TEXTS, read_json
+
+from mmsearch.collection import Collection
+from mmsearch.ingest import Built, Shard
+from mmsearch.records import Ids, Item, Vectors
+from mmsearch.segments import write_segment
+
+M, EF_CONSTRUCTION = 32, 100
+"""Of both HNSW peers; 64 neighbours at the base level, as both of them double M there."""
+EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+"""Values of ef (candidates in view) that are tried for the HNSW peers."""
+Blocks = Callable[[], Iterator[Vectors]]
+
+
+class System(Protocol):
+    """One way to search. `effort` is what can be turned up for recall, if anything can."""
+
+    efforts: ClassVar[Sequence[int]]
+    needs: ClassVar[str]
+    """The module without which it cannot run."""
+
+    def __init__(self, path: Path) -> None:
+        """path: a directory of its own (for `faiss`, the one of the collection)."""
+
+    def build(self, size: int, blocks: Blocks, texts: Vectors) -> None: ...
+
+    def open(self, threads: int) -> None: ...
+
+    def search(self, queries: Vectors) -> Ids:
+        """float32 [n, dim] -> numbers of the K nearest vectors, int64 [n, K]."""
+
+    def turn(self, effort: int) -> None: ...
+
+    def facts(self) -> str:
+        """What was built and how it is searched, in a line."""
+
+
+def system(name: str, path: Path) -> System:
+    """The system called `name` (see the top of this file)."""
+    base, _, _ = name.partition("@")[0].partition(":")
+    kinds: dict[str, type[Any]] = {
+        "mmsearch": Mmsearch, "faiss": Faiss, "hnswlib": Hnswlib, "usearch": Usearch,
+        "usearch-f16": UsearchHalf, "numpy": Numpy}
+    if base not in kinds:
+        raise SystemExit(f"no system called {base}; there are {', '.join(kinds)}")
+    made: System = kinds[base](path)
+    if isinstance(made, Mmsearch):
+        made.wanted = wanted(name)
+    return made
+
+
+def files_of(name: str) -> str:
+    """Whose files a system searches: plain FAISS those of the collection with the same settings."""
+    return name.replace("faiss", "mmsearch", 1) if name.startswith("faiss") else name
+
+
+def installed(name: str) -> bool:
+    return find_spec(system(name, Path()).needs) is not None
+
+
+# -- mmsearch: the one place that knows how a collection is told what to be ----------------------
+
+def wanted(name: str) -> dict[str, Any]:
+    """The settings in a name such as mmsearch:hnsw@0.99, as `Collection.create` takes them."""
+    rest, _, recall = name.partition("@")
+    kind = rest.partition(":")[2]
+    settings = {"kind": kind or None, "recall": float(recall) if recall else None}
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+class Mmsearch:
+    efforts: ClassVar[Sequence[int]] = ()
+    needs: ClassVar[str] = "mmsearch"
+    wanted: dict[str, Any]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.wanted = {}
+
+    def build(self, size: int, blocks: Blocks, texts: Vectors) -> None:
+        dim = texts.shape[1]
+        model = vectors_only_model(self.path.parent / f"model-{dim}", dim)
+        unknown = set(self.wanted) - set(signature(Collection.create).parameters)
+        if unknown:
+            raise SystemExit(f"this version of mmsearch knows no {' or '.join(sorted(unknown))}")
+        collection = Collection.create(self.path, model=str(model), **self.wanted)
+        captions = (Item(f"/texts/{n:08d}", "text", text=f"text {n}", fingerprint=f"text:{n}")
+                    for n in range(len(texts)))
+        images = (Item(f"/photos/{n:08d}.jpg", "image", fingerprint=f"{n}:0") for n in range(size))
+        # Texts first: an index over the images is tuned as it is built.
+        collection.add(captions, run=partial(shards_of, _rows(iter([texts]))))
+        collection.add(images, run=partial(shards_of, _rows(blocks())))
+        collection.close()
+
+    def open(self, threads: int) -> None:
+        """Threads are the collection's affair; the environment says how many it can get."""
+        self._collection = Collection.open(self.path)
+        self._first = 1 + max(row.seq for row in self._collection.vectors("text")[0])
+
+    def search(self, queries: Vectors, allowed: Ids | None = None) -> Ids:
+        rows = None if allowed is None else allowed + self._first
+        found = self._collection.nearest(queries, K, allowed=rows).ids
+        return np.where(found < 0, -1, found - self._first)
+
+    def turn(self, effort: int) -> None:
+        raise ValueError("a collection tunes itself")
+
+    def facts(self) -> str:
+        return str(self._collection.info()["index"]["image"])
+
+
+def vectors_only_model(path: Path, dim: int) -> Path:
+    """A model directory that says how long vectors are and cannot encode anything."""
+    path.mkdir(parents=True, exist_ok=True)
+    spec = {"format": 1, "name": "vectors-only", "dim": dim, "max_tokens": 1, "sha256": {},
+            "image": {"file": "none", "size": 1},
+            "text": {"file": "none", "tokens": "none", "tokenizer": "none"}}
+    (path / "model.json").write_text(json.dumps(spec))
+    return path
+
+
+def shards_of(take: Callable[[int], Vectors], _: Any, shards: Iterable[Shard]) -> Iterator[Built]:
+    """Stands in for the encoder: segments as `build_shard` writes them, of given vectors."""
+    for shard in shards:
+        ids = np.arange(shard.first_seq, shard.first_seq + len(shard.items), dtype=np.int64)
+        vectors = take(len(ids))
+        segment = write_segment(shard.root, shard.name, shard.kind, ids, lambda: iter([vectors]))  # noqa: B023
+        rows = [(int(n), item, f"{n:032x}") for n, item in zip(ids, shard.items, strict=True)]
+        yield Built(segment=segment, rows=rows)
+
+
+def _rows(blocks: Iterator[Vectors]) -> Callable[[int], Vectors]:
+    """-> a function that returns the next so many rows."""
+    left: list[Vectors] = []
+
+    def take(count: int) -> Vectors:
+        while sum(map(len, left)) < count:
+            left.append(next(blocks))
+        joined = left[0] if len(left) == 1 else np.concatenate(left)
+        left[:] = [joined[count:]]
+        return joined[:count]
+
+    return take
+
+
+# -- the others ----------------------------------------------------------------------------------
+
+class Faiss:
+    """What FAISS alone makes of a collection's files: the same index, the same vectors to rescore
+    from, the same parameters, and nothing of mmsearch around it."""
+
+    efforts: ClassVar[Sequence[int]] = ()
+    needs: ClassVar[str] = "faiss"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def build(self, size: int, blocks: Blocks, texts: Vectors) -> None:
+        raise ValueError("plain FAISS opens what mmsearch has built")
+
+    def open(self, threads: int) -> None:
+        from mmsearch.indexes._faiss import load_faiss  # for the BLAS kernels it chooses
+
+        self._faiss = faiss = load_faiss()
+        faiss.omp_set_num_threads(threads)
+        self._parameters: Any = None
+        stores = {path.name: self._read(path / "vectors.faiss")
+                  for path in sorted((self.path / "segments").glob("image-*"))}
+        anns = list(self.path.glob("ann-image-*"))
+        if anns:
+            facts = read_json(anns[0] / "segment.json")
+            self._approximate(self._read(anns[0] / "index.faiss"), stores, facts)
+        else:
+            self._exact(list(stores.values()))
+
+    def search(self, queries: Vectors) -> Ids:
+        ids: Ids = self._index.search(queries, K, params=self._parameters)[1]
+        return ids
+
+    def turn(self, effort: int) -> None:
+        raise ValueError("it has the collection's effort")
+
+    def facts(self) -> str:
+        return str(self._facts)
+
+    def _read(self, path: Path) -> Any:
+        return self._faiss.read_index(str(path), self._faiss.IO_FLAG_MMAP_IFC)
+
+    def _exact(self, stores: Sequence[Any]) -> None:
+        self._facts = "exact, float16"
+        self._index = stores[0]
+        if len(stores) > 1:  # as one, with rows counted through
+            self._parts = stores  # FAISS does not keep them alive
+            self._index = self._faiss.IndexShards(stores[0].d, False, True)
+            for store in stores:
+                self._index.add_shard(store)
+
+    def _approximate(self, base: Any, stores: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Search as an approximate index's own description says."""
+        if not facts.get("tuned"):
+            raise SystemExit("the approximate index does not say how it is searched: build the "
+                             "collection with a later version, or leave faiss out (--only)")
+        width, rescored = (int(facts["tuned"]["effort"][key]) for key in ("width", "rescored"))
+        kind = facts["spec"]["kind"]
+        self._facts = f"{kind}, width {width}"
+        self._index, self._parameters = base, self._width(base, width)
+        if rescored:
+            self._facts += f", {rescored} rescored"
+            store = stores[facts["segment"]]
+            self._parts = base, store, self._parameters
+            self._index = self._faiss.IndexRefine(base, store)
+            self._parameters = self._faiss.IndexRefineSearchParameters(
+                k_factor=rescored / K, base_index_params=self._parameters)
+
+    def _width(self, base: Any, width: int) -> Any:
+        """FAISS's search parameters for so many lists, or nodes of a graph."""
+        faiss = self._faiss
+        if hasattr(base, "hnsw"):
+            return faiss.SearchParametersHNSW(efSearch=width)
+        coarse = None
+        if isinstance(faiss.extract_index_ivf(base).quantizer, faiss.IndexHNSW):
+            coarse = faiss.SearchParametersHNSW(efSearch=max(64, 2 * width))
+        lists = faiss.SearchParametersIVF(nprobe=width, quantizer_params=coarse)
+        if isinstance(base, faiss.IndexPreTransform):
+            return faiss.SearchParametersPreTransform(index_params=lists)
+        return lists
+
+
+class Hnswlib:
+    efforts: ClassVar[Sequence[int]] = EFFORTS
+    needs: ClassVar[str] = "hnswlib"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def build(self, size: int, blocks: Blocks, texts: Vectors) -> None:
+        import hnswlib
+
+        index = hnswlib.Index("ip", texts.shape[1])
+        index.init_index(size, M=M, ef_construction=EF_CONSTRUCTION)
+        for block in blocks():
+            index.add_items(block)
+        index.save_index(str(self.path / "index.hnswlib"))
+        (self.path / "dim").write_text(str(texts.shape[1]))
+
+    def open(self, threads: int) -> None:
+        import hnswlib
+
+        self._index = hnswlib.Index("ip", int((self.path / "dim").read_text()))
+        self._index.load_index(str(self.path / "index.hnswlib"))
+        self._index.set_num_threads(threads)
+
+    def search(self, queries: Vectors) -> Ids:
+        return self._index.knn_query(queries, K)[0].astype(np.int64)  # type: ignore[no-any-return]
+
+    def turn(self, effort: int) -> None:
+        self._effort = effort
+        self._index.set_ef(effort)
+
+    def facts(self) -> str:
+        return f"HNSW, float32, M {M}, efConstruction {EF_CONSTRUCTION}, ef {self._effort}"
+
+
+class Usearch:
+    efforts: ClassVar[Sequence[int]] = EFFORTS
+    needs: ClassVar[str] = "usearch"
+    dtype: ClassVar[str] = "f32"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def build(self, size: int, blocks: Blocks, texts: Vectors) -> None:
+        from usearch.index import Index
+
+        index = Index(ndim=texts.shape[1], metric="ip", dtype=self.dtype, connectivity=M,
+                      expansion_add=EF_CONSTRUCTION)
+        at = 0
+        for block in blocks():
+            index.add(np.arange(at, at + len(block)), block)
+            at += len(block)
+        index.save(str(self.path / "index.usearch"))
+
+    def open(self, threads: int) -> None:
+        from usearch.index import Index
+
+        index = Index.restore(str(self.path / "index.usearch"))
+        assert index is not None
+        self._index, self._threads = index, threads
+
+    def search(self, queries: Vectors) -> Ids:
+        keys = np.asarray(self._index.search(queries, K, threads=self._threads).keys)
+        return keys.reshape(len(queries), -1).astype(np.int64)
+
+    def turn(self, effort: int) -> None:
+        self._effort = effort
+        self._index.expansion_search = effort
+
+    def facts(self) -> str:
+        return f"HNSW, {self.dtype}, M {M}, efConstruction {EF_CONSTRUCTION}, ef {self._effort}"
+
+
+class UsearchHalf(Usearch):
+    dtype: ClassVar[str] = "f16"
+
+
+class Numpy:
+    """One matrix product and a partial sort: the peer of last resort."""
+
+    efforts: ClassVar[Sequence[int]] = ()
+    needs: ClassVar[str] = "numpy"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def build(self, size: int, blocks: Blocks, texts: Vectors) -> None:
+        np.save(self.path / "vectors.npy", np.concatenate(list(blocks())))
+
+    def open(self, threads: int) -> None:
+        self._vectors = np.load(self.path / "vectors.npy")
+
+    def search(self, queries: Vectors) -> Ids:
+        found = []
+        for at in range(0, len(queries), 100):  # scores of more would not fit the memory at 1M
+            scores = queries[at : at + 100] @ self._vectors.T
+            best = np.argpartition(-scores, K, axis=1)[:, :K]
+            order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
+            found.append(np.take_along_axis(best, order, axis=1))
+        return np.concatenate(found)
+
+    def turn(self, effort: int) -> None:
+        raise ValueError("it is exact")
+
+    def facts(self) -> str:
+        return "exact, float32"
