@@ -14,9 +14,10 @@ import mmsearch
 ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
-    {"filters", "formats", "colour", "media", "texts", "manifests", "sources", "merge", "encoders",
-     "indexes", "segments", "opened", "lock", "evaluate"},
-    {"catalog", "compose", "searching", "ingest", "plan", "upkeep", "heads", "features", "train"},
+    {"filters", "formats", "colour", "media", "perceptual", "texts", "manifests", "sources",
+     "merge", "encoders", "indexes", "segments", "opened", "lock", "evaluate"},
+    {"catalog", "compose", "searching", "pairs", "duplicates", "ingest", "plan", "upkeep", "heads",
+     "features", "train"},
     {"collection", "retrieval"},
     {"present", "terminal", "showcase", "commands", "cli", "__main__"},
 ]
