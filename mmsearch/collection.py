@@ -243,6 +243,12 @@ class Collection:
 
         return self._retrying(read)
 
+    def count(self, *, where: str | Sequence[str] = (), find: Find = "image") -> int:
+        """The number of items that meet the conditions."""
+        condition = parse_where(_several(where)) if where else None
+        with self._catalog.snapshot():
+            return len(self._catalog.select(condition, KINDS[find]))
+
     def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
                    where: str | Sequence[str] = (), k: int | None = None,
                    progress: Callable[[int], None] = lambda done: None) -> Duplicates:

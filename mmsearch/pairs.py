@@ -40,7 +40,7 @@ a small photo may have 0.7, and two pairs of shoes 0.95: no cosine tells copies 
 but a copy is among the nearest (`bench/dups.py` counts both)."""
 _FAR_APART = 0.4
 """Thumbs (16 x 16) that correlate less, however turned, are not those of one picture."""
-_BATCH = 256
+_BATCH = 128
 _SKETCHES = 4096
 """Sketches kept (18 kB each); what is needed again later is decoded again."""
 

@@ -19,7 +19,7 @@ LAYERS = [
     {"catalog", "compose", "searching", "pairs", "duplicates", "ingest", "plan", "upkeep", "heads",
      "features", "train"},
     {"collection", "retrieval"},
-    {"present", "terminal", "showcase", "commands", "cli", "__main__"},
+    {"present", "grouped", "terminal", "showcase", "commands", "cli", "__main__"},
 ]
 HEAVY = ["torch", "open_clip", "faiss", "onnxruntime", "PIL", "sqlite_utils", "ray", "fastapi",
          "numpy", "tokenizers", "rich.table"]
