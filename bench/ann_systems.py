@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from ann_data import K, TEXTS, read_json
+from ann_data import K, read_json
 
 from mmsearch.collection import Collection
 from mmsearch.ingest import Built, Shard

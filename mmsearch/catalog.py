@@ -152,6 +152,14 @@ class Catalog:
         found = np.array(rows, np.float64).reshape(-1, 2)
         return Neighbors(found[:, 1].astype(np.float32)[None], found[:, 0].astype(np.int64)[None])
 
+    def twins(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> list[Ids]:
+        """Sequence numbers (int64, ascending) of items that share one content, for each such
+        content."""
+        sql, parameters = _where(where, kinds)
+        rows = self._rows(f"SELECT json_group_array(i.seq) FROM items i{sql} GROUP BY i.hash "
+                          "HAVING count(*) > 1 AND i.hash <> ''", parameters)
+        return [np.array(sorted(json.loads(row[0])), np.int64) for row in rows]
+
     def fetch(self, seqs: Iterable[int]) -> dict[int, Row]:
         """Live items by sequence number; a number that is no item's is left out."""
         wanted = json.dumps([int(seq) for seq in seqs])

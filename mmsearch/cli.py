@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mmsearch import __version__
-from mmsearch.commands import finding, keeping, models
+from mmsearch.commands import dups, finding, keeping, models
 from mmsearch.errors import MmsearchError
 from mmsearch.terminal import say
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 
 app.command()(keeping.index)
 app.command()(finding.query)
+app.command()(dups.dups)
 app.command(name="eval")(models.evaluate)
 app.command()(keeping.info)
 app.command()(keeping.delete)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -51,6 +51,9 @@ from mmsearch.records import (
 from mmsearch.searching import KINDS, TEXT_WEIGHT, Query, nearest, search
 from mmsearch.sources import Scan, Skipped, fingerprint_of, path_to_uri
 from mmsearch.verifying import verify
+
+if TYPE_CHECKING:
+    from mmsearch.duplicates import Duplicates
 
 T = TypeVar("T")
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
@@ -299,6 +302,34 @@ class Collection:
             return rows, self._opened.gather(seqs, kind, int(self._catalog.settings["dim"]))
 
         return self._retrying(read)
+
+    def count(self, *, where: str | Sequence[str] = (), find: Find = "image") -> int:
+        """The number of items that meet the conditions."""
+        condition = parse_where(_several(where)) if where else None
+        with self._catalog.snapshot():
+            return len(self._catalog.select(condition, KINDS[find]))
+
+    def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
+                   where: str | Sequence[str] = (), k: int | None = None,
+                   progress: Callable[[int], None] = lambda done: None) -> Duplicates:
+        """Groups of the same picture, largest first; nothing is deleted or written.
+
+        Args:
+            exact: only files of the same content; nothing is decoded.
+            threshold: how much of the detail of two pictures must agree, 0 to 1.
+            where: only among items that meet these conditions.
+            k: so many groups at most.
+            progress: called with the number of pictures done since the last call.
+
+        Raises:
+            UsageError: a threshold or number out of range, or a condition that cannot be read.
+        """
+        from mmsearch.duplicates import find_duplicates  # loads Pillow, which a search does not
+
+        condition = parse_where(_several(where)) if where else None
+        return find_duplicates(
+            lambda work: self._retrying(lambda: work(self._catalog, self._opened)),
+            condition, exact=exact, threshold=threshold, k=k, progress=progress)
 
     def info(self) -> dict[str, Any]:
         """What is in the collection: counts, model, size on disk, index kinds."""

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -99,20 +100,21 @@ def hits_json(hits: Iterable[Hit], *, parts: bool = False) -> list[dict[str, Any
         }  # fmt: skip
         if parts:
             values |= {"cosine": hit.cosine, "bm25": hit.bm25}
-        found.append(_strict(values))
+        found.append(strict(values))
     return found
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
+    """A value that strict JSON in UTF-8 can hold."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {_strict(str(name)): _strict(inner) for name, inner in value.items()}
+        return {strict(str(name)): strict(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_strict(inner) for inner in value]
+        return [strict(inner) for inner in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int)) else _strict(str(value))
+    return value if value is None or isinstance(value, (bool, int)) else strict(str(value))
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -176,11 +178,12 @@ def info_table(info: Mapping[str, Any]) -> Table:
     readable = dict(info)
     if isinstance(info.get("bytes"), int):
         del readable["bytes"]
-        readable["size on disk"] = _size(info["bytes"])
+        readable["size on disk"] = size_text(info["bytes"])
     return key_value_table(readable)
 
 
-def _size(size: float) -> str:
+def size_text(size: float) -> str:
+    """A number of bytes as people read it."""
     if size < 1000:
         return f"{size:.0f} bytes"
     for unit in ("kB", "MB", "GB"):
@@ -257,35 +260,55 @@ def _picture(item: Item) -> Image:
     return image
 
 
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One picture or text on a page: `label` before its name, `figure` after it, `hint` says what
+    the figure is, `note` is a line below."""
+
+    item: Item
+    label: str
+    figure: str
+    hint: str
+    note: str = ""
+
+
 def contact_sheet(hits: Sequence[Hit], *, title: str) -> str:
-    """One HTML page with a thumbnail, score, path and caption for each hit, best first.
+    """One HTML page with a thumbnail, score, path and caption for each hit, best first."""
+    tiles = [
+        Tile(hit.item, str(rank), f"{hit.score:.3f}", _meaning(hit),
+             "" if hit.item.kind == "text" else hit.item.text)
+        for rank, hit in enumerate(hits, 1)
+    ]  # fmt: skip
+    count = "1 result" if len(hits) == 1 else f"{len(hits)} results"
+    return sheet(title, count, [("", tiles)])
+
+
+def sheet(title: str, summary: str, sections: Sequence[tuple[str, Sequence[Tile]]]) -> str:
+    """One HTML page of tiles, in sections with a heading or none.
 
     It needs no other file, no network and no scripts: the pictures are embedded, some 20 kB each.
     They link to their files; what cannot be decoded becomes a tile that says why.
     """
+    parts: list[str] = []
     with ThreadPoolExecutor() as threads:
-        views = list(threads.map(_view, hits))
-    tiles = "\n".join(
-        _tile(rank, hit, view) for rank, (hit, view) in enumerate(zip(hits, views, strict=True), 1)
-    )
-    count = "1 result" if len(hits) == 1 else f"{len(hits)} results"
+        for heading, tiles in sections:
+            views = threads.map(_view, [tile.item for tile in tiles])
+            listed = "\n".join(map(_tile, tiles, views))
+            title_line = f'<h2 dir="auto">{_html(heading)}</h2>\n' if heading else ""
+            parts.append(f"{title_line}<ol>\n{listed}\n</ol>")
     page = Template(files("mmsearch").joinpath("sheet.html").read_text(encoding="utf-8"))
-    return page.substitute(title=_html(title), summary=count, tiles=tiles)
+    return page.substitute(title=_html(title), summary=_html(summary), sections="\n".join(parts))
 
 
-def _tile(rank: int, hit: Hit, view: str) -> str:
-    item, file = hit.item, file_of(hit.item)
+def _tile(tile: Tile, view: str) -> str:
+    item, file = tile.item, file_of(tile.item)
     place = item.uri.rpartition("#")[2] if item.kind == "text" and "#" in item.uri else ""
     name = _html(f"{file.name} · {place}" if place else file.name)
-    note = (
-        f'<span class="note" dir="auto">{_html(item.text)}</span>'
-        if item.kind != "text" and item.text
-        else ""
-    )
+    note = f'<span class="note" dir="auto">{_html(tile.note)}</span>' if tile.note else ""
     return (
-        f'<li>\n{view}\n<div class="about"><span class="rank">{rank}</span>'
+        f'<li>\n{view}\n<div class="about"><span class="rank">{_html(tile.label)}</span>'
         f'<a class="name" title="{name}"{_href(file)}>{name}</a>'
-        f'<span class="score" title="{_meaning(hit)}">{hit.score:.3f}</span>'
+        f'<span class="score" title="{_html(tile.hint)}">{_html(tile.figure)}</span>'
         f'<span class="path">{_html(str(file.parent))}</span>{note}</div>\n</li>'
     )
 
@@ -295,9 +318,9 @@ def _meaning(hit: Hit) -> str:
     return "cosine similarity, -1 to 1" if is_cosine else "higher is better"
 
 
-def _view(hit: Hit) -> str:
+def _view(item: Item) -> str:
     """The upper part of a tile: the words, the picture, or why there is none."""
-    item, file = hit.item, file_of(hit.item)
+    file = file_of(item)
     if item.kind == "text":
         words = f'<blockquote class="words" dir="auto">{_html(item.text)}</blockquote>'
         return f'<div class="view">{words}</div>'

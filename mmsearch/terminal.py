@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,19 @@ def say_skipped(skipped: Sequence[Skipped]) -> None:
 
     for one in skipped:
         say(f"skipped {safe_text(one.path)}: {safe_text(one.reason)}")
+
+
+def print_paths(paths: Iterable[str]) -> None:
+    """One path a line: to a terminal escaped, for the next program as it is named on disk."""
+    import os
+
+    from mmsearch.present import safe_text
+
+    for path in paths:
+        if sys.stdout.isatty():
+            print(safe_text(path))
+        else:
+            sys.stdout.buffer.write(os.fsencode(path) + b"\n")
 
 
 def console(stderr: bool = False) -> Any:

@@ -14,13 +14,13 @@ import mmsearch
 ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
-    {"filters", "fulltext", "formats", "colour", "media", "texts", "manifests", "sources", "merge",
-     "encoders", "indexes", "segments", "opened", "lock", "evaluate", "integrity", "wal",
-     "schema"},
-    {"catalog", "compose", "diverse", "searching", "ingest", "plan", "tuning", "upkeep",
-     "verifying", "repairing", "heads", "features", "train"},
+    {"filters", "fulltext", "formats", "colour", "media", "perceptual", "texts", "manifests",
+     "sources", "merge", "encoders", "indexes", "segments", "opened", "lock", "evaluate",
+     "integrity", "wal", "schema"},
+    {"catalog", "compose", "diverse", "searching", "pairs", "duplicates", "ingest", "plan",
+     "tuning", "upkeep", "verifying", "repairing", "heads", "features", "train"},
     {"collection", "retrieval"},
-    {"present", "terminal", "showcase", "commands", "cli", "__main__"},
+    {"present", "grouped", "terminal", "showcase", "commands", "cli", "__main__"},
 ]
 HEAVY = ["torch", "open_clip", "faiss", "onnxruntime", "PIL", "sqlite_utils", "ray", "fastapi",
          "numpy", "tokenizers", "rich.table"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +20,7 @@ from mmsearch.commands.options import (
     ModelOption,
     WhereOption,
 )
-from mmsearch.terminal import console, print_json, say
+from mmsearch.terminal import console, print_json, print_paths, say
 
 if TYPE_CHECKING:
     from mmsearch.collection import Collection
@@ -105,11 +104,7 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
     if json_:
         print_json(present.hits_json(hits, parts=parts))
     elif filepath_only:
-        for path in present.filepaths(hits):
-            if sys.stdout.isatty():
-                print(present.safe_text(path))
-            else:  # as it is named on disk, for the next program
-                sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+        print_paths(present.filepaths(hits))
     elif preview:
         present.preview(hits, console())
     elif sys.stdout.isatty():

@@ -1,0 +1,72 @@
+"""The command that finds the same picture several times: dups."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmsearch.commands.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
+from mmsearch.terminal import console, print_json, print_paths, progress, say, say_skipped
+
+
+def dups(
+    exact: Annotated[bool, typer.Option(
+        "--exact", help="Only files with the same content; no picture is opened.")] = False,
+    threshold: Annotated[float, typer.Option(
+        metavar="SHARE", help="How much of the detail of two pictures must agree, 0 to 1.")] = 0.8,
+    where: WhereOption = None,
+    top: Annotated[int | None, typer.Option(
+        "-k", "--top", help="Only the largest groups, so many.", show_default="all")] = None,
+    directory: IndexOption = DEFAULT_INDEX,
+    json_: JsonOption = False,
+    filepath_only: Annotated[bool, typer.Option(
+        "--filepath-only", help="Print the paths that need not be kept, one a line, for pipes.",
+    )] = False,
+    html: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="Write a contact sheet of the groups.")] = None,
+) -> None:
+    """Find the same picture several times: copies, and resized, recompressed, cropped, brightened,
+    watermarked, mirrored or turned versions.
+
+    Each group begins with the one to keep: the one with most pixels, then with most bytes, then the
+    oldest. Nothing is ever deleted. Two photos of one thing are not the same picture.
+
+    Example: mmsearch dups --html duplicates.html
+
+    Example: mmsearch dups --exact --filepath-only | xargs -d '\\n' ls -l
+    """
+    from mmsearch import grouped
+    from mmsearch.collection import Collection
+
+    collection = Collection.open(directory)
+    total = collection.count(where=where or ())
+    with progress("comparing", lambda: total) as advance:
+        found = collection.duplicates(exact=exact, threshold=threshold, where=where or (), k=top,
+                                      progress=advance)
+    say_skipped(found.unconfirmed)
+    if html:
+        html.write_text(grouped.groups_sheet(found, title=f"Duplicates in {directory}"), "utf-8")
+        say(f"wrote {html}")
+    if json_:
+        print_json(grouped.groups_json(found))
+    elif filepath_only:
+        _print_redundant(list(grouped.redundant_paths(found.groups)))
+    elif sys.stdout.isatty():
+        console().print(grouped.groups_table(found.groups))
+    else:
+        print(grouped.groups_tsv(found.groups), end="")
+    say(grouped.summary(found))
+
+
+def _print_redundant(paths: list[str]) -> None:
+    """Without names that hold a line end: the next program, which may delete, would read another
+    file's name in them."""
+    from mmsearch.present import safe_text
+
+    for path in paths:
+        if "\n" in path:
+            say(f"left out, because of the line end in its name: {safe_text(path)}")
+    print_paths(path for path in paths if "\n" not in path)

@@ -1,0 +1,214 @@
+"""Groups of the same picture: copies of a file, and pictures that were resized, recompressed,
+cropped a little, brightened, watermarked, mirrored or turned.
+
+    copies       items of one content hash; nothing is decoded
+    candidates   for each other content, the stored vectors nearest to its own; a vector tells what
+                 is in a picture, so these are merely alike, and few are the same picture
+    pairs        candidates whose pixels agree (see `mmsearch.perceptual`); only these are decoded
+    groups       pictures that each agree with the best of the group, the one to keep: A like B
+                 and B like C do not put A and C together
+
+Memory grows by some 300 bytes a picture, whatever the number of candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mmsearch.catalog import Row
+from mmsearch.errors import MediaError, UsageError
+from mmsearch.filters import Condition
+from mmsearch.pairs import KINDS, Contents, Pair, Pictures, Read, candidates, rank, same_content
+from mmsearch.perceptual import TURNS, Likeness
+from mmsearch.records import Item
+from mmsearch.sources import Skipped, fingerprint_of, uri_to_path
+
+Star = list[tuple[int, Likeness]]
+"""The pictures of a group with how alike each is to the first, which is the one to keep."""
+_ANOTHER_NAME = "another name of a file that is listed"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A picture of a group.
+
+    how: "" for the one to keep; "copy": the same content as that one; "same", "mirrored", "turned"
+        and the like: the same picture in another file.
+    score: how much of the detail agrees with the one to keep, 0 to 1.
+    bytes: of the file.
+    problem: why the file does not count: it is gone, or is another name of one that is listed.
+    """
+
+    item: Item
+    how: str
+    score: float
+    bytes: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The same picture several times; the first member is the one to keep: it has most pixels,
+    then most bytes, then it is the oldest file, then the one with the shortest path."""
+
+    members: tuple[Member, ...]
+
+    @property
+    def redundant(self) -> tuple[Member, ...]:
+        """All that are there and need not be."""
+        return tuple(one for one in self.members[1:] if not one.problem)
+
+    @property
+    def freed(self) -> int:
+        """Bytes of the redundant files."""
+        return sum(one.bytes for one in self.redundant)
+
+
+@dataclass
+class Duplicates:
+    """What was found: `groups` largest first; `unconfirmed` are candidates that could not be
+    looked at, each with the reason; counts of pictures, candidate pairs and confirmed pairs."""
+
+    groups: list[Group] = field(default_factory=list)
+    unconfirmed: list[Skipped] = field(default_factory=list)
+    pictures: int = 0
+    candidates: int = 0
+    confirmed: int = 0
+
+
+def find_duplicates(read: Read, condition: Condition | None = None, *, exact: bool = False,
+                    threshold: float = 0.8, k: int | None = None,
+                    progress: Callable[[int], None] = lambda done: None) -> Duplicates:
+    """The groups of one collection; see `Collection.duplicates`."""
+    if not 0 < threshold <= 1:
+        raise UsageError(f"--threshold must be above 0 and at most 1, not {threshold:g}")
+    if k is not None and k < 1:
+        raise UsageError(f"-k must be at least 1, not {k}")
+    seqs, twins = read(lambda catalog, _: (catalog.select(condition, KINDS),
+                                           catalog.twins(condition, KINDS)))
+    contents = Contents(read, seqs, twins)
+    found = Duplicates(pictures=len(seqs))
+    if exact:
+        progress(len(seqs))
+        stars: list[Star] = []
+    else:
+        stars = _near(contents, found, threshold, progress)
+    alone = contents.copied - {place for star in stars for place, _ in star}
+    stars += [[(place, Likeness(1.0, 0))] for place in sorted(alone)]
+    groups = (_group(star, contents, found.unconfirmed) for star in stars)
+    found.groups = sorted(filter(None, groups), key=_largest_first)[:k]
+    found.unconfirmed = list(dict.fromkeys(found.unconfirmed))
+    return found
+
+
+def _largest_first(group: Group) -> tuple[int, int, str]:
+    return -len(group.members), -group.freed, group.members[0].item.uri
+
+
+def _near(contents: Contents, found: Duplicates, threshold: float,
+          progress: Callable[[int], None]) -> list[Star]:
+    pictures = Pictures(contents)
+    confirmed: dict[Pair, Likeness] = {}
+    for batch, pairs in candidates(contents):
+        found.candidates += len(pairs)
+        confirmed |= {pair: likeness for pair, likeness in pictures.compare(pairs).items()
+                      if likeness.score >= threshold}
+        progress(batch)
+    found.confirmed = len(confirmed)
+    ranks = {place: rank(rows[0]) for place, rows in contents.rows(
+        sorted({place for pair in confirmed for place in pair})).items() if rows}
+    confirmed = {pair: likeness for pair, likeness in confirmed.items()
+                 if pair.one in ranks and pair.other in ranks}
+    stars = star_groups(confirmed, ranks.__getitem__, pictures.compare, threshold)
+    progress(found.pictures - len(contents.seqs))
+    found.unconfirmed += pictures.failed.values()
+    return stars
+
+
+def star_groups(confirmed: Mapping[Pair, Likeness], rank: Callable[[int], Any],
+                look: Callable[[Sequence[Pair]], Mapping[Pair, Likeness]],
+                threshold: float) -> list[Star]:
+    """Confirmed pairs -> groups of pictures that all agree with the first of their group.
+
+    The best of each connected component takes with it all that agree with it, compared by `look`
+    where they have not been; then the best of the rest, and so on. What agrees with none of these
+    stays out.
+    """
+    known = dict(confirmed)
+    groups: list[Star] = []
+    for component in _components(confirmed):
+        rest = sorted(component, key=rank)
+        while len(rest) > 1:
+            best, *others = rest
+            pairs = [Pair(*sorted((best, other))) for other in others]
+            known |= look([pair for pair in pairs if pair not in known])
+            likeness = {other: known.get(pair, Likeness(0.0, 0))
+                        for other, pair in zip(others, pairs, strict=True)}
+            joined = [other for other in others if likeness[other].score >= threshold]
+            if joined:
+                groups.append([(best, Likeness(1.0, 0)),
+                               *((other, likeness[other]) for other in joined)])
+            rest = [other for other in others if likeness[other].score < threshold]
+    return groups
+
+
+def _components(pairs: Iterable[Pair]) -> list[list[int]]:
+    """Connected components (union-find with path halving)."""
+    parent: dict[int, int] = {}
+
+    def root(place: int) -> int:
+        parent.setdefault(place, place)
+        while parent[place] != place:
+            parent[place] = place = parent[parent[place]]
+        return place
+
+    for one, other in pairs:
+        parent[root(one)] = root(other)
+    components: dict[int, list[int]] = {}
+    for place in sorted(parent):
+        components.setdefault(root(place), []).append(place)
+    return list(components.values())
+
+
+def _group(star: Star, contents: Contents, unconfirmed: list[Skipped]) -> Group | None:
+    """The files of a group as they are now; None if no two different files are left."""
+    rows = contents.rows([place for place, _ in star])
+    members: list[Member] = []
+    seen: dict[tuple[int, int], str] = {}
+    for number, (place, likeness) in enumerate(star):
+        how = "copy" if number == 0 else TURNS[likeness.turn] or "same"
+        for row in rows[place]:
+            try:
+                size, problem = _on_disk(row, seen)
+            except MediaError as error:
+                unconfirmed.append(Skipped(row.item.uri, str(error)))
+            else:
+                members.append(Member(row.item, how, likeness.score, size, problem))
+    members.sort(key=lambda one: bool(one.problem))  # stable: otherwise best first, as they are
+    if sum(one.problem != _ANOTHER_NAME for one in members) < 2:
+        return None
+    return Group((replace(members[0], how=""), *members[1:]))
+
+
+def _on_disk(row: Row, seen: dict[tuple[int, int], str]) -> tuple[int, str]:
+    """A file's size, and why it does not count.
+
+    Links to one file are one file: removing one name frees nothing, and may leave the other
+    pointing nowhere.
+
+    Raises:
+        MediaError: the file is not what was indexed.
+    """
+    path = uri_to_path(row.item.uri)
+    try:
+        status = path.stat()
+    except OSError as error:
+        size = row.item.fingerprint.partition(":")[0]
+        reason = "gone" if isinstance(error, FileNotFoundError) else str(error.strerror)
+        return int(size) if size.isdigit() else 0, reason
+    if fingerprint_of(status) != row.item.fingerprint:
+        same_content(row)
+    first = seen.setdefault((status.st_dev, status.st_ino), row.item.uri)
+    return status.st_size, "" if first == row.item.uri else _ANOTHER_NAME

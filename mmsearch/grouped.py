@@ -1,0 +1,111 @@
+"""Groups of the same picture, as `mmsearch dups` shows them: lines, a table, JSON, a web page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmsearch.present import Tile, file_of, safe_text, sheet, size_text, strict
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mmsearch.duplicates import Duplicates, Group, Member
+
+
+def groups_tsv(groups: Sequence[Group]) -> str:
+    """One line a picture: number of the group, what it is in it, score, width x height, bytes,
+    uri; separated by tabs."""
+    return "".join(
+        "\t".join([str(number), _role(group, member), f"{member.score:.3f}", _pixels(member),
+                   str(member.bytes), safe_text(member.item.uri)]) + "\n"
+        for number, group in enumerate(groups, 1) for member in group.members)
+
+
+def groups_table(groups: Sequence[Group]) -> Table:
+    """The groups one below the other, the picture to keep first in each."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("#", "", "agrees", "pixels", "size"):
+        table.add_column(name, justify="left" if name == "" else "right", no_wrap=name != "")
+    table.add_column("path", overflow="fold")
+    for number, group in enumerate(groups, 1):
+        if number > 1:
+            table.add_row()
+        for place, member in enumerate(group.members):
+            # Text, not str: in a str Rich would read [red] as markup.
+            table.add_row(
+                "" if place else str(number),
+                Text(_role(group, member), "bold green" if place == 0 else ""),
+                "" if place == 0 else Text(f"{member.score:.3f}", "cyan"), _pixels(member),
+                size_text(member.bytes), Text(safe_text(member.item.uri)))
+    return table
+
+
+def groups_json(found: Duplicates) -> dict[str, Any]:
+    """Everything that was found, as values that strict JSON in UTF-8 can hold."""
+    return {
+        "groups": [_group_json(group) for group in found.groups],
+        "freed": sum(group.freed for group in found.groups),
+        "unconfirmed": [{"path": strict(one.path), "reason": strict(one.reason)}
+                        for one in found.unconfirmed],
+        "pictures": found.pictures, "candidates": found.candidates, "confirmed": found.confirmed,
+    }
+
+
+def _group_json(group: Group) -> dict[str, Any]:
+    return {"keep": strict(group.members[0].item.uri), "freed": group.freed, "members": [
+        {"uri": strict(one.item.uri), "how": one.how or "keep", "score": round(one.score, 4),
+         "width": one.item.meta.get("width"), "height": one.item.meta.get("height"),
+         "bytes": one.bytes, "redundant": one in group.redundant, "problem": one.problem}
+        for one in group.members]}
+
+
+def redundant_paths(groups: Sequence[Group]) -> Iterator[str]:
+    """The files that need not be kept, exactly as they are named on disk."""
+    for group in groups:
+        for member in group.redundant:
+            yield str(file_of(member.item))
+
+
+def groups_sheet(found: Duplicates, *, title: str) -> str:
+    """One HTML page, a section for each group; see `mmsearch.present.sheet`."""
+    sections = [(_heading(number, group), [
+        Tile(one.item, "" if place else "keep", "" if place == 0 else f"{one.score:.3f}",
+             "share of the detail that agrees with the one to keep, 0 to 1",
+             " · ".join(filter(None, [_role(group, one) if place else "", _pixels(one),
+                                      size_text(one.bytes)])))
+        for place, one in enumerate(group.members)])
+        for number, group in enumerate(found.groups, 1)]
+    return sheet(title, summary(found), sections)
+
+
+def summary(found: Duplicates) -> str:
+    """What was found, in one line."""
+    if not found.groups:
+        return f"no duplicates among {_several(found.pictures, 'picture')}"
+    redundant = sum(len(group.redundant) for group in found.groups)
+    freed = size_text(sum(group.freed for group in found.groups))
+    return (f"{_several(len(found.groups), 'group')} among {_several(found.pictures, 'picture')}; "
+            f"{_several(redundant, 'file')} of {freed} could go")
+
+
+def _heading(number: int, group: Group) -> str:
+    return (f"Group {number}: {_several(len(group.members), 'file')}, "
+            f"{size_text(group.freed)} could be freed")
+
+
+def _role(group: Group, member: Member) -> str:
+    role = "keep" if member is group.members[0] else member.how
+    return f"{role} ({member.problem})" if member.problem else role
+
+
+def _pixels(member: Member) -> str:
+    width, height = (member.item.meta.get(side) for side in ("width", "height"))
+    return f"{width}x{height}" if width and height else ""
+
+
+def _several(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number:,} {what}s"
