@@ -47,8 +47,9 @@ class Row(NamedTuple):
 class Change:
     """What one transaction does."""
 
-    put: list[tuple[int, Item, str]] = field(default_factory=list)
-    """(seq, item, hash): a new item, or the same uri and kind with a new vector."""
+    put: Iterable[tuple[int, Item, str]] = field(default_factory=list)
+    """(seq, item, hash): a new item, or the same uri and kind with a new vector. Drawn one by one
+    while they are written, so that there may be more of them than memory holds."""
     update: list[tuple[int, Item]] = field(default_factory=list)
     """(id, item): moved, touched or described anew; its vector stays."""
     drop: list[int] = field(default_factory=list)
@@ -124,11 +125,55 @@ class Catalog:
         return list(self._items("WHERE i.kind = 'image' AND i.fingerprint >= ? "
                                 "AND i.fingerprint < ?", [f"{size}:", f"{size};"]))
 
+    def known(self, uris: Iterable[str], kind: Kind) -> dict[str, Row]:
+        """Those of `uris` that are items of a kind."""
+        return {row.item.uri: row for row in self._items(
+            "WHERE i.kind = ? AND i.uri IN (SELECT value FROM json_each(?))",
+            [kind, json.dumps(list(uris))])}
+
+    def marked(self, first: str, last: str) -> int:
+        """How many items have a fingerprint from `first` up to, but not with, `last`."""
+        return int(self._rows("SELECT count(*) FROM items WHERE fingerprint >= ? AND "
+                              "fingerprint < ?", [first, last])[0][0])
+
+    def outdated(self, source: str, marks: Sequence[str], limit: int) -> list[int]:
+        """ids of at most `limit` items of a source (the column `manifest`) whose fingerprints begin
+        with none of `marks`, which are of one length."""
+        length = len(marks[0])
+        return [row[0] for row in self._rows(
+            "SELECT id FROM items WHERE manifest = ? AND substr(fingerprint, 1, ?) NOT IN "
+            "(SELECT value FROM json_each(?)) LIMIT ?", [source, length, json.dumps(marks), limit])]
+
     def group(self, group: str) -> list[Row]:
         return list(self._items("WHERE i.grp = ?", [group]))
 
-    def rows(self, where: Condition | None = None, kinds: Sequence[Kind] = ()) -> Iterator[Row]:
-        return self._items(*_where(where, kinds))
+    def rows(self, where: Condition | None = None, kinds: Sequence[Kind] = (),
+             order: str = "") -> Iterator[Row]:
+        """Items that meet a condition; `order` is a column that they are sorted by."""
+        sql, parameters = _where(where, kinds)
+        return self._items(sql + (f" ORDER BY i.{order}" if order else ""), parameters)
+
+    def count(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> int:
+        sql, parameters = _where(where, kinds)
+        return int(self._rows(f"SELECT count(*) FROM items i{sql}", parameters)[0][0])
+
+    def meta_types(self, where: Condition | None, kinds: Sequence[Kind]) -> dict[str, set[str]]:
+        """The names that metadata has among the items that meet a condition, each with the types of
+        its values: those of SQLite's json_each, "large" for integers beyond 64 bits."""
+        sql, parameters = _where(where, kinds)
+        found: dict[str, set[str]] = {}
+        for name, kind, held in self._rows(
+                "SELECT DISTINCT j.key, j.type, typeof(j.value) FROM items i, json_each(i.meta) j"
+                + sql, parameters):
+            name = f"meta.{name}" if name in COLUMNS else name
+            large = kind == "integer" and held != "integer"
+            found.setdefault(name, set()).add("large" if large else kind)
+        for column in COLUMNS:
+            held = {row[0] for row in self._rows(
+                f"SELECT DISTINCT typeof(i.{column}) FROM items i{sql}", parameters)}
+            if held - {"null"}:
+                found[column] = held - {"null"}
+        return found
 
     def below(self, roots: Sequence[str]) -> Iterator[Row]:
         """Items whose uri is one of `roots`, or below one, or that came out of that file: captions
@@ -153,15 +198,21 @@ class Catalog:
 
     def commit(self, change: Change) -> None:
         """Make a change visible and durable, whole or not at all."""
-        highest = max([*(seq for seq, _, _ in change.put),
-                       *(segment.last for segment in change.add_segments)], default=0)
+        highest = max((segment.last for segment in change.add_segments), default=0)
+
+        def stored() -> Iterator[tuple[Any, ...]]:
+            nonlocal highest
+            for seq, item, hash in change.put:
+                highest = max(highest, seq)
+                yield (*_described(item), hash, seq)
+
         assert self._db is not None, "this catalog was opened for reading"
         with self._plainly(), self._db.atomic():
             run = self._conn.executemany
             run("DELETE FROM items WHERE id = ?", [(id,) for id in change.drop])
             # Updates first: what moved makes room for, or is at once replaced by, what is put.
             run(_sql_update(), [(*_described(item), id) for id, item in change.update])
-            run(_sql_put(), [_stored(item, hash, seq) for seq, item, hash in change.put])
+            run(_sql_put(), stored())
             run("DELETE FROM segments WHERE name = ?", [(s.name,) for s in change.drop_segments])
             run(f"INSERT INTO segments ({', '.join(_SEGMENT)}) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [astuple(segment) for segment in change.add_segments])
@@ -296,16 +347,13 @@ def _described(item: Item) -> tuple[Any, ...]:
     """The columns that describe an item, in the order of `_DESCRIBED`."""
     rest = {key.removeprefix("meta.") if key.removeprefix("meta.") in COLUMNS else key: value
             for key, value in item.meta.items() if key not in COLUMNS}
-    meta = json.dumps(rest, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    meta = _to_json(rest)
     return (item.uri, item.kind, item.text, item.group or item.uri, meta, item.fingerprint,
             *(item.meta.get(column) for column in COLUMNS))
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False).encode
 _DESCRIBED = ("uri", "kind", "text", "grp", "meta", "fingerprint", *COLUMNS)
-
-
-def _stored(item: Item, hash: str, seq: int) -> tuple[Any, ...]:
-    return (*_described(item), hash, seq)
 
 
 def _sql_put() -> str:

@@ -22,6 +22,7 @@ from mmsearch import upkeep
 from mmsearch.catalog import Catalog, Change, Row
 from mmsearch.compose import composed, unit
 from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder
+from mmsearch.encoders.external import EXTERNAL, ExternalEncoder, ready
 from mmsearch.errors import (
     CollectionDamaged,
     CollectionError,
@@ -29,7 +30,9 @@ from mmsearch.errors import (
     EncoderMismatch,
     UsageError,
 )
+from mmsearch.exporting import Exported, Format, Plan, export
 from mmsearch.filters import parse_where
+from mmsearch.importing import check_maker, import_vectors, maker
 from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
 from mmsearch.opened import Opened
@@ -37,6 +40,7 @@ from mmsearch.plan import Planner, Work, vanished
 from mmsearch.records import Find, Hit, Ids, Item, Kind, Neighbors, Vectors
 from mmsearch.searching import KINDS, Query, nearest, search
 from mmsearch.sources import Scan, Skipped, fingerprint_of, path_to_uri
+from mmsearch.vectorsets import IMPORTED, VectorSet
 
 CATALOG = "catalog.db"
 T = TypeVar("T")
@@ -55,6 +59,8 @@ class AddReport:
     copied: int = 0
     removed: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    more_skipped: int = 0
+    """Beyond those listed in `skipped`: of a file of vectors, only the first rows are."""
     encode_seconds: float = 0.0
 
 
@@ -90,24 +96,34 @@ class Collection:
             EncoderMismatch: the one that is there was made by another model.
             UsageError: `path` holds other files.
         """
-        root, model = Path(path), absolute_name(model)
-        encoder = load_encoder(model)
-        upkeep.refuse_foreign(root, CATALOG)  # before the lock, which leaves a file
-        with writer_lock(root):
-            upkeep.refuse_foreign(root, CATALOG)
-            catalog = Catalog(root / CATALOG, write=True)
-            if "encoder" not in catalog.settings:
-                catalog.put_settings({"encoder": encoder.name, "dim": encoder.dim, "model": model})
-            catalog.close()
-        collection = cls(root, model)
+        model = absolute_name(model)
+        _make(Path(path), load_encoder(model), model)
+        collection = cls(Path(path), model)
         _ = collection.encoder
         return collection
+
+    @classmethod
+    def for_vectors(cls, path: Path | str, vectors: VectorSet, *, model: str = "") -> Collection:
+        """Make an empty collection for `add_vectors`, or open the one that is there.
+
+        model: what made the vectors, to be had here or not; by default what their files say.
+
+        Raises:
+            EncoderMismatch: `model` makes vectors of another length.
+            UsageError: `path` holds other files.
+        """
+        with suppress(CollectionNotFound):
+            return cls(Path(path))
+        _make(Path(path), *maker(vectors, model))
+        return cls(Path(path))
 
     @property
     def encoder(self) -> Encoder:
         """The encoder of this collection, loaded when first asked for."""
+        made_by, dim = self._catalog.settings["encoder"], self._catalog.settings["dim"]
+        if made_by.startswith(EXTERNAL) and self.model == self._catalog.settings["model"]:
+            return ExternalEncoder.named(made_by, self.model, dim)
         encoder = load_encoder(self.model)
-        made_by = self._catalog.settings.get("encoder")
         if encoder.name != made_by:
             raise EncoderMismatch(
                 f"{self.path} was made with the model {made_by}, not with {encoder.name}; query it "
@@ -134,9 +150,12 @@ class Collection:
             CollectionBusy: another process is writing.
             EncoderMismatch, ModelError, CollectionError: nothing that was committed is lost.
         """
-        _ = self.encoder  # refuse another model before anything is locked or read
+        # Refuse another model, or one that is not to be had, before anything is locked or read.
+        encoder = ready(self.encoder)
         report = AddReport()
         with self._writing() as catalog:
+            if encoder.name != catalog.settings["encoder"]:  # a name alone, until now
+                catalog.put_settings({"encoder": encoder.name})
             opened = Opened(self.path)
             opened.refresh(catalog.segments())
             planner = Planner(catalog, opened.vector)
@@ -160,6 +179,33 @@ class Collection:
         report.added = work.added - work.replaced - work.copied
         report.skipped = [*(scan.skipped if scan else []), *report.skipped]
         return report
+
+    def add_vectors(self, vectors: VectorSet, *, model: str = "",
+                    progress: Callable[[int], None] = lambda done: None) -> AddReport:
+        """Bring the collection in step with vectors that were made elsewhere.
+
+        Every half million rows or 512 MB are committed; a second run goes on from there. Memory
+        stays the same whatever the size.
+
+        vectors: from `mmsearch.vectorsets.find_vectors`.
+        model: which made them; may be left out where they say so, or where nobody ever said.
+        progress: called with the number of rows done since the last call.
+
+        Raises:
+            CollectionBusy: another process is writing.
+            EncoderMismatch: the collection's vectors were made by another model.
+            UsageError: their length is another, or nobody says what made them.
+        """
+        check_maker(self.path, self._catalog.settings, vectors, model)
+        before = sum(self._catalog.counts().values())
+        with self._writing() as catalog:
+            done = import_vectors(self.path, catalog, vectors, progress)
+            after = sum(catalog.counts().values()) + done.removed
+            upkeep.tidy(self.path, catalog)
+        added = after - before
+        return AddReport(added=added, replaced=done.put - added, updated=done.updated,
+                         unchanged=done.unchanged, removed=done.removed, skipped=done.skipped,
+                         more_skipped=done.left_out - len(done.skipped))
 
     def delete(self, paths: Sequence[str] = (), *, where: Sequence[str] = ()) -> int:
         """Remove the items at or below `paths` (uris), and those that meet `where`; -> how many.
@@ -245,6 +291,25 @@ class Collection:
         with self._catalog.snapshot():
             return upkeep.info(self.path, self._catalog)
 
+    def export(self, directory: Path | str, *, where: str | Sequence[str] = (),
+               dtype: str = "float16", format: Format = "parquet",
+               rows_per_file: int = 1_000_000, force: bool = False,
+               progress: Callable[[int], None] = lambda done: None) -> Exported:
+        """Write the items that meet `where` and their vectors as .npy and Parquet (or "jsonl"), for
+        other tools and for `mmsearch.vectorsets.find_vectors`; see `mmsearch.exporting`.
+
+        dtype: "float16", as stored, or "float32".
+        force: replace an export that is there; without it, the directory must be empty.
+        """
+        plan = Plan(Path(directory), dtype, format, rows_per_file,
+                    parse_where(_several(where)) if where else None, force)
+        # A handle of its own: an export takes its time, and this one may go on searching.
+        apart = Collection(self.path)
+        try:
+            return apart._retrying(lambda: export(apart._catalog, apart._opened, plan, progress))
+        finally:
+            apart.close()
+
     def verify(self) -> list[str]:
         """Check every checksum and count; -> one line a problem, none if all is sound."""
         with self._catalog.snapshot():
@@ -283,23 +348,36 @@ class Collection:
         return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify -i "
                                  f"{self.path}`")
 
-    def _stored(self, path: Path) -> Vectors | None:
-        """The vector of a file that is indexed as it is now: no need to encode it again."""
+    def _stored(self, name: Path | str) -> Vectors | None:
+        """The vector of a file that is indexed as it is now: no need to encode it again; or that
+        came with its vector, whether the file is there or not."""
         def read() -> Vectors | None:
-            uri = path_to_uri(os.path.abspath(path))  # noqa: PTH100 (keeps the name of a link)
-            row = self._catalog.find(uri, "image")
-            if row is None or row.item.fingerprint != fingerprint_of(path.stat()):
+            address = isinstance(name, str) and "://" in name
+            uri = name if address else path_to_uri(os.path.abspath(name))  # noqa: PTH100
+            row = self._catalog.find(str(uri), "image")  # (above: keeps the name of a link)
+            if row is None or not (row.item.fingerprint.startswith(IMPORTED)
+                                   or row.item.fingerprint == fingerprint_of(Path(name).stat())):
                 return None
             return self._opened.vector(row.seq)
 
         with suppress(OSError):  # what is wrong with the file is said where it is decoded
-            path.stat()
             return self._retrying(read)
         return None
 
     @staticmethod
     def _ids(rows: Iterable[Row]) -> list[int]:
         return [row.id for row in rows]
+
+
+def _make(root: Path, encoder: Encoder, model: str) -> None:
+    """Make an empty collection, unless there is one."""
+    upkeep.refuse_foreign(root, CATALOG)  # before the lock, which leaves a file
+    with writer_lock(root):
+        upkeep.refuse_foreign(root, CATALOG)
+        catalog = Catalog(root / CATALOG, write=True)
+        if "encoder" not in catalog.settings:
+            catalog.put_settings({"encoder": encoder.name, "dim": encoder.dim, "model": model})
+        catalog.close()
 
 
 def _refuse_odd_name(path: Path) -> None:

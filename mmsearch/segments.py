@@ -25,6 +25,7 @@ import numpy as np
 
 from mmsearch.errors import CollectionDamaged
 from mmsearch.indexes import Blocks, ExactIndex, IvfIndex, build_index, load_index
+from mmsearch.indexes.flatfile import write_flat
 from mmsearch.merge import top_k
 from mmsearch.records import Ids, IndexSpec, Kind, Neighbors, SegmentInfo, Vectors
 
@@ -48,7 +49,7 @@ def write_segment(root: Path, name: str, kind: Kind, ids: Ids, blocks: Blocks) -
     """
     def fill(directory: Path) -> None:
         np.save(directory / "ids.npy", ids)
-        build_index(blocks, IndexSpec("exact")).save(directory / "vectors.faiss")
+        write_flat(directory / "vectors.faiss", blocks(), len(ids))
 
     size, sha256 = _publish(root / "segments", name, fill, kind=kind, rows=len(ids))
     return SegmentInfo(name, "vectors", kind, len(ids), size, int(ids[-1]), sha256)

@@ -32,6 +32,8 @@ from mmsearch.segments import (
 FACTOR = 8
 """So many segments of like size become one: a row is rewritten once for each factor of 8."""
 _TIER_ROWS = 4096
+_LARGEST_MERGED = 256 << 20
+"""Segments of so many bytes are left alone until `compact`: merging them gains nothing."""
 _REBUILD_SHARE = 0.2
 
 
@@ -97,6 +99,7 @@ def _merge_tiers(root: Path, catalog: Catalog, opened: Opened) -> Change:
 def _pile(infos: Sequence[SegmentInfo]) -> list[SegmentInfo]:
     """The longest run of newest segments that are due, none larger than the tier they make."""
     due: list[SegmentInfo] = []
+    infos = list(takewhile(lambda info: info.bytes < _LARGEST_MERGED, reversed(infos)))[::-1]
     limit = _TIER_ROWS
     while True:
         run = list(takewhile(lambda info: info.rows <= limit, reversed(infos)))  # noqa: B023

@@ -15,8 +15,9 @@ ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
     {"filters", "formats", "colour", "media", "texts", "manifests", "sources", "merge", "encoders",
-     "indexes", "segments", "opened", "lock", "evaluate"},
-    {"catalog", "compose", "searching", "ingest", "plan", "upkeep", "heads", "features", "train"},
+     "indexes", "segments", "opened", "lock", "evaluate", "vectorfiles", "vectorsets"},
+    {"catalog", "compose", "searching", "ingest", "plan", "upkeep", "importing", "exporting",
+     "heads", "features", "train"},
     {"collection", "retrieval"},
     {"present", "terminal", "showcase", "commands", "cli", "__main__"},
 ]
