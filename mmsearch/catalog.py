@@ -154,6 +154,7 @@ class Catalog:
         return self._items(sql + (f" ORDER BY i.{order}" if order else ""), parameters)
 
     def count(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> int:
+        """How many items meet a condition."""
         sql, parameters = _where(where, kinds)
         return int(self._rows(f"SELECT count(*) FROM items i{sql}", parameters)[0][0])
 
@@ -219,6 +220,11 @@ class Catalog:
             self._conn.execute("UPDATE settings SET value = CAST(max(CAST(value AS INTEGER), ?) AS "
                                "TEXT) WHERE key = 'next_seq'", [highest + 1])
         self.settings = self._read_settings()
+
+    def expect_many(self) -> None:
+        """Keep more of the indexes in memory (128 MB) while very many rows are written: those that
+        come in no order of their uris would else go to the disk and back for each."""
+        self._conn.execute("PRAGMA cache_size = -131072")
 
     def put_settings(self, values: dict[str, Any]) -> None:
         assert self._db is not None, "this catalog was opened for reading"

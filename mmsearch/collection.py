@@ -197,12 +197,11 @@ class Collection:
             UsageError: their length is another, or nobody says what made them.
         """
         check_maker(self.path, self._catalog.settings, vectors, model)
-        before = sum(self._catalog.counts().values())
         with self._writing() as catalog:
+            before = catalog.count(None)
             done = import_vectors(self.path, catalog, vectors, progress)
-            after = sum(catalog.counts().values()) + done.removed
+            added = catalog.count(None) + done.removed - before
             upkeep.tidy(self.path, catalog)
-        added = after - before
         return AddReport(added=added, replaced=done.put - added, updated=done.updated,
                          unchanged=done.unchanged, removed=done.removed, skipped=done.skipped,
                          more_skipped=done.left_out - len(done.skipped))

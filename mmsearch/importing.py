@@ -19,6 +19,7 @@ from mmsearch.catalog import Catalog, Change, Row
 from mmsearch.encoders import Encoder, absolute_name
 from mmsearch.encoders.external import EXTERNAL, ExternalEncoder
 from mmsearch.errors import EncoderMismatch, ModelError, UsageError
+from mmsearch.filters import Condition
 from mmsearch.opened import Opened
 from mmsearch.records import Ids, Item, SegmentInfo, Vectors
 from mmsearch.segments import segment_name, write_segment
@@ -57,15 +58,18 @@ def import_vectors(root: Path, catalog: Catalog, found: VectorSet,
         OSError: the disk is full, say; what was committed is kept.
     """
     done = Imported()
+    catalog.expect_many()
     marks = [part.mark for part in found.parts]
-    changed = bool(catalog.outdated(found.source, marks, 1))
+    here = sum(catalog.marked(part.fingerprint(0), part.fingerprint(part.file.rows))
+               for part in found.parts)
+    changed = catalog.count(Condition("i.manifest = ?", (found.source,))) > here
     for part in found.parts:
         size = max(1, min(RANGE_ROWS, RANGE_BYTES // (2 * found.dim)))
         for first in range(0, part.file.rows, size):
             last = min(first + size, part.file.rows)
             _Range(root, catalog, part, first, last, done).take(changed)
             progress(last - first)
-    while gone := catalog.outdated(found.source, marks, _DROPPED_AT_ONCE):
+    while changed and (gone := catalog.outdated(found.source, marks, _DROPPED_AT_ONCE)):
         catalog.commit(Change(drop=gone))
         done.removed += len(gone)
     return done

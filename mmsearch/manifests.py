@@ -13,9 +13,10 @@ import codecs
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
@@ -215,17 +216,22 @@ def _row(line: int, columns: Mapping[str, Any]) -> Row | BadRow:
 
 def parts(columns: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], dict[str, Any]]:
     """A row's image as it was written, its captions, and what every other column says."""
-    by_name = {name.strip().lower(): name for name in columns}
+    by_name = _by_name(tuple(columns))
     image_column, image = _image(columns, by_name)
     caption_column, captions = _captions(columns, by_name)
-    used = {image_column, caption_column, by_name.get("sentids")}
+    used = [image_column, caption_column, by_name.get("sentids")]
     if image_column == by_name.get("filepath"):
-        used.add(by_name.get("filename"))
-    rest = {name: value for name, value in columns.items() if name not in used}
-    return image, captions, _flat(rest)
+        used.append(by_name.get("filename"))
+    return image, captions, _flat(columns, used)
 
 
-def _image(columns: Mapping[str, Any], by_name: dict[str, str]) -> tuple[str | None, str | None]:
+@lru_cache(maxsize=256)
+def _by_name(columns: tuple[str, ...]) -> Mapping[str, str]:
+    """Columns by their names in lower case; most rows have the same as the one before."""
+    return {name.strip().lower(): name for name in columns}
+
+
+def _image(columns: Mapping[str, Any], by_name: Mapping[str, str]) -> tuple[str | None, str | None]:
     for column in IMAGE_COLUMNS:
         value = columns.get(by_name.get(column, ""))
         if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
@@ -238,7 +244,7 @@ def _image(columns: Mapping[str, Any], by_name: dict[str, str]) -> tuple[str | N
 
 
 def _captions(
-    columns: Mapping[str, Any], by_name: dict[str, str]
+    columns: Mapping[str, Any], by_name: Mapping[str, str]
 ) -> tuple[str | None, tuple[str, ...]]:
     for column in CAPTION_COLUMNS:
         value = columns.get(by_name.get(column, ""))
@@ -258,15 +264,23 @@ def _texts(values: Iterable[object]) -> Iterator[str]:
                 yield text
 
 
-def _flat(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested objects become columns of their own, named `outer.inner` where `inner` is taken."""
-    flat = {name: value for name, value in columns.items() if not isinstance(value, dict)}
+def _flat(columns: Mapping[str, Any], used: Container[str | None]) -> dict[str, Any]:
+    """The columns but for those `used`; nested objects become columns of their own, named
+    `outer.inner` where `inner` is taken."""
+    flat, nested = {}, []
     for name, value in columns.items():
-        if isinstance(value, dict):
-            for inner, inner_value in value.items():
-                flat[f"{name}.{inner}" if inner in flat else inner] = inner_value
-    stored = {storable(name): _storable_value(value) for name, value in flat.items()}
-    return {name: value for name, value in stored.items() if value is not None}
+        if isinstance(value, dict) and name not in used:
+            nested.append((name, value))
+        elif name not in used:
+            flat[name] = value
+    for name, outer in nested:
+        for inner, value in outer.items():
+            flat[f"{name}.{inner}" if inner in flat else inner] = value
+    stored = {}
+    for name, value in flat.items():
+        if (value := value if type(value) is int else _storable_value(value)) is not None:
+            stored[storable(name)] = value
+    return stored
 
 
 def _storable_value(value: Any) -> Any:
@@ -287,6 +301,8 @@ def _storable_value(value: Any) -> Any:
 
 def storable(text: str) -> str:
     """`text` without what UTF-8, JSON or SQLite cannot hold: lone surrogates and NUL."""
+    if text.isascii():
+        return text.replace("\0", "")
     try:
         text.encode()
     except UnicodeEncodeError:

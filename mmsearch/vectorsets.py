@@ -86,11 +86,11 @@ class Part:
         """Begins the fingerprints of its items; another one once a file has changed."""
         states = [fingerprint_of(path.stat()) for path in (self.file.path, self.manifest) if path]
         said = json.dumps([*map(str, vars(self).values()), states])
-        return f"{IMPORTED}{blake2b(said.encode('utf-8', 'replace'), digest_size=8).hexdigest()}:"
+        return f"{IMPORTED}{blake2b(said.encode('utf-8', 'replace'), digest_size=6).hexdigest()}:"
 
     def fingerprint(self, row: int) -> str:
         """Sorts like the rows."""
-        return f"{self.mark}{row:012d}"
+        return f"{self.mark}{row:010d}"
 
     def items(self, first: int, last: int) -> Iterator[Described]:
         """What rows `first` up to, but not with, `last` are.
@@ -141,8 +141,7 @@ class Part:
 
 def _place(image: str | None, meta: Mapping[str, Any], base: Path) -> str | None:
     """The uri of the picture that a row is of: a path or an address."""
-    url, key = (next((str(value) for name, value in meta.items() if name.lower() == column), "")
-                for column in _PLACE_COLUMNS)
+    url, key = (str(meta.get(name) or meta.get(name.upper()) or "") for name in _PLACE_COLUMNS)
     if image and (not url or re.search(r"[./\\]", image)):
         return _absolute(image, base)
     if url:  # the image is a mere number, as in a tar of img2dataset

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import EncoderMismatch, MissingExtra, ModelError
 from mmsearch.records import Pixels, Vectors
@@ -83,6 +85,8 @@ class ExternalEncoder:
         return self._loaded.encode_images(images)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        if not texts:  # a query by pictures alone
+            return np.zeros((0, self.dim), np.float32)
         return self._loaded.encode_texts(texts)
 
 
