@@ -11,9 +11,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
+from itertools import islice
 from math import log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from mmsearch import fulltext, integrity
 from mmsearch.errors import CollectionBusy, CollectionDamaged, CollectionError, CollectionNotFound
 from mmsearch.filters import Condition
 from mmsearch.records import Ids, Item, Kind, Neighbors, SegmentInfo
+from mmsearch.rows import COLUMNS, ITEM, SQL_PUT, SQL_UPDATE, Row, as_row, described
 from mmsearch.schema import open_to_read, open_to_write
 
 if TYPE_CHECKING:
@@ -30,32 +32,20 @@ CATALOG = "catalog.db"
 FORMAT = 2
 READABLE = (1, 2)
 """Formats that can be read; the first write brings a collection to FORMAT."""
-COLUMNS = ("size", "taken", "modified", "width", "height", "camera", "manifest")
-"""Metadata with a column of its own; all other metadata is JSON in the column `meta`. There, a
-manifest's column of the same name lives too: as `meta.size`, say, in `Item.meta` and in filters."""
-_ITEM = "i.id, i.seq, i.uri, i.kind, i.text, i.grp, i.meta, i.fingerprint, i.hash, " + ", ".join(
-    f"i.{column}" for column in COLUMNS)
+_PUT_AT_ONCE = 10_000
+"""Items written between two rounds of listing their words: more would take memory only."""
 _DAMAGE = ("disk image is malformed", "not a database", "malformed database", "decode to UTF-8",
            "unsupported file format", "no such column")
 _SEGMENT = ("name", "role", "kind", "rows", "bytes", "last", "sha256")
-
-
-class Row(NamedTuple):
-    """An item as stored: `id` is its own for life, `seq` that of its present vector, `hash` that
-    of the content the vector was made from."""
-
-    id: int
-    seq: int
-    item: Item
-    hash: str
 
 
 @dataclass
 class Change:
     """What one transaction does."""
 
-    put: list[tuple[int, Item, str]] = field(default_factory=list)
-    """(seq, item, hash): a new item, or the same uri and kind with a new vector."""
+    put: Iterable[tuple[int, Item, str]] = field(default_factory=list)
+    """(seq, item, hash): a new item, or the same uri and kind with a new vector. Drawn one by one
+    while they are written, so that there may be more of them than memory holds."""
     update: list[tuple[int, Item]] = field(default_factory=list)
     """(id, item): moved, touched or described anew; its vector stays."""
     drop: list[int] = field(default_factory=list)
@@ -174,11 +164,56 @@ class Catalog:
         return list(self._items("WHERE i.kind = 'image' AND i.fingerprint >= ? "
                                 "AND i.fingerprint < ?", [f"{size}:", f"{size};"]))
 
+    def known(self, uris: Iterable[str], kind: Kind) -> dict[str, Row]:
+        """Those of `uris` that are items of a kind."""
+        return {row.item.uri: row for row in self._items(
+            "WHERE i.kind = ? AND i.uri IN (SELECT value FROM json_each(?))",
+            [kind, json.dumps(list(uris))])}
+
+    def marked(self, first: str, last: str) -> int:
+        """How many items have a fingerprint from `first` up to, but not with, `last`."""
+        return int(self._rows("SELECT count(*) FROM items WHERE fingerprint >= ? AND "
+                              "fingerprint < ?", [first, last])[0][0])
+
+    def outdated(self, source: str, marks: Sequence[str], limit: int) -> list[int]:
+        """ids of at most `limit` items of a source (the column `manifest`) whose fingerprints begin
+        with none of `marks`, which are of one length."""
+        length = len(marks[0])
+        return [row[0] for row in self._rows(
+            "SELECT id FROM items WHERE manifest = ? AND substr(fingerprint, 1, ?) NOT IN "
+            "(SELECT value FROM json_each(?)) LIMIT ?", [source, length, json.dumps(marks), limit])]
+
     def group(self, group: str) -> list[Row]:
         return list(self._items("WHERE i.grp = ?", [group]))
 
-    def rows(self, where: Condition | None = None, kinds: Sequence[Kind] = ()) -> Iterator[Row]:
-        return self._items(*_where(where, kinds))
+    def rows(self, where: Condition | None = None, kinds: Sequence[Kind] = (),
+             order: str = "") -> Iterator[Row]:
+        """Items that meet a condition; `order` is a column that they are sorted by."""
+        sql, parameters = _where(where, kinds)
+        return self._items(sql + (f" ORDER BY i.{order}" if order else ""), parameters)
+
+    def count(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> int:
+        """How many items meet a condition."""
+        sql, parameters = _where(where, kinds)
+        return int(self._rows(f"SELECT count(*) FROM items i{sql}", parameters)[0][0])
+
+    def meta_types(self, where: Condition | None, kinds: Sequence[Kind]) -> dict[str, set[str]]:
+        """The names that metadata has among the items that meet a condition, each with the types of
+        its values: those of SQLite's json_each, "large" for integers beyond 64 bits."""
+        sql, parameters = _where(where, kinds)
+        found: dict[str, set[str]] = {}
+        for name, kind, held in self._rows(
+                "SELECT DISTINCT j.key, j.type, typeof(j.value) FROM items i, json_each(i.meta) j"
+                + sql, parameters):
+            name = f"meta.{name}" if name in COLUMNS else name
+            large = kind == "integer" and held != "integer"
+            found.setdefault(name, set()).add("large" if large else kind)
+        for column in COLUMNS:
+            held = {row[0] for row in self._rows(
+                f"SELECT DISTINCT typeof(i.{column}) FROM items i{sql}", parameters)}
+            if held - {"null"}:
+                found[column] = held - {"null"}
+        return found
 
     def below(self, roots: Sequence[str]) -> Iterator[Row]:
         """Items whose uri is one of `roots`, or below one, or that came out of that file: captions
@@ -215,27 +250,48 @@ class Catalog:
 
     def commit(self, change: Change) -> None:
         """Make a change visible and durable, whole or not at all."""
-        highest = max([*(seq for seq, _, _ in change.put),
-                       *(segment.last for segment in change.add_segments)], default=0)
+        highest = max((segment.last for segment in change.add_segments), default=0)
         assert self._db is not None, "this catalog was opened for reading"
         with self._plainly(), self._db.atomic():
-            run = self._conn.executemany
-            touched = [json.dumps([*change.drop, *(id for id, _ in change.update)]),
-                       json.dumps([(item.uri, item.kind) for _, item, _ in change.put])]
-            self._conn.execute(fulltext.UNLIST, touched)
-            run("DELETE FROM items WHERE id = ?", [(id,) for id in change.drop])
-            integrity.unseal(self._conn, "items", change.drop)
             # Updates first: what moved makes room for, or is at once replaced by, what is put.
-            run(_sql_update(), [(*_described(item), id) for id, item in change.update])
-            run(_sql_put(), [_stored(item, hash, seq) for seq, item, hash in change.put])
-            self._conn.execute(fulltext.LIST, touched)
-            run("DELETE FROM segments WHERE name = ?", [(s.name,) for s in change.drop_segments])
-            run(f"INSERT INTO segments ({', '.join(_SEGMENT)}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [astuple(segment) for segment in change.add_segments])
+            self._drop_and_update(change)
+            rows = iter(change.put)
+            while some := list(islice(rows, _PUT_AT_ONCE)):
+                self._put(some)
+                highest = max(highest, max(seq for seq, _, _ in some))
+            self._swap_segments(change)
             self._conn.execute("UPDATE settings SET value = CAST(max(CAST(value AS INTEGER), ?) AS "
                                "TEXT) WHERE key = 'next_seq'", [highest + 1])
-            self._seal(change)
+            integrity.seal(self._conn, "settings", "key", ["next_seq"])
         self.settings = self._read_settings()
+
+    def _drop_and_update(self, change: Change) -> None:
+        ids = [id for id, _ in change.update]
+        self._conn.execute(fulltext.UNLIST, [json.dumps([*change.drop, *ids]), "[]"])
+        run = self._conn.executemany
+        run("DELETE FROM items WHERE id = ?", [(id,) for id in change.drop])
+        integrity.unseal(self._conn, "items", change.drop)
+        run(SQL_UPDATE, [(*described(item), id) for id, item in change.update])
+        integrity.seal(self._conn, "items", "id", ids)
+        self._conn.execute(fulltext.LIST, [json.dumps(ids), "[]"])
+
+    def _put(self, rows: list[tuple[int, Item, str]]) -> None:
+        touched = ["[]", json.dumps([(item.uri, item.kind) for _, item, _ in rows])]
+        self._conn.execute(fulltext.UNLIST, touched)
+        self._conn.executemany(
+            SQL_PUT, [(*described(item), hash, seq) for seq, item, hash in rows])
+        integrity.seal(self._conn, "items", "seq", [seq for seq, _, _ in rows])
+        self._conn.execute(fulltext.LIST, touched)
+
+    def _swap_segments(self, change: Change) -> None:
+        dropped = [segment.name for segment in change.drop_segments]
+        added = [segment.name for segment in change.add_segments]
+        self._conn.executemany("DELETE FROM segments WHERE name = ?", [(n,) for n in dropped])
+        self._conn.executemany(
+            f"INSERT INTO segments ({', '.join(_SEGMENT)}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [astuple(segment) for segment in change.add_segments])
+        integrity.unseal(self._conn, "segments", dropped)
+        integrity.seal(self._conn, "segments", "name", added)
 
     def relist(self) -> None:
         """Make the full text anew, in one piece."""
@@ -243,6 +299,11 @@ class Catalog:
         with self._plainly(), self._db.atomic():
             for sql in fulltext.LIST_ALL:
                 self._conn.execute(sql)
+
+    def expect_many(self) -> None:
+        """Keep more of the indexes in memory (128 MB) while very many rows are written: those that
+        come in no order of their uris would else go to the disk and back for each."""
+        self._conn.execute("PRAGMA cache_size = -131072")
 
     def put_settings(self, values: dict[str, Any]) -> None:
         assert self._db is not None, "this catalog was opened for reading"
@@ -263,14 +324,6 @@ class Catalog:
             integrity.seal(self._conn, "items", "id", ids)
 
     # -- inside ----------------------------------------------------------------------------------
-
-    def _seal(self, change: Change) -> None:
-        conn = self._conn
-        integrity.seal(conn, "items", "id", [id for id, _ in change.update])
-        integrity.seal(conn, "items", "seq", [seq for seq, _, _ in change.put])
-        integrity.unseal(conn, "segments", [segment.name for segment in change.drop_segments])
-        integrity.seal(conn, "segments", "name", [segment.name for segment in change.add_segments])
-        integrity.seal(conn, "settings", "key", ["next_seq"])
 
     def _read_settings(self) -> dict[str, Any]:
         rows = self._rows("SELECT key, value FROM settings")
@@ -300,9 +353,9 @@ class Catalog:
 
     def _items(self, where: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
         with self._plainly():
-            for row in self._conn.execute(f"SELECT {_ITEM} FROM items i {where}", parameters):
+            for row in self._conn.execute(f"SELECT {ITEM} FROM items i {where}", parameters):
                 try:
-                    found = _row(row)
+                    found = as_row(row)
                 except (ValueError, TypeError) as error:
                     raise CollectionDamaged(
                         f"{self.path} is damaged (item {row[0]}); run `mmsearch verify --repair "
@@ -349,41 +402,3 @@ def _where(where: Condition | None, kinds: Sequence[Kind]) -> tuple[str, list[An
         clauses.append(f"i.kind IN ({', '.join('?' * len(kinds))})")
         parameters.extend(kinds)
     return (" WHERE " + " AND ".join(clauses) if clauses else ""), parameters
-
-
-def _row(row: Sequence[Any]) -> Row:
-    id, seq, uri, kind, text, group, meta, fingerprint, hash = row[:9]
-    known = {name: value for name, value in zip(COLUMNS, row[9:], strict=True)
-             if value is not None}
-    rest = {f"meta.{key}" if key in COLUMNS else key: value
-            for key, value in json.loads(meta).items()}
-    return Row(id, seq, Item(uri, kind, text, group, rest | known, fingerprint), hash)
-
-
-def _described(item: Item) -> tuple[Any, ...]:
-    """The columns that describe an item, in the order of `_DESCRIBED`."""
-    rest = {key.removeprefix("meta.") if key.removeprefix("meta.") in COLUMNS else key: value
-            for key, value in item.meta.items() if key not in COLUMNS}
-    meta = json.dumps(rest, ensure_ascii=False, sort_keys=True, allow_nan=False)
-    words = fulltext.words(item.uri, item.kind, item.text, item.meta.get("camera") or "", meta)
-    return (item.uri, item.kind, item.text, item.group or item.uri, meta, item.fingerprint, words,
-            *(item.meta.get(column) for column in COLUMNS))
-
-
-_DESCRIBED = ("uri", "kind", "text", "grp", "meta", "fingerprint", "words", *COLUMNS)
-
-
-def _stored(item: Item, hash: str, seq: int) -> tuple[Any, ...]:
-    return (*_described(item), hash, seq)
-
-
-def _sql_put() -> str:
-    columns = (*_DESCRIBED, "hash", "seq")
-    return (f"INSERT INTO items ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
-            "ON CONFLICT (uri, kind) DO UPDATE SET "
-            + ", ".join(f"{column} = excluded.{column}" for column in columns))
-
-
-def _sql_update() -> str:
-    return f"UPDATE items SET {', '.join(f'{c} = ?' for c in _DESCRIBED)} WHERE id = ?"
-

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mmsearch import __version__
-from mmsearch.commands import dups, finding, keeping, models
+from mmsearch.commands import dups, finding, keeping, models, moving
 from mmsearch.errors import MmsearchError
 from mmsearch.terminal import say
 
@@ -30,6 +30,7 @@ app.command()(keeping.info)
 app.command()(keeping.delete)
 app.command()(keeping.verify)
 app.command()(keeping.compact)
+app.command()(moving.export)
 app.command()(models.train)
 app.command()(models.demo)
 

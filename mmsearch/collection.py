@@ -8,54 +8,42 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from mmsearch import upkeep
-from mmsearch.catalog import CATALOG, Catalog, Change, Row
-from mmsearch.compose import composed, unit
+from mmsearch.catalog import CATALOG, Catalog, Change
 from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder
+from mmsearch.encoders.external import ready
 from mmsearch.errors import (
-    CollectionDamaged,
     CollectionError,
     CollectionNotFound,
-    EncoderMismatch,
     UsageError,
 )
 from mmsearch.filters import parse_where
+from mmsearch.importing import check_maker, import_vectors, maker
 from mmsearch.indexes import Device, choose_spec
 from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
 from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work, vanished
+from mmsearch.reading import Reader
 from mmsearch.records import (
-    Find,
-    Fusion,
-    Hit,
-    Ids,
     Item,
-    Kind,
-    Mode,
-    Neighbors,
     Problem,
-    SegmentInfo,
-    Vectors,
 )
-from mmsearch.searching import KINDS, TEXT_WEIGHT, Query, nearest, search
-from mmsearch.sources import Scan, Skipped, fingerprint_of, path_to_uri
-from mmsearch.verifying import verify
+from mmsearch.rows import Row
+from mmsearch.sources import Scan, Skipped
+from mmsearch.vectorsets import VectorSet
 
 if TYPE_CHECKING:
-    from mmsearch.duplicates import Duplicates
+    pass
 
-T = TypeVar("T")
+
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
 
@@ -71,36 +59,13 @@ class AddReport:
     copied: int = 0
     removed: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    more_skipped: int = 0
+    """Beyond those listed in `skipped`: of a file of vectors, only the first rows are."""
     encode_seconds: float = 0.0
 
 
-class Collection:
-    """An open collection. Reading never locks and never writes; `refresh` is automatic."""
-
-    def __init__(self, path: Path, model: str | None = None, device: Device = "cpu") -> None:
-        _refuse_odd_name(path)
-        self.path = path
-        self._catalog = Catalog(path / CATALOG)
-        if "encoder" not in self._catalog.settings:  # killed before `create` was through
-            raise CollectionNotFound(f"{path} holds no collection")
-        self.model = model or str(self._catalog.settings.get("model", BUILTIN))
-        self.device = device
-        self._opened = Opened(path, device)
-
-    @classmethod
-    def open(cls, path: Path | str, *, model: str | None = None,
-             device: Device = "cpu") -> Collection:
-        """Open a collection that exists.
-
-        model: the encoder for queries; by default the one the collection was made with.
-        device: where vectors are searched and indexes built: "cpu", "cuda", or "auto", which warns
-            and falls back to the CPU where no GPU can hold them.
-
-        Raises:
-            CollectionNotFound: there is none at `path`.
-            CollectionDamaged: its catalog cannot be read.
-        """
-        return cls(Path(path), model, device)
+class Collection(Reader):
+    """An open collection: what `mmsearch.reading.Reader` does without a lock, and writing."""
 
     @classmethod
     def create(cls, path: Path | str, *, model: str = BUILTIN, recall: float | None = None,
@@ -113,30 +78,27 @@ class Collection:
             EncoderMismatch: the one that is there was made by another model.
             UsageError: `path` holds other files.
         """
-        root, model = Path(path), absolute_name(model)
-        encoder = load_encoder(model)
-        upkeep.refuse_foreign(root, CATALOG)  # before the lock, which leaves a file
-        with writer_lock(root):
-            upkeep.refuse_foreign(root, CATALOG)
-            catalog = Catalog(root / CATALOG, write=True)
-            if "encoder" not in catalog.settings:
-                catalog.put_settings({"encoder": encoder.name, "dim": encoder.dim, "model": model})
-            catalog.close()
-        collection = cls(root, model, device)
+        model = absolute_name(model)
+        _make(Path(path), load_encoder(model), model)
+        collection = cls(Path(path), model, device)
         _ = collection.encoder
         collection.configure(recall=recall, kind=kind)
         return collection
 
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder of this collection, loaded when first asked for."""
-        encoder = load_encoder(self.model)
-        made_by = self._catalog.settings.get("encoder")
-        if encoder.name != made_by:
-            raise EncoderMismatch(
-                f"{self.path} was made with the model {made_by}, not with {encoder.name}; query it "
-                "with that model, or index again into another directory (-i)")
-        return encoder
+    @classmethod
+    def for_vectors(cls, path: Path | str, vectors: VectorSet, *, model: str = "") -> Collection:
+        """Make an empty collection for `add_vectors`, or open the one that is there.
+
+        model: what made the vectors, to be had here or not; by default what their files say.
+
+        Raises:
+            EncoderMismatch: `model` makes vectors of another length.
+            UsageError: `path` holds other files.
+        """
+        with suppress(CollectionNotFound):
+            return cls(Path(path))
+        _make(Path(path), *maker(vectors, model))
+        return cls(Path(path))
 
     def configure(self, *, recall: float | None = None, kind: str | None = None) -> None:
         """Say how exact a large collection has to be; `add` and `compact` act on it.
@@ -159,9 +121,6 @@ class Collection:
                 catalog.put_settings(new)
             self._catalog.settings.update(new)
 
-    def close(self) -> None:
-        self._catalog.close()
-
     # -- writing ---------------------------------------------------------------------------------
 
     def add(self, items: Iterable[Item], *, scan: Scan | None = None, run: Run | None = None,
@@ -179,9 +138,12 @@ class Collection:
             CollectionBusy: another process is writing.
             EncoderMismatch, ModelError, CollectionError: nothing that was committed is lost.
         """
-        _ = self.encoder  # refuse another model before anything is locked or read
+        # Refuse another model, or one that is not to be had, before anything is locked or read.
+        encoder = ready(self.encoder)
         report = AddReport()
         with self._writing() as catalog:
+            if encoder.name != catalog.settings["encoder"]:  # a name alone, until now
+                catalog.put_settings({"encoder": encoder.name})
             opened = Opened(self.path)
             opened.refresh(catalog.segments())
             planner = Planner(catalog, opened.vector)
@@ -207,6 +169,32 @@ class Collection:
         report.skipped = [*(scan.skipped if scan else []), *report.skipped]
         return report
 
+    def add_vectors(self, vectors: VectorSet, *, model: str = "",
+                    progress: Callable[[int], None] = lambda done: None) -> AddReport:
+        """Bring the collection in step with vectors that were made elsewhere.
+
+        Every half million rows or 512 MB are committed; a second run goes on from there. Memory
+        stays the same whatever the size.
+
+        vectors: from `mmsearch.vectorsets.find_vectors`.
+        model: which made them; may be left out where they say so, or where nobody ever said.
+        progress: called with the number of rows done since the last call.
+
+        Raises:
+            CollectionBusy: another process is writing.
+            EncoderMismatch: the collection's vectors were made by another model.
+            UsageError: their length is another, or nobody says what made them.
+        """
+        check_maker(self.path, self._catalog.settings, vectors, model)
+        with self._writing() as catalog:
+            before = catalog.count(None)
+            done = import_vectors(self.path, catalog, vectors, progress)
+            added = catalog.count(None) + done.removed - before
+            upkeep.tidy(self.path, catalog)
+        return AddReport(added=added, replaced=done.put - added, updated=done.updated,
+                         unchanged=done.unchanged, removed=done.removed, skipped=done.skipped,
+                         more_skipped=done.left_out - len(done.skipped))
+
     def delete(self, paths: Sequence[str] = (), *, where: Sequence[str] = ()) -> int:
         """Remove the items at or below `paths` (uris), and those that meet `where`; -> how many.
 
@@ -230,115 +218,6 @@ class Collection:
             upkeep.compact(self.path, catalog, self.device)
 
     # -- reading ---------------------------------------------------------------------------------
-
-    def search(self, *, text: str | Sequence[str] = (), image: Any = (),
-               vector: Vectors | None = None, without: Sequence[str] = (),
-               without_image: Any = (), weights: Sequence[float] = (), k: int = 10,
-               where: str | Sequence[str] = (), find: Find = "image",
-               collapse: bool | str = True, mode: Mode = "vector", offset: int = 0,
-               after: str = "", diverse: float | None = None, fusion: Fusion = "weighted",
-               text_weight: float | None = None) -> list[Hit]:
-        """The k items nearest to a query, best first; see `Hit` for what the scores are.
-
-        Args:
-            text, image: one or several; images are paths, bytes or PIL pictures.
-            vector: float32 [dim], a query embedded elsewhere by the same model.
-            without, without_image: texts and images to keep away from.
-            weights: one for each of the texts and then the images (default 1).
-            where: conditions on metadata, see `mmsearch.filters`.
-            find: what to look for: images, texts, or both.
-            collapse: one hit a group (a photo and its captions), the best; False for all;
-                "folder" or the name of a metadata column for one each.
-            mode: "vector" compares meanings; "text" matches words in captions, file names, paths
-                and metadata, without a model; "hybrid" does both.
-            offset: so many hits are passed over; pages put together are one big search.
-            after: the `cursor` of a hit: what follows it, right also when items were added.
-            diverse: 0 to 1: hits that differ from each other, see `mmsearch.diverse`; pages fit
-                together up to hit 20, from there to 100, to 500, and so on.
-            fusion, text_weight: how hybrid adds the two up, see `mmsearch.merge`.
-
-        Raises:
-            UsageError: no query, k < 1, a condition that cannot be read, and the like.
-            EncoderMismatch: the collection was made by another model.
-            CollectionError: made by an older version and without full text (text, hybrid).
-        """
-        texts, without = _several(text), _several(without)
-        if mode == "text" and (len(weights) or vector is not None or _several(image)
-                               or _several(without_image)):
-            raise UsageError("the mode text matches words alone: leave out images, vectors and "
-                             "weights, or take the mode hybrid")
-        query = Query(
-            words=" ".join(texts), without=without, mode=mode, find=find, k=k, offset=offset,
-            condition=parse_where(_several(where)) if where else None, collapse=collapse,
-            after=after, diverse=diverse, fusion=fusion,
-            text_weight=TEXT_WEIGHT if text_weight is None else text_weight)
-        if vector is not None:
-            query = replace(query, vector=unit(vector, int(self._catalog.settings["dim"])))
-        elif mode != "text":
-            query = replace(query, vector=self.embed(
-                texts, _several(image), without, _several(without_image), weights))
-        return self._retrying(lambda: search(self._catalog, self._opened, query),
-                              vectors=mode != "text" or diverse is not None)
-
-    def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
-              without: Sequence[str] = (), without_images: Sequence[Any] = (),
-              weights: Sequence[float] = ()) -> Vectors:
-        """A composed query as one unit vector, float32 [dim]; see `mmsearch.compose`."""
-        return composed(self.encoder, texts, images, without, without_images, weights,
-                        self._stored)
-
-    def nearest(self, queries: Vectors, k: int, *, find: Find = "image",
-                allowed: Ids | None = None, exact: bool = False) -> Neighbors:
-        """The k nearest rows of a batch of unit queries (float32 [nq, dim]), as sequence numbers;
-        rows of deleted items may be among them (`search` leaves them out)."""
-        return self._retrying(
-            lambda: nearest(self._opened, queries, k, KINDS[find], allowed, exact))
-
-    def vectors(self, kind: Kind) -> tuple[list[Row], Vectors]:
-        """All live items of a kind and their vectors, float32 [n, dim], in the same order."""
-        def read() -> tuple[list[Row], Vectors]:
-            rows = sorted(self._catalog.rows(None, [kind]), key=lambda row: row.seq)
-            seqs = np.array([row.seq for row in rows], np.int64)
-            return rows, self._opened.gather(seqs, kind, int(self._catalog.settings["dim"]))
-
-        return self._retrying(read)
-
-    def count(self, *, where: str | Sequence[str] = (), find: Find = "image") -> int:
-        """The number of items that meet the conditions."""
-        condition = parse_where(_several(where)) if where else None
-        with self._catalog.snapshot():
-            return len(self._catalog.select(condition, KINDS[find]))
-
-    def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
-                   where: str | Sequence[str] = (), k: int | None = None,
-                   progress: Callable[[int], None] = lambda done: None) -> Duplicates:
-        """Groups of the same picture, largest first; nothing is deleted or written.
-
-        Args:
-            exact: only files of the same content; nothing is decoded.
-            threshold: how much of the detail of two pictures must agree, 0 to 1.
-            where: only among items that meet these conditions.
-            k: so many groups at most.
-            progress: called with the number of pictures done since the last call.
-
-        Raises:
-            UsageError: a threshold or number out of range, or a condition that cannot be read.
-        """
-        from mmsearch.duplicates import find_duplicates  # loads Pillow, which a search does not
-
-        condition = parse_where(_several(where)) if where else None
-        return find_duplicates(
-            lambda work: self._retrying(lambda: work(self._catalog, self._opened)),
-            condition, exact=exact, threshold=threshold, k=k, progress=progress)
-
-    def info(self) -> dict[str, Any]:
-        """What is in the collection: counts, model, size on disk, index kinds."""
-        with self._catalog.snapshot():
-            return upkeep.info(self.path, self._catalog)
-
-    def verify(self) -> list[Problem]:
-        """Check every checksum and count; -> nothing if all is sound."""
-        return verify(self.path)
 
     def repair(self, tick: Callable[[int], None] = lambda done: None) -> list[Problem]:
         """Mend what can be mended (see `mmsearch.repairing`); -> what was found, mended or not.
@@ -368,56 +247,19 @@ class Collection:
             finally:
                 catalog.close()
 
-    def _retrying(self, read: Callable[[], T], *, vectors: bool = True) -> T:
-        """Read from one snapshot; again from a newer one if a merge removed a file meanwhile.
-
-        A file goes only after the commit that makes it needless, so a newer snapshot does without
-        it: if that names the same segments, the file is really missing.
-
-        vectors: whether `read` needs any.
-        """
-        seen: list[SegmentInfo] | None = None
-        while True:
-            with self._catalog.snapshot():
-                infos = self._catalog.segments()
-                try:
-                    if vectors:
-                        self._opened.refresh(infos)
-                    return read()
-                except FileNotFoundError as error:
-                    if infos == seen:
-                        raise self._missing(error) from error
-                    seen = infos
-
-    def _missing(self, error: FileNotFoundError) -> CollectionDamaged:
-        return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify "
-                                 f"--repair -i {self.path}`")
-
-    def _stored(self, path: Path) -> Vectors | None:
-        """The vector of a file that is indexed as it is now: no need to encode it again."""
-        def read() -> Vectors | None:
-            uri = path_to_uri(os.path.abspath(path))  # noqa: PTH100 (keeps the name of a link)
-            row = self._catalog.find(uri, "image")
-            if row is None or row.item.fingerprint != fingerprint_of(path.stat()):
-                return None
-            return self._opened.vector(row.seq)
-
-        with suppress(OSError):  # what is wrong with the file is said where it is decoded
-            path.stat()
-            return self._retrying(read)
-        return None
-
     @staticmethod
     def _ids(rows: Iterable[Row]) -> list[int]:
         return [row.id for row in rows]
 
 
-def _refuse_odd_name(path: Path) -> None:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"the name of the index directory must be UTF-8: {str(path)!r}") from error
+def _make(root: Path, encoder: Encoder, model: str) -> None:
+    """Make an empty collection, unless there is one."""
+    upkeep.refuse_foreign(root, CATALOG)  # before the lock, which leaves a file
+    with writer_lock(root):
+        upkeep.refuse_foreign(root, CATALOG)
+        catalog = Catalog(root / CATALOG, write=True)
+        if "encoder" not in catalog.settings:
+            catalog.put_settings({"encoder": encoder.name, "dim": encoder.dim, "model": model})
+        catalog.close()
 
 
-def _several(one_or_more: Any) -> Sequence[Any]:
-    return one_or_more if isinstance(one_or_more, list | tuple) else [one_or_more]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Example: TypeAlias = Path | str | bytes | Image
 
-Stored: TypeAlias = Callable[[Path], Vectors | None]
+Stored: TypeAlias = Callable[[Path | str], Vectors | None]
 
 
 def composed(encoder: Encoder, texts: Sequence[str], images: Sequence[Example],
@@ -79,11 +79,11 @@ def image_vector(encoder: Encoder, example: Example, stored: Stored) -> Vectors:
     if isinstance(example, bytes):
         picture = decode(example, min_side=encoder.min_side).image
     elif isinstance(example, Path | str):
+        if (known := stored(example)) is not None:
+            return known
         path = Path(example)
         if not os.path.lexists(path):
             raise UsageError(f"{path} does not exist")
-        if (known := stored(path)) is not None:
-            return known
         try:
             picture = decode(path, min_side=encoder.min_side).image
         except MediaError as error:

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mmsearch.catalog import Row
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.filters import Condition
 from mmsearch.pairs import KINDS, Contents, Pair, Pictures, Read, candidates, rank, same_content
 from mmsearch.perceptual import TURNS, Likeness
 from mmsearch.records import Item
+from mmsearch.rows import Row
 from mmsearch.sources import Skipped, fingerprint_of, uri_to_path
 
 Star = list[tuple[int, Likeness]]

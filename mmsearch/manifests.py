@@ -1,4 +1,4 @@
-"""Rows of a manifest: pictures with captions and other columns, from JSONL, CSV, TSV or JSON.
+"""Rows of a manifest, pictures with captions and other columns: JSONL, CSV, TSV, JSON, Parquet.
 
     {"image": "cats/1.jpg", "captions": ["a cat", "a grey cat"], "year": 2021}
 
@@ -13,14 +13,22 @@ import codecs
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
-MANIFEST_SUFFIXES: frozenset[str] = frozenset({".jsonl", ".ndjson", ".csv", ".tsv", ".json"})
+from mmsearch.errors import MissingExtra, UsageError
+
+MANIFEST_SUFFIXES: frozenset[str] = frozenset(
+    {".jsonl", ".ndjson", ".csv", ".tsv", ".json", ".parquet"})
 IMAGE_COLUMNS = ("image", "image_path", "filepath", "file", "filename", "path")
 CAPTION_COLUMNS = ("caption", "captions", "text", "title", "sentences", "raw")
+PARQUET_ROWS = 4096
+"""Rows of Parquet that are Python objects at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +51,108 @@ def read_rows(path: Path) -> Iterator[Row | BadRow]:
     """Every row of a manifest in order, one at a time except for `.json`, which is read whole.
 
     `.json` is a list of rows, or Karpathy's layout: {"images": [{"filename", "sentences", ...}]}.
-    Raises OSError where the file itself cannot be read.
+    Raises OSError where the file itself cannot be read, MissingExtra for Parquet without pyarrow.
     """
-    readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".json": _json_rows}
-    encoding = _encoding(path)
-    # Bytes that are not UTF-8 survive as surrogates: in a file name they are the right ones.
-    errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
-    with path.open(encoding=encoding, errors=errors, newline="") as handle:
-        for line, found in readers.get(path.suffix.lower(), _jsonl_rows)(handle):
-            yield BadRow(line, found) if isinstance(found, str) else _row(line, found)
+    for line, found in read_columns(path):
+        yield BadRow(line, found) if isinstance(found, str) else _row(line, found)
 
 
-_Found = Iterator[tuple[int, Mapping[str, Any] | str]]  # a line and its columns, or what is wrong
+def read_columns(path: Path, start: int = 0) -> Found:
+    """Every row as it is written, from number `start` (of rows, from 0) on: its line, and its
+    columns or what is wrong with it. Rows before `start` are passed over unread where they can be.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet_rows(path, start)
+        return
+    with _opened(path) as handle:
+        if suffix in (".csv", ".tsv", ".json"):
+            rows = _json_rows(handle) if suffix == ".json" else _csv_rows(handle)
+            yield from islice(rows, start, None)
+        else:
+            yield from _jsonl_rows(handle, start)
 
 
-def _encoding(path: Path) -> str:
+def count_rows(path: Path) -> int:
+    """How many rows `read_columns` gives, without parsing what need not be."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        with _parquet(path) as file:
+            return int(file.metadata.num_rows)
+    if suffix in (".csv", ".tsv", ".json"):
+        return sum(1 for _ in read_columns(path))
+    with _opened(path) as handle:
+        return sum(1 for text in handle if text.strip())
+
+
+def column_names(path: Path) -> list[str] | None:
+    """The columns that every row has, where the format says so (Parquet, CSV); else None."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        with _parquet(path) as file:
+            return list(file.schema_arrow.names)
+    if suffix in (".csv", ".tsv"):
+        with _opened(path) as handle:
+            return _header(handle)[0]
+    return None
+
+
+Found: TypeAlias = Iterator[tuple[int, Mapping[str, Any] | str]]
+
+
+def _opened(path: Path) -> TextIO:
     with path.open("rb") as handle:
         head = handle.read(2)
-    return "utf-16" if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    utf16 = head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    # Bytes that are not UTF-8 survive as surrogates: in a file name they are the right ones.
+    return path.open(encoding="utf-16" if utf16 else "utf-8-sig",
+                     errors="replace" if utf16 else "surrogateescape", newline="")
 
 
-def _jsonl_rows(handle: TextIO) -> _Found:
-    for line, text in enumerate(handle, 1):
-        if text.strip():
-            try:
-                found = json.loads(text, parse_constant=lambda _: None)
-            except (ValueError, RecursionError) as error:
-                yield line, f"invalid JSON: {error}"
-                continue
-            yield line, found if isinstance(found, dict) else "not a JSON object"
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise MissingExtra(f"reading {path.name}", "parquet") from error
+    try:
+        # Buffered: a row group may be as large as the file, and is not needed at once.
+        file = parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+    except pyarrow.ArrowException as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(f"{path} is no Parquet file, or damaged ({reason})") from error
+    with file:
+        yield file
 
 
-def _json_rows(handle: TextIO) -> _Found:
+def _parquet_rows(path: Path, start: int) -> Found:
+    with _parquet(path) as file:
+        at, groups = 0, list(range(file.num_row_groups))
+        while groups and at + (rows := file.metadata.row_group(groups[0]).num_rows) <= start:
+            at += rows  # passed over unread
+            del groups[0]
+        try:
+            for batch in file.iter_batches(PARQUET_ROWS, row_groups=groups):
+                skip = min(max(start - at, 0), batch.num_rows)
+                yield from enumerate(batch.slice(skip).to_pylist(), at + skip + 1)
+                at += batch.num_rows
+        except (OSError, ValueError) as error:  # as pyarrow says that a page is damaged
+            raise UsageError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _jsonl_rows(handle: TextIO, start: int) -> Found:
+    lines = ((line, text) for line, text in enumerate(handle, 1) if text.strip())
+    for line, text in islice(lines, start, None):
+        try:
+            found = json.loads(text, parse_constant=lambda _: None)
+        except (ValueError, RecursionError) as error:
+            yield line, f"invalid JSON: {error}"
+            continue
+        yield line, found if isinstance(found, dict) else "not a JSON object"
+
+
+def _json_rows(handle: TextIO) -> Found:
     try:
         found = json.load(handle, parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
@@ -88,10 +166,16 @@ def _json_rows(handle: TextIO) -> _Found:
         yield position, row if isinstance(row, dict) else "not a JSON object"
 
 
-def _csv_rows(handle: TextIO) -> _Found:
+def _header(handle: TextIO) -> tuple[list[str], str]:
+    """The names in the first line, and what separates them."""
     header = handle.readline()
     delimiter = max(",\t;|", key=header.count)  # not only commas: European Excel writes semicolons
-    names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+    cells = next(csv.reader([header], delimiter=delimiter), [])
+    return [name.strip() for name in cells], delimiter
+
+
+def _csv_rows(handle: TextIO) -> Found:
+    names, delimiter = _header(handle)
     reader = csv.reader(handle, delimiter=delimiter)
     while True:
         line = reader.line_num + 2
@@ -124,19 +208,30 @@ def _cell(text: str) -> object:
 
 
 def _row(line: int, columns: Mapping[str, Any]) -> Row | BadRow:
-    by_name = {name.strip().lower(): name for name in columns}
-    image_column, image = _image(columns, by_name)
-    caption_column, captions = _captions(columns, by_name)
+    image, captions, meta = parts(columns)
     if image is None and not captions:
         return BadRow(line, "no image and no caption")
-    used = {image_column, caption_column, by_name.get("sentids")}
+    return Row(line, image, captions, meta)
+
+
+def parts(columns: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], dict[str, Any]]:
+    """A row's image as it was written, its captions, and what every other column says."""
+    by_name = _by_name(tuple(columns))
+    image_column, image = _image(columns, by_name)
+    caption_column, captions = _captions(columns, by_name)
+    used = [image_column, caption_column, by_name.get("sentids")]
     if image_column == by_name.get("filepath"):
-        used.add(by_name.get("filename"))
-    rest = {name: value for name, value in columns.items() if name not in used}
-    return Row(line, image, captions, _flat(rest))
+        used.append(by_name.get("filename"))
+    return image, captions, _flat(columns, used)
 
 
-def _image(columns: Mapping[str, Any], by_name: dict[str, str]) -> tuple[str | None, str | None]:
+@lru_cache(maxsize=256)
+def _by_name(columns: tuple[str, ...]) -> Mapping[str, str]:
+    """Columns by their names in lower case; most rows have the same as the one before."""
+    return {name.strip().lower(): name for name in columns}
+
+
+def _image(columns: Mapping[str, Any], by_name: Mapping[str, str]) -> tuple[str | None, str | None]:
     for column in IMAGE_COLUMNS:
         value = columns.get(by_name.get(column, ""))
         if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
@@ -149,7 +244,7 @@ def _image(columns: Mapping[str, Any], by_name: dict[str, str]) -> tuple[str | N
 
 
 def _captions(
-    columns: Mapping[str, Any], by_name: dict[str, str]
+    columns: Mapping[str, Any], by_name: Mapping[str, str]
 ) -> tuple[str | None, tuple[str, ...]]:
     for column in CAPTION_COLUMNS:
         value = columns.get(by_name.get(column, ""))
@@ -169,15 +264,23 @@ def _texts(values: Iterable[object]) -> Iterator[str]:
                 yield text
 
 
-def _flat(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested objects become columns of their own, named `outer.inner` where `inner` is taken."""
-    flat = {name: value for name, value in columns.items() if not isinstance(value, dict)}
+def _flat(columns: Mapping[str, Any], used: Container[str | None]) -> dict[str, Any]:
+    """The columns but for those `used`; nested objects become columns of their own, named
+    `outer.inner` where `inner` is taken."""
+    flat, nested = {}, []
     for name, value in columns.items():
-        if isinstance(value, dict):
-            for inner, inner_value in value.items():
-                flat[f"{name}.{inner}" if inner in flat else inner] = inner_value
-    stored = {storable(name): _storable_value(value) for name, value in flat.items()}
-    return {name: value for name, value in stored.items() if value is not None}
+        if isinstance(value, dict) and name not in used:
+            nested.append((name, value))
+        elif name not in used:
+            flat[name] = value
+    for name, outer in nested:
+        for inner, value in outer.items():
+            flat[f"{name}.{inner}" if inner in flat else inner] = value
+    stored = {}
+    for name, value in flat.items():
+        if (value := value if type(value) is int else _storable_value(value)) is not None:
+            stored[storable(name)] = value
+    return stored
 
 
 def _storable_value(value: Any) -> Any:
@@ -189,11 +292,17 @@ def _storable_value(value: Any) -> Any:
         return {storable(name): _storable_value(one) for name, one in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None  # 1e999: neither strict JSON nor SQLite knows infinity
-    return value
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return None  # a picture in a column of Parquet: no metadata
+    return value.isoformat() if hasattr(value, "isoformat") else storable(str(value))
 
 
 def storable(text: str) -> str:
     """`text` without what UTF-8, JSON or SQLite cannot hold: lone surrogates and NUL."""
+    if text.isascii():
+        return text.replace("\0", "")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from mmsearch.catalog import Catalog, Row
+from mmsearch.catalog import Catalog
 from mmsearch.errors import MediaError
 from mmsearch.ingest import content_hash, read_file
 from mmsearch.media import decode
@@ -29,6 +29,7 @@ from mmsearch.perceptual import (
     turned_correlations,
 )
 from mmsearch.records import Ids, Kind, Vectors
+from mmsearch.rows import Row
 from mmsearch.searching import nearest
 from mmsearch.sources import Skipped, uri_to_path
 

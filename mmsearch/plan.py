@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mmsearch.catalog import Catalog, Change, Row
+from mmsearch.catalog import Catalog, Change
 from mmsearch.errors import MediaError
 from mmsearch.ingest import Built, Ready, Shard, content_hash, read_file
 from mmsearch.records import Item, Kind, Vectors
+from mmsearch.rows import Row
 from mmsearch.segments import segment_name
 from mmsearch.sources import Scan, uri_to_path
+from mmsearch.vectorsets import IMPORTED
 
 COMMIT_SECONDS = 20.0
 FIRST_SHARD, SMALLEST, LARGEST = 256, 64, 4096
@@ -147,10 +149,11 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
 
     A picture goes when its file is gone, not when it was merely passed over (hidden, excluded); a
     line of a text when the text is without it; what a manifest brought when that manifest no
-    longer names it. What lies in something that could not be read in full stays.
+    longer names it. What lies in something that could not be read in full stays, and so does
+    what was imported with its vector: no file need ever have been there.
     """
     for row in catalog.below(scan.roots):
-        if row.id in seen or row.seq >= first_seq:
+        if row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED):
             continue
         if any(_part_of(row.item, path) for path in scan.incomplete):
             continue

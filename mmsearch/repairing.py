@@ -30,7 +30,7 @@ from typing import get_args
 import numpy as np
 
 from mmsearch import integrity, upkeep, wal
-from mmsearch.catalog import CATALOG, Catalog, Change, Row
+from mmsearch.catalog import CATALOG, Catalog, Change
 from mmsearch.encoders import BUILTIN, load_encoder
 from mmsearch.errors import CollectionDamaged, MediaError, MmsearchError
 from mmsearch.ingest import Shard, build_shard, content_hash, read_file
@@ -38,6 +38,7 @@ from mmsearch.lock import writer_lock
 from mmsearch.opened import directory
 from mmsearch.plan import LARGEST
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
+from mmsearch.rows import Row
 from mmsearch.schema import open_to_write
 from mmsearch.segments import (
     MANIFEST,

@@ -16,13 +16,14 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from mmsearch.catalog import Catalog, Row
+from mmsearch.catalog import Catalog
 from mmsearch.diverse import spread
 from mmsearch.errors import UsageError
 from mmsearch.filters import Condition
 from mmsearch.merge import nothing, reciprocal_rank, top_k, weighted_scores
 from mmsearch.opened import Opened
 from mmsearch.records import Find, Fusion, Hit, Ids, Item, Kind, Mode, Neighbors, Vectors
+from mmsearch.rows import Row
 from mmsearch.segments import Ann
 
 KINDS: dict[Find, tuple[Kind, ...]] = {

@@ -35,6 +35,7 @@ from mmsearch.indexes import (
     build_index,
     load_index,
 )
+from mmsearch.indexes.flatfile import write_flat
 from mmsearch.indexes.rescored import few
 from mmsearch.records import (
     Effort,
@@ -66,7 +67,7 @@ def write_segment(root: Path, name: str, kind: Kind, ids: Ids, blocks: Blocks) -
     """
     def fill(directory: Path) -> dict[str, Any]:
         np.save(directory / "ids.npy", ids)
-        build_index(blocks, IndexSpec("exact")).save(directory / "vectors.faiss")
+        write_flat(directory / "vectors.faiss", blocks(), len(ids))
         return {}
 
     size, sha256 = _publish(root / "segments", name, fill, kind=kind, rows=len(ids))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ FACTOR = 8
 _SMALL = 64
 """Segments of up to so many rows are of the lowest tier."""
 DEAD_SHARE = 0.2
+_LARGEST_MERGED = 256 << 20
+"""Segments of so many bytes are left alone until `compact`: merging them gains nothing."""
 _REBUILD_SHARE = 0.2
 """An approximate index is renewed when so much of its kind is not in it, or is dead in it."""
 
@@ -136,6 +138,8 @@ def _due(infos: Sequence[SegmentInfo]) -> list[SegmentInfo]:
     infos: oldest first. A small segment before a larger one counts as of that one's tier: segments
     that are merged are neighbours, so that each keeps a range of numbers of its own.
     """
+    small = list(takewhile(lambda info: info.bytes < _LARGEST_MERGED, reversed(infos)))
+    infos = small[::-1]
     tiers = list(accumulate((_tier(info.rows) for info in reversed(infos)), max))
     full = [tier for tier in set(tiers) if tiers.count(tier) >= FACTOR]
     return list(infos[-sum(tier <= max(full) for tier in tiers):]) if full else []

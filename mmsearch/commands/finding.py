@@ -20,6 +20,7 @@ from mmsearch.commands.options import (
     ModelOption,
     WhereOption,
 )
+from mmsearch.errors import UsageError
 from mmsearch.terminal import console, print_json, print_paths, say
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
 def query(
     texts: Annotated[list[str] | None, typer.Argument(
         metavar="[TEXT]...", help="What to look for, in words.")] = None,
-    image: Annotated[list[Path] | None, typer.Option(
+    image: Annotated[list[str] | None, typer.Option(
         metavar="FILE", help="A picture to look for, indexed or not. Repeatable.")] = None,
+    vector: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="A query that the same model embedded: .npy, its first row.")] = None,
     without: Annotated[list[str] | None, typer.Option(
         "--not", metavar="TEXT", help="Keep away from this. Repeatable.")] = None,
-    without_image: Annotated[list[Path] | None, typer.Option(
+    without_image: Annotated[list[str] | None, typer.Option(
         "--not-image", metavar="FILE", help="Keep away from this picture. Repeatable.")] = None,
     weight: Annotated[list[float] | None, typer.Option(
         "--weight", metavar="W", help="One for each text, then each picture.")] = None,
@@ -80,14 +83,19 @@ def query(
     """
     from mmsearch import present
     from mmsearch.collection import Collection
+    from mmsearch.vectorfiles import query_vector
 
     collection = Collection.open(directory, model=model, device=device.value)
+    if vector is not None and (texts or image or without or without_image or weight):
+        raise UsageError("--vector is a whole query: give it alone")
     hits = collection.search(
+        vector=None if vector is None else query_vector(vector),
         text=texts or (), image=image or (), without=without or (),
         without_image=without_image or (), weights=weight or (), k=top, where=where or (),
         find=find.value, mode=mode.value, offset=offset, diverse=diverse, fusion=fusion.value,
         text_weight=text_weight, collapse=not no_collapse and (collapse or True))
-    title = " + ".join([*(texts or ()), *map(str, image or ())])
+    title = " + ".join([*(texts or ()), *map(str, image or ()),
+                        *([vector.name] if vector else ())])
     if html:
         html.write_text(present.contact_sheet(hits, title=title), "utf-8")
         say(f"wrote {html}")

@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmsearch.commands.moving import (
+    As,
+    AsOption,
+    ManifestOption,
+    VectorsOption,
+    import_vectors,
+)
 from mmsearch.commands.options import (
     DEFAULT_INDEX,
     Device,
@@ -22,15 +29,16 @@ from mmsearch.commands.options import (
     recall_of,
 )
 from mmsearch.errors import UsageError
-from mmsearch.terminal import console, print_json, progress, say_skipped
+from mmsearch.terminal import console, print_json, progress, say, say_skipped
 
 if TYPE_CHECKING:
     from mmsearch.collection import AddReport, Collection
 
 
 def index(
-    paths: Annotated[list[Path], typer.Argument(
-        metavar="PATH...", help="Folders, files, or manifests (.jsonl, .csv, .tsv, .json).")],
+    paths: Annotated[list[Path] | None, typer.Argument(
+        metavar="PATH...", help="Folders, files, or manifests (.jsonl, .csv, .tsv, .json, "
+                                ".parquet).")] = None,
     directory: IndexOption = DEFAULT_INDEX,
     exclude: Annotated[list[str] | None, typer.Option(
         metavar="GLOB", help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")] = None,
@@ -38,6 +46,9 @@ def index(
     recall: RecallOption = None,
     kind: KindOption = None,
     device: DeviceOption = Device.cpu,
+    vectors: VectorsOption = None,
+    manifest: ManifestOption = None,
+    as_: AsOption = As.image,
     json_: JsonOption = False,
 ) -> None:
     """Index pictures and texts, or bring an index up to date.
@@ -46,11 +57,19 @@ def index(
     the paths given) are dropped. Stopped at any moment, it keeps what was committed.
 
     Example: mmsearch index ~/Pictures captions.jsonl
+
+    Example: mmsearch index --vectors clip.npy --manifest photos.parquet --model
+    ViT-B-32/laion2b_s34b_b79k
     """
     from itertools import chain
 
     from mmsearch.sources import Scan, iter_items
 
+    if vectors is not None and not paths:
+        _print_report(*import_vectors(vectors, manifest, as_, directory, model), json_)
+        return
+    if not paths or vectors or manifest:
+        raise UsageError("say what to index: PATH..., or --vectors FILE with or without --manifest")
     scan = Scan()
     items = iter_items(paths, exclude=exclude or (), scan=scan)
     first = next(items, None)
@@ -171,8 +190,10 @@ def _print_report(collection: Collection, report: AddReport, json_: bool) -> Non
         print_json(facts)
     else:
         say_skipped(report.skipped)
+        if report.more_skipped:
+            say(f"skipped {report.more_skipped} more")
         numbers = {name: value for name, value in facts.items() if isinstance(value, int) and value}
-        numbers["skipped"] = len(report.skipped)
+        numbers["skipped"] = len(report.skipped) + numbers.pop("more_skipped", 0)
         print(", ".join(f"{name} {value}" for name, value in numbers.items()))
     if report.skipped and not facts["items"]:
         raise typer.Exit(1)

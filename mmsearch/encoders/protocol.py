@@ -27,9 +27,11 @@ class Encoder(Protocol):
 
     name: str
     dim: int
-    min_side: int
     batch: int
     workers: int
+
+    @property
+    def min_side(self) -> int: ...
 
     def prepare(self, image: Image) -> Pixels:
         """An RGB picture of any size -> what the image tower sees, uint8 [size, size, 3]."""

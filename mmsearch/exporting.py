@@ -1,0 +1,206 @@
+"""A collection as files that other tools read: NumPy and Parquet, or JSON lines.
+
+    DIR/img_emb/img_emb_0.npy          [n, dim], the pictures' vectors, of unit length
+        metadata/metadata_0.parquet    row n of each describes the same picture
+        texts/text_emb/text_emb_0.npy, texts/metadata/metadata_0.parquet     the same of texts
+        mmsearch.json                  what made the vectors, and which files belong together
+
+This is the layout of clip-retrieval, autofaiss and embedding-reader. Texts have a folder of their
+own, as those tools take row n of `text_emb` for the caption of row n of `img_emb`, and here a
+picture may have any number of captions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+import numpy as np
+
+from mmsearch.catalog import Catalog
+from mmsearch.encoders.external import EXTERNAL
+from mmsearch.errors import CollectionDamaged, MissingExtra, UsageError
+from mmsearch.filters import Condition
+from mmsearch.opened import Opened
+from mmsearch.records import Kind
+from mmsearch.rows import Row
+from mmsearch.segments import TEMPORARY, sync
+from mmsearch.vectorsets import EXPORT, EXPORT_FORMAT, EXPORTED
+
+FOLDERS: dict[Kind, tuple[str, str]] = {
+    "image": ("", "img_emb"), "frame": ("frames", "img_emb"), "text": ("texts", "text_emb")}
+_BATCH = 4096
+_ARROW = {"integer": "int64", "real": "float64", "text": "string", "true": "bool", "false": "bool"}
+"""Arrow's types for those of `Catalog.meta_types`; what has another, or several, is in `meta`."""
+
+Format: TypeAlias = Literal["parquet", "jsonl"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to write. dtype: "float16", as stored, or "float32"."""
+
+    directory: Path
+    dtype: str = "float16"
+    format: Format = "parquet"
+    rows_per_file: int = 1_000_000
+    condition: Condition | None = None
+    force: bool = False
+
+
+@dataclass
+class Exported:
+    """What was written: items by kind, and the files, relative to the directory."""
+
+    directory: str
+    items: dict[str, int] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+
+
+def export(catalog: Catalog, opened: Opened, plan: Plan,
+           progress: Callable[[int], None]) -> Exported:
+    """Write the live items and their vectors, in the order they came in; from one snapshot.
+
+    Raises:
+        UsageError: there is nothing to export, or the directory has files (and not `force`).
+        MissingExtra: Parquet without pyarrow.
+        CollectionDamaged: an item has no vector.
+    """
+    if plan.rows_per_file < 1:
+        raise UsageError(f"--rows-per-file must be at least 1, not {plan.rows_per_file}")
+    if plan.format == "parquet":
+        _arrow()
+    counts = {kind: rows for kind in FOLDERS if (rows := catalog.count(plan.condition, [kind]))}
+    if not counts:
+        raise UsageError("nothing to export: " + ("nothing meets the condition" if plan.condition
+                                                  else "the collection is empty"))
+    _make_room(plan)
+    done = Exported(str(plan.directory), {str(kind): rows for kind, rows in counts.items()})
+    parts = []
+    for kind, rows in counts.items():
+        for part in _export_kind(catalog, opened, plan, kind, rows, progress):
+            parts.append(part)
+            done.files += [part["vectors"], part["metadata"]]
+    model, encoder = catalog.settings["model"], catalog.settings["encoder"].removeprefix(EXTERNAL)
+    said = {"format": EXPORT_FORMAT, "model": model, "encoder": "" if encoder == model else encoder,
+            "dim": catalog.settings["dim"], "dtype": plan.dtype, "normalised": True,
+            "count": done.items, "parts": parts}
+    with _published(plan.directory / EXPORT) as file:
+        file.write(json.dumps(said, indent=1).encode())
+    done.files.append(EXPORT)
+    return done
+
+
+def _make_room(plan: Plan) -> None:
+    """Nothing that is there is written over; with `force`, all of an older export goes first."""
+    if plan.directory.exists() and not plan.directory.is_dir():
+        raise UsageError(f"{plan.directory} is a file; give a directory")
+    if plan.directory.is_dir() and any(plan.directory.iterdir()) and not plan.force:
+        raise UsageError(f"{plan.directory} is not empty; give another directory, or --force to "
+                         "replace the export that is there")
+    (plan.directory / EXPORT).unlink(missing_ok=True)  # what is left is no whole export any more
+    for folder, vectors in FOLDERS.values():
+        for inside, stem in ((vectors, vectors), ("metadata", "metadata")):
+            for name in (f"{stem}_*", f"{TEMPORARY}*"):
+                for path in (plan.directory / folder / inside).glob(name):
+                    path.unlink()
+
+
+def _export_kind(catalog: Catalog, opened: Opened, plan: Plan, kind: Kind, rows: int,
+                 progress: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+    folder, vectors = FOLDERS[kind]
+    types = catalog.meta_types(plan.condition, [kind])
+    columns = {name: _ARROW[next(iter(found))] for name, found in sorted(types.items())
+               if name not in EXPORTED and len({_ARROW.get(one) for one in found}) == 1
+               and found <= set(_ARROW)}
+    live = catalog.rows(plan.condition, [kind], order="seq")
+    count = -(-rows // plan.rows_per_file)
+    for part in range(count):
+        here = min(plan.rows_per_file, rows - part * plan.rows_per_file)
+        number = f"{part:0{len(str(count - 1))}d}"
+        names = [str(Path(folder, vectors, f"{vectors}_{number}.npy")),
+                 str(Path(folder, "metadata", f"metadata_{number}.{plan.format}"))]
+        with ExitStack() as stack:
+            files = [stack.enter_context(_published(plan.directory / name)) for name in names]
+            write = stack.enter_context(_writer(files[1], plan.format, columns))
+            np.lib.format.write_array_header_1_0(files[0], {
+                "descr": np.lib.format.dtype_to_descr(np.dtype(plan.dtype)), "fortran_order": False,
+                "shape": (here, int(catalog.settings["dim"]))})
+            for batch in _batches(islice(live, here)):
+                files[0].write(_vectors(opened, batch, kind, catalog, plan.dtype))
+                write([_columns(row, columns) for row in batch])
+                progress(len(batch))
+        yield {"kind": kind, "vectors": names[0], "metadata": names[1], "rows": here}
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while batch := list(islice(rows, _BATCH)):
+        yield batch
+
+
+def _vectors(opened: Opened, batch: Sequence[Row], kind: Kind, catalog: Catalog,
+             dtype: str) -> bytes:
+    seqs = np.array([row.seq for row in batch], np.int64)
+    vectors = opened.gather(seqs, kind, int(catalog.settings["dim"]))
+    if not vectors.any(axis=1).all():
+        raise CollectionDamaged(f"items of {catalog.path.parent} have no vector; run `mmsearch "
+                                "verify`")
+    return vectors.astype(dtype).tobytes()
+
+
+def _columns(row: Row, columns: dict[str, str]) -> dict[str, Any]:
+    item = row.item
+    rest = {name: value for name, value in item.meta.items() if name not in columns}
+    return {"id": row.id, "uri": item.uri, "kind": item.kind, "text": item.text,
+            "group": item.group, "hash": row.hash or "",
+            "meta": json.dumps(rest, ensure_ascii=False) if rest else None,
+            **{name: item.meta[name] for name in columns if name in item.meta}}
+
+
+_Write: TypeAlias = Callable[[list[dict[str, Any]]], None]
+
+
+@contextmanager
+def _writer(file: BinaryIO, format: Format, columns: dict[str, str]) -> Iterator[_Write]:
+    if format == "jsonl":
+        def write_lines(rows: list[dict[str, Any]]) -> None:
+            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+
+        yield write_lines
+        return
+    arrow, parquet = _arrow()
+    schema = arrow.schema({"id": "int64", **dict.fromkeys(EXPORTED[1:], "string"), **columns})
+    with parquet.ParquetWriter(file, schema) as writer:
+        yield lambda rows: writer.write_batch(arrow.RecordBatch.from_pylist(rows, schema))
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtra("writing Parquet (or --format jsonl without it)", "parquet") from error
+    return pyarrow, parquet
+
+
+@contextmanager
+def _published(path: Path) -> Iterator[BinaryIO]:
+    """A file that is written under another name, synced, and there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(TEMPORARY + path.name)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

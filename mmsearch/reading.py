@@ -1,0 +1,280 @@
+"""Reading a collection: opening it, searching it, saying what is in it. No lock, nothing written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+
+from mmsearch import upkeep
+from mmsearch.catalog import CATALOG, Catalog
+from mmsearch.compose import composed, unit
+from mmsearch.encoders import BUILTIN, Encoder, load_encoder
+from mmsearch.encoders.external import EXTERNAL, ExternalEncoder
+from mmsearch.errors import (
+    CollectionDamaged,
+    CollectionNotFound,
+    EncoderMismatch,
+    UsageError,
+)
+from mmsearch.exporting import Exported, Format, Plan, export
+from mmsearch.filters import parse_where
+from mmsearch.indexes import Device
+from mmsearch.opened import Opened
+from mmsearch.records import (
+    Find,
+    Fusion,
+    Hit,
+    Ids,
+    Kind,
+    Mode,
+    Neighbors,
+    Problem,
+    SegmentInfo,
+    Vectors,
+)
+from mmsearch.rows import Row
+from mmsearch.searching import KINDS, TEXT_WEIGHT, Query, nearest, search
+from mmsearch.sources import fingerprint_of, path_to_uri
+from mmsearch.vectorsets import IMPORTED
+from mmsearch.verifying import verify
+
+if TYPE_CHECKING:
+    from mmsearch.duplicates import Duplicates
+
+
+T = TypeVar("T")
+
+
+class Reader:
+    """An open collection, for reading; what others commit meanwhile is seen at the next call."""
+
+    def __init__(self, path: Path, model: str | None = None, device: Device = "cpu") -> None:
+        _refuse_odd_name(path)
+        self.path = path
+        self._catalog = Catalog(path / CATALOG)
+        if "encoder" not in self._catalog.settings:  # killed before `create` was through
+            raise CollectionNotFound(f"{path} holds no collection")
+        self.model = model or str(self._catalog.settings.get("model", BUILTIN))
+        self.device = device
+        self._opened = Opened(path, device)
+
+    @classmethod
+    def open(cls, path: Path | str, *, model: str | None = None,
+             device: Device = "cpu") -> Self:
+        """Open a collection that exists.
+
+        model: the encoder for queries; by default the one the collection was made with.
+        device: where vectors are searched and indexes built: "cpu", "cuda", or "auto", which warns
+            and falls back to the CPU where no GPU can hold them.
+
+        Raises:
+            CollectionNotFound: there is none at `path`.
+            CollectionDamaged: its catalog cannot be read.
+        """
+        return cls(Path(path), model, device)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of this collection, loaded when first asked for."""
+        made_by, dim = self._catalog.settings["encoder"], self._catalog.settings["dim"]
+        if made_by.startswith(EXTERNAL) and self.model == self._catalog.settings["model"]:
+            return ExternalEncoder.named(made_by, self.model, dim)
+        encoder = load_encoder(self.model)
+        if encoder.name != made_by:
+            raise EncoderMismatch(
+                f"{self.path} was made with the model {made_by}, not with {encoder.name}; query it "
+                "with that model, or index again into another directory (-i)")
+        return encoder
+
+    def close(self) -> None:
+        self._catalog.close()
+
+    # -- searching -------------------------------------------------------------------------------
+
+    def search(self, *, text: str | Sequence[str] = (), image: Any = (),
+               vector: Vectors | None = None, without: Sequence[str] = (),
+               without_image: Any = (), weights: Sequence[float] = (), k: int = 10,
+               where: str | Sequence[str] = (), find: Find = "image",
+               collapse: bool | str = True, mode: Mode = "vector", offset: int = 0,
+               after: str = "", diverse: float | None = None, fusion: Fusion = "weighted",
+               text_weight: float | None = None) -> list[Hit]:
+        """The k items nearest to a query, best first; see `Hit` for what the scores are.
+
+        Args:
+            text, image: one or several; images are paths, bytes or PIL pictures.
+            vector: float32 [dim], a query embedded elsewhere by the same model.
+            without, without_image: texts and images to keep away from.
+            weights: one for each of the texts and then the images (default 1).
+            where: conditions on metadata, see `mmsearch.filters`.
+            find: what to look for: images, texts, or both.
+            collapse: one hit a group (a photo and its captions), the best; False for all;
+                "folder" or the name of a metadata column for one each.
+            mode: "vector" compares meanings; "text" matches words in captions, file names, paths
+                and metadata, without a model; "hybrid" does both.
+            offset: so many hits are passed over; pages put together are one big search.
+            after: the `cursor` of a hit: what follows it, right also when items were added.
+            diverse: 0 to 1: hits that differ from each other, see `mmsearch.diverse`; pages fit
+                together up to hit 20, from there to 100, to 500, and so on.
+            fusion, text_weight: how hybrid adds the two up, see `mmsearch.merge`.
+
+        Raises:
+            UsageError: no query, k < 1, a condition that cannot be read, and the like.
+            EncoderMismatch: the collection was made by another model.
+            CollectionError: made by an older version and without full text (text, hybrid).
+        """
+        texts, without = _several(text), _several(without)
+        if mode == "text" and (len(weights) or vector is not None or _several(image)
+                               or _several(without_image)):
+            raise UsageError("the mode text matches words alone: leave out images, vectors and "
+                             "weights, or take the mode hybrid")
+        query = Query(
+            words=" ".join(texts), without=without, mode=mode, find=find, k=k, offset=offset,
+            condition=parse_where(_several(where)) if where else None, collapse=collapse,
+            after=after, diverse=diverse, fusion=fusion,
+            text_weight=TEXT_WEIGHT if text_weight is None else text_weight)
+        if vector is not None:
+            query = replace(query, vector=unit(vector, int(self._catalog.settings["dim"])))
+        elif mode != "text":
+            query = replace(query, vector=self.embed(
+                texts, _several(image), without, _several(without_image), weights))
+        return self._retrying(lambda: search(self._catalog, self._opened, query),
+                              vectors=mode != "text" or diverse is not None)
+
+    def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
+              without: Sequence[str] = (), without_images: Sequence[Any] = (),
+              weights: Sequence[float] = ()) -> Vectors:
+        """A composed query as one unit vector, float32 [dim]; see `mmsearch.compose`."""
+        return composed(self.encoder, texts, images, without, without_images, weights,
+                        self._stored)
+
+    def nearest(self, queries: Vectors, k: int, *, find: Find = "image",
+                allowed: Ids | None = None, exact: bool = False) -> Neighbors:
+        """The k nearest rows of a batch of unit queries (float32 [nq, dim]), as sequence numbers;
+        rows of deleted items may be among them (`search` leaves them out)."""
+        return self._retrying(
+            lambda: nearest(self._opened, queries, k, KINDS[find], allowed, exact))
+
+    def vectors(self, kind: Kind) -> tuple[list[Row], Vectors]:
+        """All live items of a kind and their vectors, float32 [n, dim], in the same order."""
+        def read() -> tuple[list[Row], Vectors]:
+            rows = sorted(self._catalog.rows(None, [kind]), key=lambda row: row.seq)
+            seqs = np.array([row.seq for row in rows], np.int64)
+            return rows, self._opened.gather(seqs, kind, int(self._catalog.settings["dim"]))
+
+        return self._retrying(read)
+
+    def count(self, *, where: str | Sequence[str] = (), find: Find = "image") -> int:
+        """The number of items that meet the conditions."""
+        condition = parse_where(_several(where)) if where else None
+        with self._catalog.snapshot():
+            return len(self._catalog.select(condition, KINDS[find]))
+
+    def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
+                   where: str | Sequence[str] = (), k: int | None = None,
+                   progress: Callable[[int], None] = lambda done: None) -> Duplicates:
+        """Groups of the same picture, largest first; nothing is deleted or written.
+
+        Args:
+            exact: only files of the same content; nothing is decoded.
+            threshold: how much of the detail of two pictures must agree, 0 to 1.
+            where: only among items that meet these conditions.
+            k: so many groups at most.
+            progress: called with the number of pictures done since the last call.
+
+        Raises:
+            UsageError: a threshold or number out of range, or a condition that cannot be read.
+        """
+        from mmsearch.duplicates import find_duplicates  # loads Pillow, which a search does not
+
+        condition = parse_where(_several(where)) if where else None
+        return find_duplicates(
+            lambda work: self._retrying(lambda: work(self._catalog, self._opened)),
+            condition, exact=exact, threshold=threshold, k=k, progress=progress)
+
+    def info(self) -> dict[str, Any]:
+        """What is in the collection: counts, model, size on disk, index kinds."""
+        with self._catalog.snapshot():
+            return upkeep.info(self.path, self._catalog)
+
+    def export(self, directory: Path | str, *, where: str | Sequence[str] = (),
+               dtype: str = "float16", format: Format = "parquet",
+               rows_per_file: int = 1_000_000, force: bool = False,
+               progress: Callable[[int], None] = lambda done: None) -> Exported:
+        """Write the items that meet `where` and their vectors as .npy and Parquet (or "jsonl"), for
+        other tools and for `mmsearch.vectorsets.find_vectors`; see `mmsearch.exporting`.
+
+        dtype: "float16", as stored, or "float32".
+        force: replace an export that is there; without it, the directory must be empty.
+        """
+        plan = Plan(Path(directory), dtype, format, rows_per_file,
+                    parse_where(_several(where)) if where else None, force)
+        # A handle of its own: an export takes its time, and this one may go on searching.
+        apart = Reader(self.path)
+        try:
+            return apart._retrying(lambda: export(apart._catalog, apart._opened, plan, progress))
+        finally:
+            apart.close()
+
+    def verify(self) -> list[Problem]:
+        """Check every checksum and count; -> nothing if all is sound."""
+        return verify(self.path)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _retrying(self, read: Callable[[], T], *, vectors: bool = True) -> T:
+        """Read from one snapshot; again from a newer one if a merge removed a file meanwhile.
+
+        A file goes only after the commit that makes it needless, so a newer snapshot does without
+        it: if that names the same segments, the file is really missing.
+
+        vectors: whether `read` needs any.
+        """
+        seen: list[SegmentInfo] | None = None
+        while True:
+            with self._catalog.snapshot():
+                infos = self._catalog.segments()
+                try:
+                    if vectors:
+                        self._opened.refresh(infos)
+                    return read()
+                except FileNotFoundError as error:
+                    if infos == seen:
+                        raise self._missing(error) from error
+                    seen = infos
+
+    def _missing(self, error: FileNotFoundError) -> CollectionDamaged:
+        return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify "
+                                 f"--repair -i {self.path}`")
+
+    def _stored(self, name: Path | str) -> Vectors | None:
+        """The vector of a file that is indexed as it is now: no need to encode it again; or that
+        came with its vector, whether the file is there or not."""
+        def read() -> Vectors | None:
+            address = isinstance(name, str) and "://" in name
+            uri = name if address else path_to_uri(os.path.abspath(name))  # noqa: PTH100
+            row = self._catalog.find(str(uri), "image")  # (above: keeps the name of a link)
+            if row is None or not (row.item.fingerprint.startswith(IMPORTED)
+                                   or row.item.fingerprint == fingerprint_of(Path(name).stat())):
+                return None
+            return self._opened.vector(row.seq)
+
+        with suppress(OSError):  # what is wrong with the file is said where it is decoded
+            return self._retrying(read)
+        return None
+
+
+def _refuse_odd_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the name of the index directory must be UTF-8: {str(path)!r}") from error
+
+
+def _several(one_or_more: Any) -> Sequence[Any]:
+    return one_or_more if isinstance(one_or_more, list | tuple) else [one_or_more]

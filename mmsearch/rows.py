@@ -1,0 +1,63 @@
+"""An item and its row in the table `items`: one from the other, both ways."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mmsearch import fulltext
+from mmsearch.records import Item
+
+COLUMNS = ("size", "taken", "modified", "width", "height", "camera", "manifest")
+"""Metadata with a column of its own; all other metadata is JSON in the column `meta`. There, a
+manifest's column of the same name lives too: as `meta.size`, say, in `Item.meta` and in filters."""
+ITEM = "i.id, i.seq, i.uri, i.kind, i.text, i.grp, i.meta, i.fingerprint, i.hash, " + ", ".join(
+    f"i.{column}" for column in COLUMNS)
+
+
+class Row(NamedTuple):
+    """An item as stored: `id` is its own for life, `seq` that of its present vector, `hash` that
+    of the content the vector was made from."""
+
+    id: int
+    seq: int
+    item: Item
+    hash: str
+
+
+def as_row(row: Sequence[Any]) -> Row:
+    id, seq, uri, kind, text, group, meta, fingerprint, hash = row[:9]
+    known = {name: value for name, value in zip(COLUMNS, row[9:], strict=True)
+             if value is not None}
+    rest = {f"meta.{key}" if key in COLUMNS else key: value
+            for key, value in json.loads(meta).items()}
+    return Row(id, seq, Item(uri, kind, text, group, rest | known, fingerprint), hash)
+
+
+def described(item: Item) -> tuple[Any, ...]:
+    """The columns that describe an item, in the order of `_DESCRIBED`."""
+    rest = {key.removeprefix("meta.") if key.removeprefix("meta.") in COLUMNS else key: value
+            for key, value in item.meta.items() if key not in COLUMNS}
+    meta = _to_json(rest)
+    words = fulltext.words(item.uri, item.kind, item.text, item.meta.get("camera") or "", meta)
+    return (item.uri, item.kind, item.text, item.group or item.uri, meta, item.fingerprint, words,
+            *(item.meta.get(column) for column in COLUMNS))
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False).encode
+_DESCRIBED = ("uri", "kind", "text", "grp", "meta", "fingerprint", "words", *COLUMNS)
+
+
+def _sql_put() -> str:
+    columns = (*_DESCRIBED, "hash", "seq")
+    return (f"INSERT INTO items ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
+            "ON CONFLICT (uri, kind) DO UPDATE SET "
+            + ", ".join(f"{column} = excluded.{column}" for column in columns))
+
+
+def _sql_update() -> str:
+    return f"UPDATE items SET {', '.join(f'{c} = ?' for c in _DESCRIBED)} WHERE id = ?"
+
+
+SQL_PUT, SQL_UPDATE = _sql_put(), _sql_update()
