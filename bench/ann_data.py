@@ -16,7 +16,8 @@ from mmsearch.records import Ids, Vectors
 K = 10
 QUERIES = 1000
 BLOCK = 65_536
-TEXTS = {"text": (0, QUERIES), "tuning": (QUERIES, 2 * QUERIES), "items": (2 * QUERIES, 4 * QUERIES)}
+TEXTS = {"text": (0, QUERIES), "tuning": (QUERIES, 2 * QUERIES),
+         "items": (2 * QUERIES, 4 * QUERIES)}
 """Which of the generator's texts are asked (and scored), which the peers are tuned on, and which a
 collection holds as items, for the engine to tune itself on. They do not overlap."""
 

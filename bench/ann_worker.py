@@ -134,7 +134,8 @@ def filters(data: Data, task: dict[str, Any]) -> dict[str, Any]:
         for name, sign in (("nearest", -1), ("farthest", 1)):
             chosen = chosen_clusters(sign * data.made.affinity(queries), clusters, share)
             found[f"{name} clusters {share:.0%}"] = filtered(
-                data, one, queries, lambda start, stop, chosen=chosen: chosen[:, clusters[start:stop]])
+                data, one, queries,
+                lambda start, stop, chosen=chosen: chosen[:, clusters[start:stop]])
     return found
 
 
