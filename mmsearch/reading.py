@@ -1,4 +1,4 @@
-"""Reading a collection: opening it, searching it, saying what is in it. No lock, nothing written."""
+"""Reading a collection: opening it, searching it, saying what is in it. Nothing is written."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmsearch import importing
+from mmsearch import importing, upkeep
 from mmsearch.catalog import Catalog
 from mmsearch.collection import AddReport, Collection
 from mmsearch.encoders import BUILTIN_DIR, load_encoder
@@ -385,10 +385,21 @@ def test_of_rows_with_one_uri_the_last_counts(tmp_path_factory: pytest.TempPathF
         assert vector.tolist() == vectors[last[row.item.uri]].astype(np.float16).tolist()
 
 
+@pytest.mark.usefixtures("small_ranges")
+def test_large_segments_are_not_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = save(tmp_path / "a.npy", unit_vectors(400, 6))
+    assert bring(tmp_path / "merged", vectors)[0].info()["segments"] < 10
+    monkeypatch.setattr(upkeep, "_LARGEST_MERGED", 1)
+    collection, _ = bring(tmp_path / "c", vectors)
+    assert collection.info()["segments"] == 10 and collection.verify() == []
+    collection.compact()
+    assert collection.info()["segments"] == 1 and collection.verify() == []
+
+
 KILLED = """
 import sys
 from pathlib import Path
-from mmsearch import importing
+from mmsearch import importing, upkeep
 from mmsearch.collection import Collection
 from mmsearch.vectorsets import find_vectors
 importing.RANGE_ROWS = 100
