@@ -56,10 +56,11 @@ def groups_json(found: Duplicates) -> dict[str, Any]:
 
 
 def _group_json(group: Group) -> dict[str, Any]:
+    redundant = {id(one) for one in group.redundant}
     return {"keep": strict(group.members[0].item.uri), "freed": group.freed, "members": [
         {"uri": strict(one.item.uri), "how": one.how or "keep", "score": round(one.score, 4),
          "width": one.item.meta.get("width"), "height": one.item.meta.get("height"),
-         "bytes": one.bytes, "redundant": one in group.redundant, "problem": one.problem}
+         "bytes": one.bytes, "redundant": id(one) in redundant, "problem": one.problem}
         for one in group.members]}
 
 

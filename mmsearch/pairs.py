@@ -93,21 +93,18 @@ def rank(row: Row) -> tuple[int, int, int, int, str]:
 
 
 def candidates(contents: Contents) -> Iterator[tuple[int, list[Pair]]]:
-    """Pictures with near vectors, each pair once or (where scores are equal) twice; with the
-    number of pictures whose neighbours were looked up since the last ones."""
+    """Pairs of pictures of which one is among the nearest of the other, each once; with the number
+    of pictures whose neighbours were looked up since the last ones."""
     seqs = contents.seqs
-    farthest = np.full(len(seqs), np.inf, np.float32)
+    nearest_of = np.full((len(seqs), NEIGHBOURS + 1), -1, np.int32)
     for start in range(0, len(seqs), _BATCH):
         mine = np.arange(start, min(start + _BATCH, len(seqs)))
         ids, scores = _neighbours(contents, seqs[mine])
         others = np.minimum(np.searchsorted(seqs, ids), len(seqs) - 1)
-        known = (seqs[others] == ids) & (others != mine[:, None])
-        near = known & (scores >= NEAREST_COSINE)
-        full = known.sum(1) >= NEIGHBOURS
-        lowest = np.where(known, scores, np.inf).min(1, initial=np.inf)
-        farthest[mine] = np.where(full, lowest, -np.inf)
+        near = (seqs[others] == ids) & (others != mine[:, None]) & (scores >= NEAREST_COSINE)
+        nearest_of[mine] = np.where(near, others, -1)
         # Of two that are each among the other's nearest, the later one has the pair already.
-        seen = (others < mine[:, None]) & (scores > farthest[others])
+        seen = (nearest_of[others] == mine[:, None, None]).any(2) & (others < mine[:, None])
         rows, columns = np.nonzero(near & ~seen)
         yield len(mine), [Pair(*sorted((int(mine[row]), int(others[row, column]))))
                           for row, column in zip(rows, columns, strict=True)]

@@ -1,0 +1,526 @@
+"""The same picture several times is one group; pictures that are merely alike are not."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import shutil
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DEMO, Cli, add
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+
+from mmsearch.collection import Collection
+from mmsearch.duplicates import Duplicates, star_groups
+from mmsearch.errors import UsageError
+from mmsearch.pairs import NEAREST_COSINE, NEIGHBOURS, Contents, Pair, candidates
+from mmsearch.perceptual import SIDE, THUMB, Likeness, Sketch, compare, sketch, thumb
+
+SAME = 0.8
+Turn = Image.Transpose
+
+
+def jpeg(image: Image.Image, quality: int = 90, name: str = "JPEG") -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, name, quality=quality)
+    return stream.getvalue()
+
+
+def resized(image: Image.Image, factor: float) -> Image.Image:
+    return image.resize((round(image.width * factor), round(image.height * factor)))
+
+
+def cropped(image: Image.Image, left: float, top: float, right: float,
+            bottom: float) -> Image.Image:
+    width, height = image.size
+    return image.crop((round(left * width), round(top * height),
+                       round(right * width), round(bottom * height)))
+
+
+def watermarked(image: Image.Image) -> Image.Image:
+    layer = Image.new("RGBA", image.size)
+    ImageDraw.Draw(layer).text((image.width * 0.1, image.height * 0.75), "© sample",
+                               fill=(255, 255, 255, 160), font=ImageFont.load_default(
+                                   image.width // 9))
+    return Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB")
+
+
+CHANGES = {
+    "jpeg30": lambda im: jpeg(im, 30),
+    "webp": lambda im: jpeg(im, 80, "WEBP"),
+    "png": lambda im: jpeg(im, name="PNG"),
+    "half": lambda im: jpeg(resized(im, 0.5)),
+    "quarter": lambda im: jpeg(resized(im, 0.25)),
+    "stretched": lambda im: jpeg(im.resize((im.width, round(im.height * 0.8)))),
+    "crop": lambda im: jpeg(cropped(im, 0.02, 0.05, 0.97, 1)),
+    "crop10": lambda im: jpeg(cropped(im, 0.08, 0.02, 0.98, 0.92)),
+    "darker": lambda im: jpeg(ImageEnhance.Brightness(im).enhance(0.7)),
+    "flatter": lambda im: jpeg(ImageEnhance.Contrast(im).enhance(0.7)),
+    "watermark": lambda im: jpeg(watermarked(im)),
+    "mirror": lambda im: jpeg(im.transpose(Turn.FLIP_LEFT_RIGHT)),
+    "turned": lambda im: jpeg(im.transpose(Turn.ROTATE_90)),
+    "chat": lambda im: jpeg(resized(cropped(im, 0.03, 0, 1, 0.98), 0.6), 55),
+}
+PHOTOS = ("cat", "lake", "skyline", "coins", "panda", "apple")
+
+
+def picture(name: str) -> Image.Image:
+    return Image.open(DEMO / f"{name}.jpg").convert("RGB")
+
+
+def sketched(source: Image.Image | bytes) -> Sketch:
+    image = Image.open(io.BytesIO(source)) if isinstance(source, bytes) else source
+    return sketch(image.convert("RGB"))
+
+
+def likeness(one: Image.Image | bytes, other: Image.Image | bytes) -> Likeness:
+    return compare([sketched(one)], [sketched(other)])[0]
+
+
+# --- two pictures --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_picture_is_the_same_picture(change: str) -> None:
+    originals = [sketched(picture(name)) for name in PHOTOS]
+    changed = [sketched(CHANGES[change](picture(name))) for name in PHOTOS]
+    for one, other in ((originals, changed), (changed, originals)):
+        scores = {name: round(found.score, 2) for name, found in
+                  zip(PHOTOS, compare(one, other), strict=True)}
+        assert min(scores.values()) >= SAME, scores
+
+
+def test_different_pictures_are_not_the_same() -> None:
+    sketches = [sketched(Image.open(path)) for path in sorted(DEMO.glob("*.jpg"))]
+    pairs = list(combinations(sketches, 2))
+    found = compare([one for one, _ in pairs], [other for _, other in pairs])
+    assert max(one.score for one in found) < 0.5
+
+
+def test_a_picture_is_itself_entirely() -> None:
+    for path in sorted(DEMO.glob("*.jpg")):
+        assert likeness(Image.open(path), Image.open(path)) == (1.0, 0), path.name
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_each_way_to_turn_a_picture_is_recognised(turn: int) -> None:
+    image = picture("skyline")
+    changed = image.transpose(Turn.TRANSPOSE) if turn & 4 else image
+    changed = changed.transpose(Turn.FLIP_LEFT_RIGHT) if turn & 1 else changed
+    changed = changed.transpose(Turn.FLIP_TOP_BOTTOM) if turn & 2 else changed
+    score, found = likeness(image, changed)
+    assert (found, score > 0.95) == (turn, True)
+
+
+def test_a_subject_that_moved_is_another_picture() -> None:
+    """A burst from a tripod: the background is the same, pixel by pixel."""
+    first = picture("lake")
+    second = first.copy()
+    subject = picture("dogs").resize((first.width // 2, first.height // 2))
+    first.paste(subject, (first.width // 8, first.height // 3))
+    second.paste(subject, (first.width // 3, first.height // 3))
+    assert likeness(first, second).score < SAME
+
+
+def test_another_colour_of_a_product_is_another_picture() -> None:
+    shoe = Image.new("RGB", (300, 300), "white")
+    draw = ImageDraw.Draw(shoe)
+    draw.polygon([(40, 200), (60, 120), (120, 110), (160, 160), (260, 190), (265, 215), (40, 215)],
+                 fill=(150, 40, 40))
+    for at in range(120, 230, 14):
+        draw.line([(at, 165), (at + 8, 210)], fill=(90, 20, 20), width=3)
+    red, green, blue = shoe.split()
+    assert likeness(shoe, jpeg(shoe, 60)).score >= SAME
+    assert likeness(shoe, Image.merge("RGB", (blue, red, green))).score < SAME
+
+
+def page(seed: int) -> Image.Image:
+    words = random.Random(seed)
+    image = Image.new("RGB", (600, 800), "white")
+    draw = ImageDraw.Draw(image)
+    for y in range(40, 760, 26):
+        line = " ".join("".join(words.choices("abcdefghijklmnopqrstuvwxyz", k=words.randint(2, 9)))
+                        for _ in range(8))
+        draw.text((40, y), line, fill="black", font=ImageFont.load_default(17))
+    return image
+
+
+def test_pages_of_text_are_told_apart() -> None:
+    pages = [page(seed) for seed in range(6)]
+    for one, other in combinations(pages, 2):
+        assert likeness(one, other).score < SAME
+    for one in pages:
+        assert likeness(one, jpeg(resized(one, 0.7), 50)).score >= SAME
+
+
+def test_plain_pictures_are_told_by_their_colour() -> None:
+    def plain(colour: str, side: int = 200) -> Image.Image:
+        return Image.new("RGB", (side, side), colour)
+
+    assert likeness(plain("white"), jpeg(plain("white", 90), 40)).score == 1
+    assert likeness(plain("teal"), jpeg(plain("teal", 90), 90)).score == 1
+    for one, other in combinations(("white", "black", "teal", "#fff0f0", "#808080"), 2):
+        assert likeness(plain(one), plain(other)).score == 0, (one, other)
+    dotted = plain("white")
+    ImageDraw.Draw(dotted).ellipse((20, 20, 50, 50), fill="black")
+    elsewhere = plain("white")
+    ImageDraw.Draw(elsewhere).ellipse((120, 140, 160, 170), fill="black")
+    assert likeness(dotted, plain("white")).score < SAME
+    assert likeness(dotted, elsewhere).score < SAME
+    assert likeness(dotted, jpeg(dotted, 80)).score >= SAME
+
+
+def test_a_picture_and_a_plain_one_have_nothing_in_common() -> None:
+    grey = Image.new("RGB", (300, 200), (120, 120, 120))
+    assert likeness(picture("cat"), grey).score == likeness(grey, picture("cat")).score == 0
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_noise_is_compared_without_a_warning_and_is_not_the_same(seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (2, 80, 60, 3), np.uint8)
+    one, other = (Image.fromarray(pixels) for pixels in noise)
+    with np.errstate(all="raise", under="ignore"):
+        assert likeness(one, other).score < 0.5
+        assert likeness(one, one).score == 1
+
+
+def test_sketches_and_thumbs_are_as_small_as_they_say() -> None:
+    one = sketched(picture("cat"))
+    assert (one.luma.shape, one.chroma.shape) == ((SIDE, SIDE), (2, SIDE // 4, SIDE // 4))
+    assert one.luma.nbytes + one.chroma.nbytes < 19_000
+    assert thumb(one).shape == (THUMB * THUMB,)
+
+
+# --- groups from pairs ---------------------------------------------------------------------------
+
+
+@given(st.integers(2, 9).flatmap(lambda n: st.tuples(
+    st.permutations(range(n)),
+    st.lists(st.sampled_from([0, 0.5, 0.8, 1.0]), min_size=n * n, max_size=n * n),
+    st.lists(st.booleans(), min_size=n * n, max_size=n * n))))
+def test_groups_are_those_of_the_plain_definition(
+        case: tuple[list[int], list[float], list[bool]]) -> None:
+    ranks, scores, looked = case
+    n = len(ranks)
+    truth = {Pair(a, b): Likeness(scores[a * n + b], 0) for a, b in combinations(range(n), 2)}
+    confirmed = {pair: one for pair, one in truth.items()
+                 if one.score >= SAME and looked[pair.one * n + pair.other]}
+    stars = star_groups(confirmed, ranks.__getitem__,
+                        lambda pairs: {pair: truth[pair] for pair in pairs}, SAME)
+
+    reachable = np.eye(n, dtype=bool)
+    for pair in confirmed:
+        reachable[pair.one, pair.other] = reachable[pair.other, pair.one] = True
+    for _ in range(n):
+        reachable = reachable @ reachable
+    expected, taken = [], set()
+    for best in sorted(range(n), key=ranks.__getitem__):
+        joined = [other for other in range(n) if other not in taken | {best} and best not in taken
+                  and reachable[best, other]
+                  and truth[Pair(*sorted((best, other)))].score >= SAME]
+        if joined:
+            expected.append({best, *joined})
+            taken |= {best, *joined}
+        elif best not in taken:
+            taken.add(best)
+    assert sorted(map(sorted, expected)) == sorted(sorted(p for p, _ in star) for star in stars)
+    for (best, _), *others in stars:
+        assert all(found.score >= SAME and ranks[place] > ranks[best] for place, found in others)
+
+
+# --- collections ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All demo pictures; four of them with every change, one copied; index beside. Read only."""
+    root = tmp_path_factory.mktemp("library")
+    shutil.copytree(DEMO, root / "photos", ignore=shutil.ignore_patterns("*.md", "*.jsonl"))
+    for name in PHOTOS[:4]:
+        for change, make in CHANGES.items():
+            (root / "photos" / f"{name}-{change}.jpg").write_bytes(make(picture(name)))
+    shutil.copy(DEMO / "wren.jpg", root / "photos" / "wren-copy.jpg")
+    add(Collection.create(root / "index"), root / "photos")
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(library: Path) -> Duplicates:
+    return Collection.open(library / "index").duplicates()
+
+
+def names(found: Duplicates) -> list[set[str]]:
+    return [{Path(one.item.uri).stem for one in group.members} for group in found.groups]
+
+
+def test_every_changed_picture_is_in_the_group_of_its_original(found: Duplicates) -> None:
+    expected = [{name, *(f"{name}-{change}" for change in CHANGES)} for name in PHOTOS[:4]]
+    assert sorted(map(sorted, names(found))) == sorted(map(sorted, [
+        *expected, {"wren", "wren-copy"}]))
+    assert found.unconfirmed == []
+    assert found.pictures == 50 + 4 * len(CHANGES) + 1
+    assert found.candidates >= found.confirmed >= 4 * len(CHANGES)
+
+
+def test_the_one_to_keep_has_most_pixels_then_most_bytes(found: Duplicates) -> None:
+    for group in found.groups:
+        sizes = [(one.item.meta["width"] * one.item.meta["height"], one.bytes)
+                 for one in group.members]
+        assert sizes[0] == max(sizes)
+        assert [one.how for one in group.members].count("") == 1
+        assert group.freed == sum(size for _, size in sizes) - sizes[0][1]
+    counts = [len(group.members) for group in found.groups]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_each_member_says_how_it_is_the_same(found: Duplicates) -> None:
+    how = {Path(one.item.uri).stem: one.how for group in found.groups for one in group.members}
+    assert how["cat-mirror"] == "mirrored"
+    assert how["cat-turned"] == "turned"
+    assert how["cat-half"] == "same"
+    assert {how["wren"], how["wren-copy"]} == {"", "copy"}
+    assert all(SAME <= one.score <= 1 for group in found.groups for one in group.members)
+
+
+def test_candidates_are_the_nearest_vectors_each_pair_once(library: Path) -> None:
+    collection = Collection.open(library / "index")
+    rows, vectors = collection.vectors("image")
+    contents = Contents(lambda work: collection._retrying(
+        lambda: work(collection._catalog, collection._opened)),
+        np.array([row.seq for row in rows]), [])
+    pairs = [pair for _, pairs in candidates(contents) for pair in pairs]
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -1)
+    rank = np.argsort(np.argsort(-cosines, axis=1), axis=1)
+    mine = (rank < NEIGHBOURS - 1) & (cosines > NEAREST_COSINE + 0.001)  # sure in any arithmetic
+    wide = (rank <= NEIGHBOURS) & (cosines > NEAREST_COSINE - 0.001)
+    assert len(pairs) == len(set(pairs))
+    assert set(zip(*np.nonzero(np.triu(mine | mine.T)), strict=True)) <= set(pairs)
+    assert set(pairs) <= set(zip(*np.nonzero(np.triu(wide | wide.T)), strict=True))
+
+
+def test_exact_finds_copies_alone_and_needs_no_picture(library: Path, tmp_path: Path) -> None:
+    assert names(Collection.open(library / "index").duplicates(exact=True)) == [
+        {"wren", "wren-copy"}]
+
+
+def test_conditions_thresholds_and_numbers(library: Path) -> None:
+    collection = Collection.open(library / "index")
+    only = collection.duplicates(where="path ~ cat and not path ~ chat")
+    assert names(only) == [{"cat", *(f"cat-{change}" for change in CHANGES if change != "chat")}]
+    assert len(collection.duplicates(where="path ~ wren or path ~ coins", k=1).groups) == 1
+    strict = collection.duplicates(where="path ~ cat", threshold=1)
+    assert all(one.score == 1 for group in strict.groups for one in group.members)
+    for wrong in ({"threshold": 0}, {"threshold": 1.5}, {"threshold": float("nan")}, {"k": 0}):
+        with pytest.raises(UsageError):
+            collection.duplicates(**wrong)  # type: ignore[arg-type]
+
+
+def test_an_empty_collection_has_none(tmp_path: Path) -> None:
+    found = Collection.create(tmp_path / "x").duplicates()
+    assert (found.groups, found.pictures) == ([], 0)
+
+
+def test_a_chain_of_crops_is_no_group_of_its_ends(tmp_path: Path) -> None:
+    """Neighbouring windows on a panorama agree, the first and the last do not."""
+    image, folder = picture("skyline"), tmp_path / "windows"
+    folder.mkdir()
+    for number in range(6):
+        window = cropped(image, number * 0.06, 0, 0.7 + number * 0.06, 1)
+        (folder / f"{number}.jpg").write_bytes(jpeg(window, 95))
+    collection = Collection.create(tmp_path / "x")
+    add(collection, folder)
+    stars = collection.duplicates().groups
+    sketches = {path.stem: sketched(Image.open(path)) for path in folder.iterdir()}
+    ends = compare([sketches["0"]], [sketches["5"]])[0]
+    assert ends.score < SAME <= compare([sketches["0"]], [sketches["1"]])[0].score
+    assert stars
+    for group in stars:
+        best, *others = [Path(one.item.uri).stem for one in group.members]
+        assert not {"0", "5"} <= {best, *others}
+        assert all(compare([sketches[max(best, o)]], [sketches[min(best, o)]])[0].score >= SAME
+                   or compare([sketches[min(best, o)]], [sketches[max(best, o)]])[0].score >= SAME
+                   for o in others)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder to spoil: a photo three times (one smaller), a copied one, and two others."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "cat.png").write_bytes(jpeg(picture("cat"), name="PNG"))
+    (folder / "cat-half.jpg").write_bytes(jpeg(resized(picture("cat"), 0.5)))
+    (folder / "cat-webp.webp").write_bytes(jpeg(picture("cat"), 80, "WEBP"))
+    for name in ("wren", "wren-2"):
+        shutil.copy(DEMO / "wren.jpg", folder / f"{name}.jpg")
+    for name in ("lake", "moose"):
+        shutil.copy(DEMO / f"{name}.jpg", folder)
+    return folder
+
+
+def indexed(folder: Path) -> Collection:
+    collection = Collection.create(folder.parent / "index")
+    add(collection, folder)
+    return collection
+
+
+def test_files_that_are_gone_are_named_and_the_rest_stands(pictures: Path) -> None:
+    collection = indexed(pictures)
+    (pictures / "wren.jpg").unlink()
+    (pictures / "cat-webp.webp").unlink()
+    found = collection.duplicates()
+    assert names(found) == [{"cat", "cat-half"}, {"wren", "wren-2"}]
+    assert [(Path(one.path).name, one.reason) for one in found.unconfirmed] == [
+        ("cat-webp.webp", "cannot be read: No such file or directory")]
+    copies = found.groups[1]
+    assert [(Path(one.item.uri).stem, one.problem) for one in copies.members] == [
+        ("wren-2", ""), ("wren", "gone")]
+    assert (copies.redundant, copies.freed) == ((), 0)
+
+
+def test_a_file_that_changed_is_not_taken_for_what_it_was(pictures: Path) -> None:
+    collection = indexed(pictures)
+    shutil.copy(DEMO / "temple.jpg", pictures / "wren.jpg")
+    shutil.copy(DEMO / "bus.jpg", pictures / "cat.png")
+    os.utime(pictures / "cat-half.jpg", (1, 1))  # touched, the same content
+    found = collection.duplicates()
+    assert names(found) == [{"cat-half", "cat-webp"}]
+    assert {Path(one.path).name for one in found.unconfirmed} == {"wren.jpg", "cat.png"}
+    assert all("index" in one.reason for one in found.unconfirmed)
+
+
+def test_a_file_that_cannot_be_decoded_any_more_is_skipped(pictures: Path) -> None:
+    if os.geteuid() == 0:
+        collection = indexed(pictures)
+        (pictures / "cat.png").unlink()
+        (pictures / "cat.png").mkdir()
+    else:
+        collection = indexed(pictures)
+        (pictures / "cat.png").chmod(0)
+    found = collection.duplicates()
+    assert {"cat-half", "cat-webp"} in names(found)
+    assert [Path(one.path).name for one in found.unconfirmed] == ["cat.png"]
+
+
+def test_another_name_of_a_file_is_no_copy_of_it(pictures: Path) -> None:
+    (pictures / "wren-2.jpg").unlink()
+    os.link(pictures / "wren.jpg", pictures / "wren-2.jpg")
+    (pictures / "zz-moose.jpg").symlink_to(pictures / "moose.jpg")
+    (pictures / "cat-link.png").symlink_to(pictures / "cat.png")
+    found = indexed(pictures).duplicates()
+    assert names(found) == [{"cat", "cat-half", "cat-webp", "cat-link"}]
+    kept, *_ = found.groups[0].members
+    left = {pictures / "cat.png", pictures / "cat-link.png"}
+    assert Path(kept.item.uri) in left
+    assert not left & {Path(one.item.uri) for one in found.groups[0].redundant}
+
+
+def test_what_was_deleted_from_the_collection_is_not_found(pictures: Path) -> None:
+    collection = indexed(pictures)
+    collection.delete([str(pictures / "wren-2.jpg"), str(pictures / "cat-half.jpg")])
+    assert names(collection.duplicates()) == [{"cat", "cat-webp"}]
+
+
+def test_looking_for_duplicates_writes_nothing(pictures: Path) -> None:
+    collection = indexed(pictures)
+    collection.close()
+    everything = pictures.parent.rglob("*")
+    before = {path: path.stat().st_mtime_ns for path in everything
+              if path.is_file() and not path.name.endswith(("-shm", "-wal"))}
+    Collection.open(pictures.parent / "index").duplicates()
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert after == before
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+def test_the_command_prints_lines_json_and_paths(cli: Cli, pictures: Path) -> None:
+    indexed(pictures)
+    done = cli("dups", "-i", pictures.parent / "index", check=True)
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [(row[0], row[1], Path(row[5]).name) for row in rows] == [
+        ("1", "keep", "cat.png"), ("1", "same", "cat-webp.webp"), ("1", "same", "cat-half.jpg"),
+        ("2", "keep", "wren.jpg"), ("2", "copy", "wren-2.jpg")]
+    assert "2 groups among 7 pictures; 3 files of" in done.stderr
+    found = json.loads(cli("dups", "-i", pictures.parent / "index", "--json", "-k", 1).stdout)
+    (group,) = found["groups"]
+    assert group["keep"] == str(pictures / "cat.png")
+    assert [one["redundant"] for one in group["members"]] == [False, True, True]
+    assert group["freed"] == found["freed"] == sum(
+        (pictures / name).stat().st_size for name in ("cat-webp.webp", "cat-half.jpg"))
+    paths = cli("dups", "-i", pictures.parent / "index", "--filepath-only").stdout
+    assert paths.splitlines() == [
+        str(pictures / name) for name in ("cat-webp.webp", "cat-half.jpg", "wren-2.jpg")]
+    exact = cli("dups", "-i", pictures.parent / "index", "--exact", "--filepath-only",
+                "--where", "path ~ wren")
+    assert exact.stdout == f"{pictures / 'wren-2.jpg'}\n"
+
+
+def test_a_name_with_a_line_end_is_left_out_of_the_paths(cli: Cli, pictures: Path) -> None:
+    shutil.copy(pictures / "wren.jpg", pictures / "wren-2.jpg\n.jpg")
+    indexed(pictures)
+    done = cli("dups", "-i", pictures.parent / "index", "--exact", "--filepath-only")
+    assert done.stdout == f"{pictures / 'wren-2.jpg'}\n"
+    assert r"wren-2.jpg\n.jpg" in done.stderr
+
+
+class Outline(HTMLParser):
+    """Headings, number of pictures and hrefs; complains about tags that do not match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[str] = []
+        self.tiles = self.images = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tiles += tag == "li"
+        self.images += tag == "img"
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+def test_the_sheet_shows_each_group(cli: Cli, pictures: Path) -> None:
+    os.rename(pictures / "lake.jpg", pictures / "<b>&.jpg")  # noqa: PTH104
+    shutil.copy(pictures / "<b>&.jpg", pictures / "lake.jpg")
+    indexed(pictures)
+    (pictures / "wren.jpg").unlink()
+    html = pictures.parent / "sheet.html"
+    cli("dups", "-i", pictures.parent / "index", "--html", html, check=True)
+    outline = Outline()
+    outline.feed(html.read_text("utf-8"))
+    assert outline.open == []
+    assert [heading.split(",")[0] for heading in outline.headings] == [
+        "Group 1: 3 files", "Group 2: 2 files", "Group 3: 2 files"]
+    assert (outline.tiles, outline.images) == (7, 6)
+    assert "<b>&" not in html.read_text("utf-8")
+
+
+def test_nothing_found_and_wrong_use(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    for name in ("cat-half.jpg", "cat-webp.webp", "wren-2.jpg"):
+        (pictures / name).unlink()
+    indexed(pictures)
+    done = cli("dups", "-i", pictures.parent / "index")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "no duplicates among 4 pictures\n"
+    for wrong in (["--threshold", "2"], ["-k", "0"], ["--where", "width >"]):
+        done = cli("dups", "-i", pictures.parent / "index", *wrong)
+        assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False)
+    assert cli("dups", "-i", tmp_path / "nowhere").returncode == 1
