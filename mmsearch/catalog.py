@@ -32,6 +32,7 @@ CATALOG = "catalog.db"
 FORMAT = 2
 READABLE = (1, 2)
 """Formats that can be read; the first write brings a collection to FORMAT."""
+_SELECTIONS_KEPT = 8
 _PUT_AT_ONCE = 10_000
 """Items written between two rounds of listing their words: more would take memory only."""
 _DAMAGE = ("disk image is malformed", "not a database", "malformed database", "decode to UTF-8",
@@ -62,6 +63,7 @@ class Catalog:
 
     def __init__(self, path: Path, *, write: bool = False) -> None:
         self.path = path
+        self._selected: dict[tuple[Any, ...] | None, Ids] = {}
         with self._plainly():
             if write:
                 self._db: Database | None = open_to_write(path)
@@ -104,11 +106,25 @@ class Catalog:
             "SELECT kind, items FROM counts WHERE items > 0 ORDER BY kind" if kept else
             "SELECT kind, count(*) FROM items GROUP BY kind ORDER BY kind"))
 
+    def version(self) -> int:
+        """A number that changes when another connection has committed something."""
+        return int(self._rows("PRAGMA data_version")[0][0])
+
     def select(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> Ids:
-        """Sequence numbers (int64, ascending) of the items that meet a condition."""
+        """Sequence numbers (int64, ascending) of the items that meet a condition.
+
+        A reader remembers the last few answers until something is committed.
+        """
         sql, parameters = _where(where, kinds)
+        key = (sql, *parameters, self.version()) if self._db is None else None
+        if key in self._selected:
+            return self._selected[key]
         rows = self._rows(f"SELECT i.seq FROM items i{sql} ORDER BY i.seq", parameters)
-        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        found = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        if key is not None:
+            found.flags.writeable = False
+            self._selected = dict([*self._selected.items(), (key, found)][-_SELECTIONS_KEPT:])
+        return found
 
     def match(self, text: str, k: int, where: Condition | None = None, kinds: Sequence[Kind] = (),
               without: Sequence[str] = (), least: float = 0.0) -> Neighbors:

@@ -63,6 +63,8 @@ class Reader:
         self.model = model or str(self._catalog.settings.get("model", BUILTIN))
         self.device = device
         self._opened = Opened(path, device)
+        self._version: int | None = None
+        """Of the catalog, when `_opened` was brought in step with it."""
 
     @classmethod
     def open(cls, path: Path | str, *, model: str | None = None,
@@ -238,15 +240,23 @@ class Reader:
         seen: list[SegmentInfo] | None = None
         while True:
             with self._catalog.snapshot():
-                infos = self._catalog.segments()
                 try:
                     if vectors:
-                        self._opened.refresh(infos)
+                        self._refresh()
                     return read()
                 except FileNotFoundError as error:
+                    self._version = None
+                    infos = self._catalog.segments()
                     if infos == seen:
                         raise self._missing(error) from error
                     seen = infos
+
+    def _refresh(self) -> None:
+        """Open what has been committed since the last call, if anything has."""
+        version = self._catalog.version()
+        if version != self._version:
+            self._opened.refresh(self._catalog.segments())
+            self._version = version
 
     def _missing(self, error: FileNotFoundError) -> CollectionDamaged:
         return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify "
