@@ -22,7 +22,7 @@ from mmsearch import fulltext, integrity
 from mmsearch.errors import CollectionBusy, CollectionDamaged, CollectionError, CollectionNotFound
 from mmsearch.filters import Condition
 from mmsearch.records import Ids, Item, Kind, Neighbors, SegmentInfo
-from mmsearch.rows import COLUMNS, ITEM, SQL_PUT, SQL_UPDATE, Row, as_row, described
+from mmsearch.rows import COLUMNS, ITEM, SQL_PUT, SQL_UPDATE, Row, as_row, described, where_sql
 from mmsearch.schema import open_to_read, open_to_write
 
 if TYPE_CHECKING:
@@ -94,6 +94,11 @@ class Catalog:
         finally:
             self._conn.execute("ROLLBACK")
 
+    def setting(self, key: str) -> Any:
+        """A setting as it is now (`settings` are as they were when this was opened), or None."""
+        rows = self._rows("SELECT value FROM settings WHERE key = ?", [key])
+        return json.loads(rows[0][0]) if rows else None
+
     def segments(self) -> list[SegmentInfo]:
         """Segments and approximate indexes, in the order of their names."""
         return [SegmentInfo(*row) for row in
@@ -115,7 +120,7 @@ class Catalog:
 
         A reader remembers the last few answers until something is committed.
         """
-        sql, parameters = _where(where, kinds)
+        sql, parameters = where_sql(where, kinds)
         key = (sql, *parameters, self.version()) if self._db is None else None
         if key in self._selected:
             return self._selected[key]
@@ -143,7 +148,7 @@ class Catalog:
         if not self._has_fulltext():
             raise CollectionError(f"{self.path.parent} was made by an older version and has no "
                                   f"full text yet: run `mmsearch compact -i {self.path.parent}`")
-        conditions, parameters = _where(where, kinds)
+        conditions, parameters = where_sql(where, kinds)
         if excluded := fulltext.any_text(without):
             conditions += f"{' AND' if conditions else ' WHERE'} {fulltext.WITHOUT}"
             parameters.append(excluded)
@@ -161,7 +166,7 @@ class Catalog:
     def twins(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> list[Ids]:
         """Sequence numbers (int64, ascending) of items that share one content, for each such
         content."""
-        sql, parameters = _where(where, kinds)
+        sql, parameters = where_sql(where, kinds)
         rows = self._rows(f"SELECT json_group_array(i.seq) FROM items i{sql} GROUP BY i.hash "
                           "HAVING count(*) > 1 AND i.hash <> ''", parameters)
         return [np.array(sorted(json.loads(row[0])), np.int64) for row in rows]
@@ -205,18 +210,18 @@ class Catalog:
     def rows(self, where: Condition | None = None, kinds: Sequence[Kind] = (),
              order: str = "") -> Iterator[Row]:
         """Items that meet a condition; `order` is a column that they are sorted by."""
-        sql, parameters = _where(where, kinds)
+        sql, parameters = where_sql(where, kinds)
         return self._items(sql + (f" ORDER BY i.{order}" if order else ""), parameters)
 
     def count(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> int:
         """How many items meet a condition."""
-        sql, parameters = _where(where, kinds)
+        sql, parameters = where_sql(where, kinds)
         return int(self._rows(f"SELECT count(*) FROM items i{sql}", parameters)[0][0])
 
     def meta_types(self, where: Condition | None, kinds: Sequence[Kind]) -> dict[str, set[str]]:
         """The names that metadata has among the items that meet a condition, each with the types of
         its values: those of SQLite's json_each, "large" for integers beyond 64 bits."""
-        sql, parameters = _where(where, kinds)
+        sql, parameters = where_sql(where, kinds)
         found: dict[str, set[str]] = {}
         for name, kind, held in self._rows(
                 "SELECT DISTINCT j.key, j.type, typeof(j.value) FROM items i, json_each(i.meta) j"
@@ -342,7 +347,7 @@ class Catalog:
     # -- inside ----------------------------------------------------------------------------------
 
     def _read_settings(self) -> dict[str, Any]:
-        rows = self._rows("SELECT key, value FROM settings")
+        rows = self._rows("SELECT key, value FROM settings WHERE key <> 'ruler'")
         try:
             values = {key: json.loads(value) for key, value in rows}
         except (ValueError, TypeError) as error:
@@ -406,15 +411,3 @@ class Catalog:
                     f"{self.path} is damaged ({reason}); run `mmsearch verify --repair -i "
                     f"{self.path.parent}`") from error
             raise CollectionError(f"{self.path}: {reason}") from error
-
-
-def _where(where: Condition | None, kinds: Sequence[Kind]) -> tuple[str, list[Any]]:
-    clauses: list[str] = []
-    parameters: list[Any] = []
-    if where is not None:
-        clauses.append(f"({where.sql})")
-        parameters.extend(where.params)
-    if kinds:
-        clauses.append(f"i.kind IN ({', '.join('?' * len(kinds))})")
-        parameters.extend(kinds)
-    return (" WHERE " + " AND ".join(clauses) if clauses else ""), parameters

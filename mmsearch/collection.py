@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mmsearch import upkeep
 from mmsearch.catalog import CATALOG, Catalog, Change
@@ -31,18 +30,12 @@ from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
 from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work, vanished
-from mmsearch.reading import Reader
-from mmsearch.records import (
-    Item,
-    Problem,
-)
+from mmsearch.reading import Reader, ruler_in
+from mmsearch.records import Item, Problem
+from mmsearch.relevance import make_ruler
 from mmsearch.rows import Row
 from mmsearch.sources import Scan, Skipped
 from mmsearch.vectorsets import VectorSet
-
-if TYPE_CHECKING:
-    pass
-
 
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
@@ -144,6 +137,8 @@ class Collection(Reader):
         with self._writing() as catalog:
             if encoder.name != catalog.settings["encoder"]:  # a name alone, until now
                 catalog.put_settings({"encoder": encoder.name})
+            if ruler_in(catalog) is None:  # how like a match a score is differs between models
+                catalog.put_settings({"ruler": make_ruler(encoder).to_json()})
             opened = Opened(self.path)
             opened.refresh(catalog.segments())
             planner = Planner(catalog, opened.vector)

@@ -77,13 +77,28 @@ def filepaths(hits: Iterable[Hit]) -> list[str]:
 
 
 def hits_tsv(hits: Iterable[Hit]) -> str:
-    """One line a hit: rank, score, uri and, for a text, the text; separated by tabs."""
-    return "".join("\t".join(_cells(rank, hit)) + "\n" for rank, hit in enumerate(hits, 1))
+    """One line a hit: rank, score, uri, text (empty for a picture), relevance; with tabs between;
+    where there is no relevance, the line ends after what there is."""
+    return "".join("\t".join(_line(rank, hit)) + "\n" for rank, hit in enumerate(hits, 1))
+
+
+def _line(rank: int, hit: Hit) -> list[str]:
+    cells = _cells(rank, hit)
+    if hit.relevance is None:
+        return cells
+    return [*cells, *[""] * (4 - len(cells)), f"{hit.relevance:.4f}"]
 
 
 def _cells(rank: int, hit: Hit) -> list[str]:
     cells = [str(rank), f"{hit.score:.4f}", safe_text(hit.item.uri)]
-    return [*cells, safe_text(hit.item.text)] if hit.item.kind == "text" else cells
+    if hit.item.kind == "text":
+        cells.append(safe_text(hit.item.text))
+    return cells
+
+
+def _per_cent(hit: Hit) -> str:
+    """Relevance for people; rounded down, for no guess is a certainty."""
+    return "" if hit.relevance is None else f"{int(100 * hit.relevance)} %"
 
 
 def hits_json(hits: Iterable[Hit], *, parts: bool = False) -> list[dict[str, Any]]:
@@ -97,6 +112,7 @@ def hits_json(hits: Iterable[Hit], *, parts: bool = False) -> list[dict[str, Any
         values = {
             "rank": rank, "score": round(float(hit.score), 6), "uri": item.uri, "kind": item.kind,
             "text": item.text, "group": item.group, "meta": item.meta,
+            "relevance": None if hit.relevance is None else round(hit.relevance, 4),
         }  # fmt: skip
         if parts:
             values |= {"cosine": hit.cosine, "bm25": hit.bm25}
@@ -121,13 +137,16 @@ def strict(value: Any) -> Any:
 
 
 def hits_table(hits: Sequence[Hit]) -> Table:
-    """Rank, score and path, and the text if there are texts among the hits."""
+    """Rank, score, relevance where there is one, path, and the text if there are texts."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
+    has_relevance = any(hit.relevance is not None for hit in hits)
+    if has_relevance:
+        table.add_column("match", justify="right", no_wrap=True)
     has_texts = any(hit.item.kind == "text" for hit in hits)
     if has_texts:
         table.add_column("text", overflow="fold", ratio=3)
@@ -135,7 +154,8 @@ def hits_table(hits: Sequence[Hit]) -> Table:
     for rank, hit in enumerate(hits, 1):
         shown, score, uri, *text = _cells(rank, hit)
         # Text, not str: in a str Rich would read [red] as markup.
-        middle = [Text(text[0] if text else "")] if has_texts else []
+        middle = [Text(_per_cent(hit))] if has_relevance else []
+        middle += [Text(text[0] if text else "")] if has_texts else []
         table.add_row(shown, Text(score, "cyan"), *middle, Text(uri))
     return table
 
@@ -239,7 +259,9 @@ def preview(hits: Iterable[Hit], console: Console) -> None:
     from rich.text import Text
 
     for rank, hit in enumerate(hits, 1):
-        console.print(Text("  ".join(_cells(rank, hit))), soft_wrap=True)
+        rest, match = _cells(rank, hit), _per_cent(hit)
+        console.print(Text("  ".join([*rest[:2], *([match] if match else []), *rest[2:]])),
+                      soft_wrap=True)
         if hit.item.kind == "text":
             continue
         try:
@@ -263,20 +285,21 @@ def _picture(item: Item) -> Image:
 @dataclass(frozen=True, slots=True)
 class Tile:
     """One picture or text on a page: `label` before its name, `figure` after it, `hint` says what
-    the figure is, `note` is a line below."""
+    the figure is, `note` is a line below, `match` how likely it is what was looked for."""
 
     item: Item
     label: str
     figure: str
     hint: str
     note: str = ""
+    match: str = ""
 
 
 def contact_sheet(hits: Sequence[Hit], *, title: str) -> str:
     """One HTML page with a thumbnail, score, path and caption for each hit, best first."""
     tiles = [
         Tile(hit.item, str(rank), f"{hit.score:.3f}", _meaning(hit),
-             "" if hit.item.kind == "text" else hit.item.text)
+             "" if hit.item.kind == "text" else hit.item.text, _per_cent(hit))
         for rank, hit in enumerate(hits, 1)
     ]  # fmt: skip
     count = "1 result" if len(hits) == 1 else f"{len(hits)} results"
@@ -305,10 +328,12 @@ def _tile(tile: Tile, view: str) -> str:
     place = item.uri.rpartition("#")[2] if item.kind == "text" and "#" in item.uri else ""
     name = _html(f"{file.name} · {place}" if place else file.name)
     note = f'<span class="note" dir="auto">{_html(tile.note)}</span>' if tile.note else ""
+    match = (f'<span class="match" title="how likely this is a match">{tile.match}</span>'
+             if tile.match else "")
     return (
         f'<li>\n{view}\n<div class="about"><span class="rank">{_html(tile.label)}</span>'
         f'<a class="name" title="{name}"{_href(file)}>{name}</a>'
-        f'<span class="score" title="{_html(tile.hint)}">{_html(tile.figure)}</span>'
+        f'<span class="score" title="{_html(tile.hint)}">{_html(tile.figure)}</span>{match}'
         f'<span class="path">{_html(str(file.parent))}</span>{note}</div>\n</li>'
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmsearch import upkeep
 from mmsearch.catalog import CATALOG, Catalog
-from mmsearch.compose import composed, unit
+from mmsearch.compose import composed, share_of_images, unit
 from mmsearch.encoders import BUILTIN, Encoder, load_encoder
 from mmsearch.encoders.external import EXTERNAL, ExternalEncoder
 from mmsearch.errors import (
@@ -38,6 +38,7 @@ from mmsearch.records import (
     SegmentInfo,
     Vectors,
 )
+from mmsearch.relevance import Ruler, ruler_of
 from mmsearch.rows import Row
 from mmsearch.searching import KINDS, TEXT_WEIGHT, Query, nearest, search
 from mmsearch.sources import fingerprint_of, path_to_uri
@@ -65,6 +66,7 @@ class Reader:
         self._opened = Opened(path, device)
         self._version: int | None = None
         """Of the catalog, when `_opened` was brought in step with it."""
+        self._ruler: Ruler | None = None
 
     @classmethod
     def open(cls, path: Path | str, *, model: str | None = None,
@@ -105,7 +107,7 @@ class Reader:
                where: str | Sequence[str] = (), find: Find = "image",
                collapse: bool | str = True, mode: Mode = "vector", offset: int = 0,
                after: str = "", diverse: float | None = None, fusion: Fusion = "weighted",
-               text_weight: float | None = None) -> list[Hit]:
+               text_weight: float | None = None, min_score: float | None = None) -> list[Hit]:
         """The k items nearest to a query, best first; see `Hit` for what the scores are.
 
         Args:
@@ -124,6 +126,7 @@ class Reader:
             diverse: 0 to 1: hits that differ from each other, see `mmsearch.diverse`; pages fit
                 together up to hit 20, from there to 100, to 500, and so on.
             fusion, text_weight: how hybrid adds the two up, see `mmsearch.merge`.
+            min_score: leave out hits of a lower relevance, 0 to 1 (0.5: rather a match than not).
 
         Raises:
             UsageError: no query, k < 1, a condition that cannot be read, and the like.
@@ -138,14 +141,22 @@ class Reader:
         query = Query(
             words=" ".join(texts), without=without, mode=mode, find=find, k=k, offset=offset,
             condition=parse_where(_several(where)) if where else None, collapse=collapse,
-            after=after, diverse=diverse, fusion=fusion,
+            after=after, diverse=diverse, fusion=fusion, min_score=min_score,
             text_weight=TEXT_WEIGHT if text_weight is None else text_weight)
         if vector is not None:
             query = replace(query, vector=unit(vector, int(self._catalog.settings["dim"])))
         elif mode != "text":
-            query = replace(query, vector=self.embed(
-                texts, _several(image), without, _several(without_image), weights))
-        return self._retrying(lambda: search(self._catalog, self._opened, query),
+            images = _several(image)
+            query = replace(
+                query, pictures=share_of_images(len(texts), len(images), weights),
+                vector=self.embed(texts, images, without, _several(without_image), weights))
+        ruler = None
+        if mode != "text":
+            ruler = self._ruler = self._ruler or ruler_in(self._catalog)
+        if ruler is None and min_score is not None:
+            raise UsageError(f"{self.path} cannot tell yet how relevant a hit is; run `mmsearch "
+                             f"index PATH -i {self.path}` once more")
+        return self._retrying(lambda: search(self._catalog, self._opened, query, ruler),
                               vectors=mode != "text" or diverse is not None)
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
@@ -277,6 +288,12 @@ class Reader:
         with suppress(OSError):  # what is wrong with the file is said where it is decoded
             return self._retrying(read)
         return None
+
+
+def ruler_in(catalog: Catalog) -> Ruler | None:
+    """What tells how relevant a hit is, for the model of a collection; None if nothing does yet."""
+    settings = catalog.settings
+    return ruler_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))
 
 
 def _refuse_odd_name(path: Path) -> None:

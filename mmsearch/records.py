@@ -47,6 +47,8 @@ class Hit:
     cosine: between query and item, -1 to 1; None if it was found by its words alone.
     bm25: how well its words match, above 0; None if it was found by its vector alone.
     cursor: for `after`, with mode vector: what follows this hit.
+    relevance: how likely it is a match, 0 to 1, whatever the model and the kind of query (see
+        `mmsearch.relevance`); None where the collection has nothing to tell that by.
     """
 
     id: int
@@ -55,6 +57,7 @@ class Hit:
     cosine: float | None = None
     bm25: float | None = None
     cursor: str = ""
+    relevance: float | None = None
 
 
 class Neighbors(NamedTuple):

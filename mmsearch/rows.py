@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mmsearch import fulltext
-from mmsearch.records import Item
+from mmsearch.filters import Condition
+from mmsearch.records import Item, Kind
 
 COLUMNS = ("size", "taken", "modified", "width", "height", "camera", "manifest")
 """Metadata with a column of its own; all other metadata is JSON in the column `meta`. There, a
@@ -61,3 +62,16 @@ def _sql_update() -> str:
 
 
 SQL_PUT, SQL_UPDATE = _sql_put(), _sql_update()
+
+
+def where_sql(where: Condition | None, kinds: Sequence[Kind]) -> tuple[str, list[Any]]:
+    """The WHERE clause (with a space before it, or empty) and its parameters."""
+    clauses: list[str] = []
+    parameters: list[Any] = []
+    if where is not None:
+        clauses.append(f"({where.sql})")
+        parameters.extend(where.params)
+    if kinds:
+        clauses.append(f"i.kind IN ({', '.join('?' * len(kinds))})")
+        parameters.extend(kinds)
+    return (" WHERE " + " AND ".join(clauses) if clauses else ""), parameters

@@ -23,6 +23,7 @@ from mmsearch.filters import Condition
 from mmsearch.merge import nothing, reciprocal_rank, top_k, weighted_scores
 from mmsearch.opened import Opened
 from mmsearch.records import Find, Fusion, Hit, Ids, Item, Kind, Mode, Neighbors, Vectors
+from mmsearch.relevance import SAMPLED, Ruler, relevance
 from mmsearch.rows import Row
 from mmsearch.segments import Ann
 
@@ -63,6 +64,10 @@ class Query:
     text_weight: float = TEXT_WEIGHT
     diverse: float | None = None
     """`trade` of `mmsearch.diverse.spread`: 1 keeps the ranking, 0 only spreads."""
+    pictures: float = 0.5
+    """The share of pictures in what is asked for, 0 (words alone) to 1; a half if not known."""
+    min_score: float | None = None
+    """Hits of a lower relevance are left out, and those of none."""
 
     def __post_init__(self) -> None:
         """UsageError: a value that makes no sense."""
@@ -75,7 +80,8 @@ class Query:
                 raise UsageError(f"{name} must be one of {', '.join(known)}, not {value!r}")
         if self.offset < 0:
             raise UsageError(f"the offset must be at least 0, not {self.offset}")
-        for name, share in (("the text weight", self.text_weight), ("diverse", self.diverse)):
+        for name, share in (("the text weight", self.text_weight), ("diverse", self.diverse),
+                            ("min_score", self.min_score)):
             if share is not None and not 0 <= share <= 1:
                 raise UsageError(f"{name} must be a number from 0 to 1, not {share}")
         if self.mode != "vector" and not self.words.strip():
@@ -93,8 +99,13 @@ class Found(NamedTuple):
     bm25: float | None
 
 
-def search(catalog: Catalog, opened: Opened, query: Query) -> list[Hit]:
-    """Hits `offset` to `offset + k` of a query, best first; fewer if there are no more."""
+def search(catalog: Catalog, opened: Opened, query: Query,
+           ruler: Ruler | None = None) -> list[Hit]:
+    """Hits `offset` to `offset + k` of a query, best first; fewer if there are no more, or no
+    relevant ones.
+
+    ruler: tells how relevant they are.
+    """
     end = query.offset + query.k
     pool = _pool(end) if query.diverse is not None else end
     ranked = _one_each(_ranked(catalog, opened, query, pool), query.collapse)
@@ -104,9 +115,33 @@ def search(catalog: Catalog, opened: Opened, query: Query) -> list[Hit]:
         score, seq = _place(query.after)
         ranked = dropwhile(lambda found: (-found.score, found.row.seq) <= (-score, seq), ranked)
     has_cursor = query.mode == "vector" and query.diverse is None
-    return [Hit(row.id, score, row.item, cosine, bm25,
-                f"{score!r}:{row.seq}" if has_cursor else "")
-            for score, row, cosine, bm25 in islice(ranked, query.offset, end)]
+    page = list(islice(ranked, query.offset, end))
+    judged = _relevance(catalog, opened, query, page, ruler) if ruler and page else [None] * query.k
+    hits = [Hit(row.id, score, row.item, cosine, bm25,
+                f"{score!r}:{row.seq}" if has_cursor else "", relevance)
+            for (score, row, cosine, bm25), relevance in zip(page, judged, strict=False)]
+    least = query.min_score
+    return hits if least is None else [hit for hit in hits if (hit.relevance or 0) >= least]
+
+
+def _relevance(catalog: Catalog, opened: Opened, query: Query, page: Sequence[Found],
+               ruler: Ruler) -> list[float | None]:
+    """How relevant hits are; pictures and texts are told apart, for each its own scale."""
+    assert query.vector is not None
+    cosines = _vectors(opened, page) @ query.vector
+    judged: list[float | None] = [None] * len(page)
+    for kinds, foreign, like in ((KINDS["image"], ruler.images, query.pictures),
+                                 (KINDS["text"], ruler.texts, 1 - query.pictures)):
+        those = [n for n, found in enumerate(page) if found.row.item.kind in kinds]
+        if those:
+            rows = opened.rows(kinds)
+            if query.condition:
+                rows = len(catalog.select(query.condition, kinds))
+            sample = np.concatenate([*opened.sample(kinds, SAMPLED)])
+            found = relevance(cosines[those].tolist(), query.vector, foreign, sample, rows, like)
+            for n, value in zip(those, found.tolist(), strict=True):
+                judged[n] = value
+    return judged
 
 
 def nearest(opened: Opened, queries: Vectors, k: int, kinds: Sequence[Kind],

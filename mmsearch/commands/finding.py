@@ -45,6 +45,10 @@ def query(
     top: Annotated[int, typer.Option("-k", "--top", help="How many results.")] = 10,
     offset: Annotated[int, typer.Option(
         metavar="N", help="Pass over the first N results: the next page.")] = 0,
+    min_score: Annotated[float | None, typer.Option(
+        "--min-score", metavar="X", min=0, max=1,
+        help="Leave out results of a lower relevance: how likely a result is a match, 0 to 1, "
+             "judged by how far it stands out from unrelated pictures.")] = None,
     where: WhereOption = None,
     mode: Annotated[Mode, typer.Option(
         help="Compare meanings, match words (in captions, file names, paths, metadata), or both."
@@ -93,14 +97,15 @@ def query(
         text=texts or (), image=image or (), without=without or (),
         without_image=without_image or (), weights=weight or (), k=top, where=where or (),
         find=find.value, mode=mode.value, offset=offset, diverse=diverse, fusion=fusion.value,
-        text_weight=text_weight, collapse=not no_collapse and (collapse or True))
+        text_weight=text_weight, collapse=not no_collapse and (collapse or True),
+        min_score=min_score)
     title = " + ".join([*(texts or ()), *map(str, image or ()),
                         *([vector.name] if vector else ())])
     if html:
         html.write_text(present.contact_sheet(hits, title=title), "utf-8")
         say(f"wrote {html}")
     if not hits:
-        say(_why_nothing(collection, find, bool(where), mode, offset))
+        say(_why_nothing(collection, find, bool(where), mode, offset, min_score))
     _print_hits(hits, json_=json_, filepath_only=filepath_only, preview=preview,
                 parts=mode is not Mode.vector)
 
@@ -122,14 +127,17 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
 
 
 def _why_nothing(collection: Collection, find: Find, filtered: bool, mode: Mode,
-                 offset: int) -> str:
+                 offset: int, min_score: float | None) -> str:
     kinds = collection.info()["kinds"]
+    relevant = "" if min_score is None else f"no result has a relevance of {min_score:g} or more"
     if offset:
         return f"there are no more than {offset} results"
     if mode is Mode.text and kinds:
         return "no item has these words" + (" and meets the condition" if filtered else "")
     if filtered:
-        return "nothing meets the condition"
+        return f"nothing meets the condition{relevant and ', or '}{relevant}"
     if find is not Find.any and find.value not in kinds and kinds:
         return f"no {find.value}s in this collection; try --find {next(iter(kinds))}"
+    if relevant and kinds:
+        return f"{relevant}; lower --min-score to see what is nearest"
     return "this collection is empty; fill it with `mmsearch index PATH`"
