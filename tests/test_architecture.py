@@ -18,8 +18,8 @@ LAYERS = [
      "sources", "merge", "encoders", "indexes", "segments", "opened", "lock", "evaluate",
      "integrity", "rows", "wal", "schema", "vectorfiles", "vectorsets"},
     {"catalog", "compose", "diverse", "relevance", "searching", "pairs", "duplicates", "ingest",
-     "plan", "tuning", "upkeep", "verifying", "repairing", "importing", "exporting", "heads", "features",
-     "train"},
+     "plan", "tuning", "upkeep", "verifying", "repairing", "importing", "exporting", "heads",
+     "features", "train"},
     {"reading", "collection", "retrieval"},
     {"present", "grouped", "terminal", "showcase", "commands", "cli", "__main__"},
 ]

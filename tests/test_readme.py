@@ -27,6 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     shutil.copytree(DEMO, home / "Pictures")
     shutil.copy(DEMO / "cat.jpg", home / "cat.jpg")
+    shutil.copy(DEMO / "dogs.jpg", home / "Pictures" / "IMG_2041.jpg")
     (home / "Pictures" / "notes.txt").write_text("a cat\n")
     return home
 
