@@ -44,8 +44,8 @@ WITHIN = (-3.06, 2.68, -1.35)
 """A, B and C where words ask for pictures or pictures for words, and where like asks for like, for
 which cosines have a longer tail; fitted to pairs with and without an answer, to train splits of
 Flickr8k and clip art alone, by `bench/relevance.py --fit`."""
-SAMPLED = 512
-"""Rows of a collection that stand for all when the mean is taken: it is then known to s / 20."""
+SAMPLED = 256
+"""Rows of a collection that stand for all when the mean is taken: it is then known to s / 16."""
 
 
 @dataclass(frozen=True)
