@@ -95,6 +95,11 @@ class Catalog:
         finally:
             self._conn.execute("ROLLBACK")
 
+    def setting(self, key: str) -> Any:
+        """A setting as it is now (`settings` are as they were when this was opened), or None."""
+        rows = self._rows("SELECT value FROM settings WHERE key = ?", [key])
+        return json.loads(rows[0][0]) if rows else None
+
     def segments(self) -> list[SegmentInfo]:
         """Segments and approximate indexes, in the order of their names."""
         return [SegmentInfo(*row) for row in
@@ -181,7 +186,7 @@ class Catalog:
 
     def _read_settings(self) -> dict[str, Any]:
         values = {key: json.loads(value) for key, value in
-                  self._rows("SELECT key, value FROM settings")}
+                  self._rows("SELECT key, value FROM settings WHERE key != 'ruler'")}
         if values.get("format", FORMAT) != FORMAT:
             raise CollectionError(f"{self.path} has format {values['format']}, this version reads "
                                   f"{FORMAT}; upgrade mmsearch")

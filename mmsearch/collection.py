@@ -20,7 +20,7 @@ import numpy as np
 
 from mmsearch import upkeep
 from mmsearch.catalog import Catalog, Change, Row
-from mmsearch.compose import composed, unit
+from mmsearch.compose import composed, share_of_images, unit
 from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder
 from mmsearch.errors import (
     CollectionDamaged,
@@ -35,6 +35,7 @@ from mmsearch.lock import writer_lock
 from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work, vanished
 from mmsearch.records import Find, Hit, Ids, Item, Kind, Neighbors, Vectors
+from mmsearch.relevance import Ruler, make_ruler, ruler_of
 from mmsearch.searching import KINDS, Query, nearest, search
 from mmsearch.sources import Scan, Skipped, fingerprint_of, path_to_uri
 
@@ -69,6 +70,7 @@ class Collection:
             raise CollectionNotFound(f"{path} holds no collection")
         self.model = model or str(self._catalog.settings.get("model", BUILTIN))
         self._opened = Opened(path)
+        self._ruler: Ruler | None = None
 
     @classmethod
     def open(cls, path: Path | str, *, model: str | None = None) -> Collection:
@@ -137,6 +139,8 @@ class Collection:
         _ = self.encoder  # refuse another model before anything is locked or read
         report = AddReport()
         with self._writing() as catalog:
+            if _ruler_of(catalog) is None:  # how like a match a score is differs between models
+                catalog.put_settings({"ruler": make_ruler(self.encoder).to_json()})
             opened = Opened(self.path)
             opened.refresh(catalog.segments())
             planner = Planner(catalog, opened.vector)
@@ -188,8 +192,9 @@ class Collection:
                vector: Vectors | None = None, without: Sequence[str] = (),
                without_image: Any = (), weights: Sequence[float] = (), k: int = 10,
                where: str | Sequence[str] = (), find: Find = "image",
-               collapse: bool = True) -> list[Hit]:
-        """The k items nearest to a query, best first; scores are cosines.
+               collapse: bool = True, min_score: float | None = None) -> list[Hit]:
+        """The k items nearest to a query, best first; scores are cosines, each hit's `relevance`
+        says how likely it is a match.
 
         Args:
             text, image: one or several; images are paths, bytes or PIL pictures.
@@ -199,23 +204,32 @@ class Collection:
             where: conditions on metadata, see `mmsearch.filters`.
             find: what to look for: images, texts, or both.
             collapse: one hit a group (a photo and its captions), the best.
+            min_score: leave out hits of a lower relevance, 0 to 1 (0.5: rather a match than not).
 
         Raises:
-            UsageError: no query, k < 1, or a condition that cannot be read.
+            UsageError: no query, k < 1, a condition that cannot be read, or min_score where
+                there is no relevance yet.
             EncoderMismatch: the collection was made by another model.
         """
         if k < 1:
             raise UsageError(f"-k must be at least 1, not {k}")
         if find not in KINDS:
             raise UsageError(f"find must be one of {', '.join(KINDS)}, not {find!r}")
+        if min_score is not None and not 0 <= min_score <= 1:
+            raise UsageError(f"min_score must be from 0 to 1, not {min_score}")
         condition = parse_where(_several(where)) if where else None
         if vector is not None:
-            query = unit(vector, int(self._catalog.settings["dim"]))
+            query, pictures = unit(vector, int(self._catalog.settings["dim"])), 0.5
         else:
-            query = self.embed(_several(text), _several(image), _several(without),
-                               _several(without_image), weights)
-        asked = Query(query, find, k, condition, collapse)
-        return self._retrying(lambda: search(self._catalog, self._opened, asked))
+            texts, images = _several(text), _several(image)
+            query = self.embed(texts, images, _several(without), _several(without_image), weights)
+            pictures = share_of_images(len(texts), len(images), weights)
+        asked = Query(query, find, k, condition, collapse, pictures, min_score)
+        ruler = self._ruler = self._ruler or _ruler_of(self._catalog)
+        if ruler is None and min_score is not None:
+            raise UsageError(f"{self.path} cannot tell yet how relevant a hit is; run `mmsearch "
+                             f"index PATH -i {self.path}` once more")
+        return self._retrying(lambda: search(self._catalog, self._opened, asked, ruler))
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
@@ -300,6 +314,11 @@ class Collection:
     @staticmethod
     def _ids(rows: Iterable[Row]) -> list[int]:
         return [row.id for row in rows]
+
+
+def _ruler_of(catalog: Catalog) -> Ruler | None:
+    settings = catalog.settings
+    return ruler_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))
 
 
 def _refuse_odd_name(path: Path) -> None:

@@ -54,6 +54,12 @@ def composed(encoder: Encoder, texts: Sequence[str], images: Sequence[Example],
     return unit(query, encoder.dim)
 
 
+def share_of_images(texts: int, images: int, weights: Sequence[float]) -> float:
+    """How much of a query of so many texts and images is images, by weight: 0 to 1."""
+    sizes = [abs(weight) for weight in weights or [1.0] * (texts + images)]
+    return sum(sizes[texts:]) / sum(sizes)
+
+
 def unit(vector: Any, dim: int) -> Vectors:
     """A query vector from anywhere, at unit length: float32 [dim].
 

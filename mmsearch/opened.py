@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +81,15 @@ class Opened:
             at = segment.positions(seqs)
             out[np.searchsorted(seqs, segment.ids[at])] = segment.index.vectors[at]
         return out
+
+    def sample(self, kinds: Iterable[Kind], count: int) -> Iterator[Vectors]:
+        """Up to `count` vectors, evenly spaced over all rows of these kinds, as float32 blocks."""
+        segments = self.of_kinds(kinds)
+        rows = sum(segment.rows for segment in segments)
+        at = np.arange(min(count, rows), dtype=np.int64) * rows // max(min(count, rows), 1)
+        for segment in segments:
+            yield from segment.blocks(at[(at >= 0) & (at < segment.rows)])
+            at -= segment.rows
 
     def vector(self, seq: int, kind: Kind = "image") -> Vectors:
         """The stored vector (float32 [dim]) with a sequence number.

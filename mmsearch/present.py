@@ -75,13 +75,28 @@ def filepaths(hits: Iterable[Hit]) -> list[str]:
 
 
 def hits_tsv(hits: Iterable[Hit]) -> str:
-    """One line a hit: rank, score, uri and, for a text, the text; separated by tabs."""
-    return "".join("\t".join(_cells(rank, hit)) + "\n" for rank, hit in enumerate(hits, 1))
+    """One line a hit: rank, score, uri, text (empty for a picture), relevance; with tabs between;
+    where there is no relevance, the line ends after what there is."""
+    return "".join("\t".join(_line(rank, hit)) + "\n" for rank, hit in enumerate(hits, 1))
+
+
+def _line(rank: int, hit: Hit) -> list[str]:
+    cells = _cells(rank, hit)
+    if hit.relevance is None:
+        return cells
+    return [*cells, *[""] * (4 - len(cells)), f"{hit.relevance:.4f}"]
 
 
 def _cells(rank: int, hit: Hit) -> list[str]:
     cells = [str(rank), f"{hit.score:.4f}", safe_text(hit.item.uri)]
-    return [*cells, safe_text(hit.item.text)] if hit.item.kind == "text" else cells
+    if hit.item.kind == "text":
+        cells.append(safe_text(hit.item.text))
+    return cells
+
+
+def _per_cent(hit: Hit) -> str:
+    """Relevance for people; rounded down, for no guess is a certainty."""
+    return "" if hit.relevance is None else f"{int(100 * hit.relevance)} %"
 
 
 def hits_json(hits: Iterable[Hit]) -> list[dict[str, Any]]:
@@ -92,6 +107,7 @@ def hits_json(hits: Iterable[Hit]) -> list[dict[str, Any]]:
         values = {
             "rank": rank, "score": round(float(hit.score), 6), "uri": item.uri, "kind": item.kind,
             "text": item.text, "group": item.group, "meta": item.meta,
+            "relevance": None if hit.relevance is None else round(hit.relevance, 4),
         }  # fmt: skip
         found.append(_strict(values))
     return found
@@ -113,13 +129,16 @@ def _strict(value: Any) -> Any:
 
 
 def hits_table(hits: Sequence[Hit]) -> Table:
-    """Rank, score and path, and the text if there are texts among the hits."""
+    """Rank, score, relevance where there is one, path, and the text if there are texts."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
+    has_relevance = any(hit.relevance is not None for hit in hits)
+    if has_relevance:
+        table.add_column("match", justify="right", no_wrap=True)
     has_texts = any(hit.item.kind == "text" for hit in hits)
     if has_texts:
         table.add_column("text", overflow="fold", ratio=3)
@@ -127,7 +146,8 @@ def hits_table(hits: Sequence[Hit]) -> Table:
     for rank, hit in enumerate(hits, 1):
         shown, score, uri, *text = _cells(rank, hit)
         # Text, not str: in a str Rich would read [red] as markup.
-        middle = [Text(text[0] if text else "")] if has_texts else []
+        middle = [Text(_per_cent(hit))] if has_relevance else []
+        middle += [Text(text[0] if text else "")] if has_texts else []
         table.add_row(shown, Text(score, "cyan"), *middle, Text(uri))
     return table
 
@@ -222,7 +242,9 @@ def preview(hits: Iterable[Hit], console: Console) -> None:
     from rich.text import Text
 
     for rank, hit in enumerate(hits, 1):
-        console.print(Text("  ".join(_cells(rank, hit))), soft_wrap=True)
+        rest, match = _cells(rank, hit), _per_cent(hit)
+        console.print(Text("  ".join([*rest[:2], *([match] if match else []), *rest[2:]])),
+                      soft_wrap=True)
         if hit.item.kind == "text":
             continue
         try:
@@ -268,10 +290,15 @@ def _tile(rank: int, hit: Hit, view: str) -> str:
         if item.kind != "text" and item.text
         else ""
     )
+    match = (
+        f'<span class="match" title="how likely this is a match">{_per_cent(hit)}</span>'
+        if hit.relevance is not None
+        else ""
+    )
     return (
         f'<li>\n{view}\n<div class="about"><span class="rank">{rank}</span>'
         f'<a class="name" title="{name}"{_href(file)}>{name}</a>'
-        f'<span class="score" title="cosine similarity, -1 to 1">{hit.score:.3f}</span>'
+        f'<span class="score" title="cosine similarity, -1 to 1">{hit.score:.3f}</span>{match}'
         f'<span class="path">{_html(str(file.parent))}</span>{note}</div>\n</li>'
     )
 

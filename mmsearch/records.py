@@ -39,11 +39,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One result: `score` is the cosine between query and item, -1 to 1."""
+    """One result: `score` is the cosine between query and item, -1 to 1.
+
+    relevance: how likely it is a match, 0 to 1, whatever the model and the kind of query (see
+        `mmsearch.relevance`); None where the collection has nothing to tell that by.
+    """
 
     id: int
     score: float
     item: Item
+    relevance: float | None = None
 
 
 class Neighbors(NamedTuple):

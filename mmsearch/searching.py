@@ -4,7 +4,7 @@ them, one a group, k of them."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from mmsearch.filters import Condition
 from mmsearch.merge import top_k
 from mmsearch.opened import Opened
 from mmsearch.records import Find, Hit, Ids, Kind, Neighbors, Vectors
+from mmsearch.relevance import SAMPLED, Ruler, relevance
 
 KINDS: dict[Find, tuple[Kind, ...]] = {
     "image": ("image", "frame"), "text": ("text",), "any": ("image", "frame", "text")}
@@ -30,10 +31,15 @@ class Query:
     condition: Condition | None = None
     collapse: bool = True
     """One hit a group (a photo and its captions), the best."""
+    pictures: float = 0.5
+    """The share of pictures in what is asked for, 0 (words alone) to 1; a half if not known."""
+    min_score: float | None = None
+    """Hits of a lower relevance are left out, and those of none."""
 
 
-def search(catalog: Catalog, opened: Opened, query: Query) -> list[Hit]:
-    """The k best hits of a query, best first; fewer if there are no more."""
+def search(catalog: Catalog, opened: Opened, query: Query,
+           ruler: Ruler | None = None) -> list[Hit]:
+    """The k best hits of a query, best first; fewer if there are no more, or no relevant ones."""
     kinds, k = KINDS[query.find], query.k
     allowed = catalog.select(query.condition, kinds) if query.condition else None
     rows, wanted = opened.rows(kinds), k + _EXTRA
@@ -41,8 +47,29 @@ def search(catalog: Catalog, opened: Opened, query: Query) -> list[Hit]:
         found = nearest(opened, query.vector[None], min(wanted, max(rows, 1)), kinds, allowed)
         hits = _hits(catalog, found, k, query.collapse)
         if len(hits) == k or wanted >= rows or found.ids[0, -1] < 0:
-            return hits  # enough, or there are no more
+            break  # enough, or there are no more
         wanted *= 4
+    if ruler is not None:
+        hits = _judged(opened, query, hits, ruler, None if allowed is None else len(allowed))
+    least = query.min_score
+    return hits if least is None else [hit for hit in hits if (hit.relevance or 0) >= least]
+
+
+def _judged(opened: Opened, query: Query, hits: list[Hit], ruler: Ruler,
+            allowed: int | None) -> list[Hit]:
+    """The hits with their relevance; pictures and texts are told apart, for each its own scale."""
+    judged: dict[int, Hit] = {}
+    for kinds, foreign, like in ((KINDS["image"], ruler.images, query.pictures),
+                                 (KINDS["text"], ruler.texts, 1 - query.pictures)):
+        those = [hit for hit in hits if hit.item.kind in kinds]
+        if those:
+            rows = opened.rows(kinds)
+            sample = np.concatenate([*opened.sample(kinds, SAMPLED)])
+            found = relevance([hit.score for hit in those], query.vector, foreign, sample,
+                              rows if allowed is None else min(rows, allowed), like)
+            judged |= {hit.id: replace(hit, relevance=float(value))
+                       for hit, value in zip(those, found, strict=True)}
+    return [judged[hit.id] for hit in hits]
 
 
 def nearest(opened: Opened, queries: Vectors, k: int, kinds: Sequence[Kind],

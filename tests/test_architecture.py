@@ -16,7 +16,8 @@ LAYERS = [
     {"errors", "records", "metrics"},
     {"filters", "formats", "colour", "media", "texts", "manifests", "sources", "merge", "encoders",
      "indexes", "segments", "opened", "lock", "evaluate"},
-    {"catalog", "compose", "searching", "ingest", "plan", "upkeep", "heads", "features", "train"},
+    {"catalog", "compose", "relevance", "searching", "ingest", "plan", "upkeep", "heads",
+     "features", "train"},
     {"collection", "retrieval"},
     {"present", "terminal", "showcase", "commands", "cli", "__main__"},
 ]

@@ -134,6 +134,7 @@ def test_json_of_a_hit():
             "text": "",
             "group": "g",
             "meta": {"year": 2021, "tags": ["a", "b"]},
+            "relevance": None,
         }
     ]
 

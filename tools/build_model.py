@@ -42,6 +42,7 @@ from mmsearch.evaluate import Pair, load_pairs
 from mmsearch.features import Features, encode
 from mmsearch.heads import Head, Heads, unit, write_model
 from mmsearch.media import decode
+from mmsearch.relevance import SHIPPED, make_ruler
 from mmsearch.train import TrainConfig, closed_form, fit, recall
 
 HERE = Path(__file__).parent
@@ -116,6 +117,9 @@ def main() -> None:
     write_model(float_dir, heads, work / "float32", name="float32", source=MADE_BY)
     write_model(ship_dir, heads, options.out, name=SPEC["name"], source=MADE_BY)
     (options.out / "golden.json").write_text(json.dumps(golden(options.out)) + "\n")
+    built = OnnxEncoder(options.out)
+    (options.out / SHIPPED.name).write_text(
+        json.dumps({"encoder": built.name, **make_ruler(built).to_json()}) + "\n")
     compare(work / "float32", options.out, pairs)
 
 

@@ -37,6 +37,10 @@ def query(
         "--weight", metavar="W", help="One for each text, then each picture.")] = None,
     find: Annotated[Find, typer.Option(help="What to find.")] = Find.image,
     top: Annotated[int, typer.Option("-k", "--top", help="How many results.")] = 10,
+    min_score: Annotated[float | None, typer.Option(
+        "--min-score", metavar="X", min=0, max=1,
+        help="Leave out results of a lower relevance: how likely a result is a match, 0 to 1, "
+             "judged by how far it stands out from unrelated pictures.")] = None,
     where: WhereOption = None,
     directory: IndexOption = DEFAULT_INDEX,
     model: ModelOption = None,
@@ -61,13 +65,13 @@ def query(
     hits = collection.search(
         text=texts or (), image=image or (), without=without or (),
         without_image=without_image or (), weights=weight or (), k=top, where=where or (),
-        find=find.value)
+        find=find.value, min_score=min_score)
     title = " + ".join([*(texts or ()), *map(str, image or ())])
     if html:
         html.write_text(present.contact_sheet(hits, title=title), "utf-8")
         say(f"wrote {html}")
     if not hits:
-        say(_why_nothing(collection, find, bool(where)))
+        say(_why_nothing(collection, find, bool(where), min_score))
     _print_hits(hits, json_=json_, filepath_only=filepath_only, preview=preview)
 
 
@@ -90,10 +94,14 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
         print(present.hits_tsv(hits), end="")
 
 
-def _why_nothing(collection: Collection, find: Find, filtered: bool) -> str:
+def _why_nothing(collection: Collection, find: Find, filtered: bool,
+                 min_score: float | None) -> str:
     kinds = collection.info()["kinds"]
+    relevant = "" if min_score is None else f"no result has a relevance of {min_score:g} or more"
     if filtered:
-        return "nothing meets the condition"
+        return f"nothing meets the condition{relevant and ', or '}{relevant}"
     if find is not Find.any and find.value not in kinds and kinds:
         return f"no {find.value}s in this collection; try --find {next(iter(kinds))}"
+    if relevant and kinds:
+        return f"{relevant}; lower --min-score to see what is nearest"
     return "this collection is empty; fill it with `mmsearch index PATH`"
