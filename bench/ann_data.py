@@ -15,7 +15,7 @@ from mmsearch.records import Ids, Vectors
 
 K = 10
 QUERIES = 1000
-BLOCK = 65_536
+BLOCK = 16_384
 TEXTS = {"text": (0, QUERIES), "tuning": (QUERIES, 2 * QUERIES),
          "items": (2 * QUERIES, 4 * QUERIES)}
 """Which of the generator's texts are asked (and scored), which the peers are tuned on, and which a
@@ -23,7 +23,7 @@ collection holds as items, for the engine to tune itself on. They do not overlap
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Allow = Callable[[int, int], Mask]
-"""Rows [start, stop) -> bool [queries, stop - start] (or [stop - start], the same for all)."""
+"""Rows [start, stop) -> bool [queries, stop - start], or [1, stop - start] for all queries."""
 
 
 @dataclass(frozen=True)

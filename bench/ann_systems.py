@@ -332,7 +332,13 @@ class Numpy:
         self.path = path
 
     def build(self, size: int, blocks: Blocks, texts: Vectors) -> None:
-        np.save(self.path / "vectors.npy", np.concatenate(list(blocks())))
+        shape = size, texts.shape[1]
+        file = np.lib.format.open_memmap(self.path / "vectors.npy", "w+", np.float32, shape)
+        at = 0
+        for block in blocks():
+            file[at : at + len(block)] = block
+            at += len(block)
+        file.flush()
 
     def open(self, threads: int) -> None:
         self._vectors = np.load(self.path / "vectors.npy")

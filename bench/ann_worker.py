@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from ann_data import QUERIES, TEXTS, Allow, Data, Mask, recall
+from ann_data import Data, Mask, recall
 from ann_systems import Mmsearch, System, files_of, system
 
 from mmsearch.records import Ids, Vectors
@@ -26,7 +26,7 @@ SECONDS = 20.0
 FEWEST = 20
 FILTERED = 200
 """Queries a filter is measured with."""
-SHARES = (0.5, 0.1, 0.01, 0.001)
+SHARES, CORRELATED = (0.5, 0.1, 0.01, 0.001), (0.1, 0.01)
 
 
 def main() -> None:
@@ -124,34 +124,53 @@ def filters(data: Data, task: dict[str, Any]) -> dict[str, Any]:
     one = opened(data, task)
     assert isinstance(one, Mmsearch)
     queries = data.queries("text")[:FILTERED]
-    found = {"none": filtered(data, one, queries, None)}
+    found = {"none": filtered(data, one, queries, Filter.everything(data.size))}
     for share in SHARES:
-        rows = np.random.default_rng([data.seed, data.size]).random(data.size) < share
+        random = np.random.default_rng([data.seed, data.size])
+        passes = (random.random(data.size) < share).astype(np.int64)
         found[f"random {share:.1%}"] = filtered(
-            data, one, queries, lambda start, stop, rows=rows: rows[start:stop])
+            data, one, queries, Filter(passes, np.array([[False, True]])))
     clusters = data.made.cluster_of(0, data.size)
-    for share in (0.1, 0.01):
+    for share in CORRELATED:
         for name, sign in (("nearest", -1), ("farthest", 1)):
             chosen = chosen_clusters(sign * data.made.affinity(queries), clusters, share)
             found[f"{name} clusters {share:.0%}"] = filtered(
-                data, one, queries,
-                lambda start, stop, chosen=chosen: chosen[:, clusters[start:stop]])
+                data, one, queries, Filter(clusters, chosen))
     return found
 
 
-def filtered(data: Data, one: Mmsearch, queries: Vectors, allow: Allow | None) -> dict[str, Any]:
-    wanted = data.exact(queries, allow)
+class Filter(NamedTuple):
+    """Rows by their label: int64 [rows]; a query allows some labels: bool [queries, labels], or
+    [1, labels] where all queries allow the same."""
+
+    labels: Ids
+    chosen: Mask
+
+    @classmethod
+    def everything(cls, rows: int) -> Filter:
+        return cls(np.zeros(rows, np.int64), np.array([[True]]))
+
+    def block(self, start: int, stop: int) -> Mask:
+        """bool [queries or 1, stop - start]"""
+        allowed: Mask = self.chosen[:, self.labels[start:stop]]
+        return allowed
+
+    def rows(self, query: int) -> Ids | None:
+        """The rows that a query allows, ascending; None if all."""
+        chosen = self.chosen[query % len(self.chosen)]
+        return None if chosen.all() else np.flatnonzero(chosen[self.labels])
+
+
+def filtered(data: Data, one: Mmsearch, queries: Vectors, allow: Filter) -> dict[str, Any]:
+    wanted = data.exact(queries, None if allow.chosen.all() else allow.block)
     found, times, shares = [], [], []
     for n, query in enumerate(queries):
-        allowed = None
-        if allow is not None:
-            rows = allow(0, data.size)
-            allowed = np.flatnonzero(rows if rows.ndim == 1 else rows[n])
-            shares.append(len(allowed) / data.size)
+        rows = allow.rows(n)
         start = time.perf_counter()
-        found.append(one.search(query[None], allowed))
+        found.append(one.search(query[None], rows))
         times.append(1000 * (time.perf_counter() - start))
-    return {"allowed": float(np.mean(shares or [1.0])), "recall": recall(np.vstack(found), wanted),
+        shares.append(1.0 if rows is None else len(rows) / data.size)
+    return {"allowed": float(np.mean(shares)), "recall": recall(np.vstack(found), wanted),
             "ms": float(np.median(times)), "ms_p95": float(np.percentile(times, 95))}
 
 
@@ -214,8 +233,6 @@ def batch_speed(one: System, queries: Vectors) -> float:
             break
     return best
 
-
-assert TEXTS["text"][1] == QUERIES
 
 if __name__ == "__main__":
     main()

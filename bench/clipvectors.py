@@ -41,34 +41,34 @@ class Shape:
     """Mean cosine of two images, which share one direction."""
     texts_cosine: float = 0.17
     """Mean cosine of a text and an image."""
-    text_inside: float = 0.42
+    text_inside: float = 0.4
     """Length of a text's part in the space of the images, their common direction apart."""
-    text_meant: float = 0.85
+    text_meant: float = 0.88
     """Share of that part that is a point of the manifold; the rest is noise of its spectrum."""
-    text_spread: float = 0.5
+    text_spread: float = 0.4
     """How far from the middle of a cluster that point is, an image being 1."""
     text_common: float = 0.6
     """Share of what all texts have in common in the part of a text that no image has."""
-    noise: float = 0.07
+    noise: float = 0.05
     """Share of noise in an image's own part."""
-    latent: int = 14
+    latent: int = 24
     """Dimensions of the manifold."""
-    latent_decay: float = 0.6
+    latent_decay: float = 0.75
     features: int = 192
     """Dimensions that it is bent into."""
-    feature_offset: float = 6.0
-    feature_decay: float = 0.85
+    feature_offset: float = 14.0
+    feature_decay: float = 1.0
     """The variance of feature j falls as (j + offset) to the power of -decay."""
-    frequency: float = 1.8
-    frequency_spread: float = 0.9
+    frequency: float = 1.85
+    frequency_spread: float = 0.75
     """Median of the features' frequencies, and sigma of their logarithm."""
     clusters: int = 2000
-    zipf_offset: float = 2.0
+    zipf_offset: float = 4.0
     """Cluster r has a share that falls as 1 / (r + offset)."""
-    between: float = 0.78
+    between: float = 0.65
     """Share of the latent variance that lies between the clusters."""
-    cluster_axes: float = 0.2
-    cluster_size: float = 0.37
+    cluster_axes: float = 0.4
+    cluster_size: float = 0.4
     row_size: float = 0.1
     """Sigmas of logarithms: of the axes of a cluster, of its radius, of a row's own distance."""
 

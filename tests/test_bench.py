@@ -1,0 +1,163 @@
+"""The benchmark of approximate search, and the vectors that it searches."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+BENCH = Path(__file__).parent.parent / "bench"
+SIZE = 2000
+PEER = [name for name in ("hnswlib", "usearch") if find_spec(name)][:1]
+"""One HNSW peer, if any is installed."""
+
+
+@pytest.fixture(scope="module")
+def bench() -> Any:
+    """Imports a module of the benchmarks by its name; they are scripts beside the package."""
+    sys.path.insert(0, str(BENCH))
+    yield importlib.import_module
+    sys.path.remove(str(BENCH))
+
+
+@pytest.fixture(scope="module")
+def sets(bench: Any) -> Any:
+    return bench("clipcheck").made(5000)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 9000), st.integers(1, 3000), st.data())
+def test_any_block_can_be_made_on_its_own(bench: Any, start: int, length: int, data: Any) -> None:
+    made = bench("clipvectors").ClipVectors(seed=3, dim=64)
+    cut = data.draw(st.integers(0, length))
+    for rows in (made.images, made.texts, made.cluster_of):
+        whole = rows(start, start + length)
+        parts = [rows(at, to) for at, to in ((start, start + cut), (start + cut, start + length))
+                 if to > at]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_a_seed_says_what_is_made(bench: Any) -> None:
+    clip = bench("clipvectors").ClipVectors
+    one, other = (clip(seed=seed, dim=64).images(0, 50) for seed in (1, 2))
+    np.testing.assert_array_equal(one, clip(seed=1, dim=64).images(0, 50))
+    assert np.abs((one * other).sum(axis=1)).max() < 0.9
+
+
+def test_the_sorts_of_vectors_are_different_ones(bench: Any) -> None:
+    made = bench("clipvectors").ClipVectors(seed=0)
+    images, held_out, texts = made.images(0, 2000), made.held_out(0, 200), made.texts(0, 200)
+    for rows in (images, held_out, texts):
+        assert rows.dtype == np.float32 and rows.shape[1] == 512
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    assert (held_out @ images.T).max() < 0.999  # none is among the images
+
+
+def test_cosines_are_those_of_clip(sets: Any) -> None:
+    among = sets.images[:1500] @ sets.images[1500:3000].T
+    across = sets.texts @ sets.images.T
+    assert among.mean() == pytest.approx(0.51, abs=0.01)
+    assert across.mean() == pytest.approx(0.17, abs=0.01)
+    assert 0.28 < np.median(across.max(axis=1)) < 0.40
+
+
+def test_texts_lie_off_the_manifold_of_the_images(bench: Any, sets: Any) -> None:
+    check = bench("clipcheck")
+    dimension = {kind: np.median(check.local_dimension(check.nearest(queries, sets.images)[0]))
+                 for kind, queries in (("image", sets.held_out), ("text", sets.texts))}
+    assert 12 < dimension["image"] < 26
+    assert 65 < dimension["text"] < 130
+
+
+def test_clusters_are_of_very_uneven_size(bench: Any) -> None:
+    sizes = np.bincount(bench("clipvectors").ClipVectors().cluster_of(0, 50_000), minlength=2000)
+    assert sizes[:5].mean() > 50 * np.median(sizes)
+    assert sizes[0] < 0.1 * sizes.sum()
+
+
+def test_the_cluster_of_an_image_is_near_it(bench: Any) -> None:
+    made = bench("clipvectors").ClipVectors()
+    rank = (made.affinity(made.images(0, 300)) > np.take_along_axis(
+        made.affinity(made.images(0, 300)), made.cluster_of(0, 300)[:, None], axis=1)).sum(axis=1)
+    assert np.median(rank) < 100  # of 2000
+
+
+def test_true_neighbours_are_those_of_a_plain_sort(bench: Any, tmp_path: Path) -> None:
+    ann_data = bench("ann_data")
+    data = ann_data.Data(tmp_path, 3000, dim=32)
+    queries = data.made.texts(0, 20)
+    allowed = np.random.default_rng(0).random((20, 3000)) < 0.003
+    scores = queries @ np.concatenate(list(data.blocks())).T
+    everywhere = np.argsort(-scores, axis=1)[:, :10]
+    np.testing.assert_array_equal(data.exact(queries), everywhere)
+    found = data.exact(queries, lambda start, stop: allowed[:, start:stop])
+    for row, may, near in zip(found, allowed, scores, strict=True):
+        rows = np.flatnonzero(may)
+        wanted = rows[np.argsort(-near[rows])][:10]
+        assert list(row[: len(wanted)]) == list(wanted) and (row[len(wanted):] == -1).all()
+    assert ann_data.recall(everywhere, everywhere) == 1
+    assert ann_data.recall(np.full_like(everywhere, -1), everywhere) == 0
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """What `bench/ann.py` prints and writes for a few vectors, with the peers that are there."""
+    return run_ann(tmp_path_factory.mktemp("ann"), "--only",
+                   ",".join(["mmsearch", "faiss", "numpy", *PEER]))
+
+
+def run_ann(folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
+    command = [sys.executable, str(BENCH / "ann.py"), "--sizes", str(SIZE), "--dim", "64",
+               "--cache", str(folder), "--json", str(folder / "figures.json"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads((folder / "figures.json").read_text())["sizes"][0]
+
+
+def test_ann_prints_every_system_beside_the_others(figures: tuple[str, dict[str, Any]]) -> None:
+    printed, found = figures
+    assert found["size"] == SIZE
+    assert {"mmsearch", "faiss", "numpy"} <= found.keys()
+    for name, one in found.items():
+        if name != "size":
+            assert f"\n{name} " in printed
+            assert one["recall_text"] >= 0.93 and one["recall_image"] >= 0.93
+            assert one["bytes"] > 2 * 64 and one["ms_text"] > 0 and one["batch_qps"] > 0
+
+
+def test_ann_finds_the_same_with_faiss_alone(figures: tuple[str, dict[str, Any]]) -> None:
+    _, found = figures
+    for which in ("recall_text", "recall_image"):
+        assert found["mmsearch"][which] == pytest.approx(found["faiss"][which], abs=1e-3)
+        assert found["numpy"][which] == 1
+
+
+@pytest.mark.skipif(not PEER, reason="no HNSW peer is installed")
+def test_ann_tunes_a_peer_to_a_stated_recall(figures: tuple[str, dict[str, Any]]) -> None:
+    _, found = figures
+    assert found[f"{PEER[0]}@0.95"]["recall_text"] >= 0.93
+    assert found[f"{PEER[0]}@0.99"]["recall_text"] >= 0.97
+
+
+def test_ann_measures_filters(tmp_path: Path) -> None:
+    printed, found = run_ann(tmp_path, "--only", "mmsearch", "--filters")
+    rows = found["mmsearch"]
+    assert rows["none"]["allowed"] == 1
+    assert rows["random 10.0%"]["allowed"] == pytest.approx(0.1, abs=0.03)
+    assert all(one["recall"] > 0.99 for one in rows.values())  # few rows are searched exactly
+    assert all(which in printed for which in rows)
+
+
+def test_ann_names_a_system_that_is_not(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, str(BENCH / "ann.py"), "--only", "milvus"],
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and "no system called milvus" in done.stderr
