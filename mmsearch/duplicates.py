@@ -5,15 +5,16 @@ cropped a little, brightened, watermarked, mirrored or turned.
     candidates   for each other content, the stored vectors nearest to its own; a vector tells what
                  is in a picture, so these are merely alike, and few are the same picture
     pairs        candidates whose pixels agree (see `mmsearch.perceptual`); only these are decoded
-    groups       pictures that each agree with the best of the group, the one to keep: A like B
-                 and B like C do not put A and C together
+    groups       pictures that are connected by such pairs, and each agree with the best of the
+                 group, the one to keep: A like B and B like C do not put A and C together
 
 Memory grows by some 300 bytes a picture, whatever the number of candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +28,8 @@ from mmsearch.sources import Skipped, fingerprint_of, uri_to_path
 
 Star = list[tuple[int, Likeness]]
 """The pictures of a group with how alike each is to the first, which is the one to keep."""
+_AGREES_WITH_BEST = 0.75
+"""Share of the threshold that each picture of a group reaches with the one to keep."""
 _ANOTHER_NAME = "another name of a file that is listed"
 
 
@@ -130,46 +133,47 @@ def _near(contents: Contents, found: Duplicates, threshold: float,
 def star_groups(confirmed: Mapping[Pair, Likeness], rank: Callable[[int], Any],
                 look: Callable[[Sequence[Pair]], Mapping[Pair, Likeness]],
                 threshold: float) -> list[Star]:
-    """Confirmed pairs -> groups of pictures that all agree with the first of their group.
+    """Confirmed pairs -> groups of pictures, the one to keep first.
 
-    The best of each connected component takes with it all that agree with it, compared by `look`
-    where they have not been; then the best of the rest, and so on. What agrees with none of these
-    stays out.
+    The best of each connected component takes with it all that it is connected with through
+    pictures that agree with it too, if less (`look` compares them): a watermarked and a cropped
+    copy may agree with the original, and less with each other. Then the best of the rest does the
+    same. What is connected with none of these stays out.
     """
     known = dict(confirmed)
+    linked: defaultdict[int, set[int]] = defaultdict(set)
+    for pair in confirmed:
+        linked[pair.one].add(pair.other)
+        linked[pair.other].add(pair.one)
     groups: list[Star] = []
-    for component in _components(confirmed):
-        rest = sorted(component, key=rank)
+    left = set(linked)
+    for start in sorted(linked):
+        rest = sorted(_reached(start, linked, left) & left, key=rank)
+        left.difference_update(rest)
         while len(rest) > 1:
             best, *others = rest
-            pairs = [Pair(*sorted((best, other))) for other in others]
-            known |= look([pair for pair in pairs if pair not in known])
-            likeness = {other: known.get(pair, Likeness(0.0, 0))
-                        for other, pair in zip(others, pairs, strict=True)}
-            joined = [other for other in others if likeness[other].score >= threshold]
-            if joined:
+            pairs = {other: Pair(*sorted((best, other))) for other in others}
+            known |= look([pair for pair in pairs.values() if pair not in known])
+            likeness = {other: known.get(pair, Likeness(0.0, 0)) for other, pair in pairs.items()}
+            linked[best] |= {other for other in others if likeness[other].score >= threshold}
+            agreeing = {other for other in others
+                        if likeness[other].score >= _AGREES_WITH_BEST * threshold}
+            joined = _reached(best, linked, agreeing)
+            if len(joined) > 1:
                 groups.append([(best, Likeness(1.0, 0)),
-                               *((other, likeness[other]) for other in joined)])
-            rest = [other for other in others if likeness[other].score < threshold]
+                               *((other, likeness[other]) for other in others if other in joined)])
+            rest = [other for other in others if other not in joined]
     return groups
 
 
-def _components(pairs: Iterable[Pair]) -> list[list[int]]:
-    """Connected components (union-find with path halving)."""
-    parent: dict[int, int] = {}
-
-    def root(place: int) -> int:
-        parent.setdefault(place, place)
-        while parent[place] != place:
-            parent[place] = place = parent[parent[place]]
-        return place
-
-    for one, other in pairs:
-        parent[root(one)] = root(other)
-    components: dict[int, list[int]] = {}
-    for place in sorted(parent):
-        components.setdefault(root(place), []).append(place)
-    return list(components.values())
+def _reached(start: int, linked: Mapping[int, set[int]], among: set[int]) -> set[int]:
+    """What is connected with `start` through members of `among`, and itself."""
+    reached, waiting = {start}, [start]
+    while waiting:
+        new = (linked[waiting.pop()] & among) - reached
+        reached |= new
+        waiting += new
+    return reached
 
 
 def _group(star: Star, contents: Contents, unconfirmed: list[Skipped]) -> Group | None:
