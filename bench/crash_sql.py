@@ -108,7 +108,7 @@ def verified(path: Path) -> list[str]:
     except MmsearchError as error:
         return [str(error)]
     try:
-        return collection.verify()
+        return [str(problem) for problem in collection.verify()]
     finally:
         collection.close()
 

@@ -112,7 +112,7 @@ def altered(conn: sqlite3.Connection, tables: Iterable[str] = tuple(CHECKED)) ->
         key = CHECKED[table][0]
         for rowid, raw in conn.execute(
                 f"SELECT rowid, CAST({key} AS BLOB) FROM {table} WHERE {_call(table)} IS NOT "
-                f"(SELECT value FROM checks WHERE part = '{table}' AND key = {table}.{key})"):
+                f"(SELECT value FROM checks WHERE part = '{table}' AND key = +{table}.{key})"):
             text = (raw or b"").decode(errors="replace")
             yield Row(table, rowid, int(text) if table == "items" else text)
         for (lost,) in conn.execute(

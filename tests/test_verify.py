@@ -249,6 +249,21 @@ def test_what_is_written_is_what_was_meant(meta: dict[str, object], text: str) -
         assert catalog.counts() == {"image": 1}
 
 
+def test_each_row_costs_one_look_up(index: Path) -> None:
+    with closing(sqlite3.connect(index / "catalog.db")) as db:
+        integrity.register(db)
+        statements: list[str] = []
+        db.set_trace_callback(statements.append)
+        assert list(integrity.altered(db)) == []
+        db.set_trace_callback(None)
+        for statement in statements:
+            plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            assert sum("SCAN" in step for step in plan) <= 1, plan
+            searches = [step for step in plan if "SEARCH" in step]
+            assert any("key=?" in step or "rowid=?" in step or "name=?" in step
+                       for step in searches), plan
+
+
 def test_check_values_cover_every_column(index: Path) -> None:
     with closing(sqlite3.connect(index / "catalog.db")) as db:
         for table, columns in integrity.CHECKED.items():
