@@ -83,10 +83,12 @@ class Opened:
         return out
 
     def sample(self, kinds: Iterable[Kind], count: int) -> Iterator[Vectors]:
-        """Up to `count` vectors, evenly spaced over all rows of these kinds, as float32 blocks."""
+        """Up to `count` vectors, spread evenly over all rows of these kinds, as float32 blocks;
+        four neighbours at a time, since the first look at each place in a file costs most."""
         segments = self.of_kinds(kinds)
         rows = sum(segment.rows for segment in segments)
-        at = np.arange(min(count, rows), dtype=np.int64) * rows // max(min(count, rows), 1)
+        at = np.arange(rows) if rows <= count else (
+            np.arange(count // 4)[:, None] * rows // (count // 4) + np.arange(4)).ravel()
         for segment in segments:
             yield from segment.blocks(at[(at >= 0) & (at < segment.rows)])
             at -= segment.rows

@@ -22,8 +22,10 @@ from mmsearch.compose import share_of_images
 from mmsearch.encoders import BUILTIN, BUILTIN_DIR, load_encoder
 from mmsearch.errors import UsageError
 from mmsearch.heads import Head, Heads, read_heads, unit, write_model
+from mmsearch.opened import Opened
 from mmsearch.records import Hit, Item
 from mmsearch.relevance import ACROSS, SHIPPED, WITHIN, Ruler, make_ruler, probability, relevance
+from mmsearch.segments import write_segment
 
 NONSENSE = ["tax return form for 2019", "asdf qwerty zxcv", "a submarine"]
 SHOWN = {"a cat": "cat.jpg", "a bicycle": "bicycle.jpg", "a bus": "bus.jpg"}
@@ -133,6 +135,21 @@ def test_the_share_of_images_in_a_query():
     assert share_of_images(1, 0, []) == 0
     assert share_of_images(1, 1, []) == 0.5
     assert share_of_images(1, 1, [1, -3]) == 0.75
+
+
+def test_a_sample_is_spread_over_all_segments(tmp_path: Path) -> None:
+    opened, infos, rows = Opened(tmp_path), [], unit_vectors(700, 8)
+    for first, last in ((0, 300), (300, 301), (301, 700)):
+        ids = np.arange(first, last) + 1
+        infos.append(write_segment(tmp_path, f"image-{first}", "image", ids,
+                                   lambda f=first, n=last: iter([rows[f:n]])))
+    opened.refresh(infos)
+    places = []
+    for row in np.concatenate([*opened.sample(["image"], 64)]):
+        places.append(int(np.argmax(rows @ row)))
+    assert len(set(places)) == len(places) == 64
+    assert np.diff(sorted(places)).max() < 45
+    assert len(np.concatenate([*opened.sample(["image"], 1000)])) == 700
 
 
 # -- searching -------------------------------------------------------------------------------------
