@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import signal
@@ -22,12 +23,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmsearch import upkeep
+from mmsearch.catalog import CATALOG, Catalog
 from mmsearch.collection import Collection
 from mmsearch.indexes import IndexSpec
 from mmsearch.ingest import Built, Shard, content_hash
@@ -36,6 +39,7 @@ from mmsearch.segments import write_segment
 
 State = dict[int, int]
 """pair -> version, of the pairs that are there"""
+DIM = 16
 ANN_FROM = 60
 AT_ONCE = 8
 MOST = 150
@@ -63,6 +67,8 @@ def drive(args: argparse.Namespace) -> None:
     path = place(args)
     shutil.rmtree(args.cache / "churn", ignore_errors=True)
     Collection.create(path).close()
+    with closing(Catalog(path / CATALOG, write=True)) as catalog:
+        catalog.put_settings({"dim": DIM})
     readers = [start(args, "read", seed) for seed in range(args.readers)]
     journal = args.cache / "churn" / "journal"
     state: State = {}
@@ -106,7 +112,9 @@ def place(args: argparse.Namespace) -> Path:
 def start(args: argparse.Namespace, role: str, seed: int) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, "--role", role, "--cache", str(args.cache), "--seed",
                str(seed), *(["--storm"] if args.storm else [])]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env=env)
 
 
 def check(path: Path, state: State, journal: str, counts: Counter[str]) -> State:
@@ -213,8 +221,8 @@ def quick(_: Any, shards: Iterable[Shard]) -> Iterator[Built]:
         yield Built(segment, [(n, item, content_hash(item.text.encode())) for n, item in rows])
 
 
-def unit(dim: int = 384) -> Vectors:
-    vector = np.random.default_rng().standard_normal((1, dim)).astype(np.float32)
+def unit() -> Vectors:
+    vector = np.random.default_rng().standard_normal((1, DIM)).astype(np.float32)
     return vector / np.linalg.norm(vector)
 
 

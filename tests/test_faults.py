@@ -105,7 +105,7 @@ def test_readers_see_whole_changes_while_writers_are_killed(
         tmp_path: Path, storm: list[str]) -> None:
     counts = churn(tmp_path, "--kills", "3", "--seconds", "1.5", *storm)
     assert counts["kills"] == 3
-    assert counts["searches"] > 10
+    assert min(counts[what] for what in ("searches", "add", "compact")) > 0
 
 
 @pytest.mark.slow
