@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--known", type=Path, help="pairs of names that are the same picture")
     parser.add_argument("--threshold", type=float, nargs="*", default=[0.8])
     parser.add_argument("--model", default="builtin")
-    parser.add_argument("--html", type=Path, help="write the groups of different photos here")
+    parser.add_argument("--html", type=Path, help="write groups of different photos here")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args()
     files = sorted(path for path in args.folder.rglob("*") if path.is_file())
@@ -237,10 +237,11 @@ def run(collection: Collection, truth: Truth, args: argparse.Namespace) -> dict[
             "confirmed": found.confirmed, "seconds": time.perf_counter() - start,
             "cpu_seconds": time.process_time() - cpu}
         scores[f"dups {threshold:g}"] = truth.score(grouped_pairs(found))
-    if args.html:
-        found.groups = [group for group in found.groups if len(
-            {truth.original(one.item.uri) for one in group.members}) > 1]
-        args.html.write_text(groups_sheet(found, title="Different photos in one group"), "utf-8")
+        if args.html and threshold == args.threshold[0]:
+            found.groups = [group for group in found.groups if len(
+                {truth.original(one.item.uri) for one in group.members}) > 1]
+            title = "Different photos in one group"
+            args.html.write_text(groups_sheet(found, title=title), "utf-8")
     rows, vectors = collection.vectors("image")
     paths = [row.item.uri for row in rows]
     for cosine in COSINES:

@@ -28,7 +28,7 @@ from mmsearch.sources import Skipped, fingerprint_of, uri_to_path
 
 Star = list[tuple[int, Likeness]]
 """The pictures of a group with how alike each is to the first, which is the one to keep."""
-_AGREES_WITH_BEST = 0.75
+_AGREES_WITH_BEST = 0.9
 """Share of the threshold that each picture of a group reaches with the one to keep."""
 _ANOTHER_NAME = "another name of a file that is listed"
 
