@@ -147,9 +147,9 @@ class Reader:
             query = replace(query, vector=unit(vector, int(self._catalog.settings["dim"])))
         elif mode != "text":
             images = _several(image)
-            query = replace(
-                query, pictures=share_of_images(len(texts), len(images), weights),
-                vector=self.embed(texts, images, without, _several(without_image), weights))
+            query = replace(query, vector=self.embed(
+                texts, images, without, _several(without_image), weights))
+            query = replace(query, pictures=share_of_images(len(texts), len(images), weights))
         ruler = None
         if mode != "text":
             ruler = self._ruler = self._ruler or ruler_in(self._catalog)

@@ -128,7 +128,9 @@ def _relevance(catalog: Catalog, opened: Opened, query: Query, page: Sequence[Fo
                ruler: Ruler) -> list[float | None]:
     """How relevant hits are; pictures and texts are told apart, for each its own scale."""
     assert query.vector is not None
-    cosines = _vectors(opened, page) @ query.vector
+    cosines = np.array([found.cosine if found.cosine is not None
+                        else float(_vectors(opened, [found])[0] @ query.vector)
+                        for found in page])
     judged: list[float | None] = [None] * len(page)
     for kinds, foreign, like in ((KINDS["image"], ruler.images, query.pictures),
                                  (KINDS["text"], ruler.texts, 1 - query.pictures)):

@@ -376,7 +376,7 @@ def test_modes_on_the_command_line(cli: Cli, demo_index: Path) -> None:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)  # type: ignore[no-any-return]
 
-    keys = {"rank", "score", "uri", "kind", "text", "group", "meta"}
+    keys = {"rank", "score", "uri", "kind", "text", "group", "meta", "relevance"}
     assert set(query("a dog", "-k", 1)[0]) == keys
     [hit] = query("spaniels", "--mode", "text", "-k", 1, "--find", "text")
     assert set(hit) == keys | {"cosine", "bm25"}

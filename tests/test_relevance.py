@@ -237,6 +237,7 @@ def test_a_collection_from_before_says_so_and_is_brought_up_to_date(
     shutil.copytree(shifted, tmp_path / "x")
     with closing(sqlite3.connect(tmp_path / "x" / "catalog.db")) as database, database:
         assert database.execute("DELETE FROM settings WHERE key = 'ruler'").rowcount == 1
+        database.execute("DELETE FROM checks WHERE part = 'settings' AND key = 'ruler'")
     old = Collection.open(tmp_path / "x")
     assert old.search(text="a cat", k=1)[0].relevance is None
     with pytest.raises(UsageError, match="mmsearch index"):
@@ -249,7 +250,7 @@ def test_a_collection_from_before_says_so_and_is_brought_up_to_date(
 
 
 def hit(relevance: float | None, **item: str) -> Hit:
-    return Hit(1, 0.25, Item(**{"uri": "/p/a.jpg", "kind": "image", **item}), relevance)
+    return Hit(1, 0.25, Item(**{"uri": "/p/a.jpg", "kind": "image", **item}), relevance=relevance)
 
 
 def test_lines_keep_rank_score_and_uri_in_front() -> None:

@@ -31,7 +31,7 @@ from mmsearch.errors import (
 )
 from mmsearch.indexes import ExactIndex, flatfile
 from mmsearch.manifests import count_rows, read_columns
-from mmsearch.records import Kind
+from mmsearch.records import IndexSpec, Kind
 from mmsearch.vectorfiles import VectorFile, lengths, query_vector, unit_rows
 from mmsearch.vectorsets import find_vectors
 
@@ -97,7 +97,7 @@ def test_a_flat_file_is_what_faiss_writes(tmp_path_factory: pytest.TempPathFacto
     def blocks() -> Any:
         return iter([rows[at : at + block] for at in range(0, len(rows), block)])
 
-    ExactIndex.build(blocks()).save(folder / "faiss")
+    ExactIndex.build(blocks(), IndexSpec("exact")).save(folder / "faiss")
     with pytest.MonkeyPatch.context() as patch:
         if not known:
             patch.setattr(flatfile, "_as_known", lambda dim: False)

@@ -36,7 +36,7 @@ def dups(
 
     Example: mmsearch dups --html duplicates.html
 
-    Example: mmsearch dups --exact --filepath-only | xargs -d '\\n' ls -l
+    Example: mmsearch dups --exact --filepath-only
     """
     from mmsearch import grouped
     from mmsearch.collection import Collection
