@@ -8,21 +8,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from inspect import signature
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 from ann_data import K, read_json
 
 from mmsearch.collection import Collection
-from mmsearch.ingest import Built, Shard
-from mmsearch.records import Ids, Item, Vectors
-from mmsearch.segments import write_segment
+from mmsearch.records import Ids, Kind, Vectors
+from mmsearch.vectorsets import find_vectors
 
 M, EF_CONSTRUCTION = 32, 100
 """Of both HNSW peers; 64 neighbours at the base level, as both of them double M there."""
@@ -80,7 +76,7 @@ def installed(name: str) -> bool:
 # -- mmsearch: the one place that knows how a collection is told what to be ----------------------
 
 def wanted(name: str) -> dict[str, Any]:
-    """The settings in a name such as mmsearch:hnsw@0.99, as `Collection.create` takes them."""
+    """The settings in a name such as mmsearch:hnsw@0.99, as `Collection.configure` takes them."""
     rest, _, recall = name.partition("@")
     kind = rest.partition(":")[2]
     settings = {"kind": kind or None, "recall": float(recall) if recall else None}
@@ -97,19 +93,19 @@ class Mmsearch:
         self.wanted = {}
 
     def build(self, size: int, blocks: Blocks, texts: Vectors) -> None:
-        dim = texts.shape[1]
-        model = vectors_only_model(self.path.parent / f"model-{dim}", dim)
-        unknown = set(self.wanted) - set(signature(Collection.create).parameters)
-        if unknown:
-            raise SystemExit(f"this version of mmsearch knows no {' or '.join(sorted(unknown))}")
-        collection = Collection.create(self.path, model=str(model), **self.wanted)
-        captions = (Item(f"/texts/{n:08d}", "text", text=f"text {n}", fingerprint=f"text:{n}")
-                    for n in range(len(texts)))
-        images = (Item(f"/photos/{n:08d}.jpg", "image", fingerprint=f"{n}:0") for n in range(size))
-        # Texts first: an index over the images is tuned as it is built.
-        collection.add(captions, run=partial(shards_of, _rows(iter([texts]))))
-        collection.add(images, run=partial(shards_of, _rows(blocks())))
-        collection.close()
+        """As `mmsearch index --vectors FILE.npy` does it; writing those files is part of it.
+
+        Texts first: an index over the images is tuned as it is built.
+        """
+        for kind, rows, parts in (("text", len(texts), iter([texts])), ("image", size, blocks())):
+            file = self.path.with_name(f"{self.path.name}-{kind}.npy")
+            write_npy(file, rows, texts.shape[1], parts)
+            found = find_vectors(file, kind=cast(Kind, kind))
+            collection = Collection.for_vectors(self.path, found)
+            collection.configure(**self.wanted)
+            collection.add_vectors(found)
+            collection.close()
+            file.unlink()
 
     def open(self, threads: int) -> None:
         """Threads are the collection's affair; the environment says how many it can get."""
@@ -128,38 +124,14 @@ class Mmsearch:
         return str(self._collection.info()["index"]["image"])
 
 
-def vectors_only_model(path: Path, dim: int) -> Path:
-    """A model directory that says how long vectors are and cannot encode anything."""
-    path.mkdir(parents=True, exist_ok=True)
-    spec = {"format": 1, "name": "vectors-only", "dim": dim, "max_tokens": 1, "sha256": {},
-            "image": {"file": "none", "size": 1},
-            "text": {"file": "none", "tokens": "none", "tokenizer": "none"}}
-    (path / "model.json").write_text(json.dumps(spec))
-    return path
-
-
-def shards_of(take: Callable[[int], Vectors], _: Any, shards: Iterable[Shard]) -> Iterator[Built]:
-    """Stands in for the encoder: segments as `build_shard` writes them, of given vectors."""
-    for shard in shards:
-        ids = np.arange(shard.first_seq, shard.first_seq + len(shard.items), dtype=np.int64)
-        vectors = take(len(ids))
-        segment = write_segment(shard.root, shard.name, shard.kind, ids, lambda: iter([vectors]))  # noqa: B023
-        rows = [(int(n), item, f"{n:032x}") for n, item in zip(ids, shard.items, strict=True)]
-        yield Built(segment=segment, rows=rows)
-
-
-def _rows(blocks: Iterator[Vectors]) -> Callable[[int], Vectors]:
-    """-> a function that returns the next so many rows."""
-    left: list[Vectors] = []
-
-    def take(count: int) -> Vectors:
-        while sum(map(len, left)) < count:
-            left.append(next(blocks))
-        joined = left[0] if len(left) == 1 else np.concatenate(left)
-        left[:] = [joined[count:]]
-        return joined[:count]
-
-    return take
+def write_npy(file: Path, rows: int, dim: int, parts: Iterator[Vectors]) -> None:
+    """Vectors as float16, a block at a time."""
+    out = np.lib.format.open_memmap(file, "w+", np.float16, (rows, dim))
+    at = 0
+    for part in parts:
+        out[at : at + len(part)] = part
+        at += len(part)
+    out.flush()
 
 
 # -- the others ----------------------------------------------------------------------------------

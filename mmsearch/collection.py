@@ -185,7 +185,7 @@ class Collection(Reader):
             before = catalog.count(None)
             done = import_vectors(self.path, catalog, vectors, progress)
             added = catalog.count(None) + done.removed - before
-            upkeep.tidy(self.path, catalog)
+            upkeep.tidy(self.path, catalog, self.device)
         return AddReport(added=added, replaced=done.put - added, updated=done.updated,
                          unchanged=done.unchanged, removed=done.removed, skipped=done.skipped,
                          more_skipped=done.left_out - len(done.skipped))
