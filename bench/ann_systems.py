@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from ann_data import K, read_json
+from random_model import write_model
 
 from mmsearch.collection import Collection
 from mmsearch.ingest import Built, Shard
@@ -98,7 +98,7 @@ class Mmsearch:
 
     def build(self, size: int, blocks: Blocks, texts: Vectors) -> None:
         dim = texts.shape[1]
-        model = vectors_only_model(self.path.parent / f"model-{dim}", dim)
+        model = write_model(self.path.parent / f"model-{dim}", dim)
         unknown = set(self.wanted) - set(signature(Collection.create).parameters)
         if unknown:
             raise SystemExit(f"this version of mmsearch knows no {' or '.join(sorted(unknown))}")
@@ -126,16 +126,6 @@ class Mmsearch:
 
     def facts(self) -> str:
         return str(self._collection.info()["index"]["image"])
-
-
-def vectors_only_model(path: Path, dim: int) -> Path:
-    """A model directory that says how long vectors are and cannot encode anything."""
-    path.mkdir(parents=True, exist_ok=True)
-    spec = {"format": 1, "name": "vectors-only", "dim": dim, "max_tokens": 1, "sha256": {},
-            "image": {"file": "none", "size": 1},
-            "text": {"file": "none", "tokens": "none", "tokenizer": "none"}}
-    (path / "model.json").write_text(json.dumps(spec))
-    return path
 
 
 def shards_of(take: Callable[[int], Vectors], _: Any, shards: Iterable[Shard]) -> Iterator[Built]:
