@@ -1,6 +1,6 @@
 """How long a cold `mmsearch query "text"` takes, beside rclip's, and how much memory.
 
-    python bench/query.py --setup-rclip python3.12 --sizes 1000 10000 100000
+    python bench/query.py --setup-rclip python3.12 --sizes 1000 10000 100000 1000000
 
 Both get collections of the same number of random unit vectors; then their commands run in turn,
 each a fresh process with its files in the page cache. Printed are medians.
