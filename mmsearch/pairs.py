@@ -135,6 +135,12 @@ class Pictures:
     def compare(self, pairs: Sequence[Pair]) -> dict[Pair, Likeness]:
         """How alike the pictures of each pair are; pairs with a picture that cannot be decoded,
         or that are far apart at first sight, are left out."""
+        found: dict[Pair, Likeness] = {}
+        for at in range(0, len(pairs), _SKETCHES // 2):
+            found |= self._compare(pairs[at:at + _SKETCHES // 2])
+        return found
+
+    def _compare(self, pairs: Sequence[Pair]) -> dict[Pair, Likeness]:
         new = {place for pair in pairs for place in pair if not self._decoded[place]}
         sketches = self._load(new)
         pairs = [pair for pair in dict.fromkeys(pairs)
