@@ -29,10 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch import upkeep
 from mmsearch.catalog import CATALOG, Catalog
 from mmsearch.collection import Collection
-from mmsearch.indexes import IndexSpec
+from mmsearch.indexes import kinds
 from mmsearch.ingest import Built, Shard, content_hash
 from mmsearch.records import Item, Vectors
 from mmsearch.segments import write_segment
@@ -162,8 +161,7 @@ def fail(what: str) -> Any:
 def write(args: argparse.Namespace) -> None:
     """Change the collection at random, saying before each change what it will lead to, and after
     it that it is done."""
-    upkeep.EXACT_UP_TO = ANN_FROM
-    upkeep.choose_spec = lambda rows: IndexSpec("ivf-rabitq", nlist=2)
+    kinds.EXACT_UP_TO = ANN_FROM
     rng, collection = random.Random(args.seed), Collection.open(place(args))
     state = pairs(row.item for row in collection.vectors("text")[0])
     _ = collection.encoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -43,15 +44,22 @@ def _queries(catalog: Catalog, opened: Opened, kind: Kind, limit: int) -> tuple[
         what = "text" if other == "text" else "picture"
         return opened.gather(_evenly(own, limit), other, dim), f"{what} queries"
     if kind != "text":
-        texts = files("mmsearch").joinpath("queries.txt").read_text("utf-8").splitlines()
+        model = str(catalog.settings.get("model"))
         try:
-            encoder = load_encoder(str(catalog.settings.get("model")))
+            encoder = load_encoder(model)
             if (encoder.name, encoder.dim) == (catalog.settings.get("encoder"), dim):
-                return encoder.encode_texts(texts[:limit]), "text queries"
+                return _shipped(model)[:limit], "text queries"
         except MmsearchError:
             pass  # vectors from elsewhere, by a model that is not here
     rows = _evenly(catalog.select(None, [kind]), limit)
     return opened.gather(rows, kind, dim), "vectors of its own (text queries would find fewer)"
+
+
+@lru_cache(maxsize=1)
+def _shipped(model: str) -> Vectors:
+    """The texts that come with the package, embedded: they take seconds."""
+    texts = files("mmsearch").joinpath("queries.txt").read_text("utf-8").splitlines()
+    return load_encoder(model).encode_texts(texts)
 
 
 def _evenly(rows: Ids, wanted: int) -> Ids:

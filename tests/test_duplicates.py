@@ -19,14 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from mmsearch import upkeep
 from mmsearch.collection import Collection
 from mmsearch.commands.dups import dups
 from mmsearch.duplicates import Duplicates, find_duplicates, star_groups
 from mmsearch.errors import UsageError
 from mmsearch.pairs import NEAREST_COSINE, NEIGHBOURS, Contents, Pair, candidates
 from mmsearch.perceptual import SIDE, THUMB, Likeness, Sketch, compare, sketch, thumb
-from mmsearch.records import IndexSpec
 
 SAME = 0.8
 Turn = Image.Transpose
@@ -326,8 +324,7 @@ def test_candidates_are_the_nearest_vectors_each_pair_once(library: Path) -> Non
 def test_an_approximate_index_leads_to_the_same_groups(
         library: Path, found: Duplicates, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "EXACT_UP_TO", 50)
-    monkeypatch.setattr(upkeep, "choose_spec", lambda rows: IndexSpec("ivf-rabitq", nlist=2))
+    monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 50)
     shutil.copytree(library / "index", tmp_path / "index")
     collection = Collection.open(tmp_path / "index")
     collection.compact()

@@ -19,7 +19,6 @@ from conftest import Cli, add
 from mmsearch.collection import Collection
 from mmsearch.errors import CollectionBusy, CollectionDamaged, MmsearchError
 from mmsearch.lock import writer_lock
-from mmsearch.records import IndexSpec
 from mmsearch.repairing import repair
 from mmsearch.verifying import verify
 
@@ -147,8 +146,7 @@ def test_a_full_disk_during_a_merge_loses_nothing(tmp_path: Path, photos: Path) 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.999])
 def test_every_file_cut_short_is_named_and_no_command_breaks(
         tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, part: float) -> None:
-    monkeypatch.setattr("mmsearch.upkeep.EXACT_UP_TO", 10)
-    monkeypatch.setattr("mmsearch.upkeep.choose_spec", lambda rows: IndexSpec("ivf-rabitq", 2))
+    monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 10)
     collection = Collection.create(tmp_path / "sound")
     add(collection, photos)
     collection.close()
