@@ -25,7 +25,7 @@ from mmsearch.errors import (
 )
 from mmsearch.filters import parse_where
 from mmsearch.importing import check_maker, import_vectors, maker
-from mmsearch.indexes import Device, choose_spec
+from mmsearch.indexes import KINDS, Device, choose_spec
 from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
 from mmsearch.opened import Opened
@@ -79,7 +79,8 @@ class Collection(Reader):
         return collection
 
     @classmethod
-    def for_vectors(cls, path: Path | str, vectors: VectorSet, *, model: str = "") -> Collection:
+    def for_vectors(cls, path: Path | str, vectors: VectorSet, *, model: str = "",
+                    device: Device = "cpu") -> Collection:
         """Make an empty collection for `add_vectors`, or open the one that is there.
 
         model: what made the vectors, to be had here or not; by default what their files say.
@@ -89,9 +90,9 @@ class Collection(Reader):
             UsageError: `path` holds other files.
         """
         with suppress(CollectionNotFound):
-            return cls(Path(path))
+            return cls(Path(path), device=device)
         _make(Path(path), *maker(vectors, model))
-        return cls(Path(path))
+        return cls(Path(path), device=device)
 
     def configure(self, *, recall: float | None = None, kind: str | None = None) -> None:
         """Say how exact a large collection has to be; `add` and `compact` act on it.
@@ -109,6 +110,8 @@ class Collection(Reader):
             raise UsageError(f"recall must be above 0 and at most 1, not {recall}")
         if kind is not None:
             choose_spec(0, kind=kind)
+            if kind != "auto" and not KINDS[kind].factory and self.device == "cpu":
+                raise UsageError(f"an index of kind {kind} is built on a GPU: add --device cuda")
         if new:
             with self._writing() as catalog:
                 catalog.put_settings(new)

@@ -4,6 +4,7 @@
     ├── UsageError              the call itself is wrong                           exit code 2
     │   └── FilterError         a --where condition that cannot be read
     ├── MissingExtra            an optional dependency is not installed
+    ├── GpuUnavailable          a GPU was asked for, and there is none, or it is too small
     ├── MediaError              one file cannot be decoded; a run skips it and goes on
     ├── ModelError              a model cannot be found, loaded or exported
     │   └── EncoderMismatch     a collection was made by another model
@@ -34,6 +35,10 @@ class MissingExtra(MmsearchError):
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an extra: pip install 'mmsearch[{extra}]'")
         self.extra = extra
+
+
+class GpuUnavailable(MmsearchError):
+    pass
 
 
 class MediaError(MmsearchError):

@@ -98,18 +98,25 @@ def export(catalog: Catalog, opened: Opened, plan: Plan,
 
 
 def _make_room(plan: Plan) -> None:
-    """Nothing that is there is written over; with `force`, all of an older export goes first."""
+    """Nothing that is there is written over; with `force`, the files of an older export go first,
+    and no others."""
     if plan.directory.exists() and not plan.directory.is_dir():
         raise UsageError(f"{plan.directory} is a file; give a directory")
     if plan.directory.is_dir() and any(plan.directory.iterdir()) and not plan.force:
         raise UsageError(f"{plan.directory} is not empty; give another directory, or --force to "
                          "replace the export that is there")
-    (plan.directory / EXPORT).unlink(missing_ok=True)  # what is left is no whole export any more
-    for folder, vectors in FOLDERS.values():
-        for inside, stem in ((vectors, vectors), ("metadata", "metadata")):
-            for name in (f"{stem}_*", f"{TEMPORARY}*"):
-                for path in (plan.directory / folder / inside).glob(name):
-                    path.unlink()
+    whole = plan.directory / EXPORT
+    if not whole.exists():
+        if plan.directory.is_dir() and any(plan.directory.iterdir()):
+            raise UsageError(f"{plan.directory} holds no whole export (no {EXPORT}), so --force "
+                             "replaces nothing there; empty it, or give another directory")
+        return
+    parts = json.loads(whole.read_bytes())["parts"]
+    whole.unlink()  # what is left is no whole export any more
+    for part in parts:
+        for name in (part["vectors"], part["metadata"]):
+            if not Path(name).is_absolute() and ".." not in Path(name).parts:
+                (plan.directory / name).unlink(missing_ok=True)
 
 
 def _export_kind(catalog: Catalog, opened: Opened, plan: Plan, kind: Kind, rows: int,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.errors import GpuUnavailable, MissingExtra
 from mmsearch.indexes import Device, RescoredIndex
 from mmsearch.records import Ids, Kind, SegmentInfo, Vectors
 from mmsearch.segments import Ann, Segment, describe
@@ -60,7 +61,7 @@ class Opened:
         Raises:
             GpuUnavailable, MissingExtra: with "cuda", where that cannot be; "auto" warns.
         """
-        from mmsearch.indexes.gpu import GpuUnavailable, on_device
+        from mmsearch.indexes.gpu import on_device
 
         over = {id(ann.segment): ann for ann in self._anns.values()}
         for segment in self._segments.values():
@@ -71,7 +72,7 @@ class Opened:
             try:
                 device = "cuda" if ann else self.device
                 segment.searched = on_device(segment.index, segment.index, device) or segment.index
-            except GpuUnavailable:
+            except (GpuUnavailable, MissingExtra):
                 if ann is None:
                     raise
                 moved = on_device(ann.index, segment.index, self.device, ann.effort)

@@ -150,6 +150,9 @@ class Reader:
             query = replace(query, vector=self.embed(
                 texts, images, without, _several(without_image), weights))
             query = replace(query, pictures=share_of_images(len(texts), len(images), weights))
+        if mode == "text" and min_score is not None:
+            raise UsageError("the mode text has no relevance: leave out min_score, or take the "
+                             "mode hybrid")
         ruler = None
         if mode != "text":
             ruler = self._ruler = self._ruler or ruler_in(self._catalog)
@@ -212,8 +215,7 @@ class Reader:
 
     def info(self) -> dict[str, Any]:
         """What is in the collection: counts, model, size on disk, index kinds."""
-        with self._catalog.snapshot():
-            return upkeep.info(self.path, self._catalog)
+        return self._retrying(lambda: upkeep.info(self.path, self._catalog), vectors=False)
 
     def export(self, directory: Path | str, *, where: str | Sequence[str] = (),
                dtype: str = "float16", format: Format = "parquet",

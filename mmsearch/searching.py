@@ -39,6 +39,7 @@ _LEAST = 0.8
 without captions: in the second measurement rrf then finds 0.6 % of these among ten, with it 55."""
 _EXTRA = 16
 """Candidates asked for beyond those wanted, since some may have been deleted or share a group."""
+_JUDGED = 100
 _FIRST, _FIRST_FUSED, _DEEPER = 40, 200, 4
 
 
@@ -109,6 +110,8 @@ def search(catalog: Catalog, opened: Opened, query: Query,
     end = query.offset + query.k
     pool = _pool(end) if query.diverse is not None else end
     ranked = _one_each(_ranked(catalog, opened, query, pool), query.collapse)
+    if query.min_score is not None and ruler is not None:
+        ranked = _relevant(catalog, opened, query, ranked, ruler)
     if query.diverse is not None:
         ranked = _spread(opened, list(islice(ranked, pool)), query.diverse, end)
     if query.after:
@@ -117,11 +120,21 @@ def search(catalog: Catalog, opened: Opened, query: Query,
     has_cursor = query.mode == "vector" and query.diverse is None
     page = list(islice(ranked, query.offset, end))
     judged = _relevance(catalog, opened, query, page, ruler) if ruler and page else [None] * query.k
-    hits = [Hit(row.id, score, row.item, cosine, bm25,
+    return [Hit(row.id, score, row.item, cosine, bm25,
                 f"{score!r}:{row.seq}" if has_cursor else "", relevance)
             for (score, row, cosine, bm25), relevance in zip(page, judged, strict=False)]
-    least = query.min_score
-    return hits if least is None else [hit for hit in hits if (hit.relevance or 0) >= least]
+
+
+def _relevant(catalog: Catalog, opened: Opened, query: Query, ranked: Iterator[Found],
+              ruler: Ruler) -> Iterator[Found]:
+    """Those of `min_score` or more; where `_JUDGED` in a row fall short, the rest do too."""
+    while block := list(islice(ranked, _JUDGED)):
+        judged = _relevance(catalog, opened, query, block, ruler)
+        good = [found for found, value in zip(block, judged, strict=True)
+                if (value or 0) >= (query.min_score or 0)]
+        yield from good
+        if not good:
+            return
 
 
 def _relevance(catalog: Catalog, opened: Opened, query: Query, page: Sequence[Found],

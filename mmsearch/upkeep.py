@@ -12,6 +12,7 @@ it is merged, a segment is read once to see that it is sound.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, groupby, takewhile
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.catalog import Catalog, Change
-from mmsearch.errors import CollectionDamaged, UsageError
+from mmsearch.errors import CollectionDamaged, GpuUnavailable, MissingExtra, UsageError
 from mmsearch.indexes import Device, kinds
 from mmsearch.lock import HOLDER, LOCK
 from mmsearch.opened import Opened, directory
@@ -93,8 +94,15 @@ def compact(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
 
 
 def renew_anns(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
-    """Build the approximate indexes that are missing or cover too little."""
-    _swap(root, catalog, partial(_renew_anns, device=device))
+    """Build the approximate indexes that are missing or cover too little.
+
+    Where this machine cannot (no GPU for a kind that needs one, say), it warns: what was added is
+    searched exactly until one that can comes by.
+    """
+    try:
+        _swap(root, catalog, partial(_renew_anns, device=device))
+    except (UsageError, GpuUnavailable, MissingExtra) as error:
+        warnings.warn(f"no approximate index was built: {error}", stacklevel=2)
 
 
 _Step = Callable[[Path, Catalog, Opened], Change]
@@ -207,19 +215,23 @@ def _renew_anns(root: Path, catalog: Catalog, opened: Opened, *, everything: boo
     for kind, infos in _by_kind(catalog):
         old = [info for info in catalog.segments() if info.role == "ann" and info.kind == kind]
         ann = next((ann for info, ann in opened.anns().items() if info in old), None)
-        spec = _spec(catalog, sum(info.rows for info in infos), opened)
+        rows, live = sum(info.rows for info in infos), catalog.counts().get(kind, 0)
+        spec = _spec(catalog, rows if old else live)
         tuner = tuner_for(catalog, opened, kind)
-        whole = len(infos) == 1 and infos[0].rows == catalog.counts().get(kind)
+        whole = len(infos) == 1 and infos[0].rows == live
         if ann is not None and ann.spec.kind == spec.kind and (
-                whole if everything else not _outdated(catalog, kind, infos, ann.segment.rows)):
-            if everything and ann.tuned and opened.segment(infos[0]) is ann.segment:
+                whole if everything else not _outdated(rows, live, ann.segment.rows)):
+            asked = catalog.settings.get("recall", kinds.DEFAULT_RECALL)
+            if not ann.tuned or not (everything or ann.tuned.target != asked):
+                continue
+            if not _damage(root, old[0]):
                 change.add_segments.append(retune_ann(root, ann, kind, tuner))
                 change.drop_segments.extend(old)
-            continue
+                continue
         builds = spec.kind != "exact"
         if not (builds or everything or old):
             continue
-        if not whole and (damage := [one for info in infos for one in _damage(root, info)]):
+        if damage := [one for info in infos for one in _damage(root, info)]:
             if everything:
                 raise CollectionDamaged(f"{damage[0]}; run `mmsearch verify --repair -i {root}`")
             continue
@@ -229,24 +241,22 @@ def _renew_anns(root: Path, catalog: Catalog, opened: Opened, *, everything: boo
             info = _merge(root, catalog, opened, kind, infos, change)
         if builds and info is not None:
             segment = Segment(directory(root, info))
-            spec = _spec(catalog, segment.rows, opened)  # without the dead, it may be exact again
+            spec = _spec(catalog, segment.rows)  # without the dead, it may be exact again
             if spec.kind != "exact":
                 change.add_segments.append(write_ann(root, segment, kind, spec, tuner, device))
     return change
 
 
-def _spec(catalog: Catalog, rows: int, opened: Opened) -> IndexSpec:
+def _spec(catalog: Catalog, rows: int) -> IndexSpec:
     settings = catalog.settings
     return kinds.choose_spec(rows, recall=settings.get("recall", kinds.DEFAULT_RECALL),
                              kind=settings.get("kind", "auto"))
 
 
-def _outdated(catalog: Catalog, kind: Kind, infos: Sequence[SegmentInfo], covered: int) -> bool:
+def _outdated(rows: int, live: int, covered: int) -> bool:
     """Whether too much of a kind is outside of its approximate index, or dead."""
-    rows = sum(info.rows for info in infos)
-    dead = rows - catalog.counts().get(kind, 0)
     return (rows - covered > max(kinds.EXACT_UP_TO, _REBUILD_SHARE * covered)
-            or dead > _REBUILD_SHARE * rows)
+            or rows - live > _REBUILD_SHARE * rows)
 
 
 def _by_kind(catalog: Catalog) -> Iterable[tuple[Kind, list[SegmentInfo]]]:

@@ -11,6 +11,8 @@ import typer
 from mmsearch.commands.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
 from mmsearch.terminal import console, print_json, print_paths, progress, say, say_skipped
 
+_LISTED = 100
+
 
 def dups(
     exact: Annotated[bool, typer.Option(
@@ -46,7 +48,9 @@ def dups(
     with progress("comparing", lambda: total) as advance:
         found = collection.duplicates(exact=exact, threshold=threshold, where=where or (), k=top,
                                       progress=advance)
-    say_skipped(found.unconfirmed)
+    say_skipped(found.unconfirmed[:_LISTED])
+    if (more := len(found.unconfirmed) - _LISTED) > 0:
+        say(f"skipped {more} more")
     if html:
         html.write_text(grouped.groups_sheet(found, title=f"Duplicates in {directory}"), "utf-8")
         say(f"wrote {html}")

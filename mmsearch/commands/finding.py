@@ -130,7 +130,7 @@ def _why_nothing(collection: Collection, find: Find, filtered: bool, mode: Mode,
                  offset: int, min_score: float | None) -> str:
     kinds = collection.info()["kinds"]
     relevant = "" if min_score is None else f"no result has a relevance of {min_score:g} or more"
-    if offset:
+    if offset and not relevant:
         return f"there are no more than {offset} results"
     if mode is Mode.text and kinds:
         return "no item has these words" + (" and meets the condition" if filtered else "")

@@ -26,6 +26,7 @@ from mmsearch.commands.options import (
     ModelOption,
     RecallOption,
     WhereOption,
+    check_kind,
     recall_of,
 )
 from mmsearch.errors import UsageError
@@ -65,11 +66,15 @@ def index(
 
     from mmsearch.sources import Scan, iter_items
 
-    if vectors is not None and not paths:
-        _print_report(*import_vectors(vectors, manifest, as_, directory, model), json_)
+    wanted = recall_of(recall)
+    check_kind(kind)
+    if vectors is not None and not paths and not exclude:
+        _print_report(*import_vectors(vectors, manifest, as_, directory, model, wanted, kind,
+                                      device), json_)
         return
     if not paths or vectors or manifest:
-        raise UsageError("say what to index: PATH..., or --vectors FILE with or without --manifest")
+        raise UsageError("say what to index: PATH..., or --vectors FILE with or without --manifest "
+                         "(and without --exclude)")
     scan = Scan()
     items = iter_items(paths, exclude=exclude or (), scan=scan)
     first = next(items, None)
@@ -78,7 +83,7 @@ def index(
         raise UsageError(f"nothing to index in {', '.join(map(str, paths))}: no pictures, texts "
                          "or manifests that could be read")
     collection = _open_or_create(directory, model, device)
-    collection.configure(recall=recall_of(recall), kind=kind)
+    collection.configure(recall=wanted, kind=kind)
     with progress("indexing", lambda: sum(1 for _ in iter_items(
             paths, exclude=exclude or (), scan=Scan()))) as advance:
         report = collection.add(chain([first] if first else [], items), scan=scan,

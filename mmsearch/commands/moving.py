@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.commands.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
+from mmsearch.commands.options import DEFAULT_INDEX, Device, IndexOption, JsonOption, WhereOption
 from mmsearch.terminal import print_json, progress, say
 
 if TYPE_CHECKING:
@@ -39,14 +39,16 @@ AsOption = Annotated[As, typer.Option("--as", help="What the vectors are of.")]
 
 
 def import_vectors(path: Path, manifest: Path | None, kind: As, directory: Path,
-                   model: str | None) -> tuple[Collection, AddReport]:
+                   model: str | None, recall: float | None, index_kind: str | None,
+                   device: Device) -> tuple[Collection, AddReport]:
     """What `mmsearch index --vectors` does."""
     from mmsearch.collection import Collection
     from mmsearch.encoders.external import EXTERNAL
     from mmsearch.vectorsets import find_vectors
 
     found = find_vectors(path, manifest, kind.value)
-    collection = Collection.for_vectors(directory, found, model=model or "")
+    collection = Collection.for_vectors(directory, found, model=model or "", device=device.value)
+    collection.configure(recall=recall, kind=index_kind)
     with progress("importing", lambda: found.rows) as advance:
         report = collection.add_vectors(found, model=model or "", progress=advance)
     if str(collection.info()["encoder"]).startswith(EXTERNAL):

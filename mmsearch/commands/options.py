@@ -61,11 +61,26 @@ def recall_of(text: str | None) -> float | None:
     """What --recall says, as a number.
 
     Raises:
-        UsageError: neither a number nor `exact`.
+        UsageError: not a number above 0 and up to 1, nor `exact`.
     """
     if text is None:
         return None
     try:
-        return 1.0 if text == "exact" else float(text)
+        recall = 1.0 if text == "exact" else float(text)
     except ValueError:
-        raise UsageError(f"--recall takes a number such as 0.95, or exact, not {text!r}") from None
+        recall = 0.0
+    if not 0 < recall <= 1:
+        raise UsageError(f"--recall takes a number up to 1, such as 0.95, or exact, not {text!r}")
+    return recall
+
+
+def check_kind(kind: str | None) -> None:
+    """Refuse a --kind that there is not, before anything is made.
+
+    Raises:
+        UsageError: no such kind.
+    """
+    from mmsearch.indexes.kinds import choose_spec
+
+    if kind is not None:
+        choose_spec(0, kind=kind)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.errors import CollectionDamaged, MissingExtra, UsageError
+from mmsearch.errors import CollectionDamaged, GpuUnavailable, MissingExtra, UsageError
 from mmsearch.indexes._faiss import load_faiss
 from mmsearch.indexes.approximate import ApproximateIndex
 from mmsearch.indexes.exact import ExactIndex
@@ -62,7 +62,7 @@ def build_index(blocks: Blocks, spec: IndexSpec, *, rows: int = 0,
 
         try:
             return gpu.build_on_gpu(blocks, spec, rows)
-        except (gpu.GpuUnavailable, MissingExtra) as error:
+        except (GpuUnavailable, MissingExtra) as error:
             if device == "cuda" or not KINDS[spec.kind].factory:
                 raise
             warnings.warn(f"building on the CPU: {error}", stacklevel=2)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.errors import MissingExtra, MmsearchError, UsageError
+from mmsearch.errors import GpuUnavailable, MissingExtra, UsageError
 from mmsearch.indexes import kinds
 from mmsearch.indexes._faiss import load_faiss
 from mmsearch.indexes.approximate import ApproximateIndex
@@ -35,10 +35,6 @@ SCRATCH = 1_800_000_000
 memory (StandardGpuResources)."""
 MOST_K = 2048
 """Neighbours that one GPU search can return."""
-
-
-class GpuUnavailable(MmsearchError):
-    """A GPU was asked for, and there is none, or it is too small."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +157,11 @@ class GpuIndex:
         if k > MOST_K:
             return self.store.search(queries, k, allow=allow)
         if allow is None:
-            return self._search(queries, k, effort or self.effort)
+            found = self._search(queries, k, effort or self.effort)
+            short = np.flatnonzero((found.ids < 0).any(axis=1))
+            if len(short) and k <= self.rows:  # the lists that were visited hold fewer rows
+                found.scores[short], found.ids[short] = self.store.search(queries[short], k)
+            return found
         allowed = int(np.count_nonzero(allow))
         if few(allowed, self.rows):
             return self.store.search_rows(queries, k, np.flatnonzero(allow))

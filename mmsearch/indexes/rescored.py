@@ -57,11 +57,18 @@ class RescoredIndex:
         """float32 [nq, dim] -> the k best rows. allow: bool [rows]; others never come back."""
         effort = effort or self.effort
         if allow is None:
-            return self._search(queries, k, effort, None)
+            return self._completed(queries, k, self._search(queries, k, effort, None))
         allowed = int(np.count_nonzero(allow))
         if few(allowed, self.rows):
             return self.store.search_rows(queries, k, np.flatnonzero(allow))
         return self._filtered(queries, k, effort, allow, allowed)
+
+    def _completed(self, queries: Vectors, k: int, found: Neighbors) -> Neighbors:
+        """Where the lists or nodes that were visited hold fewer than k rows, all are searched."""
+        short = np.flatnonzero((found.ids < 0).any(axis=1))
+        if len(short) and k <= self.rows:
+            found.scores[short], found.ids[short] = self.store.search(queries[short], k)
+        return found
 
     def _search(self, queries: Vectors, k: int, effort: Effort, allow: Allow | None) -> Neighbors:
         self.base.set_threads(len(queries), effort)
