@@ -93,8 +93,13 @@ def export(catalog: Catalog, opened: Opened, plan: Plan,
             "count": done.items, "parts": parts}
     with _published(plan.directory / EXPORT) as file:
         file.write(json.dumps(said, indent=1).encode())
+    (plan.directory / _BEGUN).unlink()
     done.files.append(EXPORT)
     return done
+
+
+_BEGUN = f"{TEMPORARY}{EXPORT}-begun"
+"""There while an export is not whole."""
 
 
 def _make_room(plan: Plan) -> None:
@@ -105,18 +110,24 @@ def _make_room(plan: Plan) -> None:
     if plan.directory.is_dir() and any(plan.directory.iterdir()) and not plan.force:
         raise UsageError(f"{plan.directory} is not empty; give another directory, or --force to "
                          "replace the export that is there")
-    whole = plan.directory / EXPORT
-    if not whole.exists():
-        if plan.directory.is_dir() and any(plan.directory.iterdir()):
-            raise UsageError(f"{plan.directory} holds no whole export (no {EXPORT}), so --force "
-                             "replaces nothing there; empty it, or give another directory")
-        return
-    parts = json.loads(whole.read_bytes())["parts"]
-    whole.unlink()  # what is left is no whole export any more
-    for part in parts:
-        for name in (part["vectors"], part["metadata"]):
-            if not Path(name).is_absolute() and ".." not in Path(name).parts:
-                (plan.directory / name).unlink(missing_ok=True)
+    whole, begun = plan.directory / EXPORT, plan.directory / _BEGUN
+    names: list[str | Path] = []
+    if whole.exists():
+        names = [part[what] for part in json.loads(whole.read_bytes())["parts"]
+                 for what in ("vectors", "metadata")]
+    elif begun.exists():  # stopped half-way: all that is there is its own
+        names = [path.relative_to(plan.directory) for folder, vectors in FOLDERS.values()
+                 for path in [*(plan.directory / folder / vectors).glob("*"),
+                              *(plan.directory / folder / "metadata").glob("*")]]
+    elif plan.directory.is_dir() and any(plan.directory.iterdir()):
+        raise UsageError(f"{plan.directory} holds no export of mmsearch (no {EXPORT}), so there is "
+                         "nothing to replace; empty it, or give another directory")
+    plan.directory.mkdir(parents=True, exist_ok=True)
+    begun.touch()
+    whole.unlink(missing_ok=True)  # what is left is no whole export any more
+    for name in map(Path, names):
+        if not name.is_absolute() and ".." not in name.parts:
+            (plan.directory / name).unlink(missing_ok=True)
 
 
 def _export_kind(catalog: Catalog, opened: Opened, plan: Plan, kind: Kind, rows: int,

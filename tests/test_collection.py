@@ -300,6 +300,40 @@ def test_a_large_collection_gets_an_approximate_index_that_filters_and_updates(
     assert collection.info()["index"]["image"].startswith("ivf-rabitq over 2999 of 2999")
 
 
+def test_damage_to_an_approximate_index_gets_no_checksum_that_fits(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 500)
+    collection = filled(tmp_path / "index", [600], 32)
+    index = next((tmp_path / "index").glob("ann-*/index.faiss"))
+    data = bytearray(index.read_bytes())
+    data[len(data) // 2] ^= 255
+    index.write_bytes(data)
+    collection.compact()
+    assert collection.verify() == []
+    assert not index.exists()  # it was built anew
+
+
+def test_another_recall_is_acted_on_and_another_kind_too(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 500)
+    collection = filled(tmp_path / "index", [600], 32)
+
+    def now() -> dict[str, object]:
+        with collection._writing() as catalog:
+            upkeep.tidy(collection.path, catalog)  # as every run ends
+        return collection.info()["approximate"].get("image", {})  # type: ignore[no-any-return]
+
+    assert now()["target"] == 0.95
+    collection.configure(recall=0.8)
+    assert (now()["target"], now()["kind"]) == (0.8, "ivf-rabitq")
+    collection.configure(kind="hnsw")
+    assert now() == {}  # fewer than a thousand rows are exact, whatever the kind
+    collection.configure(recall=1, kind="auto")
+    assert now() == {}
+    with pytest.raises(UsageError, match="add --device cuda"):
+        collection.configure(kind="cagra")
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 60),
        st.sets(st.integers(1, 60)))

@@ -194,7 +194,7 @@ def test_an_export_that_is_stopped_is_no_export(tmp_path: Path,
     with pytest.raises(KeyboardInterrupt):
         collection.export(tmp_path / "out", rows_per_file=5, progress=stop)
     files = sorted(path.name for path in (tmp_path / "out").rglob("*.*"))
-    assert files == ["img_emb_0.npy", "metadata_0.parquet"]
+    assert files == [exporting._BEGUN, "img_emb_0.npy", "metadata_0.parquet"]
     assert np.load(tmp_path / "out" / "img_emb" / "img_emb_0.npy").shape == (5, DIM)
     (tmp_path / "out" / "img_emb" / ".tmp-img_emb_1.npy").write_text("of one that was killed")
     collection.export(tmp_path / "out", force=True)

@@ -4,6 +4,7 @@ GPU, that every kind finds what it should and no filter leaks."""
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from mmsearch.indexes.gpu import (
 from mmsearch.indexes.kinds import sized
 from mmsearch.metrics import ann_recall
 from mmsearch.records import Effort, IndexSpec, Vectors
+from mmsearch.vectorsets import find_vectors
 
 EXACT = IndexSpec("exact")
 GIB = 1 << 30
@@ -95,6 +97,20 @@ def test_without_gpu_support_cuda_is_refused_and_auto_warns_and_goes_on(
     done = cli("query", "a cat", "-i", demo_index, "--device", "auto", "-k", 1, check=True)
     assert "cat.jpg" in done.stdout
     assert done.stderr.count("searching on the CPU") == 1
+
+
+@pytest.mark.skipif(has_gpu_build, reason="this FAISS has GPU support")
+def test_auto_goes_on_with_an_approximate_index_too(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", unit_vectors(1200, 16))
+    found = find_vectors(tmp_path / "v.npy")
+    collection = Collection.for_vectors(tmp_path / "index", found)
+    collection.configure(kind="ivf-sq8")
+    collection.add_vectors(found)
+    assert "image" in collection.info()["approximate"]
+    for warned in (False, True):
+        other = Collection.open(tmp_path / "index", device="auto" if warned else "cpu")
+        with pytest.warns(UserWarning, match="on the CPU") if warned else nullcontext():
+            assert len(other.search(vector=np.ones(16), k=5)) == 5
 
 
 def test_a_kind_that_only_gpus_build_says_so() -> None:

@@ -125,6 +125,14 @@ def test_every_approximate_kind_finds_the_true_neighbours(
         assert (np.diff(scores) <= 1e-6).all()
 
 
+def test_there_are_k_results_where_there_are_k_rows(
+        approximate: tuple[Vectors, RescoredIndex]) -> None:
+    vectors, index = approximate
+    found = index.search(vectors[:5], 900, effort=Effort(1, 100))  # one list has fewer rows
+    assert (found.ids >= 0).all()
+    assert all(len(set(ids)) == 900 for ids in found.ids.tolist())
+
+
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
 @pytest.mark.parametrize("correlated", ["random", "near", "far"])
 def test_a_filter_costs_no_recall_and_never_lets_a_forbidden_row_through(

@@ -65,6 +65,7 @@ def approximate(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 2000)
         collection = collection_of(path, 2700, dim=32)
+        collection.configure(recall=0.5)
         collection.compact()
         put(collection, unit_vectors(300, 32, seed=5), photos(300, 2700))
     collection.delete([f"/p/{n // 3}/{n}.jpg" for n in range(0, 3000, 9)])
