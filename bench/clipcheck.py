@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--collection", type=Path, help="a collection of pictures with captions")
-    parser.add_argument("--split", default="test", help="whose captions and pictures ask")
+    parser.add_argument("--split", default="val", help="whose captions and pictures ask")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     columns = {}
