@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -184,6 +187,22 @@ def test_the_table_says_what_a_vector_weighs(kind: str, tmp_path: Path) -> None:
         sizes.append((tmp_path / "x").stat().st_size)
     # Fast-scan codes are padded to blocks of 32 in every list, and a graph has upper layers.
     assert (sizes[1] - sizes[0]) / 4000 == pytest.approx(KINDS[kind].bytes(dim, spec), rel=0.1)
+
+
+def test_a_limit_on_threads_is_kept(tmp_path: Path) -> None:
+    """FAISS 1.15.1 waits for ever in a fast-scan search with more threads than the limit allows."""
+    code = """
+from mmsearch.indexes import build_index, RescoredIndex
+from mmsearch.records import IndexSpec
+import numpy as np
+v = np.random.default_rng(0).standard_normal((30_000, 32), dtype=np.float32)
+blocks = lambda: iter([v])
+base = build_index(blocks, IndexSpec("ivf-rabitq", nlist=8), rows=len(v))
+print(RescoredIndex(base, build_index(blocks, IndexSpec("exact"))).search(v[:64], 5).ids.shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "OMP_THREAD_LIMIT": "1"})
+    assert done.stdout == "(64, 5)\n", done.stderr
 
 
 def test_a_cut_or_foreign_file_is_named(tmp_path: Path) -> None:

@@ -43,7 +43,16 @@ def load_faiss() -> ModuleType:
 
 def set_threads(distances: int) -> None:
     """As many threads as so many distances are worth: waking them up costs more than a few."""
-    load_faiss().omp_set_num_threads(1 if distances < _WORTH_THREADS else os.cpu_count() or 1)
+    load_faiss().omp_set_num_threads(1 if distances < _WORTH_THREADS else _most_threads())
+
+
+@lru_cache(maxsize=1)
+def _most_threads() -> int:
+    """The cores this process may use. Never more than OMP_THREAD_LIMIT: fast-scan searches of FAISS
+    1.15.1 then wait for ever."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    limits = [os.environ.get(name, "") for name in ("OMP_THREAD_LIMIT", "OMP_NUM_THREADS")]
+    return max(1, min([cores or 1, *(int(limit) for limit in limits if limit.isdecimal())]))
 
 
 def write_index(index: Any, path: Path) -> None:

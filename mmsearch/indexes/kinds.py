@@ -115,8 +115,8 @@ def factory(dim: int, spec: IndexSpec) -> str:
 
 
 def _pq(dim: int) -> int:
-    """Parts of a 4-bit product quantiser: 4 dimensions each, where that divides."""
-    return next(dim // size for size in (4, 2, 3, 1) if dim % size == 0)
+    """Parts of a 4-bit product quantiser: 2 dimensions each, where that divides."""
+    return dim // 2 if dim % 2 == 0 else dim
 
 
 def _pq8(dim: int) -> int:
