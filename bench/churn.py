@@ -161,7 +161,7 @@ def fail(what: str) -> Any:
 def write(args: argparse.Namespace) -> None:
     """Change the collection at random, saying before each change what it will lead to, and after
     it that it is done."""
-    kinds.EXACT_UP_TO = ANN_FROM
+    kinds.EXACT_UP_TO, kinds.AUTO = ANN_FROM, "ivf-rabitq"  # so few rows train no other
     rng, collection = random.Random(args.seed), Collection.open(place(args))
     state = pairs(row.item for row in collection.vectors("text")[0])
     _ = collection.encoder

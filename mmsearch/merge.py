@@ -15,6 +15,8 @@ _RRF_K = 60
 def top_k(parts: Sequence[Neighbors], k: int) -> Neighbors:
     """The k best of all parts, best first; equal scores go to the smaller id, so that the same
     data gives the same ranking however it is cut into segments. Padded with id -1 to k columns."""
+    if len(parts) == 1 and parts[0].ids.shape[1] == k and _is_ranked(parts[0]):
+        return parts[0]
     scores = np.concatenate([part.scores for part in parts], axis=1)
     ids = np.concatenate([part.ids for part in parts], axis=1)
     scores = np.where(ids < 0, -np.inf, scores).astype(np.float32)
@@ -24,6 +26,12 @@ def top_k(parts: Sequence[Neighbors], k: int) -> Neighbors:
         ids = np.pad(ids, missing, constant_values=-1)
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
     return Neighbors(np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1))
+
+
+def _is_ranked(part: Neighbors) -> bool:
+    """Whether results are full, in order, and without equal scores."""
+    return bool((part.ids[:, -1:] >= 0).all()
+                and (part.scores[:, 1:] < part.scores[:, :-1]).all())
 
 
 def nothing(queries: Vectors) -> Neighbors:

@@ -147,6 +147,7 @@ def test_a_full_disk_during_a_merge_loses_nothing(tmp_path: Path, photos: Path) 
 def test_every_file_cut_short_is_named_and_no_command_breaks(
         tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, part: float) -> None:
     monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 10)
+    monkeypatch.setattr("mmsearch.indexes.kinds.AUTO", "ivf-rabitq")  # so few train no other
     collection = Collection.create(tmp_path / "sound")
     add(collection, photos)
     collection.close()

@@ -216,9 +216,22 @@ def test_a_cut_or_foreign_file_is_named(tmp_path: Path) -> None:
         load_index(tmp_path / "nothing")
 
 
+def test_the_table_in_the_docs_is_the_table_in_the_code() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "search.md").read_text("utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    said = {row[0].strip("`"): row[1:] for row in rows}
+    assert said.keys() == KINDS.keys()
+    for kind, traits in KINDS.items():
+        spec = sized(kind, 1_000_000)
+        scores = "exact" if traits.exact else "rescored" if traits.rescored else "exact, may miss"
+        flags = (traits.trains, traits.filters, traits.maps, traits.removes, traits.gpu)
+        assert said[kind] == [f"{traits.bytes(512, spec):,.0f}", scores,
+                              *("yes" if flag else "no" for flag in flags)]
+
+
 def test_the_choice_of_an_index() -> None:
     assert choose_spec(100_000).kind == "exact"
-    assert choose_spec(1_000_000) == IndexSpec("ivf-rabitq", nlist=4096)
+    assert choose_spec(1_000_000) == IndexSpec("ivf-pq", nlist=4096)
     assert choose_spec(10_000_000).nlist in (8192, 16384)
     assert choose_spec(200_000, recall=0.99).kind == "exact"
     assert choose_spec(10_000_000, recall=1).kind == "exact"

@@ -64,6 +64,7 @@ def approximate(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     path = tmp_path_factory.mktemp("approximate") / "index"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 2000)
+        patch.setattr("mmsearch.indexes.kinds.AUTO", "ivf-rabitq")  # so few train no other
         collection = collection_of(path, 2700, dim=32)
         collection.configure(recall=0.5)
         collection.compact()

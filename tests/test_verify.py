@@ -53,6 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def small_anns(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 12)
+    patch.setattr("mmsearch.indexes.kinds.AUTO", "ivf-rabitq")  # so few train no other
 
 
 @pytest.fixture

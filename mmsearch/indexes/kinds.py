@@ -27,7 +27,7 @@ class Traits:
     filters: takes a selector while it searches on a CPU.
     removes: FAISS could take rows out in place (a collection never asks it to).
     maps: is searched from the file, memory-mapped.
-    gpu: has a form that a GPU builds and searches; gpu_filters: that form takes a selector.
+    gpu: has a form that a GPU builds and searches (filters are applied after it, see `gpu`).
     rescored: estimates only; candidates are rescored from the float16 store.
     """
 
@@ -39,7 +39,6 @@ class Traits:
     removes: bool = False
     maps: bool = True
     gpu: bool = False
-    gpu_filters: bool = False
     rescored: bool = True
 
 
@@ -71,6 +70,10 @@ EXACT_UP_TO = 100_000
 """Rows up to which the exact scan is fast enough (3 ms a query and core at 512 dimensions)..."""
 EXACT_UP_TO_HIGH_RECALL = 300_000
 """...and where a recall of 0.99 or more is asked for, which costs an approximate index most."""
+AUTO = "ivf-pq"
+"""Inverted lists of 4-bit codes: one look-up table serves all lists of a query (RaBitQ needs one a
+list), so that at a million vectors and a recall of 0.96 they are twice as fast, and faster than
+graphs of ten times their memory (bench/ann.py)."""
 DEFAULT_RECALL = 0.95
 _FEWEST = 1000
 """Rows below which every kind is exact."""
@@ -79,8 +82,7 @@ APPROXIMATE = tuple(name for name, traits in KINDS.items() if not traits.exact)
 
 def choose_spec(rows: int, *, recall: float = 0.95, kind: str = "auto") -> IndexSpec:
     """The index for so many rows: exact while that is fast, or where it is asked for (recall 1);
-    else inverted lists of RaBitQ codes, which are the smallest and need no more than a tenth of
-    the memory of a graph.
+    else `AUTO`.
 
     kind: a row of `KINDS` to take instead, once there are rows enough for any.
 
@@ -91,7 +93,7 @@ def choose_spec(rows: int, *, recall: float = 0.95, kind: str = "auto") -> Index
         raise UsageError(f"no kind of index called {kind!r}; there are auto, {', '.join(KINDS)}")
     few = EXACT_UP_TO_HIGH_RECALL if recall >= 0.99 else EXACT_UP_TO
     if kind == "auto":
-        return IndexSpec("exact") if recall >= 1 or rows <= few else sized("ivf-rabitq", rows)
+        return IndexSpec("exact") if recall >= 1 or rows <= few else sized(AUTO, rows)
     usable = rows >= _FEWEST and (recall < 1 or KINDS[kind].exact)
     return sized(kind, rows) if usable else IndexSpec("exact")
 
