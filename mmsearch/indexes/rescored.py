@@ -27,8 +27,6 @@ from mmsearch.records import Effort, Ids, Neighbors, Vectors
 Allow = npt.NDArray[np.bool_]
 _GATHER_SHARE, _GATHER_MOST = 0.02, 50_000
 _MOST_GROWTH = 16.0
-_SETTLED = 0.9
-"""An answer has settled when twice the effort changes no more than one in ten of it."""
 _DEEPEST = 32
 """Neighbours beyond ten for which more candidates are rescored, in proportion."""
 
@@ -96,7 +94,7 @@ class RescoredIndex:
                 scores[open_], ids[open_] = self.store.search(queries[open_], k, allow=allow)
                 break
             again = self._search(queries[open_], k, effort, allow)
-            settled = _overlap(ids[open_], again.ids) >= _SETTLED
+            settled = _same(ids[open_], again.ids)
             scores[open_], ids[open_] = again
             open_ = open_[~settled]
         return Neighbors(scores, ids)
@@ -111,7 +109,7 @@ class RescoredIndex:
         return effort.width >= share * self.rows / 8
 
 
-def _overlap(one: Ids, other: Ids) -> npt.NDArray[np.float64]:
-    """The share of a row's ids that both have, row by row; a row that is not full has none."""
-    both = (one[:, :, None] == other[:, None, :]).any(axis=2).mean(axis=1)
-    return np.where((one < 0).any(axis=1), 0.0, both)
+def _same(one: Ids, other: Ids) -> npt.NDArray[np.bool_]:
+    """Whether both have the same ids and none is missing, row by row."""
+    same: npt.NDArray[np.bool_] = (np.sort(one, axis=1) == np.sort(other, axis=1)).all(axis=1)
+    return same & (one >= 0).all(axis=1)
