@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from mmsearch import upkeep
 from mmsearch.catalog import CATALOG, Catalog
 from mmsearch.compose import composed, share_of_images, unit
 from mmsearch.encoders import BUILTIN, Encoder, load_encoder
@@ -22,7 +21,6 @@ from mmsearch.errors import (
     EncoderMismatch,
     UsageError,
 )
-from mmsearch.exporting import Exported, Format, Plan, export
 from mmsearch.filters import parse_where
 from mmsearch.indexes import Device
 from mmsearch.opened import Opened
@@ -42,11 +40,10 @@ from mmsearch.relevance import Ruler, ruler_of
 from mmsearch.rows import Row
 from mmsearch.searching import KINDS, TEXT_WEIGHT, Query, nearest, search
 from mmsearch.sources import fingerprint_of, path_to_uri
-from mmsearch.vectorsets import IMPORTED
-from mmsearch.verifying import verify
 
 if TYPE_CHECKING:
     from mmsearch.duplicates import Duplicates
+    from mmsearch.exporting import Exported, Format
 
 
 T = TypeVar("T")
@@ -215,6 +212,8 @@ class Reader:
 
     def info(self) -> dict[str, Any]:
         """What is in the collection: counts, model, size on disk, index kinds."""
+        from mmsearch import upkeep
+
         return self._retrying(lambda: upkeep.info(self.path, self._catalog), vectors=False)
 
     def export(self, directory: Path | str, *, where: str | Sequence[str] = (),
@@ -227,6 +226,8 @@ class Reader:
         dtype: "float16", as stored, or "float32".
         force: replace an export that is there; without it, the directory must be empty.
         """
+        from mmsearch.exporting import Plan, export
+
         plan = Plan(Path(directory), dtype, format, rows_per_file,
                     parse_where(_several(where)) if where else None, force)
         # A handle of its own: an export takes its time, and this one may go on searching.
@@ -238,6 +239,8 @@ class Reader:
 
     def verify(self) -> list[Problem]:
         """Check every checksum and count; -> nothing if all is sound."""
+        from mmsearch.verifying import verify
+
         return verify(self.path)
 
     # -- inside ----------------------------------------------------------------------------------
@@ -278,6 +281,8 @@ class Reader:
     def _stored(self, name: Path | str) -> Vectors | None:
         """The vector of a file that is indexed as it is now: no need to encode it again; or that
         came with its vector, whether the file is there or not."""
+        from mmsearch.vectorsets import IMPORTED
+
         def read() -> Vectors | None:
             address = isinstance(name, str) and "://" in name
             uri = name if address else path_to_uri(os.path.abspath(name))  # noqa: PTH100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ from mmsearch.errors import UsageError
 from mmsearch.terminal import console, print_json, print_paths, say
 
 if TYPE_CHECKING:
-    from mmsearch.collection import Collection
+    from mmsearch.reading import Reader
     from mmsearch.records import Hit
 
 
@@ -86,14 +86,13 @@ def query(
     Example: mmsearch query IMG_2041 --mode text
     """
     from mmsearch import present
-    from mmsearch.collection import Collection
-    from mmsearch.vectorfiles import query_vector
+    from mmsearch.reading import Reader
 
-    collection = Collection.open(directory, model=model, device=device.value)
+    collection = Reader.open(directory, model=model, device=device.value)
     if vector is not None and (texts or image or without or without_image or weight):
         raise UsageError("--vector is a whole query: give it alone")
     hits = collection.search(
-        vector=None if vector is None else query_vector(vector),
+        vector=None if vector is None else _vector(vector),
         text=texts or (), image=image or (), without=without or (),
         without_image=without_image or (), weights=weight or (), k=top, where=where or (),
         find=find.value, mode=mode.value, offset=offset, diverse=diverse, fusion=fusion.value,
@@ -126,7 +125,13 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
         print(present.hits_tsv(hits), end="")
 
 
-def _why_nothing(collection: Collection, find: Find, filtered: bool, mode: Mode,
+def _vector(file: Path) -> Any:
+    from mmsearch.vectorfiles import query_vector
+
+    return query_vector(file)
+
+
+def _why_nothing(collection: Reader, find: Find, filtered: bool, mode: Mode,
                  offset: int, min_score: float | None) -> str:
     kinds = collection.info()["kinds"]
     relevant = "" if min_score is None else f"no result has a relevance of {min_score:g} or more"
