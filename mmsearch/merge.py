@@ -30,8 +30,8 @@ def top_k(parts: Sequence[Neighbors], k: int) -> Neighbors:
 
 def _is_ranked(part: Neighbors) -> bool:
     """Whether results are full, in order, and without equal scores."""
-    return bool((part.ids[:, -1:] >= 0).all()
-                and (part.scores[:, 1:] < part.scores[:, :-1]).all())
+    in_order = part.scores[:, 1:] < part.scores[:, :-1]
+    return bool(in_order.all()) and bool((part.ids[:, -1:] >= 0).all())
 
 
 def nothing(queries: Vectors) -> Neighbors:

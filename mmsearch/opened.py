@@ -27,6 +27,7 @@ class Opened:
         self.root, self.device = root, device
         self._segments: dict[SegmentInfo, Segment] = {}
         self._anns: dict[SegmentInfo, Ann] = {}
+        self._parts: dict[tuple[tuple[Kind, ...], bool], list[Segment | Ann]] = {}
 
     def refresh(self, infos: Sequence[SegmentInfo]) -> None:
         """Open what is new and let go of what is no longer part of the collection.
@@ -35,6 +36,7 @@ class Opened:
             FileNotFoundError: a file went away since the catalog was read; read it again.
             CollectionDamaged: a file is cut short or altered.
         """
+        self._parts = {}
         wanted = [info for info in infos if info.role == "vectors"]
         self._segments = {
             info: self._segments.get(info) or Segment(directory(self.root, info))
@@ -94,7 +96,13 @@ class Opened:
     def parts(self, kinds: Sequence[Kind], k: int, exact: bool = False) -> list[Segment | Ann]:
         """What to search: the approximate index of a kind and the segments it does not cover;
         segments alone where k is so large that they are quicker."""
-        anns = [] if exact or k > _LARGEST_ANN_K else [
+        key = (tuple(kinds), exact or k > _LARGEST_ANN_K)
+        if key not in self._parts:
+            self._parts[key] = self._chosen(kinds, exact=key[1])
+        return self._parts[key]
+
+    def _chosen(self, kinds: Sequence[Kind], *, exact: bool) -> list[Segment | Ann]:
+        anns = [] if exact else [
             ann for info, ann in self._anns.items()
             if info.kind in kinds and ann.segment.searched is ann.segment.index]
         covered = {id(ann.segment) for ann in anns}

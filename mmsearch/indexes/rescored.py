@@ -63,7 +63,7 @@ class RescoredIndex:
 
     def _completed(self, queries: Vectors, k: int, found: Neighbors) -> Neighbors:
         """Where the lists or nodes that were visited hold fewer than k rows, all are searched."""
-        short = np.flatnonzero((found.ids < 0).any(axis=1))
+        short = np.flatnonzero(found.ids[:, -1] < 0)  # what is missing is missing at the end
         if len(short) and k <= self.rows:
             found.scores[short], found.ids[short] = self.store.search(queries[short], k)
         return found
