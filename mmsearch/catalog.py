@@ -116,10 +116,8 @@ class Catalog:
         return int(self._rows("PRAGMA data_version")[0][0])
 
     def select(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> Ids:
-        """Sequence numbers (int64, ascending) of the items that meet a condition.
-
-        A reader remembers the last few answers until something is committed.
-        """
+        """Sequence numbers (int64, ascending) of the items that meet a condition; a reader keeps the
+        last few answers until something is committed."""
         sql, parameters = where_sql(where, kinds)
         key = (sql, *parameters, self.version()) if self._db is None else None
         if key in self._selected:
@@ -273,7 +271,7 @@ class Catalog:
         """Make a change visible and durable, whole or not at all."""
         highest = max((segment.last for segment in change.add_segments), default=0)
         assert self._db is not None, "this catalog was opened for reading"
-        with self._plainly(), self._db.atomic():
+        with self._plainly(), self._transaction():
             # Updates first: what moved makes room for, or is at once replaced by, what is put.
             self._drop_and_update(change)
             rows = iter(change.put)
@@ -316,19 +314,17 @@ class Catalog:
 
     def relist(self) -> None:
         """Make the full text anew, in one piece."""
-        assert self._db is not None, "this catalog was opened for reading"
-        with self._plainly(), self._db.atomic():
+        with self._plainly(), self._transaction():
             for sql in fulltext.LIST_ALL:
                 self._conn.execute(sql)
 
     def expect_many(self) -> None:
-        """Keep more of the indexes in memory (128 MB) while very many rows are written: those that
-        come in no order of their uris would else go to the disk and back for each."""
+        """Keep 128 MB of the indexes in memory, for very many rows in no order of their uris."""
         self._conn.execute("PRAGMA cache_size = -131072")
 
     def put_settings(self, values: dict[str, Any]) -> None:
         assert self._db is not None, "this catalog was opened for reading"
-        with self._plainly(), self._db.atomic():
+        with self._plainly(), self._transaction():
             self._db.table("settings").upsert_all(
                 [{"key": key, "value": json.dumps(value)} for key, value in values.items()],
                 pk="key")
@@ -337,9 +333,8 @@ class Catalog:
 
     def forget(self, ids: Iterable[int]) -> None:
         """Let the next run over the sources take items for new ones: their vectors are lost."""
-        assert self._db is not None, "this catalog was opened for reading"
         ids = list(ids)
-        with self._plainly(), self._db.atomic():
+        with self._plainly(), self._transaction():
             self._conn.executemany("UPDATE items SET fingerprint = '', hash = '' WHERE id = ?",
                                    [(id,) for id in ids])
             integrity.seal(self._conn, "items", "id", ids)
@@ -382,6 +377,17 @@ class Catalog:
                         f"{self.path} is damaged (item {row[0]}); run `mmsearch verify --repair "
                         f"-i {self.path.parent}`") from error
                 yield found
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Whole or not at all. Begun as a writer: SQLite waits for a lock then, but not later."""
+        self._conn.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._conn.execute("COMMIT")
+        finally:
+            if self._conn.in_transaction:
+                self._conn.execute("ROLLBACK")
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
