@@ -116,8 +116,8 @@ class Catalog:
         return int(self._rows("PRAGMA data_version")[0][0])
 
     def select(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> Ids:
-        """Sequence numbers (int64, ascending) of the items that meet a condition; a reader keeps the
-        last few answers until something is committed."""
+        """Sequence numbers (int64, ascending) of the items that meet a condition; a reader keeps
+        the last few answers until something is committed."""
         sql, parameters = where_sql(where, kinds)
         key = (sql, *parameters, self.version()) if self._db is None else None
         if key in self._selected:
