@@ -78,7 +78,7 @@ class ExactIndex:
     def search_rows(self, queries: Vectors, k: int, rows: Ids) -> Neighbors:
         """The k best among `rows` (int64 row numbers), exactly; padded with id -1 to k columns.
 
-        The rows are copied a cache-sized block at a time: three times faster than all at once.
+        The rows are copied a block at a time that stays in the caches, into memory used again.
         """
         faiss = load_faiss()
         block = faiss.index_factory(self.dim, kinds.factory(self.dim, self.spec),

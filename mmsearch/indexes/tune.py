@@ -1,7 +1,7 @@
 """How hard to search an approximate index so that it reaches a stated recall.
 
 Recall is measured against exact search, on text queries: text vectors lie off the image manifold,
-so that an effort which finds 97 % of what image queries look for may find 80 % for text queries.
+so that the same effort finds less for them than for image queries.
 The effort is chosen on one half of the queries, and what it reaches is measured on the other.
 """
 
