@@ -288,13 +288,14 @@ class Reader:
             uri = name if address else path_to_uri(os.path.abspath(name))  # noqa: PTH100
             row = self._catalog.find(str(uri), "image")  # (above: keeps the name of a link)
             if row is None or not (row.item.fingerprint.startswith(IMPORTED)
-                                   or row.item.fingerprint == fingerprint_of(Path(name).stat())):
+                                   or row.item.fingerprint == now):
                 return None
             return self._opened.vector(row.seq)
 
-        with suppress(OSError):  # what is wrong with the file is said where it is decoded
-            return self._retrying(read)
-        return None
+        now = ""
+        with suppress(OSError, ValueError):  # what is wrong with the file is said by its decoder
+            now = fingerprint_of(Path(name).stat())
+        return self._retrying(read)
 
 
 def ruler_in(catalog: Catalog) -> Ruler | None:

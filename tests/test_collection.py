@@ -459,6 +459,14 @@ def test_counts_stay_right_when_a_changed_file_no_longer_decodes(
     assert len(report.skipped) == 1
 
 
+def test_an_indexed_picture_whose_file_is_gone_is_said_to_be_gone(
+        collection: Collection, photos: Path) -> None:
+    gone = next(photos.glob("*.jpg"))
+    gone.unlink()
+    with pytest.raises(UsageError, match=f"{gone.name} does not exist"):
+        collection.search(image=gone)
+
+
 def test_odd_queries_are_refused(demo_index: Path) -> None:
     collection = Collection.open(demo_index)
     dim = collection.encoder.dim
