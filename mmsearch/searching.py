@@ -4,14 +4,15 @@ them, one a group, made diverse, the page that was asked for.
 There is one ranking, whatever part of it is asked for: it is made in steps of growing depth, and
 a step only adds to what the steps before it found. So pages put one after the other are the one
 big search, without repeats and gaps. (An approximate index that, asked for more, finds a neighbour
-which it had missed adds it late, out of the order of scores, rather than twice or never.)
+which it had missed adds it late, out of the order of scores, rather than twice or never. A cursor
+is a place in the order of scores: what comes late from before it is passed over.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import dropwhile, islice
+from itertools import accumulate, islice
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -115,14 +116,17 @@ def search(catalog: Catalog, opened: Opened, query: Query,
     if query.diverse is not None:
         ranked = _spread(opened, list(islice(ranked, pool)), query.diverse, end)
     if query.after:
-        score, seq = _place(query.after)
-        ranked = dropwhile(lambda found: (-found.score, found.row.seq) <= (-score, seq), ranked)
-    has_cursor = query.mode == "vector" and query.diverse is None
-    page = list(islice(ranked, query.offset, end))
+        place = _place_after(query.after)
+        ranked = (found for found in ranked if _place(found) > place)
+    shown = list(islice(ranked, end))
+    page = shown[query.offset:]
     judged = _relevance(catalog, opened, query, page, ruler) if ruler and page else [None] * query.k
-    return [Hit(row.id, score, row.item, cosine, bm25,
-                f"{score!r}:{row.seq}" if has_cursor else "", relevance)
-            for (score, row, cosine, bm25), relevance in zip(page, judged, strict=False)]
+    has_cursor = query.mode == "vector" and query.diverse is None
+    cursors = [f"{-score!r}:{seq}" if has_cursor else ""
+               for score, seq in accumulate(map(_place, shown), max)][query.offset:]
+    return [Hit(row.id, score, row.item, cosine, bm25, cursor, relevance)
+            for (score, row, cosine, bm25), cursor, relevance in zip(
+                page, cursors, judged, strict=False)]
 
 
 def _relevant(catalog: Catalog, opened: Opened, query: Query, ranked: Iterator[Found],
@@ -277,9 +281,14 @@ def _vectors(opened: Opened, pool: Sequence[Found]) -> Vectors:
     return out
 
 
-def _place(after: str) -> tuple[float, int]:
+def _place(found: Found) -> tuple[float, int]:
+    """What sorts as the ranking does; rows of one score by age."""
+    return -found.score, found.row.seq
+
+
+def _place_after(after: str) -> tuple[float, int]:
     score, _, seq = after.partition(":")
     try:
-        return float(score), int(seq)
+        return -float(score), int(seq)
     except ValueError:
         raise UsageError(f"no hit has the cursor {after!r}; hand on that of the last hit") from None

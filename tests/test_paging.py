@@ -133,6 +133,23 @@ def test_a_cursor_goes_on_where_the_hit_was(plain: Collection) -> None:
         assert paged == whole
 
 
+def test_a_cursor_never_repeats_what_an_approximate_index_finds_late(
+        approximate: Collection) -> None:
+    late = 0
+    for query in unit_vectors(20, 32, seed=78):
+        whole = approximate.search(vector=query, k=5000, collapse=False)
+        in_order = sorted(whole, key=lambda hit: -hit.score)
+        late += whole != in_order
+        paged = approximate.search(vector=query, k=7, collapse=False)
+        while len(paged) <= len(whole) and (more := approximate.search(
+                vector=query, k=90, collapse=False, after=paged[-1].cursor)):
+            paged += more
+        assert len(set(ids(paged))) == len(paged)
+        assert set(ids(paged)) <= set(ids(whole))
+        assert len(paged) > 0.9 * len(whole)
+    assert late
+
+
 @settings(max_examples=12, deadline=None)
 @given(st.integers(1, 12), st.lists(st.tuples(st.integers(1, 9), st.integers(0, 40)), max_size=4),
        st.booleans())
