@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch import fulltext, integrity
-from mmsearch.errors import CollectionBusy, CollectionDamaged, CollectionError, CollectionNotFound
+from mmsearch.errors import CollectionBusy, CollectionDamaged, CollectionError, no_collection
 from mmsearch.filters import Condition
 from mmsearch.records import Ids, Item, Kind, Neighbors, SegmentInfo
 from mmsearch.rows import COLUMNS, ITEM, SQL_PUT, SQL_UPDATE, Row, as_row, described, where_sql
@@ -411,7 +411,7 @@ class Catalog:
             no_tables = "no such table" in reason or not self.path.exists()
             segments = no_tables and any((self.path.parent / "segments").glob("*"))
             if no_tables and not segments:
-                raise CollectionNotFound(f"{self.path.parent} holds no collection") from error
+                raise no_collection(self.path.parent) from error
             if segments or any(sign in reason for sign in _DAMAGE):
                 raise CollectionDamaged(
                     f"{self.path} is damaged ({reason}); run `mmsearch verify --repair -i "

@@ -66,6 +66,8 @@ def _run() -> Any:
             app()
         except SystemExit as stop:
             sys.stdout.flush()
+            if stop.code == 130:  # Ctrl-C
+                say("mmsearch: stopped; what was committed is kept, run it again to go on")
             return stop.code
     except MmsearchError as error:
         say(f"mmsearch: {safe_text(str(error))}")

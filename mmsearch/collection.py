@@ -25,12 +25,12 @@ from mmsearch.errors import (
 )
 from mmsearch.filters import parse_where
 from mmsearch.importing import check_maker, import_vectors, maker
-from mmsearch.indexes import KINDS, Device, choose_spec
+from mmsearch.indexes import KINDS, Device, check_builder, choose_spec
 from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
 from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work, vanished
-from mmsearch.reading import Reader, ruler_in
+from mmsearch.reading import Reader, ruler_in, usable
 from mmsearch.records import Item, Problem
 from mmsearch.relevance import make_ruler
 from mmsearch.rows import Row
@@ -71,7 +71,7 @@ class Collection(Reader):
             EncoderMismatch: the one that is there was made by another model.
             UsageError: `path` holds other files.
         """
-        model = absolute_name(model)
+        model, device = absolute_name(model), usable(device)
         _make(Path(path), load_encoder(model), model)
         collection = cls(Path(path), model, device)
         _ = collection.encoder
@@ -89,6 +89,7 @@ class Collection(Reader):
             EncoderMismatch: `model` makes vectors of another length.
             UsageError: `path` holds other files.
         """
+        device = usable(device)
         with suppress(CollectionNotFound):
             return cls(Path(path), device=device)
         _make(Path(path), *maker(vectors, model))
@@ -110,8 +111,8 @@ class Collection(Reader):
             raise UsageError(f"recall must be above 0 and at most 1, not {recall}")
         if kind is not None:
             choose_spec(0, kind=kind)
-            if kind != "auto" and not KINDS[kind].factory and self.device == "cpu":
-                raise UsageError(f"an index of kind {kind} is built on a GPU: add --device cuda")
+            if kind != "auto" and not KINDS[kind].factory:
+                check_builder(self.device)
         if new:
             with self._writing() as catalog:
                 catalog.put_settings(new)

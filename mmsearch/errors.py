@@ -32,8 +32,11 @@ class FilterError(UsageError):
 
 
 class MissingExtra(MmsearchError):
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an extra: pip install 'mmsearch[{extra}]'")
+    """instead: what can be done without it, as an order."""
+
+    def __init__(self, feature: str, extra: str, instead: str = "") -> None:
+        super().__init__(f"{feature} needs an extra: pip install 'mmsearch[{extra}]'"
+                         f"{instead and f'; or {instead}'}")
         self.extra = extra
 
 
@@ -59,6 +62,11 @@ class CollectionError(MmsearchError):
 
 class CollectionNotFound(CollectionError):
     pass
+
+
+def no_collection(path: object) -> CollectionNotFound:
+    return CollectionNotFound(f"{path} holds no collection; make one with `mmsearch index PATH`, "
+                              "or say where it is with -i")
 
 
 class CollectionBusy(CollectionError):

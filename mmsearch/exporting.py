@@ -203,7 +203,7 @@ def _arrow() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise MissingExtra("writing Parquet (or --format jsonl without it)", "parquet") from error
+        raise MissingExtra("writing Parquet", "parquet", "write --format jsonl") from error
     return pyarrow, parquet
 
 

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmsearch.errors import FilterError
 
@@ -41,6 +41,8 @@ _TEXT_COLUMNS = {
 }  # fmt: skip
 _DATE_COLUMNS = {"taken": "i.taken", "modified": "i.modified"}
 _NUMBER_COLUMNS = {"width": "i.width", "height": "i.height", "size": "i.size"}
+FIELDS = _TEXT_COLUMNS | _DATE_COLUMNS | _NUMBER_COLUMNS
+"""The fields that every collection has, and where."""
 
 # SQLite refuses SQL beyond some depth, parameter count and pattern length; these stay far below.
 _MAX_CONDITION, _MAX_VALUE, _MAX_DEPTH, _MAX_COMPARISONS = 20_000, 4_000, 16, 500
@@ -54,10 +56,14 @@ _LOOKS_LIKE_DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]*"
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """An SQL expression on the table ``items i``, with one ``?`` for each of `params`."""
+    """An SQL expression on the table ``items i``, with one ``?`` for each of `params`.
+
+    columns: the fields it names that are no columns of that table: metadata.
+    """
 
     sql: str
     params: tuple[str | int | float, ...] = ()
+    columns: frozenset[str] = frozenset()
 
 
 def parse_where(conditions: Sequence[str]) -> Condition:
@@ -134,6 +140,9 @@ class _Parser:
     def comparison(self) -> Condition:
         self.count_comparison()
         field = _Field(self.field_name())
+        return replace(self.compared(field), columns=field.columns)
+
+    def compared(self, field: _Field) -> Condition:
         if self.word("exists"):
             return _negate(field.missing())
         if self.word("is"):
@@ -261,10 +270,11 @@ class _Field:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        columns = _TEXT_COLUMNS | _DATE_COLUMNS | _NUMBER_COLUMNS
-        if name in columns:
-            self.value = self.text = Condition(columns[name])
+        self.columns: frozenset[str] = frozenset()
+        if name in FIELDS:
+            self.value = self.text = Condition(FIELDS[name])
         else:
+            self.columns = frozenset({name.removeprefix("meta.")})
             path = f'$."{name.removeprefix("meta.")}"'
             self.value = Condition("json_extract(i.meta, ?)", (path,))
             # json_extract turns true and false into 1 and 0.
@@ -361,9 +371,10 @@ def _join(word: str, parts: Sequence[Condition]) -> Condition:
     if len(parts) == 1:
         return parts[0]
     sql = f" {word} ".join(part.sql for part in parts)
-    return Condition(f"({sql})", tuple(param for part in parts for param in part.params))
+    return Condition(f"({sql})", tuple(param for part in parts for param in part.params),
+                     frozenset().union(*(part.columns for part in parts)))
 
 
 def _negate(condition: Condition) -> Condition:
     """True wherever `condition` is not, unlike SQL's NOT also where a field is missing."""
-    return Condition(f"(({condition.sql}) IS NOT TRUE)", condition.params)
+    return Condition(f"(({condition.sql}) IS NOT TRUE)", condition.params, condition.columns)

@@ -97,7 +97,10 @@ def _cells(rank: int, hit: Hit) -> list[str]:
 
 
 def _per_cent(hit: Hit) -> str:
-    """Relevance for people; rounded down, for no guess is a certainty."""
+    """Relevance for people; rounded down, for no guess is a certainty. What the words name need
+    not look like them."""
+    if hit.bm25 is not None and hit.relevance is not None and hit.relevance < 0.5:
+        return "named"
     return "" if hit.relevance is None else f"{int(100 * hit.relevance)} %"
 
 

@@ -17,9 +17,9 @@ from mmsearch.encoders import BUILTIN, Encoder, load_encoder
 from mmsearch.encoders.external import EXTERNAL, ExternalEncoder
 from mmsearch.errors import (
     CollectionDamaged,
-    CollectionNotFound,
     EncoderMismatch,
     UsageError,
+    no_collection,
 )
 from mmsearch.filters import parse_where
 from mmsearch.indexes import Device
@@ -57,10 +57,10 @@ class Reader:
         self.path = path
         self._catalog = Catalog(path / CATALOG)
         if "encoder" not in self._catalog.settings:  # killed before `create` was through
-            raise CollectionNotFound(f"{path} holds no collection")
+            raise no_collection(path)
         self.model = model or str(self._catalog.settings.get("model", BUILTIN))
-        self.device = device
-        self._opened = Opened(path, device)
+        self.device = usable(device)
+        self._opened = Opened(path, self.device)
         self._version: int | None = None
         """Of the catalog, when `_opened` was brought in step with it."""
         self._ruler: Ruler | None = None
@@ -77,6 +77,7 @@ class Reader:
         Raises:
             CollectionNotFound: there is none at `path`.
             CollectionDamaged: its catalog cannot be read.
+            GpuUnavailable, MissingExtra: with "cuda", where no GPU can be used.
         """
         return cls(Path(path), model, device)
 
@@ -148,8 +149,8 @@ class Reader:
                 texts, images, without, _several(without_image), weights))
             query = replace(query, pictures=share_of_images(len(texts), len(images), weights))
         if mode == "text" and min_score is not None:
-            raise UsageError("the mode text has no relevance: leave out min_score, or take the "
-                             "mode hybrid")
+            raise UsageError("the mode text has no relevance: leave out --min-score (min_score), "
+                             "or take the mode hybrid")
         ruler = None
         if mode != "text":
             ruler = self._ruler = self._ruler or ruler_in(self._catalog)
@@ -187,6 +188,12 @@ class Reader:
         condition = parse_where(_several(where)) if where else None
         with self._catalog.snapshot():
             return len(self._catalog.select(condition, KINDS[find]))
+
+    def columns(self) -> list[str]:
+        """The names of all metadata that an item has: what conditions may name besides
+        `mmsearch.filters.FIELDS`."""
+        with self._catalog.snapshot():
+            return sorted(self._catalog.meta_types(None, KINDS["any"]))
 
     def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
                    where: str | Sequence[str] = (), k: int | None = None,
@@ -302,6 +309,15 @@ def ruler_in(catalog: Catalog) -> Ruler | None:
     """What tells how relevant a hit is, for the model of a collection; None if nothing does yet."""
     settings = catalog.settings
     return ruler_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))
+
+
+def usable(device: Device) -> Device:
+    """The device that there is; the CPU needs no FAISS to say so."""
+    if device == "cpu":
+        return device
+    from mmsearch.indexes import gpu
+
+    return gpu.usable(device)
 
 
 def _refuse_odd_name(path: Path) -> None:

@@ -50,7 +50,7 @@ from mmsearch.segments import (
     sync,
 )
 from mmsearch.sources import uri_to_path
-from mmsearch.verifying import check_catalog, vector_ids, verify_directory
+from mmsearch.verifying import check_catalog, reason_of, vector_ids, verify_directory
 
 _HEADER = {0: b"SQLite format 3\0", 16: b"\x10\x00\x02\x02\x00\x40\x20\x20", 44: b"\0\0\0\x04",
            56: b"\0\0\0\x01"}
@@ -88,7 +88,7 @@ def repair(root: Path, model: str | None = None, tick: Tick = lambda done: None)
                 elif all(problem.mended for problem in problems):
                     problems.append(Problem(str(path), _HOPELESS))
         except CollectionDamaged as error:
-            problems.append(Problem(str(path), f"{error}: {_HOPELESS}"))
+            problems.append(Problem(str(path), f"{reason_of(error, path)}; {_HOPELESS}"))
     return problems
 
 

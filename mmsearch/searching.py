@@ -38,6 +38,7 @@ rrf 50.1/75.5/84.9 and 31.8/57.1/71.2)."""
 _LEAST = 0.8
 """See `Catalog.match`. Without it, any picture that shares an "a" with the query passes all those
 without captions: in the second measurement rrf then finds 0.6 % of these among ten, with it 55."""
+MOST = 2**31 - 1
 _EXTRA = 16
 """Candidates asked for beyond those wanted, since some may have been deleted or share a group."""
 _JUDGED = 100
@@ -69,7 +70,7 @@ class Query:
     pictures: float = 0.5
     """The share of pictures in what is asked for, 0 (words alone) to 1; a half if not known."""
     min_score: float | None = None
-    """Hits of a lower relevance are left out, and those of none."""
+    """Hits of a lower relevance are left out, and those of none, unless the words name them."""
 
     def __post_init__(self) -> None:
         """UsageError: a value that makes no sense."""
@@ -80,6 +81,8 @@ class Query:
                                    ("fusion", self.fusion, get_args(Fusion))):
             if value not in known:
                 raise UsageError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+        if self.offset + self.k > MOST:
+            raise UsageError(f"-k and the offset together must be at most {MOST:,}")
         if self.offset < 0:
             raise UsageError(f"the offset must be at least 0, not {self.offset}")
         for name, share in (("the text weight", self.text_weight), ("diverse", self.diverse),
@@ -131,11 +134,12 @@ def search(catalog: Catalog, opened: Opened, query: Query,
 
 def _relevant(catalog: Catalog, opened: Opened, query: Query, ranked: Iterator[Found],
               ruler: Ruler) -> Iterator[Found]:
-    """Those of `min_score` or more; where `_JUDGED` in a row fall short, the rest do too."""
+    """Those of `min_score` or more, and in hybrid those that the words name; where `_JUDGED` in a
+    row fall short, the rest do too."""
     while block := list(islice(ranked, _JUDGED)):
         judged = _relevance(catalog, opened, query, block, ruler)
         good = [found for found, value in zip(block, judged, strict=True)
-                if (value or 0) >= (query.min_score or 0)]
+                if found.bm25 is not None or (value or 0) >= (query.min_score or 0)]
         yield from good
         if not good:
             return
@@ -245,13 +249,17 @@ def _key(collapse: bool | str) -> Callable[[Item], Hashable]:
         return lambda item: item.group
     if collapse == "folder":
         return lambda item: item.uri.rpartition("/")[0]
-    names = [collapse, collapse.removeprefix("meta.")]
+    return lambda item: (_value(item, collapse),) if has_value(item, collapse) else item.group
 
-    def value(item: Item) -> Hashable:
-        values = [str(item.meta[name]) for name in names if item.meta.get(name) is not None]
-        return (values[0],) if values else item.group
 
-    return value
+def has_value(item: Item, collapse: str) -> bool:
+    """Whether an item can be collapsed by the column `collapse` (or "folder", "group")."""
+    return collapse in ("folder", "group") or _value(item, collapse) is not None
+
+
+def _value(item: Item, column: str) -> str | None:
+    value = item.meta.get(column, item.meta.get(column.removeprefix("meta.")))
+    return None if value is None else str(value)
 
 
 def _pool(end: int) -> int:

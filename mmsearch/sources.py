@@ -181,6 +181,10 @@ class _Walk:
             if any(folder == path for path, _ in self.given):
                 self.skip(folder, "a collection of mmsearch")
             return []
+        if not found and any(folder == path for path, _ in self.given):
+            self.skip(folder, "is empty (not mounted?): what was indexed below it is kept; "
+                              "`mmsearch delete` drops it")
+            self.scan.incomplete.append(path_to_uri(folder))
         return sorted(found, key=lambda entry: entry.name)
 
     def entry(self, entry: os.DirEntry[str]) -> Iterator[Item]:

@@ -275,6 +275,7 @@ def info(root: Path, catalog: Catalog) -> dict[str, Any]:
         "model": catalog.settings.get("model"), "encoder": catalog.settings.get("encoder"),
         "dim": catalog.settings.get("dim"), "format": catalog.settings["format"],
         "segments": len(segments), "rows": sum(info.rows for info in segments),
+        "kind": catalog.settings.get("kind", "auto"),
         "recall": catalog.settings.get("recall", kinds.DEFAULT_RECALL),
         "index": {kind: _index_kind(root, kind, infos) for kind in counts},
         "approximate": {info.kind: facts for info in infos if info.role == "ann"

@@ -48,12 +48,17 @@ def verify(root: Path) -> list[Problem]:
                 damaged = {Path(problem.file).parent for problem in problems}
                 problems += _check_rows(root, catalog, infos, damaged)
         except CollectionDamaged as error:
-            return [Problem(str(root / CATALOG), str(error))]
+            return [Problem(str(root / CATALOG), reason_of(error, root / CATALOG))]
         except FileNotFoundError as error:
             problems = [Problem(str(error.filename or error), "missing")]
         if not problems:
             return []
         seen = infos  # unless a merge has removed a file meanwhile, that is it
+
+
+def reason_of(error: CollectionDamaged, path: Path) -> str:
+    """What an error says is wrong with a file, without the file's name and the advice to verify."""
+    return str(error).removeprefix(f"{path} ").partition("; run `mmsearch verify")[0]
 
 
 def check_catalog(root: Path) -> list[Problem]:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import DEMO, Cli
 
+from mmsearch.collection import Collection
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -116,9 +118,56 @@ def test_where_narrows(cli: Cli, demo_index: Path) -> None:
     found = json.loads(cli("query", "a dog", "--where", "path ~ lake or path ~ cat.jpg",
                            "-i", demo_index, "--json").stdout)
     assert {Path(hit["uri"]).name for hit in found} == {"lake.jpg", "cat.jpg"}
-    none = cli("query", "a dog", "--where", "year = 1066", "-i", demo_index, "--json")
+    none = cli("query", "a dog", "--where", "width = 1066", "-i", demo_index, "--json")
     assert (none.returncode, json.loads(none.stdout)) == (0, [])
     assert "nothing meets" in none.stderr
+
+
+def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
+    for condition in ("widht > 100", "width > 100 and not (widht exists)", "meta.widht in (1)"):
+        done = cli("query", "a dog", "--where", condition, "--where", "author = x", "-i",
+                   demo_index)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "no item has a field 'widht'; there are path, uri, kind" in done.stderr
+        assert "author" in done.stderr
+    done = cli("delete", "--where", "widht > 100", "-i", demo_index)
+    assert "no item has a field 'widht'" in done.stderr
+    done = cli("query", "a dog", "--collapse", "colr", "-k", 3, "-i", demo_index)
+    assert len(done.stdout.splitlines()) == 3
+    assert "no result has a value of 'colr'" in done.stderr
+
+
+@pytest.mark.parametrize(("command", "reason"), [
+    (["index", ""], "an empty path was given"),
+    (["delete", ""], "an empty path was given"),
+    (["query", "x", "-i", ""], "an empty path was given"),
+    (["query", "x", "-k", 10**20], "at most 2,147,483,647"),
+    (["query", "x", "--offset", 10**20], "at most 2,147,483,647"),
+    (["query", "x", "--text-weight", 0.3], "add --mode hybrid"),
+    (["query", "x", "--fusion", "rrf"], "add --mode hybrid"),
+], ids=str)
+def test_what_makes_no_sense_is_refused(
+        cli: Cli, demo_index: Path, command: list[object], reason: str) -> None:
+    done = cli(*command, *([] if "-i" in command else ["-i", demo_index]))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert reason in done.stderr
+
+
+def test_a_folder_that_is_empty_now_keeps_what_it_had(cli: Cli, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for name in ("cat.jpg", "lake.jpg"):
+        shutil.copy(DEMO / name, disk / name)
+    cli("index", disk, "-i", tmp_path / "index", check=True)
+    (disk / "cat.jpg").unlink()
+    assert "removed 1" in cli("index", disk, "-i", tmp_path / "index", check=True).stdout
+    (disk / "lake.jpg").rename(tmp_path / "lake.jpg")
+    done = cli("index", disk, "-i", tmp_path / "index", check=True)
+    assert f"skipped {disk}: is empty (not mounted?)" in done.stderr
+    assert "removed" not in done.stdout
+    assert "items 1" in done.stdout
+    cli("delete", disk, "-i", tmp_path / "index", check=True)
+    assert Collection.open(tmp_path / "index").info()["items"] == 0
 
 
 def test_the_contact_sheet_is_one_file(cli: Cli, demo_index: Path, tmp_path: Path) -> None:

@@ -124,6 +124,15 @@ def test_a_name_without_weights_says_what_there_is() -> None:
         load_encoder("ViT-B-32/nonsense")
 
 
+@pytest.mark.parametrize(("name", "reason"), [
+    ("bultin", "no model called 'bultin'; there are builtin"),
+    ("/no/model", "there is no model directory /no/model"),
+    ("./model", "there is no model directory ./model")])
+def test_a_misspelt_model_is_not_taken_for_a_missing_extra(name: str, reason: str) -> None:
+    with pytest.raises(ModelError, match=reason):
+        load_encoder(name)
+
+
 def test_without_a_network_and_weights_it_is_said_in_one_line_and_at_once(
         tmp_path: Path, cli: Cli) -> None:
     pytest.importorskip("open_clip")

@@ -297,4 +297,4 @@ def test_pages_and_collapse_on_the_command_line(cli: Cli, demo_index: Path) -> N
     assert [hit["uri"] for hit in varied] == [hit.item.uri for hit in every]
     done = cli("query", "an animal", "--offset", 1000, "-i", demo_index)
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "there are no more than 1000 results\n"
+    assert done.stderr == "there are no results beyond the first 1000; lower --offset\n"

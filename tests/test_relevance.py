@@ -171,6 +171,15 @@ def test_relevance_follows_the_score_and_is_the_same_whatever_k(demo: Collection
     assert demo.search(text="a bird on a branch", k=1)[0].relevance == pytest.approx(values[0])
 
 
+def test_what_the_words_name_is_never_below_min_score(demo: Collection) -> None:
+    hits = demo.search(text="lake.jpg", mode="hybrid", min_score=0.99)
+    assert [Path(hit.item.uri).name for hit in hits][:1] == ["lake.jpg"]
+    assert all(hit.bm25 is not None or hit.relevance >= 0.99 for hit in hits)
+    unlike = [replace(hits[0], relevance=0.1), replace(hits[0], relevance=0.1, bm25=None)]
+    page = present.contact_sheet(unlike, title="x")
+    assert (page.count(">named<"), page.count(">10 %<")) == (1, 1)
+
+
 def test_min_score_leaves_out_what_is_below(demo: Collection) -> None:
     hits = demo.search(text="a cat", k=20)
     kept = demo.search(text="a cat", k=20, min_score=0.5)

@@ -171,7 +171,9 @@ def test_a_file_that_is_named_is_taken_all_the_same(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_yields_nothing(tmp_path: Path) -> None:
-    assert scanned(tmp_path) == ([], Scan(roots=[str(tmp_path)]))
+    items, scan = scanned(tmp_path)
+    assert (items, scan.roots, scan.incomplete) == ([], [str(tmp_path)], [str(tmp_path)])
+    assert [one.reason[:22] for one in scan.skipped] == ["is empty (not mounted?"]
 
 
 def test_a_missing_path_is_an_error_before_anything_else(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def dups(
     html: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write a contact sheet of the groups.")] = None,
 ) -> None:
-    """Find the same picture several times: copies, and resized, recompressed, cropped, brightened,
-    watermarked, mirrored or turned versions.
+    """Find the same picture several times: copies, and resized, recompressed, brightened,
+    watermarked, mirrored or slightly cropped versions; of turned ones, some.
 
     Each group begins with the one to keep: the one with most pixels, then with most bytes, then the
     oldest. Nothing is ever deleted. Two photos of one thing are not the same picture.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,8 +54,9 @@ def query(
     mode: Annotated[Mode, typer.Option(
         help="Compare meanings, match words (in captions, file names, paths, metadata), or both."
     )] = Mode.vector,
-    fusion: Annotated[Fusion, typer.Option(
-        help="How hybrid adds the two up: by scores or by ranks.")] = Fusion.weighted,
+    fusion: Annotated[Fusion | None, typer.Option(
+        help="How hybrid adds the two up: by scores or by ranks.", show_default="weighted"
+    )] = None,
     text_weight: Annotated[float | None, typer.Option(
         "--text-weight", metavar="W", help="How much words count in hybrid, 0 to 1.",
         show_default="0.51")] = None,
@@ -87,24 +89,30 @@ def query(
     """
     from mmsearch import present
     from mmsearch.reading import Reader
+    from mmsearch.searching import has_value
 
     collection = Reader.open(directory, model=model, device=device.value)
     if vector is not None and (texts or image or without or without_image or weight):
         raise UsageError("--vector is a whole query: give it alone")
+    if mode is not Mode.hybrid and (fusion or text_weight is not None):
+        raise UsageError("--fusion and --text-weight say how words and meanings are added up: add "
+                         "--mode hybrid")
     hits = collection.search(
         vector=None if vector is None else _vector(vector),
         text=texts or (), image=image or (), without=without or (),
         without_image=without_image or (), weights=weight or (), k=top, where=where or (),
-        find=find.value, mode=mode.value, offset=offset, diverse=diverse, fusion=fusion.value,
-        text_weight=text_weight, collapse=not no_collapse and (collapse or True),
-        min_score=min_score)
+        find=find.value, mode=mode.value, offset=offset, diverse=diverse,
+        fusion=(fusion or Fusion.weighted).value, text_weight=text_weight, min_score=min_score,
+        collapse=not no_collapse and (collapse or True))
     title = " + ".join([*(texts or ()), *map(str, image or ()),
                         *([vector.name] if vector else ())])
     if html:
         html.write_text(present.contact_sheet(hits, title=title), "utf-8")
         say(f"wrote {html}")
+    if collapse and hits and not any(has_value(hit.item, collapse) for hit in hits):
+        say(f"note: no result has a value of {collapse!r} to collapse by")
     if not hits:
-        say(_why_nothing(collection, find, bool(where), mode, offset, min_score))
+        say(_why_nothing(collection, find, where or (), mode, offset, min_score))
     _print_hits(hits, json_=json_, filepath_only=filepath_only, preview=preview,
                 parts=mode is not Mode.vector)
 
@@ -131,14 +139,28 @@ def _vector(file: Path) -> Any:
     return query_vector(file)
 
 
-def _why_nothing(collection: Reader, find: Find, filtered: bool, mode: Mode,
+def unknown_fields(collection: Reader, where: Sequence[str]) -> str:
+    """What to say of fields in conditions that no item of a collection has; empty if all are."""
+    from mmsearch.filters import FIELDS, parse_where
+
+    columns = collection.columns()
+    unknown = sorted(parse_where(where).columns - set(columns))
+    known = ", ".join(dict.fromkeys([*FIELDS, *columns]))
+    return f"no item has a field {', '.join(map(repr, unknown))}; there are {known}" \
+        if unknown else ""
+
+
+def _why_nothing(collection: Reader, find: Find, where: Sequence[str], mode: Mode,
                  offset: int, min_score: float | None) -> str:
+    filtered = bool(where)
     kinds = collection.info()["kinds"]
     relevant = "" if min_score is None else f"no result has a relevance of {min_score:g} or more"
     if offset and not relevant:
-        return f"there are no more than {offset} results"
+        return f"there are no results beyond the first {offset}; lower --offset"
     if mode is Mode.text and kinds:
         return "no item has these words" + (" and meets the condition" if filtered else "")
+    if filtered and (hint := unknown_fields(collection, where)):
+        return hint
     if filtered:
         return f"nothing meets the condition{relevant and ', or '}{relevant}"
     if find is not Find.any and find.value not in kinds and kinds:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmsearch.commands.finding import unknown_fields
 from mmsearch.commands.moving import (
     As,
     AsOption,
@@ -27,6 +28,7 @@ from mmsearch.commands.options import (
     RecallOption,
     WhereOption,
     check_kind,
+    path_given,
     recall_of,
 )
 from mmsearch.errors import UsageError
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
 
 def index(
     paths: Annotated[list[Path] | None, typer.Argument(
-        metavar="PATH...", help="Folders, files, or manifests (.jsonl, .csv, .tsv, .json, "
-                                ".parquet).")] = None,
+        metavar="PATH...", parser=path_given,
+        help="Folders, files, or manifests (.jsonl, .csv, .tsv, .json, .parquet).")] = None,
     directory: IndexOption = DEFAULT_INDEX,
     exclude: Annotated[list[str] | None, typer.Option(
         metavar="GLOB", help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")] = None,
@@ -105,7 +107,8 @@ def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> N
 
 def delete(
     paths: Annotated[list[Path] | None, typer.Argument(
-        metavar="[PATH]...", help="Files, or folders with all below them.")] = None,
+        metavar="[PATH]...", parser=path_given,
+        help="Files, or folders with all below them.")] = None,
     where: WhereOption = None,
     directory: IndexOption = DEFAULT_INDEX,
     json_: JsonOption = False,
@@ -118,7 +121,10 @@ def delete(
     from mmsearch.sources import path_to_uri
 
     uris = [path_to_uri(os.path.abspath(path)) for path in paths or ()]  # noqa: PTH100
-    count = Collection.open(directory).delete(uris, where=where or ())
+    collection = Collection.open(directory)
+    count = collection.delete(uris, where=where or ())
+    if not count and where and (hint := unknown_fields(collection, where)):
+        say(hint)
     print_json({"deleted": count}) if json_ else print(f"deleted {count} items")
 
 
@@ -148,6 +154,8 @@ def verify(
         print_json({"sound": sound, "problems": [problem._asdict() for problem in problems]})
     else:
         print("\n".join([*problem_lines(problems), *([f"{directory} is sound"] if sound else [])]))
+        if not sound and not repair:
+            say(f"mend what can be mended with `mmsearch verify --repair -i {directory}`")
     if not sound:
         raise typer.Exit(1)
 

@@ -76,7 +76,7 @@ def export(
     The layout is that of clip-retrieval, autofaiss and embedding-reader; `mmsearch index
     --vectors DIR` reads it back.
 
-    Example: mmsearch export vectors --where "year>=2020"
+    Example: mmsearch export vectors --where "taken>=2020"
     """
     from dataclasses import asdict
 

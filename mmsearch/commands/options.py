@@ -28,12 +28,25 @@ class Fusion(StrEnum):
     rrf = "rrf"
 
 
+
+def path_given(text: str) -> Path:
+    """A path from the command line; an empty one, as of an unset variable, would mean "here".
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if not text:
+        raise UsageError("an empty path was given (an unset variable?); for this directory, say .")
+    return Path(text)
+
+
 IndexOption = Annotated[Path, typer.Option(
-    "-i", "--index", envvar="MMSEARCH_INDEX", help="The collection's directory.")]
+    "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR", parser=path_given,
+    help="The collection's directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 WhereOption = Annotated[list[str] | None, typer.Option(
     "--where", metavar="CONDITION",
-    help="Only items that meet this: 'year>=2020 and camera ~ canon'. Repeatable.")]
+    help="Only items that meet this: 'taken>=2020 and camera ~ canon'. Repeatable.")]
 ModelOption = Annotated[str | None, typer.Option(
     "--model", metavar="NAME", help="builtin, a directory that `mmsearch train` wrote, or an "
                                     "open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
@@ -53,7 +66,7 @@ RecallOption = Annotated[str | None, typer.Option(
     "--recall", metavar="R", help="Recall@10 that large collections are tuned to: 0.95 (default), "
                                   "0.99, any other, or 'exact'. Remembered.")]
 KindOption = Annotated[str | None, typer.Option(
-    "--kind", metavar="KIND", help="Index kind for large collections: auto (default), hnsw, "
+    "--kind", metavar="KIND", help="Index kind, from 1,000 items on: auto (default), hnsw, "
                                    "ivf-rabitq, ivf-pq, ivf-sq8, … Remembered.")]
 
 

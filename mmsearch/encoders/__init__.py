@@ -36,6 +36,11 @@ def load_encoder(name: str = BUILTIN) -> Encoder:
     if Path(name).is_dir():
         raise ModelError(f"{name} is a directory without model.json; point --model at what "
                          "`mmsearch train` wrote, or give an open_clip model name")
+    if name.startswith(("/", ".", "~")):
+        raise ModelError(f"there is no model directory {name}")
+    if "/" not in name and not name.startswith("hf-hub:"):
+        raise ModelError(f"no model called {name!r}; there are builtin, directories that `mmsearch "
+                         "train` wrote, and open_clip models as ARCHITECTURE/TAG")
     from mmsearch.encoders.openclip import OpenClipEncoder
 
     return OpenClipEncoder(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,13 @@ from mmsearch.errors import CollectionDamaged, GpuUnavailable, MissingExtra, Usa
 from mmsearch.indexes._faiss import load_faiss
 from mmsearch.indexes.approximate import ApproximateIndex
 from mmsearch.indexes.exact import ExactIndex
-from mmsearch.indexes.kinds import EXACT_UP_TO, KINDS, choose_spec
+from mmsearch.indexes.kinds import EXACT_UP_TO, KINDS, Device, choose_spec
 from mmsearch.indexes.rescored import RescoredIndex
 from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
 
 __all__ = ["ApproximateIndex", "Device", "EXACT_UP_TO", "ExactIndex", "KINDS", "RescoredIndex",
-           "VectorIndex", "build_index", "choose_spec", "load_index"]
+           "VectorIndex", "build_index", "check_builder", "choose_spec", "load_index"]
 
-Device: TypeAlias = Literal["cpu", "cuda", "auto"]
 Blocks: TypeAlias = Callable[[], Iterator[Vectors]]
 
 
@@ -67,8 +66,22 @@ def build_index(blocks: Blocks, spec: IndexSpec, *, rows: int = 0,
                 raise
             warnings.warn(f"building on the CPU: {error}", stacklevel=2)
     if not KINDS[spec.kind].factory:
-        raise UsageError(f"an index of kind {spec.kind} is built on a GPU: add --device cuda")
+        check_builder("cpu")
     return ApproximateIndex.build(blocks, spec, rows)
+
+
+def check_builder(device: Device) -> None:
+    """Whether what only GPUs build, cagra, can be built.
+
+    Raises:
+        UsageError: on a CPU.
+        MissingExtra: the FAISS that is installed cannot.
+    """
+    if device == "cpu":
+        raise UsageError("an index of kind cagra is built on a GPU: add --device cuda, or choose "
+                         "another (--kind auto)")
+    if not hasattr(load_faiss(), "GpuIndexCagra"):
+        raise MissingExtra("the kind cagra", "cuvs")
 
 
 def load_index(path: Path, spec: IndexSpec | None = None) -> VectorIndex:

@@ -10,11 +10,13 @@ candidates than asked for, drops the forbidden ones, and leaves what falls short
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +31,6 @@ from mmsearch.indexes.rescored import few
 from mmsearch.merge import top_k
 from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
 
-DEVICES = ("cpu", "cuda", "auto")
 SCRATCH = 1_800_000_000
 """Bytes that FAISS takes on a GPU beside the vectors: 1.5 GB of temporary and 256 MB of pinned
 memory (StandardGpuResources)."""
@@ -47,16 +48,46 @@ class Placement:
     """On one GPU."""
 
 
-def gpu_count() -> int:
-    """GPUs that the installed FAISS can use.
+def usable(device: str) -> kinds.Device:
+    """The device that there is for the one asked for: "auto" becomes "cpu" after a warning where
+    no GPU can be used.
 
     Raises:
-        MissingExtra: it was built without GPU support.
+        UsageError: no such device.
+        GpuUnavailable, MissingExtra: with "cuda", in the same case.
+    """
+    if device not in get_args(kinds.Device):
+        raise UsageError(f"device must be one of {', '.join(get_args(kinds.Device))}, not "
+                         f"{device!r}")
+    if device != "cpu":
+        try:
+            free_memory(gpu_count())
+        except (GpuUnavailable, MissingExtra) as error:
+            if device == "cuda":
+                raise
+            warnings.warn(f"everything is done on the CPU: {error}", stacklevel=2)
+            return "cpu"
+    return cast(kinds.Device, device)
+
+
+def gpu_count() -> int:
+    """GPUs that the installed FAISS can use, one at least.
+
+    Raises:
+        GpuUnavailable: there is none, or FAISS was built without GPU support.
     """
     faiss = load_faiss()
-    if not hasattr(faiss, "StandardGpuResources"):
-        raise MissingExtra("--device cuda", "gpu")
-    return int(faiss.get_num_gpus())
+    if not hasattr(faiss, "StandardGpuResources") and _has_driver():
+        raise GpuUnavailable("the FAISS that is installed is for CPUs; run: pip uninstall -y "
+                             "faiss-cpu && pip install 'mmsearch[gpu]'")
+    gpus = int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+    if not gpus:
+        raise GpuUnavailable("no NVIDIA GPU was found (is its driver installed?); use --device cpu")
+    return gpus
+
+
+def _has_driver() -> bool:
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def free_memory(gpus: int) -> list[int]:
@@ -76,11 +107,8 @@ def place(rows: int, dim: int, spec: IndexSpec, free: Sequence[int]) -> Placemen
     """Where so many vectors go, given the free bytes of each GPU; nothing is taken yet.
 
     Raises:
-        GpuUnavailable: there is no GPU, or all of them together are too small.
+        GpuUnavailable: all of them together are too small.
     """
-    if not free:
-        raise GpuUnavailable("no GPU was found (is the driver installed?); use --device cpu, or "
-                             "--device auto to fall back by itself")
     lists = spec.nlist * dim * 4
     whole = round(rows * kinds.bytes_a_vector(dim, spec)) + lists
     if whole + SCRATCH <= min(free):
@@ -106,8 +134,6 @@ def on_device(index: ExactIndex | ApproximateIndex, store: ExactIndex, device: s
     Raises:
         GpuUnavailable, MissingExtra: with "cuda", in the same case.
     """
-    if device not in DEVICES:
-        raise UsageError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
     if device == "cpu":
         return None
     try:
@@ -226,8 +252,6 @@ def build_on_gpu(blocks: Callable[[], Iterator[Vectors]], spec: IndexSpec,
 def _cagra(blocks: Callable[[], Iterator[Vectors]], spec: IndexSpec, dim: int) -> Any:
     """A CAGRA graph (Ootomo et al. 2023, arXiv 2308.15136), as the HNSW graph that CPUs search."""
     faiss = load_faiss()
-    if not hasattr(faiss, "GpuIndexCagra"):
-        raise MissingExtra("the kind cagra", "cuvs")
     config = faiss.GpuIndexCagraConfig()
     config.graph_degree, config.intermediate_graph_degree = 2 * spec.m, 4 * spec.m
     graph = faiss.GpuIndexCagra(_resources(0), dim, faiss.METRIC_INNER_PRODUCT,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from mmsearch.errors import UsageError
 from mmsearch.records import IndexSpec
 
-Training = Literal["none", "lists"]
+Device: TypeAlias = Literal["cpu", "cuda", "auto"]
 
 
 @dataclass(frozen=True)
