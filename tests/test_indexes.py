@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from mmsearch.indexes import (
     load_index,
 )
 from mmsearch.indexes.kinds import sized
-from mmsearch.indexes.lists import _shares
+from mmsearch.indexes.lists import _shares, sample
 from mmsearch.indexes.tune import tune
 from mmsearch.merge import top_k
 from mmsearch.metrics import ann_recall
@@ -241,6 +242,23 @@ def test_the_choice_of_an_index() -> None:
     assert choose_spec(500, kind="hnsw").kind == "exact"
     with pytest.raises(UsageError, match="no kind of index called 'lsh'"):
         choose_spec(10, kind="lsh")
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20).filter(sum), st.integers(1, 99))
+def test_a_sample_is_even_and_keeps_no_block_in_memory(sizes: list[int], wanted: int) -> None:
+    rows = np.arange(sum(sizes) * 2, dtype=np.float32).reshape(-1, 2)
+    alive: list[weakref.ref[np.ndarray]] = []  # type: ignore[type-arg]
+
+    def blocks() -> Iterator[np.ndarray]:  # type: ignore[type-arg]
+        for block in np.split(rows, np.cumsum(sizes)[:-1]):
+            one = block.copy()
+            alive.append(weakref.ref(one))
+            yield one
+            del one
+            assert sum(ref() is not None for ref in alive) <= 1  # what the caller holds
+
+    found = sample(blocks(), len(rows), wanted)
+    np.testing.assert_array_equal(found, rows[:: max(1, len(rows) // wanted)])
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=20), st.data())

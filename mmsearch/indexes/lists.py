@@ -64,10 +64,16 @@ def _shares(sizes: list[int], total: int) -> list[int]:
 
 
 def sample(blocks: Iterator[Vectors], rows: int, wanted: int) -> Vectors:
-    """About `wanted` of the rows, evenly spread, so that no stretch of them is left out."""
+    """About `wanted` of the rows, evenly spread, so that no stretch of them is left out.
+
+    rows: exactly how many there are.
+    """
     step = max(1, rows // wanted)
-    parts, at = [], 0
+    found, at, filled = np.zeros((0, 0), np.float32), 0, 0
     for block in blocks:
-        parts.append(block[(-at) % step :: step])
-        at += len(block)
-    return np.ascontiguousarray(np.concatenate(parts))
+        if not at:
+            found = np.empty((-(-rows // step), block.shape[1]), np.float32)
+        part = block[(-at) % step :: step]  # copied: a view would keep all the blocks in memory
+        found[filled : filled + len(part)] = part
+        filled, at = filled + len(part), at + len(block)
+    return found
