@@ -209,12 +209,13 @@ class Faiss:
         if hasattr(base, "hnsw"):
             return faiss.SearchParametersHNSW(efSearch=width)
         coarse = None
-        if isinstance(faiss.extract_index_ivf(base).quantizer, faiss.IndexHNSW):
+        lists = faiss.downcast_index(faiss.extract_index_ivf(base).quantizer)
+        if isinstance(lists, faiss.IndexHNSW):
             coarse = faiss.SearchParametersHNSW(efSearch=max(64, 2 * width))
-        lists = faiss.SearchParametersIVF(nprobe=width, quantizer_params=coarse)
+        search = faiss.SearchParametersIVF(nprobe=width, quantizer_params=coarse)
         if isinstance(base, faiss.IndexPreTransform):
-            return faiss.SearchParametersPreTransform(index_params=lists)
-        return lists
+            return faiss.SearchParametersPreTransform(index_params=search)
+        return search
 
 
 class Hnswlib:

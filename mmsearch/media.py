@@ -110,16 +110,23 @@ def fit(
     image: Image.Image,
     size: int,
     *,
-    resize: Literal["squash", "crop", "pad"],
+    resize: Literal["squash", "crop", "pad", "shortest"],
     resample: Image.Resampling,
 ) -> Pixels:
     """Scale to a square, uint8 [size, size, 3].
 
     squash: both sides to `size`, ignoring the shape; crop: the central square;
-    pad: the whole picture, centred on black.
+    pad: the whole picture, centred on black; shortest: the shorter side to `size`, and of that the
+    central square, in the whole pixels that torchvision's Resize and CenterCrop take.
     """
     image = image if image.mode == "RGB" else image.convert("RGB")
     width, height = image.size
+    if resize == "shortest":
+        short = min(width, height)
+        inner = int(size * width / short), int(size * height / short)
+        x, y = (round((side - size) / 2) for side in inner)
+        scaled = image.resize(inner, resample)
+        return np.array(scaled.crop((x, y, x + size, y + size)), dtype=np.uint8)
     # With a gap of 2 a large picture is first averaged down to at least twice the size: much
     # faster, and less visible than the reduced JPEG scales that `decode` uses.
     scale = functools.partial(image.resize, resample=resample, reducing_gap=2.0)

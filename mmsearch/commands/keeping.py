@@ -25,11 +25,14 @@ from mmsearch.commands.options import (
     JsonOption,
     KindOption,
     ModelOption,
+    Precision,
+    PrecisionOption,
     RecallOption,
     WhereOption,
     check_kind,
     path_given,
     recall_of,
+    with_precision,
 )
 from mmsearch.errors import UsageError
 from mmsearch.terminal import console, print_json, progress, say, say_skipped
@@ -46,6 +49,7 @@ def index(
     exclude: Annotated[list[str] | None, typer.Option(
         metavar="GLOB", help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")] = None,
     model: ModelOption = None,
+    precision: PrecisionOption = None,
     recall: RecallOption = None,
     kind: KindOption = None,
     device: DeviceOption = Device.cpu,
@@ -84,7 +88,7 @@ def index(
         say_skipped(scan.skipped)
         raise UsageError(f"nothing to index in {', '.join(map(str, paths))}: no pictures, texts "
                          "or manifests that could be read")
-    collection = _open_or_create(directory, model, device)
+    collection = _open_or_create(directory, model, precision, device)
     collection.configure(recall=wanted, kind=kind)
     with progress("indexing", lambda: sum(1 for _ in iter_items(
             paths, exclude=exclude or (), scan=Scan()))) as advance:
@@ -187,14 +191,20 @@ def compact(
             print(f"{searched}: {how}")
 
 
-def _open_or_create(directory: Path, model: str | None, device: Device) -> Collection:
+def _open_or_create(directory: Path, model: str | None, precision: Precision | None,
+                    device: Device) -> Collection:
     from mmsearch.collection import Collection
     from mmsearch.errors import CollectionNotFound
 
     try:
-        return Collection.open(directory, model=model, device=device.value)
+        found = Collection.open(directory, model=model, device=device.value)
+        if precision is None:
+            return found
+        return Collection.open(directory, model=with_precision(found.model, precision),
+                               device=device.value)
     except CollectionNotFound:
-        return Collection.create(directory, model=model or "builtin", device=device.value)
+        return Collection.create(directory, model=with_precision(model or "builtin", precision),
+                                 device=device.value)
 
 
 def _print_report(collection: Collection, report: AddReport, json_: bool) -> None:

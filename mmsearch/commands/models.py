@@ -8,7 +8,13 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.commands.options import IndexOption, JsonOption, ModelOption
+from mmsearch.commands.options import (
+    IndexOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    with_precision,
+)
 from mmsearch.terminal import console, print_json, progress, say, say_skipped
 
 
@@ -22,6 +28,7 @@ def evaluate(
     k: Annotated[list[int] | None, typer.Option(
         "-k", help="Cut-offs of recall@k (default 1, 5, 10). Repeatable.")] = None,
     model: ModelOption = None,
+    precision: PrecisionOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap intervals.")] = 0,
     json_: JsonOption = False,
 ) -> None:
@@ -41,7 +48,8 @@ def evaluate(
     with progress("encoding", lambda: sum(len(pair.captions) + (directory is None)
                                            for pair in loaded)) as advance:
         if directory is None:
-            evaluation = evaluate_model(loaded, model=model or "builtin", ks=cutoffs, seed=seed,
+            name = with_precision(model or "builtin", precision)
+            evaluation = evaluate_model(loaded, model=name, ks=cutoffs, seed=seed,
                                         progress=advance)
         else:
             evaluation = evaluate_collection(Collection.open(directory, model=model), loaded,

@@ -50,6 +50,27 @@ WhereOption = Annotated[list[str] | None, typer.Option(
 ModelOption = Annotated[str | None, typer.Option(
     "--model", metavar="NAME", help="builtin, a directory that `mmsearch train` wrote, or an "
                                     "open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
+
+
+class Precision(StrEnum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    int8 = "int8"
+
+
+PrecisionOption = Annotated[Precision | None, typer.Option(
+    help="Of an open_clip model: auto (default) is the fastest that costs no recall. A new "
+         "collection remembers it.")]
+
+
+def with_precision(model: str, precision: Precision | None) -> str:
+    """The model's name with a precision, in place of the one it had."""
+    from mmsearch.encoders import split_precision
+
+    return model if precision is None else f"{split_precision(model)[0]}@{precision.value}"
+
+
 DEFAULT_INDEX = Path("indexes/default")
 
 

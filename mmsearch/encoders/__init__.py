@@ -2,7 +2,8 @@
 
     "builtin"                            the model inside this package (ONNX Runtime, no torch)
     a directory with a model.json        what `mmsearch train` wrote (ONNX Runtime, no torch)
-    "ViT-B-32/laion2b_s34b_b79k", …      any open_clip model (torch; extra `openclip`)
+    "ViT-B-32/laion2b_s34b_b79k", …      any open_clip model (extra `openclip`): on a GPU by torch,
+                                         on a CPU by ONNX Runtime; `…@int8` names a precision
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from mmsearch.encoders.protocol import Encoder
-from mmsearch.errors import ModelError
+from mmsearch.errors import ModelError, UsageError
 
 __all__ = ["BUILTIN", "BUILTIN_DIR", "Encoder", "absolute_name", "load_encoder"]
 
 BUILTIN = "builtin"
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 BUILTIN_DIR = Path(__file__).parent / "builtin"
 
 
@@ -26,9 +28,14 @@ def load_encoder(name: str = BUILTIN) -> Encoder:
     Raises:
         ModelError: no such model, or its files are damaged.
         MissingExtra: an open_clip model, but open_clip is not installed.
+        UsageError: a precision for a model that has but one.
     """
     from mmsearch.encoders.onnx import OnnxEncoder
 
+    model, precision = split_precision(name)
+    if precision and (model == BUILTIN or Path(model, "model.json").is_file()):
+        raise UsageError("--precision is for open_clip models: the built-in model, and what "
+                         "`mmsearch train` makes of it, is int8 already")
     if name == BUILTIN:
         return OnnxEncoder(BUILTIN_DIR)
     if Path(name, "model.json").is_file():
@@ -41,14 +48,22 @@ def load_encoder(name: str = BUILTIN) -> Encoder:
     if "/" not in name and not name.startswith("hf-hub:"):
         raise ModelError(f"no model called {name!r}; there are builtin, directories that `mmsearch "
                          "train` wrote, and open_clip models as ARCHITECTURE/TAG")
-    from mmsearch.encoders.openclip import OpenClipEncoder
+    from mmsearch.encoders.exported import load_openclip
 
-    return OpenClipEncoder(name)
+    return load_openclip(name)
 
 
 def absolute_name(name: str) -> str:
     """A model's name that means the same from every working directory."""
     if name != BUILTIN and Path(name).is_dir():
         return str(Path(name).resolve())
-    architecture, _, file = name.partition("/")
-    return f"{architecture}/{Path(file).resolve()}" if file and Path(file).is_file() else name
+    model, precision = split_precision(name)
+    architecture, _, file = model.partition("/")
+    return f"{architecture}/{Path(file).resolve()}{precision}" \
+        if file and Path(file).is_file() else name
+
+
+def split_precision(name: str) -> tuple[str, str]:
+    """`MODEL@int8` -> (`MODEL`, "@int8"); without one, the second is empty."""
+    model, at, last = name.rpartition("@")
+    return (model, at + last) if model and last in PRECISIONS else (name, "")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.encoders.cleaning import clean_lower
 from mmsearch.encoders.protocol import stacked
 from mmsearch.errors import ModelError
 from mmsearch.records import Pixels, Vectors
@@ -37,17 +38,19 @@ class OnnxEncoder:
     a run spend half their time waiting for each other.
     """
 
-    batch = 4
     workers = os.cpu_count() or 1
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._spec = _read_spec(directory)
+        self.batch = int(self._spec["image"].get("batch", 4))
         self.dim = int(self._spec["dim"])
         self.min_side = int(self._spec["image"]["size"])
         self.max_tokens = int(self._spec["max_tokens"])
         digest = "".join(self._spec["sha256"][name] for name in sorted(self._spec["sha256"]))
-        self.name = f"{self._spec['name']}@{hashlib.sha256(digest.encode()).hexdigest()[:12]}"
+        # An export makes the vectors of the model it was made from, whatever its files are.
+        self.name = self._spec.get("encoder") or \
+            f"{self._spec['name']}@{hashlib.sha256(digest.encode()).hexdigest()[:12]}"
 
     def prepare(self, image: Image) -> Pixels:
         from PIL.Image import Resampling
@@ -75,18 +78,26 @@ class OnnxEncoder:
         One text a run: int8 activations are scaled over a whole batch, so a text's vector would
         depend on its neighbours (cosine 0.98 to itself). It is no slower: nothing is padded.
         """
-        def inputs(encoding: Any) -> dict[str, Any]:
-            return {"tokens": self._table[encoding.ids].astype(np.float32)[None],
-                    "mask": np.ones((1, len(encoding.ids)), np.int64)}
+        known = {one.name for one in self._text_session.get_inputs()} if texts else set()
+        clean = clean_lower if self._spec["text"].get("clean") == "lower" else str
 
-        encodings = self._tokenizer.encode_batch(list(texts)) if texts else []
+        def inputs(encoding: Any) -> dict[str, Any]:
+            every = {"tokens": self._table[encoding.ids].astype(np.float32)[None],
+                     "ids": np.array([encoding.ids], np.int64),
+                     "mask": np.ones((1, len(encoding.ids)), np.int64)}
+            return {name: value for name, value in every.items() if name in known}
+
+        encodings = self._tokenizer.encode_batch([clean(text) for text in texts]) if texts else []
         return self._each(self._text_session, inputs, encodings)
 
     def _each(self, session: InferenceSession, inputs: Callable[[Any], dict[str, Any]],
               parts: Sequence[Any]) -> tuple[Vectors, Vectors]:
         """Run a graph on every part, on all cores when there are several."""
         def run(part: Any) -> Any:
-            return session.run(["embedding", "features"], inputs(part))
+            return session.run(outputs, inputs(part))
+
+        # Only what `mmsearch train` starts from gives its features too.
+        outputs = ["embedding", "features" if len(session.get_outputs()) > 1 else "embedding"]
 
         if not parts:
             return np.zeros((0, self.dim), np.float32), np.zeros((0, 0), np.float32)
@@ -123,7 +134,10 @@ class OnnxEncoder:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the Rust side raises bare Exception
             raise _damaged(path, error) from error
-        tokenizer.no_padding()
+        if length := self._spec["text"].get("length"):
+            tokenizer.enable_padding(length=length, pad_id=0)
+        else:
+            tokenizer.no_padding()
         tokenizer.enable_truncation(self.max_tokens)
         return tokenizer
 

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class OpenClipEncoder:
     Args:
         model: ``ViT-B-32/laion2b_s34b_b79k`` (architecture / pretrained tag or checkpoint file)
             or ``hf-hub:organisation/name``.
+        precision: of weights and activations; the vectors are float32 in any case.
 
     Raises:
         MissingExtra: torch or open_clip is not installed.
@@ -35,7 +36,7 @@ class OpenClipEncoder:
 
     batch, workers = 32, 1
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, precision: Literal["fp32", "bf16"] = "fp32") -> None:
         architecture, _, pretrained = model.partition("/")
         if model.startswith("hf-hub:"):
             architecture, pretrained = model, ""
@@ -57,15 +58,18 @@ class OpenClipEncoder:
         finally:
             logging.disable(logging.NOTSET)
         self._torch = torch
-        self._model, transform = made
+        self.module, transform = made
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model.eval().to(self.device)
-        self._tokenize = open_clip.get_tokenizer(architecture)
+        self.module.eval().to(self.device)
+        self.tokenizer = open_clip.get_tokenizer(architecture)
         self._resize, self._to_tensor = _split(transform)
-        size = self._model.visual.image_size
+        size = self.module.visual.image_size
         self.min_side = int(min(size)) if isinstance(size, tuple | list) else int(size)
         # Not by the path of a checkpoint: the same weights elsewhere are the same encoder.
-        self.name = f"{architecture}@{_digest(self._model)}"
+        self.name = f"{architecture}@{_digest(self.module)}"
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        # The weights, not autocast: that would convert them anew at every call.
+        self.module.to(self._dtype)
         self.dim = int(self.encode_texts(["a"]).shape[1])
 
     def prepare(self, image: Image) -> Pixels:
@@ -75,13 +79,13 @@ class OpenClipEncoder:
         return np.asarray(out.convert("RGB"))
 
     def encode_images(self, images: Sequence[Picture]) -> Vectors:
-        done = [self._run(self._model.encode_image, self._pixels(images[at : at + self.batch]))
+        done = [self._run(self.module.encode_image, self._pixels(images[at : at + self.batch]))
                 for at in range(0, len(images), self.batch)]
         return np.concatenate(done) if done else np.zeros((0, self.dim), np.float32)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         parts = [list(texts[at : at + self.batch]) for at in range(0, len(texts), self.batch)]
-        done = [self._run(self._model.encode_text, self._tokenize(part)) for part in parts]
+        done = [self._run(self.module.encode_text, self.tokenizer(part)) for part in parts]
         return np.concatenate(done) if done else np.zeros((0, self.dim), np.float32)
 
     def _pixels(self, images: Sequence[Picture]) -> Any:
@@ -93,7 +97,7 @@ class OpenClipEncoder:
             for step in self._to_tensor:
                 out = step(out)
             batch.append(out)
-        return self._torch.stack(batch)
+        return self._torch.stack(batch).to(self._dtype)
 
     def _run(self, encode: Any, batch: Any) -> Vectors:
         with self._torch.inference_mode():

@@ -1,0 +1,284 @@
+"""An open_clip model as a model directory that ONNX Runtime runs: exported once, and checked.
+
+Normalisation is part of the image graph, which takes uint8 pixels. The token table is not part of
+the text graph (see `mmsearch.encoders.onnx`). Where attention is causal, sequences may have any
+length: what follows the end of a text changes nothing, and eight tokens cost a tenth of 77.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmsearch.encoders.onnx import FORMAT, OnnxEncoder
+from mmsearch.encoders.openclip import OpenClipEncoder
+from mmsearch.errors import ModelError
+from mmsearch.records import Vectors
+
+SAME = 0.9999
+"""Least cosine between the vectors of an export in float32 and those of torch."""
+_OPSET = 17
+_BATCH = 8
+
+
+def export(encoder: OpenClipEncoder, directory: Path) -> None:
+    """Write `encoder` to `directory` (there, and empty), in float32; afterwards it is of no use:
+    its text tower has been taken apart.
+
+    Raises:
+        ModelError: it has a tower, tokenizer or preprocessing that this module does not know, or
+            the export does not give the same vectors.
+    """
+    import torch
+
+    model = encoder.module
+    image = _image_spec(model.visual.preprocess_cfg)
+    tokenizer = _tokenizer(encoder.tokenizer)
+    tower = _text_tower(model)
+    with _quietly(), _plain_attention(), torch.no_grad():
+        _write(_image_tower(model), directory / "image.onnx", {
+            "pixels": torch.zeros(2, image["size"], image["size"], 3, dtype=torch.uint8)}, {0: "n"})
+        ids = encoder.tokenizer(["a dog on the beach", "two"])
+        length = ids.shape[1]
+        varies = {0: "n", 1: "length"} if tower.any_length else {0: "n"}
+        _write(tower, directory / "text.onnx",
+               {"ids": ids, "tokens": tower.table(ids)}, varies)
+        np.save(directory / "tokens.npy", tower.table.weight.detach().numpy().astype(np.float16))
+    tokenizer.enable_truncation(length)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    text = {"file": "text.onnx", "tokens": "tokens.npy", "tokenizer": "tokenizer.json",
+            "clean": "lower", "length": None if tower.any_length else length}
+    _describe(directory, {"encoder": encoder.name, "dim": encoder.dim, "max_tokens": length,
+                          "image": image, "text": text})
+
+
+def quantize(source: Path, directory: Path) -> None:
+    """Write the model in `source`, an export, to `directory` with int8 weights (per channel) and
+    activations that are scaled as they come; the token table stays float16."""
+    import shutil
+
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    spec = json.loads((source / "model.json").read_text("utf-8"))
+    for name in ("image.onnx", "text.onnx"):
+        with _quietly():
+            quantize_dynamic(source / name, directory / name, per_channel=True,
+                             op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8)
+    for name in ("tokens.npy", "tokenizer.json"):
+        shutil.copy(source / name, directory / name)
+    _describe(directory, spec)
+
+
+def check(exported: OnnxEncoder, images: list[Any], texts: list[str], image_vectors: Vectors,
+          text_vectors: Vectors) -> None:
+    """Compare the vectors of an export with those that torch made of the same pictures and texts.
+
+    Raises:
+        ModelError: a cosine is below `SAME`.
+    """
+    for what, ours, theirs in (("pictures", exported.encode_images(images), image_vectors),
+                               ("texts", exported.encode_texts(texts), text_vectors)):
+        if (least := least_cosine(ours, theirs)) < SAME:
+            raise ModelError(f"its export gives other vectors for {what} than torch does "
+                             f"(cosine {least:.4f})")
+
+
+def least_cosine(ours: Vectors, theirs: Vectors) -> float:
+    return float(np.einsum("ij,ij->i", ours, theirs).min())
+
+
+# -- towers ----------------------------------------------------------------------------------------
+
+
+def _image_tower(model: Any) -> Any:
+    import torch
+
+    mean, std = (255 * torch.tensor(model.visual.preprocess_cfg[key]).view(1, 3, 1, 1)
+                 for key in ("mean", "std"))
+
+    class ImageTower(torch.nn.Module):
+        """uint8 [n, size, size, 3] -> float32 [n, dim], unit rows."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixels: Any) -> Any:
+            scaled = (pixels.permute(0, 3, 1, 2).float() - mean) / std
+            return self.model.encode_image(scaled, normalize=True)
+
+    return ImageTower().eval()
+
+
+def _text_tower(model: Any) -> Any:
+    """A module (ids int64 [n, length], their rows of the token table float32 [n, length, width])
+    -> float32 [n, dim], unit rows."""
+    import torch
+    from open_clip.transformer import TextTransformer, text_global_pool
+
+    class Given(torch.nn.Module):
+        """Stands for the token table: gives what was looked up already."""
+
+        rows: Any = None
+
+        def forward(self, ids: Any) -> Any:
+            return self.rows
+
+    class TextTower(torch.nn.Module):
+        any_length = False
+
+        def __init__(self, table: Any) -> None:
+            super().__init__()
+            self.model, self.table = model, table
+
+        def forward(self, ids: Any, tokens: Any) -> Any:
+            tower = self.model.text
+            tower.token_embedding = given = Given()
+            given.rows = tokens
+            try:
+                return self.model.encode_text(ids, normalize=True)
+            finally:
+                tower.token_embedding = self.table
+
+    class CausalTower(TextTower):
+        """What `open_clip.CLIP.encode_text` does, for sequences of any length."""
+
+        any_length = True
+
+        def forward(self, ids: Any, tokens: Any) -> Any:
+            m, length = self.model, ids.shape[1]
+            out = tokens + m.positional_embedding[:length]
+            out = m.ln_final(m.transformer(out, attn_mask=m.attn_mask[:length, :length]))
+            out = text_global_pool(out, ids, m.text_pool_type,
+                                   eos_token_id=getattr(m, "text_eos_id", None))
+            project = m.text_projection
+            out = project(out) if isinstance(project, torch.nn.Linear) else out @ project
+            return torch.nn.functional.normalize(out, dim=-1)
+
+    if getattr(model, "attn_mask", None) is not None and model.text_pool_type in ("argmax", "eos"):
+        for block in model.transformer.resblocks:
+            block.attn = _attention(block.attn)
+        return CausalTower(model.token_embedding).eval()
+    if isinstance(getattr(model, "text", None), TextTransformer):
+        return TextTower(model.text.token_embedding).eval()
+    raise ModelError("its text tower is of a kind that cannot be exported")
+
+
+def _attention(inner: Any) -> Any:
+    """The same as `torch.nn.MultiheadAttention` (self-attention, a batch first), in steps whose
+    export keeps the length of the sequence variable."""
+    import torch
+
+    if not isinstance(inner, torch.nn.MultiheadAttention) or not inner.batch_first:
+        raise ModelError("its attention is of a kind that cannot be exported")
+
+    class Attention(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, query: Any, key: Any, value: Any, need_weights: bool = False,
+                    attn_mask: Any = None) -> tuple[Any, None]:
+            n, length, width = query.shape
+            heads = self.inner.num_heads
+            parts = torch.nn.functional.linear(
+                query, self.inner.in_proj_weight, self.inner.in_proj_bias)
+            q, k, v = parts.reshape(n, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+            weights = (q * (width // heads) ** -0.5) @ k.transpose(-1, -2)
+            weights = weights if attn_mask is None else weights + attn_mask
+            mixed = (weights.softmax(-1) @ v).transpose(1, 2).reshape(n, length, width)
+            return self.inner.out_proj(mixed), None
+
+    return Attention()
+
+
+def _write(tower: Any, path: Path, inputs: dict[str, Any], varies: dict[int, str]) -> None:
+    import torch
+
+    axes = {**dict.fromkeys(inputs, varies), "embedding": {0: "n"}}
+    torch.onnx.export(tower, tuple(inputs.values()), str(path), input_names=list(inputs),
+                      output_names=["embedding"], dynamic_axes=axes, opset_version=_OPSET,
+                      dynamo=False)
+
+
+# -- what surrounds them ---------------------------------------------------------------------------
+
+
+def _image_spec(how: dict[str, Any]) -> dict[str, Any]:
+    """model.json's description of an open_clip preprocessing.
+
+    Raises:
+        ModelError: `mmsearch.media.fit` has no counterpart.
+    """
+    size = how["size"] if isinstance(how["size"], int) else how["size"][0]
+    square = isinstance(how["size"], int) or how["size"][0] == how["size"][1]
+    if not square or how["resize_mode"] not in ("shortest", "squash"):
+        raise ModelError(f"its preprocessing ({how['resize_mode']}, {how['size']}) cannot be "
+                         "exported")
+    return {"file": "image.onnx", "size": size, "resize": how["resize_mode"],
+            "interpolation": how["interpolation"], "batch": _BATCH}
+
+
+def _tokenizer(theirs: Any) -> Any:
+    """open_clip's own byte-pair tokenizer as one of `tokenizers`: the same numbers, without torch.
+
+    Raises:
+        ModelError: it is another one.
+    """
+    from open_clip.tokenizer import SimpleTokenizer
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+
+    if not isinstance(theirs, SimpleTokenizer) or theirs.reduction_fn is not None \
+            or theirs.clean_fn.__name__ != "_clean_lower":
+        raise ModelError("its tokenizer is of a kind that cannot be exported")
+    made = Tokenizer(models.BPE(vocab=theirs.encoder, merges=list(theirs.bpe_ranks),
+                                end_of_word_suffix="</w>"))
+    words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+    made.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(words, "removed", invert=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    start, end = "<start_of_text>", "<end_of_text>"
+    made.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}",
+        special_tokens=[(start, theirs.sot_token_id), (end, theirs.eot_token_id)])
+    return made
+
+
+def _describe(directory: Path, spec: dict[str, Any]) -> None:
+    files = [spec["image"]["file"], *(spec["text"][key] for key in ("file", "tokens", "tokenizer"))]
+    sums = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in files}
+    (directory / "model.json").write_text(
+        json.dumps({"format": FORMAT, **spec, "sha256": sums}, indent=1), "utf-8")
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The exporter and the quantiser warn of what this module knows."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Without torch's fused attention, which has no counterpart in ONNX."""
+    import torch
+
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)

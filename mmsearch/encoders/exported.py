@@ -1,0 +1,230 @@
+"""open_clip models on a CPU: exported to ONNX once, kept in a cache, run without torch ever after.
+
+    int8     8 bits for weights and activations: two to three times as fast as fp32, a quarter of
+             its size
+    bf16     torch, weights in bfloat16; fast only where the CPU has AVX512-BF16 or AMX
+    fp32     the vectors of the original, to a cosine of 0.9999
+    auto     the fastest of them whose recall on the demo pictures (mean of recall@1/5/10, both
+             ways) is at most half a point below that of fp32
+
+A precision is part of a model's name, `MODEL@int8`, so that it travels wherever the name goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+import numpy as np
+
+from mmsearch.encoders import split_precision
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.protocol import Encoder
+from mmsearch.errors import ModelError
+from mmsearch.metrics import best_ranks, recall_at
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.openclip import OpenClipEncoder
+
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "int8"]
+TOLERATED = 0.005
+"""Recall that a precision may cost."""
+DEMO = Path(__file__).parent.parent / "demo"
+CAPTIONS = 2
+EXPORT = 1
+"""Raise it when exports come out differently: older ones are then left alone."""
+_REFUSED = "stays-on-torch"
+"""A file that says why a model is not exported."""
+
+
+def load_openclip(name: str) -> Encoder:
+    """An open_clip model, with or without a precision behind its name.
+
+    Raises:
+        ModelError, MissingExtra: it is not to be had, or not in this precision.
+    """
+    model, precision = split_precision(name)
+    wanted = cast(Precision, precision[1:] or "auto")
+    if _has_gpu():
+        from mmsearch.encoders.openclip import OpenClipEncoder
+
+        if wanted == "int8":
+            raise ModelError("int8 is for CPUs; on a GPU take --precision bf16 or fp32")
+        return OpenClipEncoder(model, "fp32" if wanted == "fp32" else "bf16")
+    cached = Cache(model)
+    return cached.encoder(cached.fastest() if wanted == "auto" else wanted)
+
+
+class Cache:
+    """What there is of one model in the cache directory, and how it comes there."""
+
+    def __init__(self, model: str) -> None:
+        self.model, self.path = model, cache_directory() / "models" / _file_name(model)
+
+    def encoder(self, precision: Precision) -> Encoder:
+        """
+        Raises:
+            ModelError: int8, of a model that cannot be exported, or the model is not to be had.
+        """
+        if precision == "bf16":
+            return self._torch("bf16")
+        if precision == "fp32" and self._refused():
+            return self._torch("fp32")
+        if not (self.path / precision / "model.json").exists():
+            made = self._make(precision)
+            if made is not None:
+                return made
+        return OnnxEncoder(self.path / precision)
+
+    def fastest(self) -> Precision:
+        """What "auto" means for this model on this machine; found out once."""
+        facts = self.path / "auto.json"
+        try:
+            return cast(Precision, json.loads(facts.read_text("utf-8"))["precision"])
+        except (OSError, ValueError, KeyError):
+            pass
+        encoders = {"fp32": self.encoder("fp32")}
+        if not self._refused():
+            encoders["int8"] = self.encoder("int8")
+        if _has_bf16():
+            encoders["bf16"] = self.encoder("bf16")
+        measured = {name: _measure(encoder) for name, encoder in encoders.items()}
+        least = measured["fp32"]["recall"] - TOLERATED
+        chosen = max((name for name in measured if measured[name]["recall"] >= least),
+                     key=lambda name: measured[name]["images_per_second"])
+        facts.write_text(json.dumps({"precision": chosen, "measured": measured}, indent=1), "utf-8")
+        return cast(Precision, chosen)
+
+    def _torch(self, precision: Literal["fp32", "bf16"]) -> OpenClipEncoder:
+        from mmsearch.encoders.openclip import OpenClipEncoder
+
+        return OpenClipEncoder(self.model, precision)
+
+    def _refused(self) -> bool:
+        """Whether this model is known not to be exportable."""
+        return (self.path / _REFUSED).exists()
+
+    def _make(self, precision: Precision) -> Encoder | None:
+        """Export, or quantise the export; a killed process leaves nothing that looks whole.
+
+        -> the encoder on torch, if in float32 the model has to stay there.
+        """
+        from filelock import FileLock
+
+        source = self.path / "fp32"
+        if precision == "int8" and not (source / "model.json").exists():
+            self.encoder("fp32")
+        self.path.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path / "lock"), _whole(self.path / precision) as directory:
+            from mmsearch.encoders import export
+
+            if precision == "int8":
+                if self._refused():
+                    raise ModelError(f"{self.model} runs on torch alone "
+                                     f"({(self.path / _REFUSED).read_text('utf-8')}); take "
+                                     "--precision fp32 or bf16")
+                export.quantize(source, directory)
+                return None
+            encoder = self._torch("fp32")
+            pictures, captions = _demo()
+            images, texts = pictures[:8], captions[:16]
+            wanted = encoder.encode_images(images), encoder.encode_texts(texts)
+            try:
+                export.export(encoder, directory)
+                export.check(OnnxEncoder(directory), images, texts, *wanted)
+            except Exception as error:  # torch's and ONNX Runtime's errors share no base class
+                (self.path / _REFUSED).write_text(str(error).splitlines()[0], "utf-8")
+                shutil.rmtree(directory)
+                return self._torch("fp32")  # anew: the export has changed what it worked on
+        return None
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A directory to fill that becomes `target` at the end, unless it was removed."""
+    partial = target.with_name(f".{target.name}-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        if partial.exists():
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _measure(encoder: Encoder) -> dict[str, float]:
+    """Mean recall of the demo pictures and their captions, and pictures a second."""
+    pictures, captions = _demo()
+    prepared = [encoder.prepare(picture) for picture in pictures]
+    encoder.encode_images(prepared[:1])  # the first call loads the graph
+    start = time.perf_counter()
+    images = encoder.encode_images(prepared)
+    seconds = time.perf_counter() - start
+    near = encoder.encode_texts(captions) @ images.T
+    numbers = np.arange(len(captions))
+    ranks = [best_ranks(near, [numbers[n : n + 1] // CAPTIONS for n in numbers]),
+             best_ranks(near.T, list(numbers.reshape(-1, CAPTIONS)))]
+    return {"recall": float(np.mean([recall_at(one, k) for one in ranks for k in (1, 5, 10)])),
+            "images_per_second": len(pictures) / seconds}
+
+
+@cache
+def _demo() -> tuple[list[Any], list[str]]:
+    """The pictures of the demo, and CAPTIONS captions for each, picture by picture."""
+    from mmsearch.media import decode
+
+    rows = [json.loads(line) for line in (DEMO / "captions.jsonl").read_text("utf-8").splitlines()]
+    return ([decode(DEMO / row["image"]).image for row in rows],
+            [caption for row in rows for caption in row["captions"][:CAPTIONS]])
+
+
+def cache_directory() -> Path:
+    """Where exports are kept: MMSEARCH_CACHE, or the user's cache directory."""
+    if given := os.environ.get("MMSEARCH_CACHE"):
+        return Path(given)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mmsearch", appauthor=False)
+
+
+def _file_name(model: str) -> str:
+    """A directory name for a model; for a checkpoint on this machine, for its state of now."""
+    file = Path(model.partition("/")[2])
+    state = ""
+    if file.is_file():
+        status = file.stat()
+        state = f"{status.st_size}:{status.st_mtime_ns}"
+    digest = hashlib.sha256(f"{EXPORT}:{model}:{state}".encode()).hexdigest()[:12]
+    return f"{re.sub(r'[^A-Za-z0-9.-]+', '-', model)[-60:]}-{digest}"
+
+
+def _has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text("utf-8").partition("\nflags")[2].partition("\n")[0]
+    except OSError:
+        return False
+    return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
+
+
+def _has_gpu() -> bool:
+    """Whether torch can use a GPU; it is only asked, which takes seconds, where there is a driver.
+    """
+    if not (Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi")):
+        return False
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch.cuda.is_available())

@@ -1,0 +1,219 @@
+"""open_clip models on a CPU: exported to ONNX, the same vectors, without torch ever after."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DEMO, Cli, add
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mmsearch.collection import Collection
+from mmsearch.encoders import load_encoder, split_precision
+from mmsearch.encoders.cleaning import clean_lower
+from mmsearch.encoders.exported import Cache
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.errors import ModelError, UsageError
+from mmsearch.media import fit
+
+open_clip = pytest.importorskip("open_clip")
+torch = pytest.importorskip("torch")
+
+from mmsearch.encoders.openclip import OpenClipEncoder  # noqa: E402
+
+TEXTS = ["a dog", "", "Two  CATS &amp; a caf\u00e9\u2019s \u201cmenu\u201d", "x" * 40,
+         "word " * 200, "\u732b", "don't 'll 123 4.5"]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    found = [Image.open(path).convert("RGB") for path in sorted(DEMO.glob("*.jpg"))[:6]]
+    return [*found, Image.new("RGB", (3, 500), "red"), Image.new("RGB", (901, 224), "blue")]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MMSEARCH_CACHE", str(path))
+        yield path  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def random_model(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Callable[[str], str]:
+    """Makes a checkpoint of an architecture with random weights; -> the name that it is loaded by.
+    """
+    def make(architecture: str) -> str:
+        torch.manual_seed(0)
+        path = tmp_path_factory.mktemp("clip") / "weights.pt"
+        torch.save(open_clip.create_model(architecture).state_dict(), path)
+        return f"{architecture}/{path}"
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def model(random_model: Callable[[str], str]) -> str:
+    return random_model("ViT-S-32-alt")
+
+
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return np.einsum("ij,ij->i", one, other)
+
+
+def test_an_export_gives_the_vectors_of_torch(model: str, pictures: list[Image.Image]) -> None:
+    theirs, ours = OpenClipEncoder(model), load_encoder(f"{model}@fp32")
+    assert isinstance(ours, OnnxEncoder)
+    assert (ours.name, ours.dim, ours.min_side) == (theirs.name, theirs.dim, theirs.min_side)
+    for picture in pictures:
+        np.testing.assert_array_equal(ours.prepare(picture), theirs.prepare(picture))
+    assert cosines(ours.encode_images(pictures), theirs.encode_images(pictures)).min() > 0.9999
+    assert cosines(ours.encode_texts(TEXTS), theirs.encode_texts(TEXTS)).min() > 0.9999
+    assert ours.encode_texts([]).shape == (0, ours.dim)
+
+
+def test_int8_is_small_near_and_the_same_encoder(model: str, pictures: list[Image.Image]) -> None:
+    exact, small = load_encoder(f"{model}@fp32"), load_encoder(f"{model}@int8")
+    assert isinstance(exact, OnnxEncoder)
+    assert isinstance(small, OnnxEncoder)
+    assert small.name == exact.name
+    size, least = ((one.directory / "image.onnx").stat().st_size for one in (exact, small))
+    assert least < 0.4 * size
+    assert cosines(small.encode_images(pictures), exact.encode_images(pictures)).min() > 0.99
+    assert cosines(small.encode_texts(TEXTS), exact.encode_texts(TEXTS)).min() > 0.98
+
+
+def test_bf16_is_near(model: str, pictures: list[Image.Image]) -> None:
+    exact, half = load_encoder(f"{model}@fp32"), load_encoder(f"{model}@bf16")
+    assert half.name == exact.name
+    assert cosines(half.encode_images(pictures), exact.encode_images(pictures)).min() > 0.99
+    assert half.encode_images(pictures).dtype == np.float32
+
+
+def test_auto_takes_the_fastest_that_costs_no_recall(model: str, cache: Path) -> None:
+    load_encoder(model)
+    (facts,) = (json.loads(file.read_text()) for file in cache.glob("models/*/auto.json")
+                if "ViT-S-32-alt" in str(file))
+    measured = facts["measured"]
+    least = measured["fp32"]["recall"] - 0.005
+    assert measured[facts["precision"]]["recall"] >= least
+    assert all(one["images_per_second"] <= measured[facts["precision"]]["images_per_second"]
+               for one in measured.values() if one["recall"] >= least)
+
+
+def test_an_exported_model_needs_no_torch(model: str, cache: Path) -> None:
+    load_encoder(f"{model}@int8")
+    code = (f"import sys; from mmsearch import load_encoder; e = load_encoder({model + '@int8'!r});"
+            f"e.encode_texts(['x']); print([m for m in ('torch', 'open_clip') if m in sys.modules])"
+            )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_collection_takes_a_precision_and_can_be_searched_with_another(
+        model: str, tmp_path: Path, cli: Cli) -> None:
+    index = tmp_path / "index"
+    cli("index", DEMO / "cat.jpg", DEMO / "lake.jpg", "-i", index, "--model", model,
+        "--precision", "int8", check=True)
+    assert Collection.open(index).info()["model"] == f"{model}@int8"
+    for precision in ("int8", "fp32", "bf16"):
+        hit = Collection.open(index, model=f"{model}@{precision}").search(
+            image=Image.open(DEMO / "lake.jpg"), k=1)[0]
+        assert hit.item.uri == str(DEMO / "lake.jpg")
+        assert hit.score > 0.99
+    add(Collection.open(index), DEMO / "dogs.jpg")
+    done = cli("index", DEMO / "bus.jpg", "-i", index, "--precision", "fp32", check=True)
+    assert "added 1" in done.stdout
+    done = cli("index", DEMO, "-i", tmp_path / "other", "--precision", "int8")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "built-in model" in done.stderr
+
+
+def test_a_killed_export_leaves_nothing_that_looks_whole(model: str, cache: Path) -> None:
+    kept = Cache(model).path
+    load_encoder(f"{model}@fp32")
+    shutil.rmtree(kept / "fp32")
+    (kept / f".fp32-{os.getpid() + 1}").mkdir()
+    (kept / f".fp32-{os.getpid() + 1}" / "model.json").write_text("{")
+    assert isinstance(load_encoder.__wrapped__(f"{model}@fp32"), OnnxEncoder)
+
+
+def test_a_changed_checkpoint_is_exported_anew(model: str, tmp_path: Path, cache: Path) -> None:
+    architecture, _, file = model.partition("/")
+    copy = tmp_path / "copy.pt"
+    shutil.copy(file, copy)
+    first = load_encoder(f"{architecture}/{copy}@fp32")
+    torch.manual_seed(1)
+    torch.save(open_clip.create_model(architecture).state_dict(), copy)
+    second = load_encoder.__wrapped__(f"{architecture}/{copy}@fp32")
+    assert first.name != second.name
+
+
+@pytest.mark.parametrize("architecture", ["RN50", "MobileCLIP-S1"])
+def test_other_architectures(architecture: str, random_model: Callable[[str], str],
+                             pictures: list[Image.Image]) -> None:
+    """A residual network, and towers from timm behind a text tower of another class."""
+    name = random_model(architecture)
+    theirs, ours = OpenClipEncoder(name), load_encoder(f"{name}@fp32")
+    assert isinstance(ours, OnnxEncoder)
+    for picture in pictures[:2]:
+        np.testing.assert_array_equal(ours.prepare(picture), theirs.prepare(picture))
+    assert cosines(ours.encode_images(pictures), theirs.encode_images(pictures)).min() > 0.9999
+    assert cosines(ours.encode_texts(TEXTS), theirs.encode_texts(TEXTS)).min() > 0.9999
+
+
+def test_what_cannot_be_exported_stays_on_torch(random_model: Callable[[str], str],
+                                                pictures: list[Image.Image]) -> None:
+    name = random_model("coca_base")
+    encoder = load_encoder(f"{name}@fp32")
+    assert isinstance(encoder, OpenClipEncoder)
+    assert encoder.encode_images(pictures[:2]).shape == (2, encoder.dim)
+    with pytest.raises(ModelError, match=r"on torch alone .*--precision fp32 or bf16"):
+        load_encoder(f"{name}@int8")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=80).filter(lambda text: "_of_text>" not in text.lower()))
+def test_texts_become_the_tokens_of_open_clip(model: str, text: str) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = _tokenizer(str(Cache(model).path / "fp32" / "tokenizer.json"), Tokenizer)
+    theirs = open_clip.get_tokenizer("ViT-S-32-alt")([text])[0].tolist()
+    ours = tokenizer.encode(clean_lower(text)).ids
+    assert ours == theirs[: len(ours)]
+    assert not any(theirs[len(ours):])
+
+
+def _tokenizer(path: str, kind: type, known: dict[str, object] = {}) -> object:  # noqa: B006
+    if path not in known:
+        known[path] = kind.from_file(path)  # type: ignore[attr-defined]
+    return known[path]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 700), st.integers(1, 700))
+def test_pictures_are_scaled_and_cropped_as_torchvision_does(width: int, height: int) -> None:
+    from torchvision.transforms import CenterCrop, InterpolationMode, Resize
+
+    noise = np.random.default_rng([width, height]).integers(0, 255, (height, width, 3), np.uint8)
+    picture = Image.fromarray(noise)
+    theirs = CenterCrop(224)(Resize(224, InterpolationMode.BICUBIC)(picture))
+    ours = fit(picture, 224, resize="shortest", resample=Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(ours, np.asarray(theirs))
+
+
+def test_a_precision_is_part_of_a_name() -> None:
+    assert split_precision("ViT-B-32/openai@int8") == ("ViT-B-32/openai", "@int8")
+    assert split_precision("hf-hub:a/b@main") == ("hf-hub:a/b@main", "")
+    assert split_precision("@int8") == ("@int8", "")
+    with pytest.raises(UsageError, match="built-in"):
+        load_encoder("builtin@int8")
