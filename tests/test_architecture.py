@@ -14,7 +14,8 @@ import mmsearch
 ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
-    {"filters", "fulltext", "formats", "colour", "media", "perceptual", "texts", "manifests",
+    {"said", "exif", "xmp", "embedded", "gazetteer", "sidecars", "describing", "palette",
+     "filters", "fulltext", "formats", "colour", "media", "perceptual", "texts", "manifests",
      "sources", "merge", "encoders", "indexes", "segments", "opened", "lock", "evaluate",
      "integrity", "rows", "wal", "schema", "vectorfiles", "vectorsets"},
     {"catalog", "compose", "diverse", "relevance", "searching", "pairs", "duplicates", "ingest",
