@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _THUMBNAIL_SIDE = 320
 _PROBLEMS = 100
 # What `mmsearch.sources` adds to the path of the file that a text was found in or belongs to.
-_PLACE_IN_FILE = re.compile(r"#(caption\d+|L\d+(\.caption\d+)?)(\.\d+)?$")
+_PLACE_IN_FILE = re.compile(r"#((caption|embedded)\d+|L\d+(\.caption\d+)?)(\.\d+)?$")
 _SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _TURNS_LINES_AROUND = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
