@@ -196,11 +196,13 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], inputs: Iterable[T]
 
 def _prepare(encoder: Encoder, item: Item) -> _Prepared:
     from mmsearch.media import decode
+    from mmsearch.palette import colours
 
     data, fingerprint = read_file(uri_to_path(item.uri))
     picture = decode(data, min_side=encoder.min_side)
     item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
-    about = described(item, {**picture.meta, "size": len(data)}, picture.captions)
+    seen = {"colour": colours(picture.image), "size": len(data)}
+    about = described(item, {**picture.meta, **seen}, picture.captions)
     return _Prepared(about, content_hash(data), encoder.prepare(picture.image))
 
 
