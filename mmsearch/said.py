@@ -78,8 +78,10 @@ def merged(picture: Mapping[str, Any], *beside: Mapping[str, Any]) -> dict[str, 
 
 def clean(value: object) -> str:
     """One line of printable text up to the first NUL; empty for anything that is no text."""
-    text = value if isinstance(value, str) else ""
-    return " ".join("".join(c if c.isprintable() else " " for c in text.split("\0")[0]).split())
+    text = value.split("\0")[0] if isinstance(value, str) else ""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
 
 
 def words(values: Iterable[object]) -> list[str]:

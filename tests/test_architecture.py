@@ -22,7 +22,7 @@ LAYERS = [
      "plan", "tuning", "upkeep", "verifying", "repairing", "importing", "exporting", "heads",
      "features", "train"},
     {"reading", "collection", "retrieval"},
-    {"present", "grouped", "terminal", "showcase", "commands", "cli", "__main__"},
+    {"present", "legend", "grouped", "terminal", "showcase", "commands", "cli", "__main__"},
 ]
 HEAVY = ["torch", "open_clip", "faiss", "onnxruntime", "PIL", "sqlite_utils", "ray", "fastapi",
          "numpy", "tokenizers", "rich.table"]

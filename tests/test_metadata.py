@@ -5,19 +5,27 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import struct
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Cli, add
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
+from rich.console import Console
 
 from mmsearch import gazetteer, xmp
+from mmsearch.collection import Collection
+from mmsearch.legend import legend, when_and_where
 from mmsearch.media import decode, said_in
+from mmsearch.palette import TERMS
+from mmsearch.present import contact_sheet, hits_table
+from mmsearch.records import Hit, Item
 from mmsearch.said import FIELDS, MOST_WORDS, Said, merged, number
 
 TYPES: dict[str, type | tuple[type, ...]] = {
@@ -374,3 +382,85 @@ def test_the_gazetteer_is_loaded_only_for_a_position() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=Path(__file__).parents[1])
     assert done.stdout.strip() == "False"
+
+
+# --- the documentation, and what people see ------------------------------------------------------
+
+
+def test_the_documented_names_are_those_of_the_code() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "metadata.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\w/]+) \| (.+) \|$", text, re.MULTILINE)
+    assert {name: (kind, what) for name, kind, what in rows} == FIELDS
+    terms = re.search(r"`colour` is one or more of ([\w, \n]+), the basic", text)
+    assert terms and tuple(re.split(r",\s+|\s+and\s+", terms[1])) == TERMS
+
+
+@pytest.fixture(scope="module")
+def lisbon(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection of a picture that says everything, inside and beside it, and one that does
+    not."""
+    root = tmp_path_factory.mktemp("said")
+    (root / "photos").mkdir()
+    data = jpeg(exif=exif(CAMERA, LISBON, Make="Canon", Model="EOS"))
+    (root / "photos" / "tram.jpg").write_bytes(data)
+    (root / "photos" / "tram.xmp").write_bytes(XMP.replace(b'photoshop:City="Lisboa"', b"""
+        photoshop:City="Lisbon" photoshop:State="Lisboa" photoshop:Country="Portugal" """))
+    (root / "photos" / "plain.jpg").write_bytes(jpeg())
+    add(Collection.create(root / "index"), root / "photos")
+    return root / "index"
+
+
+def hit_on(lisbon: Path, *where: str) -> dict[str, Hit]:
+    hits = Collection.open(lisbon).search(text="a tram", find="image", where=where, k=9)
+    return {Path(hit.item.uri).name: hit for hit in hits}
+
+
+def test_every_documented_name_is_there_for_a_picture_that_says_everything(lisbon: Path) -> None:
+    hit = hit_on(lisbon)["tram.jpg"]
+    assert hit.item.meta.keys() - {"modified"} == FIELDS.keys() - {"district"}
+    assert_sane({name: value for name, value in hit.item.meta.items() if name != "modified"})
+    assert hit_on(lisbon)["plain.jpg"].item.meta.keys() - {"modified"} == {
+        "width", "height", "format", "size", "colour"}
+
+
+@pytest.mark.parametrize("where", [
+    "iso >= 800 and city = Lisbon", "exposure <= 0.004", "aperture = 2.8", "flash = true",
+    "lens ~ 35mm", "taken = 2021-05-03T14:22", "taken >= 2021-05", "altitude exists",
+    "latitude > 38 and longitude < 0", "people = 'Anna Li'", "keywords = tram", "keywords in (bus, street)",
+    "rating >= 4", "country = Portugal and region = Lisb*", "title ~ TRAM", "focal_length = 35",
+    "focal_length_equivalent < 60", "camera ~ canon",
+])
+def test_everything_can_be_filtered_on(lisbon: Path, where: str) -> None:
+    assert hit_on(lisbon, where).keys() == {"tram.jpg"}
+    assert hit_on(lisbon, f"not ({where})").keys() == {"plain.jpg"}
+
+
+@pytest.mark.parametrize("words", ["Anna Li", "Lisbon", "street", "Canon", "the old tram"])
+def test_everything_is_found_by_its_words(lisbon: Path, words: str) -> None:
+    hits = Collection.open(lisbon).search(text=words, mode="text", find="image")
+    assert [Path(hit.item.uri).name for hit in hits] == ["tram.jpg"]
+
+
+def test_the_command_line_filters_and_prints_it(lisbon: Path, cli: Cli) -> None:
+    done = cli("query", "tram", "-i", lisbon, "--where", "iso >= 800 and city = Lisbon", "--json")
+    (hit,) = json.loads(done.stdout)
+    assert hit["meta"]["people"] == ["Anna Li", "Cem", "Ben"] and hit["meta"]["iso"] == 800
+
+
+def test_what_people_see_of_it(lisbon: Path) -> None:
+    hits = list(hit_on(lisbon).values())
+    line = ("2021-05-03, Lisbon, Portugal · Canon EOS · 35 mm f/2.8 1/250 s ISO 800 · ★★★★ · "
+            "Anna Li, Cem, Ben")
+    assert line in contact_sheet(hits, title="tram")
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(hits_table(hits))
+    assert "2021-05-03, Lisbon" in console.export_text()
+
+
+@given(st.dictionaries(st.sampled_from(sorted(FIELDS)), st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
+    st.lists(st.text(max_size=3) | st.integers(), max_size=3))))
+def test_metadata_of_any_type_can_be_shown(meta: dict[str, Any]) -> None:
+    """A manifest may have a column of any name."""
+    item = Item("/a.jpg", "image", meta=meta)
+    assert isinstance(legend(item), str) and isinstance(when_and_where(item), str)
