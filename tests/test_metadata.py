@@ -426,7 +426,8 @@ def test_every_documented_name_is_there_for_a_picture_that_says_everything(lisbo
 @pytest.mark.parametrize("where", [
     "iso >= 800 and city = Lisbon", "exposure <= 0.004", "aperture = 2.8", "flash = true",
     "lens ~ 35mm", "taken = 2021-05-03T14:22", "taken >= 2021-05", "altitude exists",
-    "latitude > 38 and longitude < 0", "people = 'Anna Li'", "keywords = tram", "keywords in (bus, street)",
+    "latitude > 38 and longitude < 0", "people = 'Anna Li'", "keywords = tram",
+    "keywords in (bus, street)",
     "rating >= 4", "country = Portugal and region = Lisb*", "title ~ TRAM", "focal_length = 35",
     "focal_length_equivalent < 60", "camera ~ canon",
 ])
