@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,7 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
     no longer names it. What lies in something that could not be read in full stays, and so does
     what was imported with its vector: no file need ever have been there.
     """
+    is_gone = lru_cache(4096)(lambda uri: not os.path.lexists(uri_to_path(uri)))
     for row in catalog.below(scan.roots):
         if row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED):
             continue
@@ -191,7 +193,7 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
         manifest = row.item.meta.get("manifest")
         dropped = manifest in scan.roots or (
             manifest is None and row.item.kind == "text" and not is_own_caption(row.item))
-        if dropped or _file_is_gone(row.item):
+        if dropped or is_gone(row.item.group if row.item.kind == "text" else row.item.uri):
             yield row
 
 
@@ -199,10 +201,6 @@ def _part_of(item: Item, path: str) -> bool:
     """Whether an item lies below a folder, or in a text file or manifest."""
     return (item.uri == path or item.uri.startswith((path.rstrip("/") + "/", path + "#"))
             or path in (item.meta.get("manifest"), item.meta.get("file")))
-
-
-def _file_is_gone(item: Item) -> bool:
-    return not os.path.lexists(uri_to_path(item.group if item.kind == "text" else item.uri))
 
 
 def _is_same(one: Item, other: Item) -> bool:

@@ -16,8 +16,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -78,19 +78,23 @@ class Beside:
         self.taken: frozenset[str] = frozenset()
         """Names of files that describe a picture here."""
         if any(entry.name.lower().endswith(SUFFIXES) for entry in entries):
-            files = {entry.name: entry for entry in entries if not entry.is_dir()}
+            files = {entry.name: entry for entry in entries if _is_file(entry)}
             self._files, self._of = files, paired(files)
             self.taken = frozenset(name for names in self._of.values() for name in names)
 
     def of(self, picture: str) -> Iterator[tuple[str, os.stat_result]]:
-        """Names and states of a picture's sidecars, those that are regular files."""
+        """Names and states of a picture's sidecars."""
         for name in self._of.get(picture, ()):
-            try:
-                state = self._files[name].stat()
-            except OSError:  # a link to nowhere, or gone by now
-                continue
-            if stat.S_ISREG(state.st_mode):
-                yield name, state
+            with suppress(OSError):  # gone by now
+                yield name, self._files[name].stat()
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a regular file, or a link to one."""
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself, say
+        return False
 
 
 def paired(names: Iterable[str]) -> dict[str, list[str]]:

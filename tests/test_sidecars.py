@@ -85,11 +85,15 @@ def test_a_fingerprint_gives_back_what_was_put_in(first: str, marks: list[tuple[
 
 def test_only_regular_files_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").touch()
+    (tmp_path / "y.jpg").symlink_to("y.jpg")
+    (tmp_path / "y.txt").touch()
     (tmp_path / "x.txt").symlink_to("nowhere")
     (tmp_path / "x.xmp").mkdir()
     os.mkfifo(tmp_path / "x.json")
     with os.scandir(tmp_path) as entries:
-        assert list(Beside(list(entries)).of("x.jpg")) == []
+        beside = Beside(list(entries))
+    assert list(beside.of("x.jpg")) == list(beside.of("y.jpg")) == []
+    assert not beside.taken  # what is nobody's is a text of its own
 
 
 # --- what they say ------------------------------------------------------------------------------
