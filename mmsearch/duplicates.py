@@ -24,6 +24,7 @@ from mmsearch.pairs import KINDS, Contents, Pair, Pictures, Read, candidates, ra
 from mmsearch.perceptual import TURNS, Likeness
 from mmsearch.records import Item
 from mmsearch.rows import Row
+from mmsearch.sidecars import own
 from mmsearch.sources import Skipped, fingerprint_of, uri_to_path
 
 Star = list[tuple[int, Likeness]]
@@ -212,7 +213,7 @@ def _on_disk(row: Row, seen: dict[tuple[int, int], str]) -> tuple[int, str]:
         size = row.item.fingerprint.partition(":")[0]
         reason = "gone" if isinstance(error, FileNotFoundError) else str(error.strerror)
         return int(size) if size.isdigit() else 0, reason
-    if fingerprint_of(status) != row.item.fingerprint:
+    if fingerprint_of(status) != own(row.item.fingerprint):
         same_content(row)
     first = seen.setdefault((status.st_dev, status.st_ino), row.item.uri)
     return status.st_size, "" if first == row.item.uri else _ANOTHER_NAME

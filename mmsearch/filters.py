@@ -8,9 +8,10 @@ comparison  FIELD = != < <= > >= VALUE       ``==`` is ``=``
             FIELD ~ VALUE                    contains, upper and lower case alike
             FIELD [not] in (VALUE, VALUE)    any of them, each compared as by ``=``
             FIELD is [not] missing, FIELD exists
-FIELD       path (or uri), kind, text, group, taken, modified, width, height, camera, size; any
-            other name is a column of the manifest; ``meta.size`` is a manifest column named like
-            one of these; a name with spaces goes in quotes
+FIELD       path (or uri), kind, text, group, taken, modified, width, height, camera, size; what
+            pictures and the files beside them say (docs/metadata.md): iso, city, keywords, ...;
+            any other name is a column of the manifest; ``meta.size`` is a manifest column named
+            like one of the first; a name with spaces goes in quotes
 VALUE       a bare word, or '…' or "…" with nothing special in it but a doubled quote, which
             stands for itself
 
@@ -22,6 +23,7 @@ What a comparison means:
 - A bare date, ``2021``, ``2021-05``, ``2021-05-30`` or ``2021-05-30T18:00``, compares with as much
   of a date as it gives: ``taken = 2021-05`` is that month, ``taken > 2021`` starts with 2022.
 - Everything else compares as text, character by character; JSON true and false are such words.
+- A list meets a comparison if one of its values does: ``keywords = beach``, ``colour = red``.
 - A field is missing when it is absent, null or empty. A missing field satisfies ``is missing`` and
   whatever is negated: ``a != b`` is exactly ``not a = b``, so ``camera != Canon`` keeps pictures
   without a camera.
@@ -268,21 +270,25 @@ class _Parser:
 class _Field:
     """One field and how its values compare."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, of_list: bool = False) -> None:
+        """of_list: one of the values of a list, as `compare` goes through them."""
         self.name = name
-        self.columns: frozenset[str] = frozenset()
-        if name in FIELDS:
+        known = name in FIELDS
+        self.columns: frozenset[str] = frozenset(
+            () if known else {name.removeprefix("meta.")})
+        self.path = "" if known else f'$."{name.removeprefix("meta.")}"'
+        # json_extract and json_each turn true and false into 1 and 0.
+        text = ("CAST(CASE {} WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE {} END "
+                "AS TEXT)")
+        if not self.path:
             self.value = self.text = Condition(FIELDS[name])
+        elif of_list:
+            self.value = Condition("j.atom")
+            self.text = Condition(text.format("j.type", "j.atom"))
         else:
-            self.columns = frozenset({name.removeprefix("meta.")})
-            path = f'$."{name.removeprefix("meta.")}"'
-            self.value = Condition("json_extract(i.meta, ?)", (path,))
-            # json_extract turns true and false into 1 and 0.
-            self.text = Condition(
-                "CAST(CASE json_type(i.meta, ?) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
-                " ELSE json_extract(i.meta, ?) END AS TEXT)",
-                (path, path),
-            )
+            self.value = Condition("json_extract(i.meta, ?)", (self.path,))
+            self.text = Condition(text.format("json_type(i.meta, ?)", self.value.sql),
+                                  (self.path, self.path))
 
     def missing(self) -> Condition:
         return Condition(f"COALESCE({self.value.sql}, '') = ''", self.value.params)
@@ -291,6 +297,16 @@ class _Field:
         """ValueError: the field cannot be compared with `value`; the text is what was expected."""
         if operator == "!=":
             return _negate(self.compare("=", value))
+        alone = self.compare_one(operator, value)
+        if not self.path:
+            return alone
+        each = _Field(self.name, of_list=True).compare_one(operator, value)
+        return Condition(
+            "CASE json_type(i.meta, ?) WHEN 'array' THEN EXISTS (SELECT 1 FROM json_each(i.meta, ?)"
+            f" j WHERE {each.sql}) ELSE {alone.sql} END",
+            (self.path, self.path, *each.params, *alone.params))
+
+    def compare_one(self, operator: str, value: _Value) -> Condition:
         if operator == "~":
             return self.matches(f"*{_either_case(value.text)}*")
         if value.is_pattern and operator in ("=", "=="):

@@ -8,20 +8,23 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from mmsearch.describing import Described, described
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
+from mmsearch.said import PIXELS
 from mmsearch.segments import write_segment
+from mmsearch.sidecars import unread, with_those_of
 from mmsearch.sources import Skipped, fingerprint_of, uri_to_path
 
 T = TypeVar("T")
@@ -33,11 +36,16 @@ TEXTS = 256
 
 
 class Ready(NamedTuple):
-    """An item whose vector is known already: a copy of a file that was encoded before."""
+    """An item whose vector is known already: a text, or a picture that was encoded before and is
+    described anew, since it was copied or what lies beside it changed.
+
+    decoded: the metadata that decoding the picture gave then.
+    """
 
     item: Item
     hash: str
     vector: Vectors
+    decoded: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -64,12 +72,15 @@ class Built:
     rows: list[tuple[int, Item, str]] = field(default_factory=list)
     """(seq, item, hash)"""
     skipped: list[Skipped] = field(default_factory=list)
+    described: set[str] = field(default_factory=set)
+    """uris of the pictures whose captions, from inside and beside, are all in `captions`."""
+    captions: list[Ready] = field(default_factory=list)
     encode_seconds: float = 0.0
     """Time spent in the encoder, summed over the threads that call it."""
 
 
 class _Prepared(NamedTuple):
-    item: Item
+    about: Described
     hash: str
     pixels: Pixels
 
@@ -84,14 +95,19 @@ def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -
         OSError: the segment cannot be written (a full disk, say).
     """
     built = Built()
+    captions: list[Item] = []
     vectors: list[Vectors] = [ready.vector[None] for ready in shard.ready]
-    rows = [(ready.item, ready.hash) for ready in shard.ready]
+    rows = [(_described_anew(ready, built, captions), ready.hash) for ready in shard.ready]
     if shard.items:
-        encoder = load_encoder(shard.model)
-        encode = _encode_texts if shard.kind == "text" else _encode_images
-        for part, embeddings in encode(encoder, shard, built, tick):
+        encode = _encode_texts if shard.kind == "text" else partial(_encode_images, captions)
+        for part, embeddings in encode(load_encoder(shard.model), shard, built, tick):
             rows.extend(part)
             vectors.append(embeddings)
+    if captions:
+        beside = replace(shard, items=tuple(captions))
+        for part, embeddings in _encode_texts(load_encoder(shard.model), beside, built):
+            built.captions += [Ready(*row, vector) for row, vector in zip(part, embeddings,
+                                                                          strict=True)]
     built.rows = [(shard.first_seq + n, item, hash) for n, (item, hash) in enumerate(rows)]
     if rows:
         ids = np.arange(shard.first_seq, shard.first_seq + len(rows), dtype=np.int64)
@@ -104,9 +120,12 @@ def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -
 _Encoded = Iterator[tuple[list[tuple[Item, str]], Vectors]]
 
 
-def _encode_images(encoder: Encoder, shard: Shard, built: Built,
+def _encode_images(captions: list[Item], encoder: Encoder, shard: Shard, built: Built,
                    tick: Callable[[int], None]) -> _Encoded:
-    """Decoding and encoding side by side, each in threads of its own, in the order given."""
+    """Decoding and encoding side by side, each in threads of its own, in the order given.
+
+    captions: grows by those of the pictures, which are still to be encoded.
+    """
     def encode(batch: list[_Prepared]) -> tuple[Vectors, float]:
         start = time.perf_counter()
         embeddings = encoder.encode_images([one.pixels for one in batch])
@@ -127,11 +146,34 @@ def _encode_images(encoder: Encoder, shard: Shard, built: Built,
             embeddings, seconds = future.result()
             built.encode_seconds += seconds
             tick(len(batch))
-            yield [(one.item, one.hash) for one in batch], embeddings
+            yield [(_taken(one.about, built, captions), one.hash) for one in batch], embeddings
+
+
+def _taken(about: Described, built: Built, captions: list[Item]) -> Item:
+    built.described.add(about.item.uri)
+    built.skipped += about.skipped
+    captions += about.captions
+    return about.item
+
+
+def _described_anew(ready: Ready, built: Built, captions: list[Item]) -> Item:
+    """The item of a picture with a known vector, as its file and those beside it are now."""
+    from mmsearch.media import said_in
+
+    if ready.item.kind == "text":
+        return ready.item
+    try:
+        said = said_in(uri_to_path(ready.item.uri))
+    except MediaError as error:
+        built.skipped.append(Skipped(ready.item.uri, str(error)))
+        return replace(ready.item, meta={**ready.decoded, **ready.item.meta},
+                       fingerprint=unread(ready.item.fingerprint))
+    known = {name: value for name, value in ready.decoded.items() if name in {*PIXELS, "size"}}
+    return _taken(described(ready.item, {**known, **said.meta}, said.captions), built, captions)
 
 
 def _encode_texts(encoder: Encoder, shard: Shard, built: Built,
-                  tick: Callable[[int], None]) -> _Encoded:
+                  tick: Callable[[int], None] = lambda done: None) -> _Encoded:
     for at in range(0, len(shard.items), TEXTS):
         batch = shard.items[at : at + TEXTS]
         start = time.perf_counter()
@@ -154,12 +196,14 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], inputs: Iterable[T]
 
 def _prepare(encoder: Encoder, item: Item) -> _Prepared:
     from mmsearch.media import decode
+    from mmsearch.palette import colours
 
     data, fingerprint = read_file(uri_to_path(item.uri))
     picture = decode(data, min_side=encoder.min_side)
-    meta = {**picture.meta, "size": len(data), **item.meta}
-    described = replace(item, meta=meta, fingerprint=fingerprint)
-    return _Prepared(described, content_hash(data), encoder.prepare(picture.image))
+    item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
+    seen = {"colour": colours(picture.image), "size": len(data)}
+    about = described(item, {**picture.meta, **seen}, picture.captions)
+    return _Prepared(about, content_hash(data), encoder.prepare(picture.image))
 
 
 def read_file(path: Path) -> tuple[bytes, str]:

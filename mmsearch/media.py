@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -28,7 +27,6 @@ import PIL
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
-    ExifTags,
     GifImagePlugin,
     Image,
     JpegImagePlugin,
@@ -38,10 +36,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from mmsearch import colour
+from mmsearch import colour, embedded, exif
 from mmsearch.errors import MediaError
 from mmsearch.formats import sniff
 from mmsearch.records import Pixels
+from mmsearch.said import Said
 
 # Pillow warns about odd metadata in files that decode well; a run over a million files must not
 # print that. (`catch_warnings` around each call would do less, but is not safe in threads.)
@@ -70,13 +69,16 @@ class Picture:
 
     image: RGB, upright, in sRGB; smaller than the original where `min_side` allowed it.
     width, height: pixels of the upright original.
-    meta: width, height, format ("JPEG"); taken ("2021-05-03T14:22:10") and camera where known.
+    meta: width, height, format ("JPEG"), and what the picture says of itself, by the names of
+        `mmsearch.said.FIELDS`.
+    captions: texts that are embedded in it.
     """
 
     image: Image.Image
     width: int
     height: int
     meta: dict[str, Any]
+    captions: tuple[str, ...] = ()
 
 
 def decode(
@@ -91,19 +93,21 @@ def decode(
     max_pixels: larger pictures are refused from their header, before any memory is taken.
     Raises MediaError, with a one-line reason and nothing else, for every input that is no picture.
     """
-    name = "file"
-    try:
-        with _opened(source) as handle:
-            found = sniff(handle.read(64))
-            if found is None:
-                raise MediaError("not an image")
-            name = found
-            handle.seek(0)
-            return _decode(handle, name, min_side, max_pixels)
-    except MediaError:
-        raise
-    except Exception as error:  # decoders raise anything at all on hostile bytes
-        raise MediaError(_reason(error, name)) from error
+    with _recognised(source) as (handle, name):
+        return _decode(handle, name, min_side, max_pixels)
+
+
+def said_in(source: Path | bytes) -> Said:
+    """What a picture says of itself, without its pixels where the format allows that.
+
+    Raises MediaError like `decode`.
+    """
+    with _recognised(source) as (handle, name):
+        image = _DECODERS[name](handle, "")
+        _refuse_bomb(image, name, MAX_PIXELS)
+        if name == "PNG":  # may keep it last
+            image.load()
+        return embedded.said_in(image)
 
 
 def fit(
@@ -190,6 +194,24 @@ _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
 
 
 @contextmanager
+def _recognised(source: Path | bytes) -> Iterator[tuple[IO[bytes], str]]:
+    """An opened file and its format; all that goes wrong with it is a MediaError."""
+    name = "file"
+    try:
+        with _opened(source) as handle:
+            found = sniff(handle.read(64))
+            if found is None:
+                raise MediaError("not an image")
+            name = found
+            handle.seek(0)
+            yield handle, name
+    except MediaError:
+        raise
+    except Exception as error:  # decoders raise anything at all on hostile bytes
+        raise MediaError(_reason(error, name)) from error
+
+
+@contextmanager
 def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
     """The bytes of a regular, non-empty file; a pipe or a device is refused without waiting."""
     if isinstance(source, bytes):
@@ -232,11 +254,7 @@ def _reason(error: Exception, name: str) -> str:
 def _decode(handle: IO[bytes], name: str, min_side: int | None, max_pixels: int) -> Picture:
     image = _DECODERS[name](handle, "")
     width, height = image.size
-    if width < 1 or height < 1:
-        raise MediaError(f"damaged {name}: {width}x{height} pixels")
-    if width * height > max_pixels:
-        limit = f"{max_pixels / 1e6:g} megapixels"
-        raise MediaError(f"decompression bomb: {width}x{height} pixels, limit {limit}")
+    _refuse_bomb(image, name, max_pixels)
     if min_side and name == "JPEG":
         image.draft(None, (min_side, min_side))  # the scale that draft takes stays above this size
     if image.width * image.height > _GIANT_PIXELS:
@@ -248,15 +266,25 @@ def _decode(handle: IO[bytes], name: str, min_side: int | None, max_pixels: int)
         rgb = rgb.transpose(_TRANSPOSE[orientation])
         if orientation >= 5:
             width, height = height, width
-    meta = {"width": width, "height": height, "format": name, **_exif_meta(image)}
-    return Picture(rgb, width, height, meta)
+    said = embedded.said_in(image)
+    meta = {"width": width, "height": height, "format": name, **said.meta}
+    return Picture(rgb, width, height, meta, said.captions)
+
+
+def _refuse_bomb(image: Image.Image, name: str, max_pixels: int) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise MediaError(f"damaged {name}: {width}x{height} pixels")
+    if width * height > max_pixels:
+        limit = f"{max_pixels / 1e6:g} megapixels"
+        raise MediaError(f"decompression bomb: {width}x{height} pixels, limit {limit}")
 
 
 def _load(image: Image.Image, min_side: int | None) -> tuple[Image.Image, int]:
     """RGB pixels, and the EXIF orientation that they still lack."""
     image.load()
     # Only now: TIFF has turned itself by here, HEIC when opened, and PNG may keep its EXIF last.
-    orientation = _orientation(image)
+    orientation = exif.orientation(image)
     plain = _reduced(colour.simple_mode(image), min_side)
     return colour.to_rgb(plain, image.info.get("icc_profile")), orientation
 
@@ -266,47 +294,3 @@ def _reduced(image: Image.Image, min_side: int | None) -> Image.Image:
         return image
     factor = min(image.size) // (2 * min_side)
     return image.reduce(factor) if factor > 1 else image
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged EXIF must not cost the picture
-        return 1
-
-
-def _exif_meta(image: Image.Image) -> dict[str, str]:
-    """`taken` and `camera`, each only where EXIF has it in a shape that makes sense."""
-    found: dict[str, str] = {}
-    try:
-        exif = image.getexif()
-        if camera := _camera(exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model)):
-            found["camera"] = camera
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-        for tag in (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized):
-            if taken := _taken(details.get(tag)):
-                found["taken"] = taken
-                break
-    except Exception:  # the same: what was found so far is kept
-        return found
-    return found
-
-
-def _taken(value: object) -> str | None:
-    try:
-        return datetime.strptime(_clean(value), "%Y:%m:%d %H:%M:%S").isoformat()
-    except ValueError:
-        return None
-
-
-def _camera(make: object, model: object) -> str:
-    """Maker and model in one, without saying "Canon Canon EOS 80D"."""
-    maker, name = _clean(make), _clean(model)
-    if name and maker and name.split()[0].lower() == maker.split()[0].lower():
-        return name
-    return f"{maker} {name}".strip()
-
-
-def _clean(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    return " ".join("".join(c if c.isprintable() else " " for c in text.split("\0")[0]).split())

@@ -31,6 +31,7 @@ from mmsearch.perceptual import (
 from mmsearch.records import Ids, Kind, Vectors
 from mmsearch.rows import Row
 from mmsearch.searching import nearest
+from mmsearch.sidecars import own
 from mmsearch.sources import Skipped, uri_to_path
 
 T = TypeVar("T")
@@ -85,7 +86,7 @@ class Contents:
 
 def rank(row: Row) -> tuple[int, int, int, int, str]:
     """Sorts the picture to keep before the others."""
-    size, _, modified = row.item.fingerprint.partition(":")
+    size, _, modified = own(row.item.fingerprint).partition(":")
     meta = row.item.meta
     pixels = int(meta.get("width") or 0) * int(meta.get("height") or 0)
     age = int(modified) if modified.isdigit() else 0
@@ -203,6 +204,6 @@ def same_content(row: Row) -> bytes:
         MediaError: it cannot be read, or is not what was indexed.
     """
     data, fingerprint = read_file(uri_to_path(row.item.uri))
-    if fingerprint != row.item.fingerprint and content_hash(data) != row.hash:
+    if fingerprint != own(row.item.fingerprint) and content_hash(data) != row.hash:
         raise MediaError("changed since it was indexed; run `mmsearch index` again")
     return data

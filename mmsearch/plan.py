@@ -7,20 +7,25 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from mmsearch.catalog import Catalog, Change
+from mmsearch.describing import is_own_caption
 from mmsearch.errors import MediaError
-from mmsearch.ingest import Built, Ready, Shard, content_hash, read_file
+from mmsearch.ingest import Built, Ready, Shard, build_shard, content_hash, read_file
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.rows import Row
+from mmsearch.said import FIELDS
 from mmsearch.segments import segment_name
+from mmsearch.sidecars import of_sidecars, own, with_those_of
 from mmsearch.sources import Scan, uri_to_path
 from mmsearch.vectorsets import IMPORTED
 
 COMMIT_SECONDS = 20.0
 FIRST_SHARD, SMALLEST, LARGEST = 256, 64, 4096
-_DECODED = {"width", "height", "format", "taken", "camera", "size"}
+_DECODED = FIELDS.keys()
 """Metadata that decoding adds: not part of what a source says of an item."""
 
 
@@ -51,6 +56,10 @@ class Planner:
     """uris of pictures whose vectors are copied."""
     replacing: set[tuple[str, Kind]] = field(default_factory=set)
     """Items that are encoded again."""
+    renewing: set[str] = field(default_factory=set)
+    """uris of pictures that are described anew, for what lies beside them has changed."""
+    was_at: dict[str, str] = field(default_factory=dict)
+    """uris of moved pictures, with what they were before."""
     _planned: dict[tuple[str, Kind], Row] = field(default_factory=dict)
     """Rows as they will be once what is planned is committed, where that gives them another uri."""
 
@@ -66,17 +75,31 @@ class Planner:
     def _known(self, item: Item, row: Row) -> None:
         described = _with_manifest(item, row)
         stored = _with_decoded(described, row)
+        same_file = own(described.fingerprint) == own(row.item.fingerprint)
         if stored == row.item:
             self.unchanged += 1
-        elif item.fingerprint == row.item.fingerprint and item.text == row.item.text:
+        elif same_file and item.text == row.item.text:
             self.updated += 1
-            self.plan.update.append((row.id, stored))
+            self._update(described, row)
         elif (same := self._same_content(item, row)) is not None:
             self.unchanged += 1
-            self.plan.update.append((row.id, replace(stored, fingerprint=same)))
+            known = with_those_of(same, described.fingerprint)
+            self._update(replace(described, fingerprint=known), row)
         else:
             self.replacing.add((item.uri, item.kind))
             self.plan.encode.append(described)
+
+    def _update(self, item: Item, row: Row) -> None:
+        """Take over what is said of an item now, and of a picture what files beside it say."""
+        if of_sidecars(item.fingerprint) == of_sidecars(row.item.fingerprint):
+            self.plan.update.append((row.id, _with_decoded(item, row)))
+        else:
+            self.renewing.add(item.uri)
+            self.plan.ready.append(self._again(item, row))
+
+    def _again(self, item: Item, row: Row) -> Ready:
+        return Ready(replace(item, group=item.group or item.uri), row.hash,
+                     self.vector_of(row.seq), _decoded(row))
 
     def _same_content(self, item: Item, row: Row) -> str | None:
         """The new fingerprint of an item whose file was touched but not changed, else None."""
@@ -96,21 +119,25 @@ class Planner:
         twins = [row for row in candidates if row.hash == content]
         if not twins:
             return False
-        item = replace(item, fingerprint=fingerprint)
+        item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
         gone = next((row for row in twins if row.id not in self.seen
                      and not os.path.lexists(uri_to_path(row.item.uri))), None)
-        if gone is not None:
-            self._move(gone, _with_decoded(_with_manifest(item, gone), gone))
-        else:
+        if gone is None:
             self.copies.add(item.uri)
-            self.plan.ready.append(Ready(_with_decoded(item, twins[0]), content,
-                                         self.vector_of(twins[0].seq)))
+            self.plan.ready.append(self._again(item, twins[0]))
+            return True
+        item = _with_manifest(item, gone)
+        self._move(gone, _with_decoded(item, gone))
+        if of_sidecars(item.fingerprint) or of_sidecars(gone.item.fingerprint):
+            self.renewing.add(item.uri)
+            self.plan.ready.append(self._again(item, gone))
         return True
 
     def _move(self, row: Row, item: Item) -> None:
         """A moved picture takes its captions along."""
         self.moved += 1
         self.seen.add(row.id)
+        self.was_at[item.uri] = row.item.uri
         self._rename(row, item)
         for other in self.catalog.group(row.item.group):
             if other.item.kind == "text" and other.item.uri.startswith(row.item.uri + "#"):
@@ -129,37 +156,44 @@ class Planner:
         return content_hash(data), fingerprint
 
 
+def _decoded(row: Row) -> dict[str, Any]:
+    """What decoding an item's content found before."""
+    return {key: value for key, value in row.item.meta.items() if key in _DECODED}
+
+
 def _with_decoded(item: Item, row: Row) -> Item:
-    """The item with what decoding its content found before."""
-    decoded = {key: value for key, value in row.item.meta.items() if key in _DECODED}
-    return replace(item, meta={**decoded, **item.meta}, group=item.group or item.uri)
+    return replace(item, meta={**_decoded(row), **item.meta}, group=item.group or item.uri)
 
 
 def _with_manifest(item: Item, row: Row) -> Item:
-    """The item with what a manifest said of it, when its folder is searched again."""
+    """The item with what a manifest said of it, when its folder is searched again; that counts
+    more than what lies beside it."""
     if "manifest" not in row.item.meta or "manifest" in item.meta:
         return item
     said = {key: value for key, value in row.item.meta.items() if key not in _DECODED}
-    return replace(item, meta={**said, **item.meta})
+    return replace(item, meta={**said, **item.meta}, fingerprint=own(item.fingerprint))
 
 
 def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> Iterator[Row]:
     """Items below the roots that a complete scan did not see: their ids are not in `seen`, and
     their vectors are older than this run, whose numbers begin with `first_seq`.
 
-    A picture goes when its file is gone, not when it was merely passed over (hidden, excluded); a
-    line of a text when the text is without it; what a manifest brought when that manifest no
-    longer names it. What lies in something that could not be read in full stays, and so does
+    A picture goes when its file is gone, not when it was merely passed over (hidden, excluded),
+    and so do captions from inside and beside it (`Work.change` drops them when it is described
+    anew); a line of a text when the text is without it; what a manifest brought when that manifest
+    no longer names it. What lies in something that could not be read in full stays, and so does
     what was imported with its vector: no file need ever have been there.
     """
+    is_gone = lru_cache(4096)(lambda uri: not os.path.lexists(uri_to_path(uri)))
     for row in catalog.below(scan.roots):
         if row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED):
             continue
         if any(_part_of(row.item, path) for path in scan.incomplete):
             continue
         manifest = row.item.meta.get("manifest")
-        dropped = manifest in scan.roots or (manifest is None and row.item.kind == "text")
-        if dropped or _file_is_gone(row.item):
+        dropped = manifest in scan.roots or (
+            manifest is None and row.item.kind == "text" and not is_own_caption(row.item))
+        if dropped or is_gone(row.item.group if row.item.kind == "text" else row.item.uri):
             yield row
 
 
@@ -169,8 +203,8 @@ def _part_of(item: Item, path: str) -> bool:
             or path in (item.meta.get("manifest"), item.meta.get("file")))
 
 
-def _file_is_gone(item: Item) -> bool:
-    return not os.path.lexists(uri_to_path(item.group if item.kind == "text" else item.uri))
+def _is_same(one: Item, other: Item) -> bool:
+    return (one.text, one.meta) == (other.text, other.meta)
 
 
 class Work:
@@ -182,7 +216,7 @@ class Work:
 
     def __init__(self, root: Path, model: str, planner: Planner, next_seq: int) -> None:
         self.root, self.model, self.planner, self.next_seq = root, model, planner, next_seq
-        self.added = self.replaced = self.copied = 0
+        self.added = self.replaced = self.copied = self.removed = 0
         self._size = FIRST_SHARD
         self._handed_out = time.monotonic()
 
@@ -219,9 +253,34 @@ class Work:
         for _, item, _ in built.rows:
             self.replaced += (item.uri, item.kind) in self.planner.replacing
             self.copied += item.uri in self.planner.copies
-        self.added += len(built.rows)
-        return Change(put=built.rows, update=self.updates(),
-                      add_segments=[built.segment] if built.segment else [])
+            self.added += item.uri not in self.planner.renewing
+        change = Change(put=built.rows, update=self.updates(),
+                        add_segments=[built.segment] if built.segment else [])
+        return self._with_captions(change, built)
+
+    def _with_captions(self, change: Change, built: Built) -> Change:
+        """Also the captions that pictures brought, those that they no longer bring taken away: in
+        one commit with the pictures, which would not be looked at again."""
+        before: dict[str, Row] = {}
+        for uri in sorted(built.described):
+            was = self.planner.was_at.get(uri, uri)
+            before.update({uri + row.item.uri[len(was):]: row
+                           for row in self.planner.catalog.group(was) if is_own_caption(row.item)})
+        fresh = tuple(one for one in built.captions if one.item.uri not in before
+                      or not _is_same(before[one.item.uri].item, one.item))
+        gone = before.keys() - {one.item.uri for one in built.captions}
+        change.drop = [before[uri].id for uri in gone if before[uri].id not in self.planner.seen]
+        self.removed += len(change.drop)
+        if fresh:
+            first, self.next_seq = self.next_seq, self.next_seq + len(fresh)
+            captions = build_shard(Shard(self.root, segment_name("text", first, self.next_seq - 1),
+                                         "text", first, (), self.model, fresh))
+            again = sum(one.item.uri in before for one in fresh)
+            self.replaced += again
+            self.added += len(fresh)
+            change.put = [*built.rows, *captions.rows]
+            change.add_segments += [captions.segment] if captions.segment else []
+        return change
 
     def updates(self) -> list[tuple[int, Item]]:
         plan = self.planner.plan

@@ -21,6 +21,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.legend import legend, when_and_where
 from mmsearch.records import Hit, Item, Problem
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _THUMBNAIL_SIDE = 320
 _PROBLEMS = 100
 # What `mmsearch.sources` adds to the path of the file that a text was found in or belongs to.
-_PLACE_IN_FILE = re.compile(r"#(caption\d+|L\d+(\.caption\d+)?)(\.\d+)?$")
+_PLACE_IN_FILE = re.compile(r"#((caption|embedded)\d+|L\d+(\.caption\d+)?)(\.\d+)?$")
 _SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _TURNS_LINES_AROUND = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -140,7 +141,7 @@ def strict(value: Any) -> Any:
 
 
 def hits_table(hits: Sequence[Hit]) -> Table:
-    """Rank, score, relevance where there is one, path, and the text if there are texts."""
+    """Rank, score, relevance, path, text, when and where: the last four where they are known."""
     from rich.table import Table
     from rich.text import Text
 
@@ -154,12 +155,16 @@ def hits_table(hits: Sequence[Hit]) -> Table:
     if has_texts:
         table.add_column("text", overflow="fold", ratio=3)
     table.add_column("path", overflow="fold", ratio=2 if has_texts else None)
+    taken = [when_and_where(hit.item) for hit in hits]
+    if any(taken):
+        table.add_column("taken", overflow="fold")
     for rank, hit in enumerate(hits, 1):
         shown, score, uri, *text = _cells(rank, hit)
         # Text, not str: in a str Rich would read [red] as markup.
         middle = [Text(_per_cent(hit))] if has_relevance else []
         middle += [Text(text[0] if text else "")] if has_texts else []
-        table.add_row(shown, Text(score, "cyan"), *middle, Text(uri))
+        last = [Text(safe_text(taken[rank - 1]), "dim")] if any(taken) else []
+        table.add_row(shown, Text(score, "cyan"), *middle, Text(uri), *last)
     return table
 
 
@@ -302,7 +307,7 @@ def contact_sheet(hits: Sequence[Hit], *, title: str) -> str:
     """One HTML page with a thumbnail, score, path and caption for each hit, best first."""
     tiles = [
         Tile(hit.item, str(rank), f"{hit.score:.3f}", _meaning(hit),
-             "" if hit.item.kind == "text" else hit.item.text, _per_cent(hit))
+             "" if hit.item.kind == "text" else hit.item.text or legend(hit.item), _per_cent(hit))
         for rank, hit in enumerate(hits, 1)
     ]  # fmt: skip
     count = "1 result" if len(hits) == 1 else f"{len(hits)} results"

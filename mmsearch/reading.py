@@ -288,6 +288,7 @@ class Reader:
     def _stored(self, name: Path | str) -> Vectors | None:
         """The vector of a file that is indexed as it is now: no need to encode it again; or that
         came with its vector, whether the file is there or not."""
+        from mmsearch.sidecars import own
         from mmsearch.vectorsets import IMPORTED
 
         def read() -> Vectors | None:
@@ -295,7 +296,7 @@ class Reader:
             uri = name if address else path_to_uri(os.path.abspath(name))  # noqa: PTH100
             row = self._catalog.find(str(uri), "image")  # (above: keeps the name of a link)
             if row is None or not (row.item.fingerprint.startswith(IMPORTED)
-                                   or row.item.fingerprint == now):
+                                   or own(row.item.fingerprint) == now):
                 return None
             return self._opened.vector(row.seq)
 

@@ -25,10 +25,11 @@ class Item:
     """One thing that can be found.
 
     uri: an absolute path for a file; ``path#L3`` for line 3 of a text file; ``path#caption2`` for
-        the second caption of an image.
+        the second caption of an image, ``path#embedded1`` for one that is inside of it.
     group: rows that belong together (a photo and its captions) share it; results show one of them.
-    meta: JSON-able values: manifest columns, and after decoding width, height, taken, camera.
-    fingerprint: ``size:mtime_ns`` of the file behind it, or ``text:<hash>`` for text given inline.
+    meta: JSON-able values: manifest columns, and after decoding those of `mmsearch.said.FIELDS`.
+    fingerprint: ``size:mtime_ns`` of the file behind it, with those of the files that describe it
+        (`mmsearch.sidecars`), or ``text:<hash>`` for text given inline.
     """
 
     uri: str

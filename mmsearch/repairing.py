@@ -23,6 +23,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import get_args
@@ -49,6 +50,7 @@ from mmsearch.segments import (
     sha256_of,
     sync,
 )
+from mmsearch.sidecars import with_those_of
 from mmsearch.sources import uri_to_path
 from mmsearch.verifying import check_catalog, reason_of, vector_ids, verify_directory
 
@@ -304,8 +306,11 @@ class Repair:
             name = segment_name(kind, first, first + len(items) - 1)
             shard = Shard(self.root, name, kind, first, tuple(items), self.model)
             built = build_shard(shard, self.tick)
+            was = {row.item.uri: row.item.fingerprint for row in rows.values()}
+            put = [(seq, replace(item, fingerprint=with_those_of(item.fingerprint, was[item.uri])),
+                    hash) for seq, item, hash in built.rows]
             self.catalog.commit(Change(
-                put=built.rows, add_segments=[built.segment] if built.segment else []))
+                put=put, add_segments=[built.segment] if built.segment else []))
             skipped = {one.path: one.reason for one in built.skipped}
             reasons |= {seq: skipped[row.item.uri] for seq, row in rows.items()
                         if row.item.uri in skipped}

@@ -2,7 +2,9 @@
 
 What is yielded for each file:
 
-    picture           one "image" item, uri = its absolute path (see `path_to_uri`)
+    picture           one "image" item, uri = its absolute path (see `path_to_uri`); its fingerprint
+                      names the files beside it that describe it (see `mmsearch.sidecars`), which
+                      are no items of their own
     .txt              one "text" item a line that is not blank, uri = `path#L3`
     .md               one "text" item a paragraph, uri = `path#L<its first line>`
     manifest          only where named on the call: an "image" item for each picture, and a "text"
@@ -19,6 +21,7 @@ import re
 import stat
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -29,6 +32,7 @@ from mmsearch.errors import UsageError
 from mmsearch.formats import IMAGE_SUFFIXES, sniff
 from mmsearch.manifests import MANIFEST_SUFFIXES, BadRow, Row, read_rows, storable
 from mmsearch.records import Item
+from mmsearch.sidecars import Beside, with_sidecars
 from mmsearch.texts import lines, paragraphs, pieces, text_encoding
 
 TEXT_SUFFIXES: frozenset[str] = frozenset({".txt", ".md"})
@@ -116,6 +120,7 @@ class _Walk:
         self.files_given = {_identity(s) for _, s in given if not stat.S_ISDIR(s.st_mode)}
         self.links: deque[tuple[str, str]] = deque()
         self.captions_of: dict[str, int] = {}  # image uri in a manifest -> captions so far
+        self.beside: dict[str, Beside] = {}  # folder of a named file -> its sidecars
 
     def items(self) -> Iterator[Item]:
         folders = [path for path, status in self.given if stat.S_ISDIR(status.st_mode)]
@@ -141,7 +146,7 @@ class _Walk:
         elif _has_suffix(path, MANIFEST_SUFFIXES):
             yield from self.readable(path, self.manifest)
         elif _has_suffix(path, _WANTED) or _is_picture(path):
-            yield from self.file(path, status)
+            yield from self.file(path, status, self.beside_named(path))
         else:
             self.skip(path, "not a kind of file that can be indexed")
 
@@ -150,13 +155,12 @@ class _Walk:
         stack = [folder]
         while stack:
             below: list[str] = []
-            for entry in self.entries(stack.pop()):
-                inside = entry.path[len(root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
-                if _is_junk(entry.name) or any(g.matches(inside) for g in self.exclude):
-                    continue
+            entries = [one for one in self.entries(stack.pop()) if not self.left_out(one, root)]
+            beside = Beside(entries)
+            for entry in entries:
                 try:
                     if not entry.is_dir():
-                        yield from self.entry(entry)
+                        yield from self.entry(entry, beside)
                     elif entry.is_symlink():
                         self.links.append((entry.path, root))
                     else:
@@ -164,6 +168,10 @@ class _Walk:
                 except OSError as error:
                     self.unreadable(entry.path, error)
             stack += reversed(below)
+
+    def left_out(self, entry: os.DirEntry[str], root: str) -> bool:
+        inside = entry.path[len(root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
+        return _is_junk(entry.name) or any(glob.matches(inside) for glob in self.exclude)
 
     def entries(self, folder: str) -> list[os.DirEntry[str]]:
         """Sorted entries; none for a folder seen before, a collection, or what cannot be read."""
@@ -187,9 +195,9 @@ class _Walk:
             self.scan.incomplete.append(path_to_uri(folder))
         return sorted(found, key=lambda entry: entry.name)
 
-    def entry(self, entry: os.DirEntry[str]) -> Iterator[Item]:
+    def entry(self, entry: os.DirEntry[str], beside: Beside) -> Iterator[Item]:
         """Items of a file found in a folder."""
-        wanted = _has_suffix(entry.name, _WANTED)
+        wanted = _has_suffix(entry.name, _WANTED) and entry.name not in beside.taken
         if not wanted and not entry.is_symlink():
             return
         try:
@@ -201,17 +209,30 @@ class _Walk:
         if not wanted or _identity(status) in self.files_given:
             return
         if stat.S_ISREG(status.st_mode):
-            yield from self.file(entry.path, status)
+            yield from self.file(entry.path, status, beside)
         else:
             self.skip(entry.path, "not a regular file")
 
-    def file(self, path: str, status: os.stat_result) -> Iterator[Item]:
+    def file(self, path: str, status: os.stat_result, beside: Beside) -> Iterator[Item]:
         if _has_suffix(path, TEXT_SUFFIXES):
             yield from self.readable(path, lambda p: self.texts(p, status))
             return
         uri = path_to_uri(path)
         if uri not in self.captions_of:
-            yield Item(uri, "image", "", uri, _modified(status), fingerprint_of(status))
+            print_ = with_sidecars(fingerprint_of(status), (
+                (path_to_uri(name), fingerprint_of(state))
+                for name, state in beside.of(os.path.basename(path))))  # noqa: PTH119
+            yield Item(uri, "image", "", uri, _modified(status), print_)
+
+    def beside_named(self, path: str) -> Beside:
+        """The sidecars in the folder of a file that was named itself."""
+        folder = os.path.dirname(path)  # noqa: PTH120
+        if folder not in self.beside:
+            entries: list[os.DirEntry[str]] = []
+            with suppress(OSError), os.scandir(folder) as listing:
+                entries = [entry for entry in listing if not _is_junk(entry.name)]
+            self.beside[folder] = Beside(entries)
+        return self.beside[folder]
 
     def texts(self, path: str, status: os.stat_result) -> Iterator[Item]:
         encoding = text_encoding(Path(path))
@@ -224,7 +245,7 @@ class _Walk:
             split = paragraphs if _has_suffix(path, {".md"}) else lines
             for line, text in split(handle):
                 meta = {**modified, "file": uri, "line": line}
-                yield from _text_items(f"{uri}#L{line}", text, "", meta, print_)
+                yield from text_items(f"{uri}#L{line}", text, "", meta, print_)
 
     def manifest(self, path: str) -> Iterator[Item]:
         uri, folder = path_to_uri(path), Path(path).parent
@@ -237,7 +258,7 @@ class _Walk:
                 meta = {**_renamed(row.meta), **own}
                 for number, text in enumerate(row.captions, 1):
                     ending = f"#L{row.line}" if number == 1 else f"#L{row.line}.caption{number}"
-                    yield from _text_items(uri + ending, text, f"{uri}#L{row.line}", meta)
+                    yield from text_items(uri + ending, text, f"{uri}#L{row.line}", meta)
             elif (found := _find_image(folder, row.image)) is None:
                 self.skip(path, f"image not found: {storable(row.image)}", row.line)
             else:
@@ -253,7 +274,7 @@ class _Walk:
             yield Item(uri, "image", "", uri, meta, fingerprint_of(status))
         for text in row.captions:
             self.captions_of[uri] += 1
-            yield from _text_items(f"{uri}#caption{self.captions_of[uri]}", text, uri, meta)
+            yield from text_items(f"{uri}#caption{self.captions_of[uri]}", text, uri, meta)
 
     def readable(self, path: str, read: Callable[[str], Iterator[Item]]) -> Iterator[Item]:
         """The items that `read` finds, up to where the file cannot be read any further."""
@@ -366,7 +387,7 @@ def _find_image(folder: Path, name: str) -> tuple[str, os.stat_result] | None:
     return None
 
 
-def _text_items(
+def text_items(
     uri: str, text: str, group: str, meta: dict[str, Any], fingerprint: str = ""
 ) -> Iterator[Item]:
     """One item, or several where the text is too long: `uri`, `uri.2`, `uri.3`."""

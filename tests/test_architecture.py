@@ -14,14 +14,15 @@ import mmsearch
 ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
-    {"filters", "fulltext", "formats", "colour", "media", "perceptual", "texts", "manifests",
+    {"said", "exif", "xmp", "embedded", "gazetteer", "sidecars", "describing", "palette",
+     "filters", "fulltext", "formats", "colour", "media", "perceptual", "texts", "manifests",
      "sources", "merge", "encoders", "indexes", "segments", "opened", "lock", "evaluate",
      "integrity", "rows", "wal", "schema", "vectorfiles", "vectorsets"},
     {"catalog", "compose", "diverse", "relevance", "searching", "pairs", "duplicates", "ingest",
      "plan", "tuning", "upkeep", "verifying", "repairing", "importing", "exporting", "heads",
      "features", "train"},
     {"reading", "collection", "retrieval"},
-    {"present", "grouped", "terminal", "showcase", "commands", "cli", "__main__"},
+    {"present", "legend", "grouped", "terminal", "showcase", "commands", "cli", "__main__"},
 ]
 HEAVY = ["torch", "open_clip", "faiss", "onnxruntime", "PIL", "sqlite_utils", "ray", "fastapi",
          "numpy", "tokenizers", "rich.table"]

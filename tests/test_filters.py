@@ -74,6 +74,25 @@ def photos():
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
+        ("colour = red", [0]), ("colour in (blue, red)", [0, 1]), ("colour != red", [1, 2]),
+        ("colour = gre*", [0]), ("colour ~ EE", [0]), ("colour is missing", [2]),
+        ("keywords = 'New York'", [0]), ("keywords = 2020", [1]), ("keywords < 2021", [1]),
+        ("keywords = true", [1]), ("not (keywords = true or colour = red)", [2]),
+        ('colour = "red, green"', []),
+    ],
+)  # fmt: skip
+def test_one_value_of_a_list_is_enough(condition, expected):
+    lists = database([
+        {"meta": {"colour": ["red", "green"], "keywords": ["New York"]}},
+        {"meta": {"colour": ["blue"], "keywords": [2020, True, None, "é"]}},
+        {"meta": {"keywords": []}},
+    ])  # fmt: skip
+    assert select(lists, condition) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
         ("width = 4000", [0]),
         ("width==4000", [0]),
         ("width>800", [0]),
@@ -305,6 +324,7 @@ CELLS = {
         st.sampled_from(["", "Ab", "2020", "2.5", "2020x", "true", "1", "2021-05"]),
     ),
 }  # fmt: skip
+CELLS["any"] |= st.lists(CELLS["any"], max_size=3)
 VALUES = {
     "text": st.sampled_from(["Ab", "ab", "b%", "20", "é", "A*", "?b", "*"]),
     "date": st.sampled_from(["2020", "2021", "2021-05", "2021-05-03", "2021-12-31T23:59"]),
@@ -346,6 +366,8 @@ def expressions(draw, depth=3):
 def compares(field, cell, operator, value):
     if operator == "!=":
         return not compares(field, cell, "=", value)
+    if isinstance(cell, list):
+        return any(compares(field, one, operator, value) for one in cell)
     if cell is None or cell == "":
         return False
     as_text = str(cell).lower() if isinstance(cell, bool) else str(cell)

@@ -395,7 +395,7 @@ def test_each_line_of_a_text(tmp_path: Path) -> None:
 
 
 def test_a_text_item(tmp_path: Path) -> None:
-    put(tmp_path, "x.jpg")
+    put(tmp_path, "a.jpg")
     path = tmp_path / "x.txt"
     path.write_text("\n\nhello")
     os.utime(path, (SMALL_MODIFIED, SMALL_MODIFIED))

@@ -1,0 +1,72 @@
+"""A picture's item with all that is said of it: by itself, by the files beside it, by a map."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from mmsearch import sidecars
+from mmsearch.gazetteer import with_names
+from mmsearch.records import Item
+from mmsearch.said import Said, merged
+from mmsearch.sources import Skipped, fingerprint_of, path_to_uri, text_items, uri_to_path
+
+_OWN_CAPTION = re.compile(r"#(caption|embedded)\d+(\.\d+)?")
+
+
+class Described(NamedTuple):
+    """captions: text items of the picture's group, in order; skipped: sidecars that were not
+    read, for what reason."""
+
+    item: Item
+    captions: tuple[Item, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+
+def described(item: Item, decoded: Mapping[str, Any], embedded: tuple[str, ...]) -> Described:
+    """What a source says of a picture (`item`), and what it says of itself, put together.
+
+    item: its fingerprint names the sidecars, which are read now.
+    decoded: metadata from inside of the file; embedded: captions from there.
+    """
+    path, said, marks, skipped = uri_to_path(item.uri), list[Said](), [], []
+    texts: dict[str, str] = {}  # each with the name of its sidecar, "" for the picture itself
+    for name in sidecars.names_in(item.fingerprint):
+        beside = path.with_name(uri_to_path(name).name)
+        try:
+            mark = fingerprint_of(beside.stat())  # before it is read: what changes now is seen then
+            said.append(sidecars.read(beside))
+            texts.update((text, name) for text in said[-1].captions if text not in texts)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            mark = "0:0"  # that of no file: the next run tries again
+            skipped.append(Skipped(path_to_uri(beside), f"cannot be read: {error.strerror}"))
+        except ValueError as error:
+            skipped.append(Skipped(path_to_uri(beside), str(error)))
+        marks.append((name, mark))
+    texts.update((text, "") for text in embedded if text not in texts)
+    meta = with_names(merged(decoded, *(one.meta for one in said)))
+    fingerprint = sidecars.with_sidecars(sidecars.own(item.fingerprint), marks)
+    whole = replace(item, meta={**meta, **item.meta}, fingerprint=fingerprint)
+    return Described(whole, _captions(item.uri, texts), tuple(skipped))
+
+
+def _captions(uri: str, texts: Mapping[str, str]) -> tuple[Item, ...]:
+    found: list[Item] = []
+    counts = {"caption": 0, "embedded": 0}
+    for text, name in texts.items():
+        kind = "caption" if name else "embedded"
+        counts[kind] += 1
+        meta = {"sidecar": name} if name else {}
+        found += text_items(f"{uri}#{kind}{counts[kind]}", text, uri, meta)
+    return tuple(found)
+
+
+def is_own_caption(item: Item) -> bool:
+    """Whether a text came out of a picture or a sidecar of it, so that it stays with the picture
+    until that is described anew."""
+    return (item.kind == "text" and "manifest" not in item.meta and item.uri.startswith(item.group)
+            and _OWN_CAPTION.fullmatch(item.uri, len(item.group)) is not None)

@@ -1,0 +1,63 @@
+"""What an opened picture says of itself: EXIF, XMP and IPTC, in this order where they disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from PIL import Image, ImageFile
+
+from mmsearch import exif, xmp
+from mmsearch.said import LONGEST, Said, captions, clean, merged, words
+
+# Datasets of IPTC's record 2 (IIM 4.2): headline and city are short texts, keywords repeat.
+_TITLE, _KEYWORDS, _CITY, _REGION, _COUNTRY, _CAPTION = 5, 25, 90, 95, 101, 120
+
+
+def said_in(image: Image.Image) -> Said:
+    """Captions and metadata; whatever cannot be read is left out. PNG must have been loaded."""
+    taken, described = exif.describe(image)
+    packet, listed = _xmp(image), _iptc(image)
+    return Said(captions([*packet.captions, *listed.captions, *described]),
+                merged(listed.meta, packet.meta) | taken)
+
+
+def _xmp(image: Image.Image) -> Said:
+    packet = image.info.get("xmp")
+    if isinstance(packet, str):
+        packet = packet.encode("utf-8", "replace")
+    if not isinstance(packet, bytes) or not packet:
+        return Said()
+    try:
+        return xmp.read(packet)
+    except Exception:  # whatever a parser makes of hostile bytes
+        return Said()
+
+
+def _iptc(image: Image.Image) -> Said:
+    if image.format not in ("JPEG", "MPO", "TIFF") or (
+            image.format != "TIFF" and "photoshop" not in image.info):
+        return Said()
+    try:
+        from PIL.IptcImagePlugin import getiptcinfo
+
+        sets: dict[tuple[int, int], Any] = getiptcinfo(cast(ImageFile.ImageFile, image)) or {}
+        texts = {number: list(_texts(value)) for (record, number), value in sets.items()
+                 if record == 2}
+    except Exception:  # the same
+        return Said()
+    meta: dict[str, Any] = {
+        name: clean(texts[number][0])[:LONGEST] for name, number in (
+            ("title", _TITLE), ("city", _CITY), ("region", _REGION), ("country", _COUNTRY))
+        if number in texts}
+    meta["keywords"] = words(texts.get(_KEYWORDS, ()))
+    return Said(captions(texts.get(_CAPTION, ())), {n: v for n, v in meta.items() if v})
+
+
+def _texts(value: bytes | list[bytes]) -> Iterator[str]:
+    """UTF-8 nearly always; before that, Latin-1."""
+    for one in value if isinstance(value, list) else [value]:
+        try:
+            yield one.decode()
+        except UnicodeDecodeError:
+            yield one.decode("latin-1")

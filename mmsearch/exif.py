@@ -1,0 +1,151 @@
+"""EXIF of a picture as metadata: when, where and with what it was taken (CIPA DC-008, EXIF 3.0).
+
+Each value is read by itself and kept only where it makes sense, so that whatever a stranger's file
+says costs that value and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from mmsearch.said import captions, clean, number, position
+
+_Tags = Mapping[int, Any]
+_Base, _Gps = ExifTags.Base, ExifTags.GPS
+_DATES = (
+    (_Base.DateTimeOriginal, _Base.SubsecTimeOriginal, _Base.OffsetTimeOriginal),
+    (_Base.DateTimeDigitized, _Base.SubsecTimeDigitized, _Base.OffsetTimeDigitized),
+)
+_NUMBERS = {
+    "exposure": (_Base.ExposureTime, 1e-7, 1e6),
+    "aperture": (_Base.FNumber, 1e-2, 1e3),
+    "focal_length": (_Base.FocalLength, 1e-2, 1e5),
+    "focal_length_equivalent": (_Base.FocalLengthIn35mmFilm, 1, 1e5),
+}
+_SENSITIVITIES = (_Base.ISOSpeedRatings, _Base.RecommendedExposureIndex, _Base.ISOSpeed,
+                  _Base.StandardOutputSensitivity)
+_NO_LENS = re.compile(r"[-\d./ ]*")
+_SAID_BY_MACHINES = re.compile(
+    r"(olympus|konica|minolta|samsung|kodak|sony|hp|digital still|nikon|casio)?[\s_-]*"
+    r"(digital camera|camera|dsc|default|screenshot|untitled|image|exif_jpeg_picture|.*\.jpe?g"
+    r"|dcim\\.*|created with .*|jpeg|photo|picture)?", re.IGNORECASE)
+
+
+def orientation(image: Image.Image) -> int:
+    """1 to 8, or whatever number it says; 1 where there is none."""
+    try:
+        return int(image.getexif().get(_Base.Orientation, 1))
+    except Exception:  # damaged EXIF must not cost the picture
+        return 1
+
+
+def describe(image: Image.Image) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Metadata by the names of `mmsearch.said.FIELDS`, and the description as a caption."""
+    found: dict[str, Any] = {}
+    said: tuple[str, ...] = ()
+    with _whatever_it_is():
+        exif = image.getexif()
+        if not exif:
+            return found, said
+        with _whatever_it_is():
+            if camera := with_maker(exif.get(_Base.Make), exif.get(_Base.Model)):
+                found["camera"] = camera
+            said = captions([_written(exif.get(_Base.ImageDescription))])
+        with _whatever_it_is():
+            _add_details(found, exif.get_ifd(ExifTags.IFD.Exif))
+        with _whatever_it_is():
+            found.update(_place(exif.get_ifd(ExifTags.IFD.GPSInfo)))
+    return found, said
+
+
+@contextmanager
+def _whatever_it_is() -> Iterator[None]:
+    """What was found so far is kept: parsers of hostile bytes raise anything at all."""
+    try:
+        yield
+    except Exception:
+        return
+
+
+def _add_details(found: dict[str, Any], tags: _Tags) -> None:
+    for name, (tag, low, high) in _NUMBERS.items():
+        with _whatever_it_is():
+            if (value := number(tags.get(tag), low, high)) is not None:
+                found[name] = value
+    readers: dict[str, Callable[[_Tags], Any]] = {
+        "taken": _taken, "lens": _lens, "iso": _iso, "flash": _flash}
+    for name, read in readers.items():
+        with _whatever_it_is():
+            if (said := read(tags)) not in (None, ""):
+                found[name] = said
+
+
+def _taken(tags: _Tags) -> str | None:
+    found = (_moment(*(tags.get(tag) for tag in date)) for date in _DATES)
+    return next(filter(None, found), None)
+
+
+def _moment(date: object, fraction: object, offset: object) -> str | None:
+    try:
+        moment = datetime.strptime(clean(date), "%Y:%m:%d %H:%M:%S").isoformat()
+    except ValueError:
+        return None
+    digits = re.fullmatch(r"\d{1,9}", clean(fraction), re.ASCII)
+    zone = re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", clean(offset), re.ASCII)
+    return moment + (f".{digits[0]}" if digits else "") + (zone[0] if zone else "")
+
+
+def with_maker(make: object, model: object) -> str:
+    """Maker and model in one, without saying "Canon Canon EOS 80D"."""
+    maker, name = clean(make)[:100], clean(model)[:100]
+    if name and maker and name.split()[0].lower() == maker.split()[0].lower():
+        return name
+    return f"{maker} {name}".strip()
+
+
+def _lens(tags: _Tags) -> str | None:
+    model = clean(tags.get(_Base.LensModel))
+    return None if _NO_LENS.fullmatch(model) else with_maker(tags.get(_Base.LensMake), model)
+
+
+def _iso(tags: _Tags) -> int | None:
+    for tag in _SENSITIVITIES:
+        found = number(tags.get(tag), 1, 1e8)
+        if found is not None and found != 65535:  # more than the first tag can hold
+            return int(found)
+    return None
+
+
+def _flash(tags: _Tags) -> bool | None:
+    found = number(tags.get(_Base.Flash), 0, 255)
+    return None if found is None else bool(int(found) & 1)
+
+
+def _place(tags: _Tags) -> dict[str, float]:
+    altitude = number(tags.get(_Gps.GPSAltitude), -1e6, 1e6)
+    below = tags.get(_Gps.GPSAltitudeRef) in (1, b"\1")
+    return position(_degrees(tags.get(_Gps.GPSLatitude), tags.get(_Gps.GPSLatitudeRef), "S"),
+                    _degrees(tags.get(_Gps.GPSLongitude), tags.get(_Gps.GPSLongitudeRef), "W"),
+                    -altitude if below and altitude is not None else altitude)
+
+
+def _degrees(value: object, side: object, negative: str) -> float | None:
+    """Degrees from degrees, minutes and seconds, the latter as far as they are there."""
+    parts = value if isinstance(value, tuple) else (value,)
+    known = [number(part, 0, 360, 12) for part in parts[:3]]
+    if not known or known[0] is None:
+        return None
+    size = sum(((part or 0.0) / 60.0**power for power, part in enumerate(known)), 0.0)
+    return -size if clean(side).upper()[:1] == negative else size
+
+
+def _written(value: object) -> str:
+    """A description, unless the camera or a program put it there for all pictures alike."""
+    text = value if isinstance(value, str) else ""
+    return "" if _SAID_BY_MACHINES.fullmatch(clean(text)) else text

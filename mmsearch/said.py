@@ -1,0 +1,135 @@
+"""What is said of a picture, by itself or by a file beside it: captions, and metadata by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, SupportsFloat, cast
+
+FIELDS: dict[str, tuple[str, str]] = {
+    "width": ("integer", "pixels of the upright picture"),
+    "height": ("integer", "pixels of the upright picture"),
+    "format": ("text", "what the file is, whatever its name says: JPEG, HEIC, ..."),
+    "size": ("integer", "bytes of the file"),
+    "colour": ("list", "basic colour terms, the largest area first"),
+    "taken": ("date", "local time, with fraction and offset from UTC where they are known"),
+    "camera": ("text", "maker and model"),
+    "lens": ("text", "maker and model"),
+    "exposure": ("number", "seconds"),
+    "aperture": ("number", "f-number: 2.8 for f/2.8"),
+    "iso": ("integer", "sensitivity"),
+    "focal_length": ("number", "millimetres"),
+    "focal_length_equivalent": ("number", "millimetres, for 35 mm film"),
+    "flash": ("true/false", "whether it fired"),
+    "latitude": ("number", "degrees, north is positive"),
+    "longitude": ("number", "degrees, east is positive"),
+    "altitude": ("number", "metres above the sea"),
+    "country": ("text", "as written by a person, else the nearest place's"),
+    "region": ("text", "state or province, likewise"),
+    "city": ("text", "likewise; a town within 15 km of a city of 100,000 counts as that city"),
+    "district": ("text", "the nearest place, where that is not the city"),
+    "title": ("text", "title"),
+    "keywords": ("list", "keywords, tags; of `Places/Portugal/Lisbon` each part"),
+    "people": ("list", "names of people, as tagged"),
+    "rating": ("integer", "stars, 0 to 5; -1 is rejected"),
+}
+"""All metadata that is found in or beside a picture: its type, and what it is."""
+
+PIXELS = frozenset({"width", "height", "format", "colour"})
+"""What it takes a decoder to know."""
+_PLACE = ("latitude", "longitude", "altitude")
+_OWN_FIRST = ("taken", *_PLACE)
+MOST_CAPTIONS, MOST_WORDS, LONGEST = 64, 256, 200
+"""Captions of one picture, keywords or names of one picture, characters of one such value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """captions: whole texts, each once; meta: values of FIELDS, as JSON can hold them."""
+
+    captions: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def merged(picture: Mapping[str, Any], *beside: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of a picture and of the files beside it, as one.
+
+    The files count first, for people edit them instead of the picture; but when and where it was
+    taken, the picture knows best. Lists are joined.
+    """
+    if all(name in picture for name in _PLACE[:2]):
+        beside = tuple({name: value for name, value in one.items() if name not in _PLACE}
+                       for one in beside)
+    found: dict[str, Any] = {}
+    for one in (*beside, picture):
+        for name, value in one.items():
+            if isinstance(value, list) and isinstance(found.get(name), list):
+                found[name] = list(dict.fromkeys([*found[name], *value]))[:MOST_WORDS]
+            else:
+                found.setdefault(name, value)
+    found.update({name: picture[name] for name in _OWN_FIRST if name in picture})
+    return found
+
+
+# --- values that make sense ---------------------------------------------------------------------
+
+
+def clean(value: object) -> str:
+    """One line of printable text up to the first NUL; empty for anything that is no text."""
+    text = value.split("\0")[0] if isinstance(value, str) else ""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
+
+
+def words(values: Iterable[object]) -> list[str]:
+    """Keywords or names, each once."""
+    found = dict.fromkeys(clean(value)[:LONGEST].strip() for value in values)
+    return [word for word in found if word][:MOST_WORDS]
+
+
+def captions(values: Iterable[object]) -> tuple[str, ...]:
+    """Texts that are not blank, each once, with their line ends."""
+    found = dict.fromkeys(_paragraph(value) for value in values)
+    return tuple(text for text in found if text)[:MOST_CAPTIONS]
+
+
+def _paragraph(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    kept = (c if c.isprintable() or c == "\n" else " " for c in text.split("\0")[0])
+    return "".join(kept).strip()
+
+
+def number(value: object, low: float, high: float, digits: int = 7) -> float | None:
+    """A finite number within bounds, to so many significant digits; of several, the first."""
+    if isinstance(value, (tuple, list)):
+        value = value[0] if value else None
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        found = float(cast(SupportsFloat, value))
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+    if not math.isfinite(found) or not low <= found <= high:
+        return None
+    return float(f"{found:.{digits}g}")
+
+
+def position(latitude: object, longitude: object, altitude: object = None) -> dict[str, float]:
+    """The three as far as they are known; nothing for 0, 0, where broken receivers are."""
+    north, east = number(latitude, -90, 90, 9), number(longitude, -180, 180, 9)
+    if north is None or east is None or north == east == 0:
+        return {}
+    up = number(altitude, -12_000, 100_000, 6)
+    return {"latitude": north, "longitude": east} | ({} if up is None else {"altitude": up})
+
+
+def moment(text: str) -> str | None:
+    """A date and time of ISO 8601 as `taken` has it, else None."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found.isoformat() if len(text) > 10 else None

@@ -1,0 +1,218 @@
+"""Files beside a picture that describe it: which belong to which, and what they say.
+
+    x.txt, x.jpg.txt                        each line that is not blank is a caption of x.jpg
+    x.xmp, x.jpg.xmp                        as Lightroom, digiKam and darktable write them
+    x.json, x.jpg.json                      {"caption": ...}, as img2dataset writes it
+    x.jpg.json, x.jpg.supplemental-metadata.json, x.jpg(1).json of x(1).jpg
+                                            Google Takeout
+
+A file named by the picture's stem alone belongs to every picture with that stem. The fingerprint
+of a picture goes on with those of its sidecars, so that a change of one is noticed without reading
+any: ``size:mtime_ns/size:mtime_ns/x.txt``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mmsearch import xmp
+from mmsearch.formats import IMAGE_SUFFIXES
+from mmsearch.manifests import parts
+from mmsearch.said import LONGEST, Said, captions, clean, number, position, words
+from mmsearch.texts import lines, text_encoding
+
+SUFFIXES = (".txt", ".xmp", ".json")
+MOST_BYTES = xmp.MOST_BYTES
+_TAKEOUT, _TAKEOUT_LONGEST = "supplemental-metadata", 45
+"""Google cuts names that would be longer than 46 characters without `.json`, some a little more."""
+_NUMBERED = re.compile(r"(.+?)(\(\d+\))?", re.DOTALL)
+
+
+# --- fingerprints -------------------------------------------------------------------------------
+
+
+def with_sidecars(fingerprint: str, marks: Iterable[tuple[str, str]]) -> str:
+    """A picture's fingerprint with those of its sidecars; marks: (uri of the name, fingerprint)."""
+    return "/".join([fingerprint, *(part for name, own in marks for part in (own, name))])
+
+
+def own(fingerprint: str) -> str:
+    """The part of a fingerprint that is of the file itself."""
+    return fingerprint.partition("/")[0]
+
+
+def of_sidecars(fingerprint: str) -> str:
+    return fingerprint.partition("/")[2]
+
+
+def with_those_of(fingerprint: str, other: str) -> str:
+    """The fingerprint of a file with the sidecars of another's."""
+    return own(fingerprint) + other[len(own(other)):]
+
+
+def names_in(fingerprint: str) -> list[str]:
+    """The sidecars' names, as parts of uris."""
+    return fingerprint.split("/")[2::2]
+
+
+def unread(fingerprint: str) -> str:
+    """A fingerprint of the same file that no set of sidecars has: the next run reads them."""
+    return f"{own(fingerprint)}/0:0/?"
+
+
+# --- which belong to which ----------------------------------------------------------------------
+
+
+class Beside:
+    """The sidecars among the files of one folder."""
+
+    def __init__(self, entries: Sequence[os.DirEntry[str]]) -> None:
+        self._of: dict[str, list[str]] = {}
+        self.taken: frozenset[str] = frozenset()
+        """Names of files that describe a picture here."""
+        if any(entry.name.lower().endswith(SUFFIXES) for entry in entries):
+            files = {entry.name: entry for entry in entries if _is_file(entry)}
+            self._files, self._of = files, paired(files)
+            self.taken = frozenset(name for names in self._of.values() for name in names)
+
+    def of(self, picture: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Names and states of a picture's sidecars."""
+        for name in self._of.get(picture, ()):
+            with suppress(OSError):  # gone by now
+                yield name, self._files[name].stat()
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a regular file, or a link to one."""
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself, say
+        return False
+
+
+def paired(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of pictures in a folder, each with the names of its sidecars, sorted."""
+    pictures: dict[str, list[str]] = {}
+    stems: dict[str, list[str]] = {}
+    beside: list[str] = []
+    for name in sorted(names):
+        lower = name.lower()
+        stem, dot, suffix = lower.rpartition(".")
+        if dot + suffix in IMAGE_SUFFIXES:
+            pictures.setdefault(lower, []).append(name)
+            stems.setdefault(stem, []).append(name)
+        elif lower.endswith(SUFFIXES):
+            beside.append(name)
+    found: dict[str, list[str]] = {}
+    for name in beside:
+        base, _, suffix = name.lower().rpartition(".")
+        owners = pictures.get(base) or stems.get(base)
+        if not owners and suffix == "json":
+            owners = pictures.get(_in_takeout(base, pictures))
+        for owner in owners or ():
+            found.setdefault(owner, []).append(name)
+    return found
+
+
+def _in_takeout(base: str, pictures: Mapping[str, Any]) -> str:
+    """The picture that Google means: `img.jpg.supplemental-meta(1)` is of `img(1).jpg`."""
+    match = _NUMBERED.fullmatch(base)
+    core, copy = (match[1], match[2] or "") if match else (base, "")
+    stem, _, ending = core.rpartition(".")
+    for name in (core, stem if ending and _TAKEOUT.startswith(ending) else ""):
+        before, dot, suffix = name.rpartition(".")
+        if (numbered := f"{before}{copy}{dot}{suffix}") in pictures:
+            return numbered
+    if len(base) < _TAKEOUT_LONGEST:
+        return ""
+    return next((name for name in pictures if f"{name}.{_TAKEOUT}".startswith(core)), "")
+
+
+# --- what they say ------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Said:
+    """What a sidecar says; OSError: it cannot be read; ValueError: or not understood."""
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES >> 20} MB")
+    suffix = path.suffix.lower()
+    if suffix == ".txt":
+        return _lines(path)
+    data = path.read_bytes()
+    return xmp.read(data) if suffix == ".xmp" else _json(data)
+
+
+def _lines(path: Path) -> Said:
+    encoding = text_encoding(path)
+    if encoding is None:
+        raise ValueError("not text")
+    with path.open(encoding=encoding, errors="replace") as handle:
+        return Said(captions(text for _, text in lines(handle)))
+
+
+def _json(data: bytes) -> Said:
+    try:
+        found = json.loads(data, parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"invalid JSON: {' '.join(str(error).split())[:100]}") from error
+    if not isinstance(found, dict):
+        return Said()  # somebody else's
+    is_takeout = "photoTakenTime" in found or "geoData" in found
+    return _takeout(found) if is_takeout else _plain(found)
+
+
+def _takeout(said: Mapping[str, Any]) -> Said:
+    places = (_inner(said, name) for name in ("geoData", "geoDataExif"))
+    where = (position(place.get("latitude"), place.get("longitude"), place.get("altitude"))
+             for place in places)
+    people = said.get("people")
+    meta: dict[str, Any] = {
+        "taken": _moment(_inner(said, "photoTakenTime").get("timestamp")),
+        "people": words(one.get("name") for one in people if isinstance(one, dict))
+        if isinstance(people, list) else [],
+        **next(filter(None, where), {}),
+    }
+    return _kept([said.get("description")], meta)
+
+
+def _plain(said: Mapping[str, Any]) -> Said:
+    rating = number(said.get("rating"), -1, 5)
+    meta: dict[str, Any] = {
+        "title": clean(said.get("title"))[:LONGEST],
+        "keywords": _listed(said.get("keywords")) or _listed(said.get("tags")),
+        "people": _listed(said.get("people")),
+        "rating": None if rating is None else int(rating),
+    }
+    return _kept(parts(said)[1], meta)
+
+
+def _kept(texts: Iterable[object], meta: Mapping[str, Any]) -> Said:
+    return Said(captions(texts), {n: v for n, v in meta.items() if v not in (None, "", [])})
+
+
+def _inner(said: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = said.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: object) -> list[str]:
+    return words(value) if isinstance(value, list) else (
+        words(value.split(",")) if isinstance(value, str) else [])
+
+
+def _moment(timestamp: object) -> str | None:
+    """Seconds since 1970, as Google writes them in a string; UTC."""
+    seconds = number(timestamp, -1e11, 1e11, 15)
+    if seconds is None or seconds == 0:
+        return None
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return None
