@@ -149,8 +149,9 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
 
     A picture goes when its file is gone, not when it was merely passed over (hidden, excluded); a
     line of a text when the text is without it; what a manifest brought when that manifest no
-    longer names it. What lies in something that could not be read in full stays, and so does
-    what was imported with its vector: no file need ever have been there.
+    longer names it. What lies in something that could not be read in full, or that went away itself
+    meanwhile, stays, and so does what was imported with its vector: no file need ever have been
+    there.
     """
     for row in catalog.below(scan.roots):
         if row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED):
@@ -159,7 +160,7 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
             continue
         manifest = row.item.meta.get("manifest")
         dropped = manifest in scan.roots or (manifest is None and row.item.kind == "text")
-        if dropped or _file_is_gone(row.item):
+        if (dropped or _file_is_gone(row.item)) and scan.still_stands(row.item.uri):
             yield row
 
 

@@ -188,6 +188,10 @@ class Reader:
         with self._catalog.snapshot():
             return len(self._catalog.select(condition, KINDS[find]))
 
+    def holds(self, uris: Sequence[str]) -> bool:
+        """Whether anything at or below `uris` is indexed."""
+        return any(True for _ in self._catalog.below(uris))
+
     def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
                    where: str | Sequence[str] = (), k: int | None = None,
                    progress: Callable[[int], None] = lambda done: None) -> Duplicates:

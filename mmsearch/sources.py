@@ -61,11 +61,26 @@ class Scan:
         seen, has vanished...
     incomplete: ...except below these folders (or in these text files and manifests), which could
         not be read.
+    anchors: device and inode of the folders that were given, by uri; one that is another by the end
+        was taken away during the run, with its disk perhaps: nothing below it has vanished.
+    links: folders that were reached through a link: the real path, and the one they are known by.
     """
 
     skipped: list[Skipped] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
+    anchors: dict[str, tuple[int, int]] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+
+    def still_stands(self, uri: str) -> bool:
+        """Whether the folders that were given, and that `uri` lies in, are where they were."""
+        for anchor, identity in self.anchors.items():
+            if uri.startswith(anchor.rstrip("/") + "/") and identity_of(anchor) != identity:
+                self.skipped.append(Skipped(anchor, "went away during the run; what is indexed of "
+                                                    "it is kept"))
+                self.incomplete.append(anchor)
+                return False
+        return True
 
 
 def iter_items(paths: Sequence[Path], *, exclude: Sequence[str] = (), scan: Scan) -> Iterator[Item]:
@@ -77,7 +92,20 @@ def iter_items(paths: Sequence[Path], *, exclude: Sequence[str] = (), scan: Scan
     Raises UsageError at once, before the first item, where one of the paths does not exist.
     """
     given = [(_absolute(path), _status(Path(path))) for path in paths]
-    return _Walk(given, exclude, scan).items()
+    return Walk(given, exclude, scan).items()
+
+
+def is_wanted(name: str) -> bool:
+    """Whether files of this name are taken from folders."""
+    return _has_suffix(name, _WANTED)
+
+
+def identity_of(uri: str) -> tuple[int, int] | None:
+    """What tells a file or folder from any other in its place: device and inode; None without."""
+    try:
+        return _identity(uri_to_path(uri).stat())
+    except OSError:
+        return None
 
 
 def path_to_uri(path: str | os.PathLike[str]) -> str:
@@ -103,7 +131,7 @@ def _escaped(match: re.Match[str]) -> str:
 # --- the walk -----------------------------------------------------------------------------------
 
 
-class _Walk:
+class Walk:
     """One call of `iter_items`: what was given, and what has been seen so far."""
 
     def __init__(
@@ -114,6 +142,9 @@ class _Walk:
         self.exclude = [_Glob(pattern) for pattern in exclude]
         self.folders_seen: set[tuple[int, int]] = set()
         self.files_given = {_identity(s) for _, s in given if not stat.S_ISDIR(s.st_mode)}
+        for path, status in given:
+            if stat.S_ISDIR(status.st_mode):
+                scan.anchors.setdefault(path_to_uri(path), _identity(status))
         self.links: deque[tuple[str, str]] = deque()
         self.captions_of: dict[str, int] = {}  # image uri in a manifest -> captions so far
 
@@ -129,11 +160,16 @@ class _Walk:
             yield from self.named_file(path, status)
         for path in folders:
             yield from self.tree(path, path)
-        # Linked folders last, so that a folder reached both ways is known by its real path.
+        yield from self.linked()
+        self.scan.roots += dict.fromkeys(path_to_uri(path) for path, _ in self.given)
+
+    def linked(self) -> Iterator[Item]:
+        """Linked folders last, so that a folder reached both ways is known by its real path."""
         while self.links:
             path, root = self.links.popleft()
+            if identity_of(path_to_uri(path)) not in self.folders_seen:
+                self.scan.links[os.path.realpath(path)] = path
             yield from self.tree(path, root)
-        self.scan.roots += dict.fromkeys(path_to_uri(path) for path, _ in self.given)
 
     def named_file(self, path: str, status: os.stat_result) -> Iterator[Item]:
         if not stat.S_ISREG(status.st_mode):
@@ -151,8 +187,7 @@ class _Walk:
         while stack:
             below: list[str] = []
             for entry in self.entries(stack.pop()):
-                inside = entry.path[len(root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
-                if _is_junk(entry.name) or any(g.matches(inside) for g in self.exclude):
+                if self.passes_over(entry.path, root):
                     continue
                 try:
                     if not entry.is_dir():
@@ -164,6 +199,12 @@ class _Walk:
                 except OSError as error:
                     self.unreadable(entry.path, error)
             stack += reversed(below)
+
+    def passes_over(self, path: str, root: str) -> bool:
+        """Whether the name of a file or folder, or its path below `root`, keeps it out."""
+        inside = path[len(root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
+        return _is_junk(inside[inside.rfind("/") + 1 :]) or any(
+            glob.matches(inside) for glob in self.exclude)
 
     def entries(self, folder: str) -> list[os.DirEntry[str]]:
         """Sorted entries; none for a folder seen before, a collection, or what cannot be read."""

@@ -15,12 +15,12 @@ ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
     {"filters", "fulltext", "formats", "colour", "media", "perceptual", "texts", "manifests",
-     "sources", "merge", "encoders", "indexes", "segments", "opened", "lock", "evaluate",
+     "sources", "changes", "merge", "encoders", "indexes", "segments", "opened", "lock", "evaluate",
      "integrity", "rows", "wal", "schema", "vectorfiles", "vectorsets"},
     {"catalog", "compose", "diverse", "relevance", "searching", "pairs", "duplicates", "ingest",
      "plan", "tuning", "upkeep", "verifying", "repairing", "importing", "exporting", "heads",
      "features", "train"},
-    {"reading", "collection", "retrieval"},
+    {"reading", "collection", "watching", "retrieval"},
     {"present", "grouped", "terminal", "showcase", "commands", "cli", "__main__"},
 ]
 HEAVY = ["torch", "open_clip", "faiss", "onnxruntime", "PIL", "sqlite_utils", "ray", "fastapi",
