@@ -188,11 +188,11 @@ class _Watch:
             self.stop.wait(TICK)
             yield set()
             return
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             if self.every is None:
                 raise MmsearchError(
                     f"the system does not watch so many folders ({error}); let it watch more (on "
-                    "Linux: sysctl fs.inotify.max_user_watches), or add --every 10m") from error
+                    "Linux: sysctl fs.inotify), or add --every 10m") from error
             self._tell(f"the system does not watch these folders ({error}): they are walked every "
                        f"{self.every:g} s")
         while not self.stop.wait(TICK):
