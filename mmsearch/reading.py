@@ -108,7 +108,8 @@ class Reader:
         """The k items nearest to a query, best first; see `Hit` for what the scores are.
 
         Args:
-            text, image: one or several; images are paths, bytes or PIL pictures.
+            text, image: one or several; images are paths, bytes, PIL pictures (taken as they are),
+                or parts of any of these (`mmsearch.crops.Crop`).
             vector: float32 [dim], a query embedded elsewhere by the same model.
             without, without_image: texts and images to keep away from.
             weights: one for each of the texts and then the images (default 1).
