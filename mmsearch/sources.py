@@ -69,8 +69,8 @@ class Scan:
     skipped: list[Skipped] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
-    anchors: dict[str, tuple[int, int]] = field(default_factory=dict)
-    links: dict[str, str] = field(default_factory=dict)
+    anchors: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)
+    links: dict[str, str] = field(default_factory=dict, compare=False)
 
     def still_stands(self, uri: str) -> bool:
         """Whether the folders that were given, and that `uri` lies in, are where they were."""
