@@ -104,7 +104,8 @@ class Reader:
                where: str | Sequence[str] = (), find: Find = "image",
                collapse: bool | str = True, mode: Mode = "vector", offset: int = 0,
                after: str = "", diverse: float | None = None, fusion: Fusion = "weighted",
-               text_weight: float | None = None, min_score: float | None = None) -> list[Hit]:
+               text_weight: float | None = None, min_score: float | None = None,
+               multilingual: bool = False) -> list[Hit]:
         """The k items nearest to a query, best first; see `Hit` for what the scores are.
 
         Args:
@@ -125,6 +126,7 @@ class Reader:
                 together up to hit 20, from there to 100, to 500, and so on.
             fusion, text_weight: how hybrid adds the two up, see `mmsearch.merge`.
             min_score: leave out hits of a lower relevance, 0 to 1 (0.5: rather a match than not).
+            multilingual: texts are in any of 16 languages, see `mmsearch.encoders.multilingual`.
 
         Raises:
             UsageError: no query, k < 1, a condition that cannot be read, and the like.
@@ -146,7 +148,7 @@ class Reader:
         elif mode != "text":
             images = _several(image)
             query = replace(query, vector=self.embed(
-                texts, images, without, _several(without_image), weights))
+                texts, images, without, _several(without_image), weights, multilingual))
             query = replace(query, pictures=share_of_images(len(texts), len(images), weights))
         if mode == "text" and min_score is not None:
             raise UsageError("the mode text has no relevance: leave out min_score, or take the "
@@ -162,10 +164,14 @@ class Reader:
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
-              weights: Sequence[float] = ()) -> Vectors:
+              weights: Sequence[float] = (), multilingual: bool = False) -> Vectors:
         """A composed query as one unit vector, float32 [dim]; see `mmsearch.compose`."""
-        return composed(self.encoder, texts, images, without, without_images, weights,
-                        self._stored)
+        encoder = self.encoder
+        if multilingual:
+            from mmsearch.encoders.multilingual import Multilingual
+
+            encoder = Multilingual(encoder)
+        return composed(encoder, texts, images, without, without_images, weights, self._stored)
 
     def nearest(self, queries: Vectors, k: int, *, find: Find = "image",
                 allowed: Ids | None = None, exact: bool = False) -> Neighbors:

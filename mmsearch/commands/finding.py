@@ -70,6 +70,11 @@ def query(
                                "column, not for each group.")] = None,
     no_collapse: Annotated[bool, typer.Option(
         "--no-collapse", help="Show a picture and each of its captions.")] = False,
+    multilingual: Annotated[bool, typer.Option(
+        "--multilingual", help="Texts in other languages than English, for the built-in model: "
+                               "Arabic, Chinese, Dutch, French, German, Italian, Japanese, Korean, "
+                               "Polish, Portuguese, Russian, Spanish, Thai, Turkish. Needs the "
+                               "extra of that name.")] = False,
     directory: IndexOption = DEFAULT_INDEX,
     model: ModelOption = None,
     device: DeviceOption = Device.cpu,
@@ -89,6 +94,8 @@ def query(
 
     Example: mmsearch query --image street.jpg --crop 50%,0,50%,100%
 
+    Example: mmsearch query "ein Hund am Strand" --multilingual
+
     Example: mmsearch query IMG_2041 --mode text
     """
     from mmsearch import present
@@ -105,7 +112,7 @@ def query(
         without_image=without_image or (), weights=weight or (), k=top, where=where or (),
         find=find.value, mode=mode.value, offset=offset, diverse=diverse, fusion=fusion.value,
         text_weight=text_weight, collapse=not no_collapse and (collapse or True),
-        min_score=min_score)
+        min_score=min_score, multilingual=multilingual)
     title = " + ".join([*(texts or ()), *map(str, image or ()),
                         *([vector.name] if vector else ())])
     if html:
