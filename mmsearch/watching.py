@@ -32,7 +32,14 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.records import Item
-from mmsearch.sources import Scan, fingerprint_of, identity_of, iter_items, path_to_uri
+from mmsearch.sources import (
+    Scan,
+    fingerprint_of,
+    identity_of,
+    iter_items,
+    path_to_uri,
+    uri_to_path,
+)
 
 TICK = 0.25
 """Seconds between two looks at what waits, and at whether the folders are still there."""
@@ -182,7 +189,7 @@ class _Watch:
                     *folders, watch_filter=lambda change, path:
                     change is not Change.modified or not Path(path).is_dir(),
                     debounce=2 * milliseconds, rust_timeout=milliseconds, yield_on_timeout=True,
-                    stop_event=self.stop, force_polling=False, ignore_permission_denied=True):
+                    stop_event=self.stop, ignore_permission_denied=True):
                 yield {Path(path) for _, path in changes}
         except FileNotFoundError:  # a folder went away just now: begin again
             self.stop.wait(TICK)
@@ -223,9 +230,18 @@ class _Watch:
     # -- bringing the collection in step ---------------------------------------------------------
 
     def _walk(self, *, always: bool = False) -> Batch | None:
-        """Look at everything; always: a batch even if there is nothing to be done."""
-        return self._bring(lambda scan: iter_items(list(self.here), exclude=self.exclude,
-                                                   scan=scan), always)
+        """Look at everything; always: a batch even if there is nothing to be done, as the first is.
+
+        Pictures that changed just now wait, as those do of which an event tells.
+        """
+        def items(scan: Scan) -> Iterator[Item]:
+            for item in iter_items(list(self.here), exclude=self.exclude, scan=scan):
+                if item.kind == "image" and not always and _is_fresh(item):
+                    self.waiting.put(uri_to_path(item.uri))
+                else:
+                    yield item
+
+        return self._bring(items, always)
 
     def _bring(self, items: _Items, always: bool = False) -> Batch | None:
         """Take in what is new in `items`, however often it takes."""
@@ -258,8 +274,9 @@ class _Watch:
 
         report = self.collection.add(noted(), scan=scan, progress=self._progress)
         self.changes.learn(scan)
+        # What could not be opened may be allowed tomorrow, and look the same.
         self.unreadable |= {one.path: tried[one.path] for one in report.skipped
-                            if one.path in tried}
+                            if one.path in tried and not one.reason.startswith("cannot be read")}
         skipped = {(one.path, one.reason, tried.get(one.path, "")): one for one in report.skipped}
         report.skipped = [one for key, one in skipped.items() if key not in self.skipped]
         self.skipped |= skipped.keys()
@@ -290,6 +307,12 @@ def _is_empty(folder: Path) -> bool:
             return next(listing, None) is None
     except OSError:
         return False
+
+
+def _is_fresh(item: Item) -> bool:
+    """Whether its file changed less than SETTLED seconds ago, as far as clocks agree."""
+    changed = item.fingerprint.partition(":")[2]
+    return changed.isdigit() and abs(time.time() - int(changed) / 1e9) < SETTLED
 
 
 def _fingerprint(file: Path) -> str:

@@ -190,6 +190,31 @@ def test_a_bad_file_does_not_stop_it_and_is_told_once(photos: Path, index: Path)
         assert watched.next() == {"added": 1, "items": 14}
 
 
+def test_a_file_that_may_not_be_read_is_read_once_it_may(photos: Path, index: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    with watch(index, photos) as watched:
+        watched.next()
+        picture(photos / "new.png", 1)
+        (photos / "new.png").chmod(0)
+        assert "cannot be read" in watched.next()["skipped"][0]["reason"]
+        (photos / "new.png").chmod(0o644)
+        assert watched.next() == {"added": 1, "items": 13}
+
+
+def test_a_file_system_without_events_can_be_polled(
+        photos: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "true")
+    with watch(index, photos) as watched:
+        watched.next()
+        (photos / "sub").mkdir()
+        picture(photos / "sub" / "new.png", 1)
+        assert watched.next() == {"added": 1, "items": 13}
+        (photos / "sub").rename(photos / "other")
+        assert watched.next() == {"moved": 1, "items": 13}
+        assert watched.end() == 0
+
+
 def test_killed_and_started_again_it_is_in_step(photos: Path, index: Path) -> None:
     rng = random.Random(0)
     for round_ in range(2):
@@ -339,7 +364,7 @@ def test_folders_that_tell_nothing_are_walked_every_so_often(
         watched.until(12)
         assert "walked every 0.5 s" in watched.messages.get(timeout=LIMIT)
         picture(photos / "new.png", 1)
-        assert watched.next() == {"added": 1, "unchanged": 12, "items": 13}
+        assert {"added": 1, "items": 13}.items() <= watched.next().items()
         (photos / "new.png").unlink()
         assert watched.next() == {"removed": 1, "unchanged": 12, "items": 12}
         with writer_lock(index):  # nor does a walk that finds nothing take the lock
