@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mmsearch import __version__
-from mmsearch.commands import dups, finding, keeping, models, moving
+from mmsearch.commands import dups, finding, keeping, models, moving, watching
 from mmsearch.errors import MmsearchError
 from mmsearch.terminal import say
 
@@ -23,6 +23,7 @@ app = typer.Typer(
          "machine, offline.")
 
 app.command()(keeping.index)
+app.command()(watching.watch)
 app.command()(finding.query)
 app.command()(dups.dups)
 app.command(name="eval")(models.evaluate)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from mmsearch import upkeep
 from mmsearch.catalog import CATALOG, Catalog, Change
 from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder
@@ -157,8 +159,8 @@ class Collection(Reader):
                 report.skipped += built.skipped
                 report.encode_seconds += built.encode_seconds
             catalog.commit(Change(update=work.updates()))
-            drop = [] if scan is None else self._ids(
-                vanished(catalog, scan, planner.seen, first_seq))
+            gone = () if scan is None else vanished(catalog, scan, planner.seen, first_seq)
+            drop = list(dict.fromkeys(self._ids(gone)))  # one may lie below several roots
             catalog.commit(Change(drop=drop))
             upkeep.tidy(self.path, catalog, self.device)
         report.unchanged, report.updated, report.moved = (
@@ -168,6 +170,18 @@ class Collection(Reader):
         report.added = work.added - work.replaced - work.copied
         report.skipped = [*(scan.skipped if scan else []), *report.skipped]
         return report
+
+    def in_step(self, items: Iterable[Item], scan: Scan) -> bool:
+        """Whether `add` would change nothing; found without the lock, up to the first difference.
+        """
+        # The vectors of copies are not looked at: a copy is a difference.
+        planner = Planner(self._catalog, lambda seq: np.zeros(0, np.float32))
+        for item in items:
+            planner.take(item)
+            if planner.plan.encode or planner.plan.ready or planner.plan.update:
+                return False
+        return not any(vanished(self._catalog, scan, planner.seen,
+                                int(self._catalog.setting("next_seq"))))
 
     def add_vectors(self, vectors: VectorSet, *, model: str = "",
                     progress: Callable[[int], None] = lambda done: None) -> AddReport:

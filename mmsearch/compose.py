@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from mmsearch.crops import Crop
 from mmsearch.encoders import Encoder
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.records import Vectors
@@ -16,7 +17,7 @@ from mmsearch.records import Vectors
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    Example: TypeAlias = Path | str | bytes | Image
+    Example: TypeAlias = Path | str | bytes | Image | Crop
 
 Stored: TypeAlias = Callable[[Path | str], Vectors | None]
 
@@ -30,7 +31,8 @@ def composed(encoder: Encoder, texts: Sequence[str], images: Sequence[Example],
     stored: the vector of a file that has been encoded before, if there is one.
 
     Raises:
-        UsageError: nothing to look for, weights that do not fit, or parts that cancel out.
+        UsageError: nothing to look for, weights that do not fit, parts that cancel out, or a crop
+            that reaches beyond its picture.
         MediaError: an image cannot be decoded.
     """
     positive, negative = len(texts) + len(images), len(without) + len(without_images)
@@ -80,21 +82,27 @@ def text_vectors(encoder: Encoder, texts: Sequence[str]) -> Vectors:
 
 
 def image_vector(encoder: Encoder, example: Example, stored: Stored) -> Vectors:
+    if isinstance(example, Path | str) and (known := stored(example)) is not None:
+        return known
+    if isinstance(example, Crop):  # of the whole picture: scaled down, pixels would be others
+        picture = example.cut(_picture(example.image, None))
+    else:
+        picture = _picture(example, encoder.min_side)
+    vector: Vectors = encoder.encode_images([picture])[0]
+    return vector
+
+
+def _picture(example: Path | str | bytes | Image, min_side: int | None) -> Image:
     from mmsearch.media import decode
 
     if isinstance(example, bytes):
-        picture = decode(example, min_side=encoder.min_side).image
-    elif isinstance(example, Path | str):
-        if (known := stored(example)) is not None:
-            return known
-        path = Path(example)
-        if not os.path.lexists(path):
-            raise UsageError(f"{path} does not exist")
-        try:
-            picture = decode(path, min_side=encoder.min_side).image
-        except MediaError as error:
-            raise MediaError(f"{path}: {error}") from error
-    else:
-        picture = example.convert("RGB")
-    vector: Vectors = encoder.encode_images([picture])[0]
-    return vector
+        return decode(example, min_side=min_side).image
+    if not isinstance(example, Path | str):
+        return example.convert("RGB")
+    path = Path(example)
+    if not os.path.lexists(path):
+        raise UsageError(f"{path} does not exist")
+    try:
+        return decode(path, min_side=min_side).image
+    except MediaError as error:
+        raise MediaError(f"{path}: {error}") from error

@@ -181,8 +181,9 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
     A picture goes when its file is gone, not when it was merely passed over (hidden, excluded),
     and so do captions from inside and beside it (`Work.change` drops them when it is described
     anew); a line of a text when the text is without it; what a manifest brought when that manifest
-    no longer names it. What lies in something that could not be read in full stays, and so does
-    what was imported with its vector: no file need ever have been there.
+    no longer names it. What lies in something that could not be read in full, or that went away
+    itself meanwhile, stays, and so does what was imported with its vector: no file need ever have
+    been there.
     """
     is_gone = lru_cache(4096)(lambda uri: not os.path.lexists(uri_to_path(uri)))
     for row in catalog.below(scan.roots):
@@ -193,7 +194,8 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
         manifest = row.item.meta.get("manifest")
         dropped = manifest in scan.roots or (
             manifest is None and row.item.kind == "text" and not is_own_caption(row.item))
-        if dropped or is_gone(row.item.group if row.item.kind == "text" else row.item.uri):
+        gone = dropped or is_gone(row.item.group if row.item.kind == "text" else row.item.uri)
+        if gone and scan.still_stands(row.item.uri):
             yield row
 
 

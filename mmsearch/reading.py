@@ -105,11 +105,13 @@ class Reader:
                where: str | Sequence[str] = (), find: Find = "image",
                collapse: bool | str = True, mode: Mode = "vector", offset: int = 0,
                after: str = "", diverse: float | None = None, fusion: Fusion = "weighted",
-               text_weight: float | None = None, min_score: float | None = None) -> list[Hit]:
+               text_weight: float | None = None, min_score: float | None = None,
+               multilingual: bool = False) -> list[Hit]:
         """The k items nearest to a query, best first; see `Hit` for what the scores are.
 
         Args:
-            text, image: one or several; images are paths, bytes or PIL pictures.
+            text, image: one or several; images are paths, bytes, PIL pictures (taken as they are),
+                or parts of any of these (`mmsearch.crops.Crop`).
             vector: float32 [dim], a query embedded elsewhere by the same model.
             without, without_image: texts and images to keep away from.
             weights: one for each of the texts and then the images (default 1).
@@ -125,6 +127,7 @@ class Reader:
                 together up to hit 20, from there to 100, to 500, and so on.
             fusion, text_weight: how hybrid adds the two up, see `mmsearch.merge`.
             min_score: leave out hits of a lower relevance, 0 to 1 (0.5: rather a match than not).
+            multilingual: texts are in any of 16 languages, see `mmsearch.encoders.multilingual`.
 
         Raises:
             UsageError: no query, k < 1, a condition that cannot be read, and the like.
@@ -146,7 +149,7 @@ class Reader:
         elif mode != "text":
             images = _several(image)
             query = replace(query, vector=self.embed(
-                texts, images, without, _several(without_image), weights))
+                texts, images, without, _several(without_image), weights, multilingual))
             query = replace(query, pictures=share_of_images(len(texts), len(images), weights))
         if mode == "text" and min_score is not None:
             raise UsageError("the mode text has no relevance: leave out --min-score (min_score), "
@@ -162,10 +165,14 @@ class Reader:
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
-              weights: Sequence[float] = ()) -> Vectors:
+              weights: Sequence[float] = (), multilingual: bool = False) -> Vectors:
         """A composed query as one unit vector, float32 [dim]; see `mmsearch.compose`."""
-        return composed(self.encoder, texts, images, without, without_images, weights,
-                        self._stored)
+        encoder = self.encoder
+        if multilingual:
+            from mmsearch.encoders.multilingual import Multilingual
+
+            encoder = Multilingual(encoder)
+        return composed(encoder, texts, images, without, without_images, weights, self._stored)
 
     def nearest(self, queries: Vectors, k: int, *, find: Find = "image",
                 allowed: Ids | None = None, exact: bool = False) -> Neighbors:
@@ -194,6 +201,10 @@ class Reader:
         `mmsearch.filters.FIELDS`."""
         with self._catalog.snapshot():
             return sorted(self._catalog.meta_types(None, KINDS["any"]))
+
+    def holds(self, uris: Sequence[str]) -> bool:
+        """Whether anything at or below `uris` is indexed."""
+        return any(True for _ in self._catalog.below(uris))
 
     def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
                    where: str | Sequence[str] = (), k: int | None = None,

@@ -77,16 +77,32 @@ class Beside:
         self._of: dict[str, list[str]] = {}
         self.taken: frozenset[str] = frozenset()
         """Names of files that describe a picture here."""
-        if any(entry.name.lower().endswith(SUFFIXES) for entry in entries):
+        self._pictures = [entry.name for entry in entries
+                          if entry.name[entry.name.rfind("."):].lower() in IMAGE_SUFFIXES]
+        if any(is_sidecar(entry.name) for entry in entries):
             files = {entry.name: entry for entry in entries if _is_file(entry)}
             self._files, self._of = files, paired(files)
             self.taken = frozenset(name for names in self._of.values() for name in names)
+
+    def described_by(self, sidecar: str) -> list[str]:
+        """Names of the pictures that a sidecar describes, or, if it is gone, may have described."""
+        if not is_sidecar(sidecar):
+            return []
+        if sidecar in self.taken:
+            return [picture for picture, names in self._of.items() if sidecar in names]
+        stem = sidecar.lower().partition(".")[0]
+        return [picture for picture in self._pictures if picture.lower().startswith(stem)]
 
     def of(self, picture: str) -> Iterator[tuple[str, os.stat_result]]:
         """Names and states of a picture's sidecars."""
         for name in self._of.get(picture, ()):
             with suppress(OSError):  # gone by now
                 yield name, self._files[name].stat()
+
+
+def is_sidecar(name: str) -> bool:
+    """Whether a file of this name describes a picture, if there is one to describe."""
+    return name.lower().endswith(SUFFIXES)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -24,12 +24,12 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import UsageError
 from mmsearch.formats import IMAGE_SUFFIXES, sniff
+from mmsearch.globs import Glob
 from mmsearch.manifests import MANIFEST_SUFFIXES, BadRow, Row, read_rows, storable
 from mmsearch.records import Item
 from mmsearch.sidecars import Beside, with_sidecars
@@ -65,11 +65,26 @@ class Scan:
         seen, has vanished...
     incomplete: ...except below these folders (or in these text files and manifests), which could
         not be read.
+    anchors: device and inode of the folders that were given, by uri; one that is another by the end
+        was taken away during the run, with its disk perhaps: nothing below it has vanished.
+    links: folders that were reached through a link: the real path, and the one they are known by.
     """
 
     skipped: list[Skipped] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
+    anchors: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)
+    links: dict[str, str] = field(default_factory=dict, compare=False)
+
+    def still_stands(self, uri: str) -> bool:
+        """Whether the folders that were given, and that `uri` lies in, are where they were."""
+        for anchor, identity in self.anchors.items():
+            if uri.startswith(anchor.rstrip("/") + "/") and identity_of(anchor) != identity:
+                self.skipped.append(Skipped(anchor, "went away during the run; what is indexed of "
+                                                    "it is kept"))
+                self.incomplete.append(anchor)
+                return False
+        return True
 
 
 def iter_items(paths: Sequence[Path], *, exclude: Sequence[str] = (), scan: Scan) -> Iterator[Item]:
@@ -81,7 +96,20 @@ def iter_items(paths: Sequence[Path], *, exclude: Sequence[str] = (), scan: Scan
     Raises UsageError at once, before the first item, where one of the paths does not exist.
     """
     given = [(_absolute(path), _status(Path(path))) for path in paths]
-    return _Walk(given, exclude, scan).items()
+    return Walk(given, exclude, scan).items()
+
+
+def is_wanted(name: str) -> bool:
+    """Whether files of this name are taken from folders."""
+    return _has_suffix(name, _WANTED)
+
+
+def identity_of(uri: str) -> tuple[int, int] | None:
+    """What tells a file or folder from any other in its place: device and inode; None without."""
+    try:
+        return _identity(uri_to_path(uri).stat())
+    except OSError:
+        return None
 
 
 def path_to_uri(path: str | os.PathLike[str]) -> str:
@@ -107,7 +135,7 @@ def _escaped(match: re.Match[str]) -> str:
 # --- the walk -----------------------------------------------------------------------------------
 
 
-class _Walk:
+class Walk:
     """One call of `iter_items`: what was given, and what has been seen so far."""
 
     def __init__(
@@ -115,9 +143,12 @@ class _Walk:
     ) -> None:
         self.given = given
         self.scan = scan
-        self.exclude = [_Glob(pattern) for pattern in exclude]
+        self.exclude = [Glob(pattern) for pattern in exclude]
         self.folders_seen: set[tuple[int, int]] = set()
         self.files_given = {_identity(s) for _, s in given if not stat.S_ISDIR(s.st_mode)}
+        for path, status in given:
+            if stat.S_ISDIR(status.st_mode):
+                scan.anchors.setdefault(path_to_uri(path), _identity(status))
         self.links: deque[tuple[str, str]] = deque()
         self.captions_of: dict[str, int] = {}  # image uri in a manifest -> captions so far
         self.beside: dict[str, Beside] = {}  # folder of a named file -> its sidecars
@@ -134,11 +165,16 @@ class _Walk:
             yield from self.named_file(path, status)
         for path in folders:
             yield from self.tree(path, path)
-        # Linked folders last, so that a folder reached both ways is known by its real path.
+        yield from self.linked()
+        self.scan.roots += dict.fromkeys(path_to_uri(path) for path, _ in self.given)
+
+    def linked(self) -> Iterator[Item]:
+        """Linked folders last, so that a folder reached both ways is known by its real path."""
         while self.links:
             path, root = self.links.popleft()
+            if identity_of(path_to_uri(path)) not in self.folders_seen:
+                self.scan.links[os.path.realpath(path)] = path
             yield from self.tree(path, root)
-        self.scan.roots += dict.fromkeys(path_to_uri(path) for path, _ in self.given)
 
     def named_file(self, path: str, status: os.stat_result) -> Iterator[Item]:
         if not stat.S_ISREG(status.st_mode):
@@ -155,7 +191,8 @@ class _Walk:
         stack = [folder]
         while stack:
             below: list[str] = []
-            entries = [one for one in self.entries(stack.pop()) if not self.left_out(one, root)]
+            entries = [one for one in self.entries(stack.pop())
+                       if not self.passes_over(one.path, root)]
             beside = Beside(entries)
             for entry in entries:
                 try:
@@ -169,9 +206,11 @@ class _Walk:
                     self.unreadable(entry.path, error)
             stack += reversed(below)
 
-    def left_out(self, entry: os.DirEntry[str], root: str) -> bool:
-        inside = entry.path[len(root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
-        return _is_junk(entry.name) or any(glob.matches(inside) for glob in self.exclude)
+    def passes_over(self, path: str, root: str) -> bool:
+        """Whether the name of a file or folder, or its path below `root`, keeps it out."""
+        inside = path[len(root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
+        return _is_junk(inside[inside.rfind("/") + 1 :]) or any(
+            glob.matches(inside) for glob in self.exclude)
 
     def entries(self, folder: str) -> list[os.DirEntry[str]]:
         """Sorted entries; none for a folder seen before, a collection, or what cannot be read."""
@@ -299,29 +338,6 @@ def _renamed(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {f"meta.{name}" if name in _MEASURED
             or (name in ("taken", "camera") and not isinstance(value, str)) else name: value
             for name, value in columns.items()}
-
-
-class _Glob:
-    """A pattern of `exclude`: for a name, or with a slash for the path below the root."""
-
-    def __init__(self, pattern: str) -> None:
-        trimmed = pattern.removeprefix("./").rstrip("/")
-        self.parts = trimmed.lstrip("/").split("/")
-        self.is_name = "/" not in trimmed
-
-    def matches(self, path: str) -> bool:
-        parts = path.split("/")
-        return _parts_match(parts[-1:] if self.is_name else parts, self.parts)
-
-
-def _parts_match(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return any(_parts_match(parts[at:], pattern[1:]) for at in range(len(parts) + 1))
-    return (
-        bool(parts) and fnmatchcase(parts[0], pattern[0]) and _parts_match(parts[1:], pattern[1:])
-    )
 
 
 def _status(path: Path) -> os.stat_result:

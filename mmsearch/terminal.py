@@ -48,6 +48,13 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=not utf8, indent=2, default=str))
 
 
+def print_json_line(value: Any) -> None:
+    """One line at once, for a program that reads while this one goes on."""
+    import json
+
+    print(json.dumps(value, default=str), flush=True)
+
+
 @contextmanager
 def progress(what: str, count: Callable[[], int | None]) -> Iterator[Callable[[int], None]]:
     """A bar on stderr with rate and time left, on a terminal only; counting goes on meanwhile."""

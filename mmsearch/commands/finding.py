@@ -34,6 +34,10 @@ def query(
         metavar="[TEXT]...", help="What to look for, in words.")] = None,
     image: Annotated[list[str] | None, typer.Option(
         metavar="FILE", help="A picture to look for, indexed or not. Repeatable.")] = None,
+    crop: Annotated[list[str] | None, typer.Option(
+        metavar="X,Y,W,H", help="Search by this part of the --image: in pixels of the upright "
+                                "picture or per cent (10%,20%,50%,50%). One for each, or one for "
+                                "all.")] = None,
     vector: Annotated[Path | None, typer.Option(
         metavar="FILE", help="A query that the same model embedded: .npy, its first row.")] = None,
     without: Annotated[list[str] | None, typer.Option(
@@ -68,6 +72,11 @@ def query(
                                "column, not for each group.")] = None,
     no_collapse: Annotated[bool, typer.Option(
         "--no-collapse", help="Show a picture and each of its captions.")] = False,
+    multilingual: Annotated[bool, typer.Option(
+        "--multilingual", help="Texts in other languages than English, for the built-in model: "
+                               "Arabic, Chinese, Dutch, French, German, Italian, Japanese, Korean, "
+                               "Polish, Portuguese, Russian, Spanish, Thai, Turkish. Needs the "
+                               "extra of that name.")] = False,
     directory: IndexOption = DEFAULT_INDEX,
     model: ModelOption = None,
     device: DeviceOption = Device.cpu,
@@ -85,12 +94,18 @@ def query(
 
     Example: mmsearch query --image cat.jpg --find text
 
+    Example: mmsearch query --image street.jpg --crop 50%,0,50%,100%
+
+    Example: mmsearch query "ein Hund am Strand" --multilingual
+
     Example: mmsearch query IMG_2041 --mode text
     """
     from mmsearch import present
+    from mmsearch.crops import crops
     from mmsearch.reading import Reader
     from mmsearch.searching import has_value
 
+    images = crops(image or [], crop or [])
     collection = Reader.open(directory, model=model, device=device.value)
     if vector is not None and (texts or image or without or without_image or weight):
         raise UsageError("--vector is a whole query: give it alone")
@@ -99,11 +114,11 @@ def query(
                          "--mode hybrid")
     hits = collection.search(
         vector=None if vector is None else _vector(vector),
-        text=texts or (), image=image or (), without=without or (),
+        text=texts or (), image=images, without=without or (),
         without_image=without_image or (), weights=weight or (), k=top, where=where or (),
         find=find.value, mode=mode.value, offset=offset, diverse=diverse,
         fusion=(fusion or Fusion.weighted).value, text_weight=text_weight, min_score=min_score,
-        collapse=not no_collapse and (collapse or True))
+        collapse=not no_collapse and (collapse or True), multilingual=multilingual)
     title = " + ".join([*(texts or ()), *map(str, image or ()),
                         *([vector.name] if vector else ())])
     if html:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -88,7 +88,7 @@ def index(
         say_skipped(scan.skipped)
         raise UsageError(f"nothing to index in {', '.join(map(str, paths))}: no pictures, texts "
                          "or manifests that could be read")
-    collection = _open_or_create(directory, model, precision, device)
+    collection = open_or_create(directory, model, precision, device)
     collection.configure(recall=wanted, kind=kind)
     with progress("indexing", lambda: sum(1 for _ in iter_items(
             paths, exclude=exclude or (), scan=Scan()))) as advance:
@@ -191,8 +191,8 @@ def compact(
             print(f"{searched}: {how}")
 
 
-def _open_or_create(directory: Path, model: str | None, precision: Precision | None,
-                    device: Device) -> Collection:
+def open_or_create(directory: Path, model: str | None, precision: Precision | None,
+                   device: Device) -> Collection:
     from mmsearch.collection import Collection
     from mmsearch.errors import CollectionNotFound
 
@@ -215,8 +215,13 @@ def _print_report(collection: Collection, report: AddReport, json_: bool) -> Non
         say_skipped(report.skipped)
         if report.more_skipped:
             say(f"skipped {report.more_skipped} more")
-        numbers = {name: value for name, value in facts.items() if isinstance(value, int) and value}
-        numbers["skipped"] = len(report.skipped) + numbers.pop("more_skipped", 0)
-        print(", ".join(f"{name} {value}" for name, value in numbers.items()))
+        print(counts_of(facts))
     if report.skipped and not facts["items"]:
         raise typer.Exit(1)
+
+
+def counts_of(report: dict[str, Any]) -> str:
+    """What was done, as "added 2, items 14, skipped 0"."""
+    numbers = {name: value for name, value in report.items() if isinstance(value, int) and value}
+    numbers["skipped"] = len(report["skipped"]) + numbers.pop("more_skipped", 0)
+    return ", ".join(f"{name} {value}" for name, value in numbers.items())

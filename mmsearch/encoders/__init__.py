@@ -11,13 +11,14 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from mmsearch.encoders.precision import split_precision
 from mmsearch.encoders.protocol import Encoder
 from mmsearch.errors import ModelError, UsageError
 
-__all__ = ["BUILTIN", "BUILTIN_DIR", "Encoder", "absolute_name", "load_encoder"]
+__all__ = ["BUILTIN", "BUILTIN_DIR", "Encoder", "absolute_name", "load_encoder",
+           "split_precision"]
 
 BUILTIN = "builtin"
-PRECISIONS = ("auto", "fp32", "bf16", "int8")
 BUILTIN_DIR = Path(__file__).parent / "builtin"
 
 
@@ -61,9 +62,3 @@ def absolute_name(name: str) -> str:
     architecture, _, file = model.partition("/")
     return f"{architecture}/{Path(file).resolve()}{precision}" \
         if file and Path(file).is_file() else name
-
-
-def split_precision(name: str) -> tuple[str, str]:
-    """`MODEL@int8` -> (`MODEL`, "@int8"); without one, the second is empty."""
-    model, at, last = name.rpartition("@")
-    return (model, at + last) if model and last in PRECISIONS else (name, "")

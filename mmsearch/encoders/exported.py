@@ -22,12 +22,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from mmsearch.encoders import split_precision
 from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.precision import Precision, split_precision
 from mmsearch.encoders.protocol import Encoder
 from mmsearch.errors import ModelError
 from mmsearch.metrics import best_ranks, recall_at
@@ -35,7 +35,6 @@ from mmsearch.metrics import best_ranks, recall_at
 if TYPE_CHECKING:
     from mmsearch.encoders.openclip import OpenClipEncoder
 
-Precision: TypeAlias = Literal["auto", "fp32", "bf16", "int8"]
 TOLERATED = 0.005
 """Recall that a precision may cost."""
 DEMO = Path(__file__).parent.parent / "demo"

