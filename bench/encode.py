@@ -1,6 +1,10 @@
 """Photos per second from a cold start to a committed index, beside the bare encoder and rclip.
 
-    python bench/index.py --setup-rclip python3.12 --count 600
+    python bench/encode.py --setup-rclip python3.12 --count 600
+    python bench/encode.py --random ViT-B-32-256 --setup-rclip python3.12
+
+With --random, mmsearch runs that open_clip architecture with random weights, in int8 and float32
+(rclip's own is ViT-B-32-256), exported before anything is measured.
 
 The bare encoder is the same model in a process of its own that has the pictures decoded and
 resized in memory already, on all cores: no indexer can be faster than that.
@@ -32,7 +36,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=600, help="photos (default 600)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each (default 3)")
-    parser.add_argument("--model", default="builtin", help="mmsearch's model")
+    parser.add_argument("--models", nargs="+", default=["builtin"], help="mmsearch's models")
+    parser.add_argument("--random", metavar="ARCHITECTURE",
+                        help="in their place, random weights of this open_clip architecture")
+    parser.add_argument("--model", help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, default=Path("build/bench"))
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
@@ -43,6 +50,8 @@ def main() -> None:
     if args.bare:
         print(bare_rate(args.model, photos))
         return
+    if args.random:
+        args.models = random_models(args.random, args.cache)
     print(machine())
     megabytes = sum(file.stat().st_size for file in photos) / 1e6
     print(f"{args.count} JPEG photos of 1 to 4 megapixels, {megabytes:.0f} MB in all")
@@ -57,19 +66,20 @@ def compare(args: argparse.Namespace, peer: Rclip | None) -> dict[str, Any]:
     """Run the bare encoder, mmsearch and rclip in turn; -> figures by name."""
     if peer:
         print("rclip's models have random weights: its speed counts, its index means nothing")
-    bare: list[float] = []
-    own: list[Measured] = []
+    bare: dict[str, list[float]] = {model: [] for model in args.models}
+    own: dict[str, list[Measured]] = {model: [] for model in args.models}
     others: list[Measured] = []
     for _ in range(args.runs):
-        bare.append(bare_encoder(args))
-        own.append(index_with_mmsearch(args))
+        for model in args.models:
+            bare[model].append(bare_encoder(args, model))
+            own[model].append(index_with_mmsearch(args, model))
         if peer:
             others.append(index_with_rclip(args, peer))
-    result = {
-        "photos": args.count,
-        "bare_encoder": {"photos_per_second": round(median(bare), 1)},
-        "mmsearch": figures(args.count, own, median(bare)),
-    }
+    result: dict[str, Any] = {"photos": args.count}
+    for model in args.models:
+        name = model.replace(f"/{args.cache.resolve()}/", " ")
+        result[f"bare encoder, {name}"] = {"photos_per_second": round(median(bare[model]), 1)}
+        result[f"mmsearch, {name}"] = figures(args.count, own[model], median(bare[model]))
     return {**result, "rclip": figures(args.count, others)} if peer else result
 
 
@@ -91,25 +101,39 @@ def figures(count: int, runs: list[Measured], bare: float | None = None) -> dict
 
 
 def rows(result: dict[str, Any]) -> list[list[object]]:
-    lines: list[list[object]] = [
-        ["bare encoder", result["bare_encoder"]["photos_per_second"], *"-----"]
-    ]
-    for name in ("mmsearch", "rclip"):
-        if name in result:
-            found = result[name]
-            numbers = [found[key] for key in
+    lines: list[list[object]] = []
+    for name, found in result.items():
+        if name != "photos":
+            numbers = [found.get(key, "-") for key in
                        ("photos_per_second", "seconds", "cpu_seconds", "peak_mb")]
             shares = [f"{found[key]:.0%}" if key in found else "-"
                       for key in ("of_bare_encoder", "encoder_busy")]
-            lines.append([f"{name} index", *numbers, *shares])
+            lines.append([name, *numbers, *shares])
     return lines
 
 
-def index_with_mmsearch(args: argparse.Namespace) -> Measured:
+def random_models(architecture: str, cache: Path) -> list[str]:
+    """Names of an architecture with random weights, in int8 and float32, exported both."""
+    import open_clip
+    import torch
+
+    from mmsearch.encoders import load_encoder
+
+    file = cache.resolve() / f"{architecture}.pt"
+    if not file.exists():
+        torch.manual_seed(0)
+        torch.save(open_clip.create_model(architecture).state_dict(), file)
+    models = [f"{architecture}/{file}@{precision}" for precision in ("int8", "fp32")]
+    for model in models:
+        load_encoder(model)
+    return models
+
+
+def index_with_mmsearch(args: argparse.Namespace, model: str) -> Measured:
     target = args.cache / "index-run"
     shutil.rmtree(target, ignore_errors=True)
     run = measure([*MMSEARCH, "index", str(args.photos), "-i", str(target), "--json",
-                   "--model", args.model])
+                   "--model", model])
     report = json.loads(run.output)
     if report["items"] != args.count or report["skipped"]:
         raise SystemExit(f"mmsearch indexed {report['items']} of {args.count} photos: {report}")
@@ -126,10 +150,10 @@ def index_with_rclip(args: argparse.Namespace, peer: Rclip) -> Measured:
     return run
 
 
-def bare_encoder(args: argparse.Namespace) -> float:
+def bare_encoder(args: argparse.Namespace, model: str) -> float:
     """Pictures per second of the encoder alone, in a process of its own."""
     command = [sys.executable, __file__, "--bare", "--count", str(args.count),
-               "--model", args.model, "--cache", str(args.cache)]
+               "--model", model, "--cache", str(args.cache)]
     return float(measure(command).output)
 
 
