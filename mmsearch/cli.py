@@ -32,6 +32,7 @@ app.command()(keeping.delete)
 app.command()(keeping.verify)
 app.command()(keeping.compact)
 app.command()(moving.export)
+app.command()(models.models)
 app.command()(models.train)
 app.command()(models.demo)
 

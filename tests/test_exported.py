@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +218,22 @@ def test_a_precision_is_part_of_a_name() -> None:
     assert split_precision("@int8") == ("@int8", "")
     with pytest.raises(UsageError, match="built-in"):
         load_encoder("builtin@int8")
+
+
+def test_models_are_listed_with_what_is_known(model: str, cli: Cli, tmp_path: Path) -> None:
+    env = {**os.environ, "HF_HOME": str(tmp_path)}
+    listed = json.loads(cli("models", "--json", env=env, check=True).stdout)
+    assert [one["name"] for one in listed if one["here"]] == ["builtin"]
+    for one in listed[1:]:
+        architecture, _, tag = one["name"].partition("/")
+        assert tag in open_clip.list_pretrained_tags_by_model(architecture)
+        assert open_clip.get_model_config(architecture)["embed_dim"] == one["dim"]
+        assert all(a < b < 100 for a, b in pairwise(one["flickr"]))
+        assert all(a < b < 100 for a, b in pairwise(one["coco"]))
+    hub = next(one["hub"] for one in listed if one["name"] == "ViT-B-32/laion2b_s34b_b79k")
+    folder = tmp_path / "hub" / f"models--{hub.replace('/', '--')}" / "snapshots" / "x"
+    folder.mkdir(parents=True)
+    (folder / "open_clip_model.safetensors").write_bytes(b"x")
+    table = cli("models", env=env, check=True).stdout
+    (line,) = (line for line in table.splitlines() if "laion2b_s34b_b79k" in line)
+    assert line.split() == ["ViT-B-32/laion2b_s34b_b79k", "512", "151", "39.3", "75.6", "yes"]

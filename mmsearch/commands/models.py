@@ -63,6 +63,24 @@ def evaluate(
         print(f"approximate index against exact search: {name} {value:.3f}")
 
 
+def models(json_: JsonOption = False) -> None:
+    """List models: the built-in one, and a choice of open_clip's, with their published recall.
+
+    Recall is from words to images, zero-shot, on the test split of MSCOCO (5,000 pictures), in per
+    cent, as open_clip's authors published it. Any other open_clip model works, too.
+
+    Example: mmsearch models
+    """
+    from mmsearch import present
+    from mmsearch.encoders.known import known_models
+
+    known = list(known_models())
+    if json_:
+        print_json([asdict(one) for one in known])
+    else:
+        console().print(present.models_table(known))
+
+
 def train(
     pairs: Annotated[Path, typer.Argument(
         metavar="PAIRS", help="JSONL of {image, captions, split}.")],

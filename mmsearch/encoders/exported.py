@@ -84,6 +84,10 @@ class Cache:
                 return made
         return OnnxEncoder(self.path / precision)
 
+    def is_exported(self) -> bool:
+        """Whether it can be loaded without its original weights."""
+        return any((self.path / name / "model.json").exists() for name in ("fp32", "int8"))
+
     def fastest(self) -> Precision:
         """What "auto" means for this model on this machine; found out once."""
         facts = self.path / "auto.json"

@@ -1,0 +1,61 @@
+"""What is known of models before any of them is loaded: `mmsearch models`.
+
+The recall of open_clip's models is what its authors published (zero-shot, words to images, test
+splits of Flickr30k and MSCOCO): docs/openclip_retrieval_results.csv of
+https://github.com/mlfoundations/open_clip, as of commit 05e7db4.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsearch.encoders import BUILTIN, BUILTIN_DIR
+from mmsearch.encoders.exported import Cache
+
+_TABLE = Path(__file__).with_name("known.csv")
+
+
+@dataclass(frozen=True)
+class Known:
+    """name: for --model; parameters: in millions, both towers; flickr, coco: recall@1/5/10 in per
+    cent of Flickr30k and MSCOCO, None if nobody published it; here: whether it can be loaded
+    without a network; hub: where its weights come from."""
+
+    name: str
+    dim: int
+    parameters: int | None
+    flickr: tuple[float, float, float] | None
+    coco: tuple[float, float, float] | None
+    here: bool
+    hub: str
+
+
+def known_models() -> Iterator[Known]:
+    """The built-in model, then a choice of open_clip's, best first; any other works, too."""
+    spec = json.loads((BUILTIN_DIR / "model.json").read_text("utf-8"))
+    yield Known(BUILTIN, int(spec["dim"]), None, None, None, True, "")
+    with _TABLE.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            flickr, coco = (tuple(float(row[f"{of}_{k}"]) for k in (1, 5, 10))
+                            for of in ("flickr", "coco"))
+            yield Known(row["model"], int(row["dim"]), int(row["parameters_m"]),
+                        flickr, coco, _is_here(row["model"], row["hub"]),  # type: ignore[arg-type]
+                        row["hub"])
+
+
+def _is_here(model: str, hub: str) -> bool:
+    weights = hub_cache() / f"models--{hub.replace('/', '--')}" / "snapshots"
+    return Cache(model).is_exported() or any(
+        file.is_file() for ending in ("safetensors", "bin", "pt")
+        for file in weights.glob(f"*/*.{ending}"))
+
+
+def hub_cache() -> Path:
+    """Where the client of the hub keeps what it has fetched."""
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
