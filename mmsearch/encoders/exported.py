@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -138,6 +139,8 @@ class Cache:
                 export.quantize(source, directory)
                 return None
             encoder = self._torch("fp32")
+            warnings.warn(f"preparing {self.model} for this machine, once; it takes a minute",
+                          stacklevel=2)
             pictures, captions = _demo()
             images, texts = pictures[:8], captions[:16]
             wanted = encoder.encode_images(images), encoder.encode_texts(texts)
