@@ -2,6 +2,7 @@
 
     "builtin"                            the model inside this package (ONNX Runtime, no torch)
     a directory with a model.json        what `mmsearch train` wrote (ONNX Runtime, no torch)
+    a directory with open_clip_config…   an open_clip model as the hub keeps it
     "ViT-B-32/laion2b_s34b_b79k", …      any open_clip model (extra `openclip`): on a GPU by torch,
                                          on a CPU by ONNX Runtime; `…@int8` names a precision
 """
@@ -31,6 +32,7 @@ def load_encoder(name: str = BUILTIN) -> Encoder:
         MissingExtra: an open_clip model, but open_clip is not installed.
         UsageError: a precision for a model that has but one.
     """
+    from mmsearch.encoders.exported import load_openclip
     from mmsearch.encoders.onnx import OnnxEncoder
 
     model, precision = split_precision(name)
@@ -41,24 +43,25 @@ def load_encoder(name: str = BUILTIN) -> Encoder:
         return OnnxEncoder(BUILTIN_DIR)
     if Path(name, "model.json").is_file():
         return OnnxEncoder(Path(name))
-    if Path(name).is_dir():
-        raise ModelError(f"{name} is a directory without model.json; point --model at what "
-                         "`mmsearch train` wrote, or give an open_clip model name")
+    if Path(model, "open_clip_config.json").is_file():
+        return load_openclip(name)
+    if Path(model).is_dir():
+        raise ModelError(f"{model} is a directory without model.json or open_clip_config.json; "
+                         "point --model at what `mmsearch train` wrote, at a folder with an "
+                         "open_clip model, or give the name of one")
     if name.startswith(("/", ".", "~")):
         raise ModelError(f"there is no model directory {name}")
     if "/" not in name and not name.startswith("hf-hub:"):
         raise ModelError(f"no model called {name!r}; there are builtin, directories that `mmsearch "
                          "train` wrote, and open_clip models as ARCHITECTURE/TAG")
-    from mmsearch.encoders.exported import load_openclip
-
     return load_openclip(name)
 
 
 def absolute_name(name: str) -> str:
     """A model's name that means the same from every working directory."""
-    if name != BUILTIN and Path(name).is_dir():
-        return str(Path(name).resolve())
     model, precision = split_precision(name)
+    if model != BUILTIN and Path(model).is_dir():
+        return f"{Path(model).resolve()}{precision}"
     architecture, _, file = model.partition("/")
     return f"{architecture}/{Path(file).resolve()}{precision}" \
         if file and Path(file).is_file() else name

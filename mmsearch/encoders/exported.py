@@ -205,12 +205,11 @@ def cache_directory() -> Path:
 
 
 def _file_name(model: str) -> str:
-    """A directory name for a model; for a checkpoint on this machine, for its state of now."""
-    file = Path(model.partition("/")[2])
-    state = ""
-    if file.is_file():
-        status = file.stat()
-        state = f"{status.st_size}:{status.st_mtime_ns}"
+    """A directory name for a model; for files on this machine, for their state of now."""
+    files = sorted(Path(model).iterdir()) if Path(model).is_dir() else [
+        Path(model.partition("/")[2])]
+    state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns)
+             for file in files if file.is_file()]
     digest = hashlib.sha256(f"{EXPORT}:{model}:{state}".encode()).hexdigest()[:12]
     return f"{re.sub(r'[^A-Za-z0-9.-]+', '-', model)[-60:]}-{digest}"
 

@@ -26,7 +26,7 @@ class OpenClipEncoder:
 
     Args:
         model: ``ViT-B-32/laion2b_s34b_b79k`` (architecture / pretrained tag or checkpoint file)
-            or ``hf-hub:organisation/name``.
+            or ``hf-hub:organisation/name``, or a folder as the hub has it.
         precision: of weights and activations; the vectors are float32 in any case.
 
     Raises:
@@ -40,14 +40,16 @@ class OpenClipEncoder:
         architecture, _, pretrained = model.partition("/")
         if model.startswith("hf-hub:"):
             architecture, pretrained = model, ""
-        if not Path(pretrained).is_file():
+        if is_folder(model):
+            architecture, pretrained = f"local-dir:{model}", ""
+        if not (is_folder(model) or Path(pretrained).is_file()):
             _do_not_wait_for_no_network()
         try:
             import open_clip
             import torch
         except ImportError as error:
             raise MissingExtra(f"the model {model!r}", "openclip") from error
-        if not model.startswith("hf-hub:"):
+        if not architecture.startswith(("hf-hub:", "local-dir:")):
             _check_known(model, architecture, pretrained, open_clip)
         logging.disable(logging.CRITICAL)  # what matters of it is in the error below
         try:
@@ -66,7 +68,8 @@ class OpenClipEncoder:
         size = self.module.visual.image_size
         self.min_side = int(min(size)) if isinstance(size, tuple | list) else int(size)
         # Not by the path of a checkpoint: the same weights elsewhere are the same encoder.
-        self.name = f"{architecture}@{_digest(self.module)}"
+        known_as = Path(model).name if is_folder(model) else architecture
+        self.name = f"{known_as}@{_digest(self.module)}"
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         # The weights, not autocast: that would convert them anew at every call.
         self.module.to(self._dtype)
@@ -103,6 +106,12 @@ class OpenClipEncoder:
         with self._torch.inference_mode():
             vectors = encode(batch.to(self.device), normalize=True)
         return np.asarray(vectors.float().cpu().numpy(), np.float32)
+
+
+def is_folder(model: str) -> bool:
+    """Whether a name is that of a folder with an open_clip model: weights, and a configuration that
+    says how pictures are prepared."""
+    return Path(model, "open_clip_config.json").is_file()
 
 
 def _do_not_wait_for_no_network() -> None:
