@@ -277,7 +277,7 @@ def test_the_index_is_taken_from_the_environment_or_the_default(
 def test_every_help_text_has_an_example_that_names_real_options(cli: Cli) -> None:
     commands = re.findall(r"^\W+(\w+)  ", cli("--help").stdout.split("Commands")[1], re.M)
     assert set(commands) == {"index", "query", "eval", "info", "delete", "verify", "compact",
-                             "train", "demo", "dups", "export", "watch"}
+                             "train", "demo", "dups", "export", "watch", "models"}
     for command in commands:
         text = cli(command, "--help").stdout
         assert f"Example: mmsearch {command}" in text
