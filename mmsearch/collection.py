@@ -162,7 +162,8 @@ class Collection(Reader):
             upkeep.tidy(self.path, catalog, self.device)
         report.unchanged, report.updated, report.moved = (
             planner.unchanged, planner.updated, planner.moved)
-        report.replaced, report.copied, report.removed = work.replaced, work.copied, len(drop)
+        report.replaced, report.copied = work.replaced, work.copied
+        report.removed = work.removed + len(drop)
         report.added = work.added - work.replaced - work.copied
         report.skipped = [*(scan.skipped if scan else []), *report.skipped]
         return report

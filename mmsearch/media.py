@@ -93,7 +93,7 @@ def decode(
     """
     name = "file"
     try:
-        with _opened(source) as handle:
+        with opened(source) as handle:
             found = sniff(handle.read(64))
             if found is None:
                 raise MediaError("not an image")
@@ -103,7 +103,7 @@ def decode(
     except MediaError:
         raise
     except Exception as error:  # decoders raise anything at all on hostile bytes
-        raise MediaError(_reason(error, name)) from error
+        raise MediaError(reason_of(error, name)) from error
 
 
 def fit(
@@ -183,8 +183,9 @@ _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
-    """The bytes of a regular, non-empty file; a pipe or a device is refused without waiting."""
+def opened(source: Path | bytes) -> Iterator[IO[bytes]]:
+    """The bytes of a regular, non-empty file, or those given; a pipe or a device is refused without
+    waiting."""
     if isinstance(source, bytes):
         if not source:
             raise MediaError("zero bytes")
@@ -204,7 +205,7 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
         os.close(descriptor)
 
 
-def _reason(error: Exception, name: str) -> str:
+def reason_of(error: Exception, name: str) -> str:
     """One line for whatever a decoder raised; `name` is the format, "file" until it is known."""
     if isinstance(error, OSError) and error.errno and error.strerror:
         return f"cannot be read: {error.strerror}"
@@ -223,6 +224,20 @@ def _reason(error: Exception, name: str) -> str:
 
 
 def _decode(handle: IO[bytes], name: str, min_side: int | None, max_pixels: int) -> Picture:
+    image = open_image(handle, name, max_pixels)
+    width, height = image.size
+    if min_side and name == "JPEG":
+        image.draft(None, (min_side, min_side))  # the scale that draft takes stays above this size
+    rgb, on_its_side = upright(image, min_side)
+    if on_its_side:
+        width, height = height, width
+    meta = {"width": width, "height": height, "format": name, **_exif_meta(image)}
+    return Picture(rgb, width, height, meta)
+
+
+def open_image(handle: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A picture of the format `name`, its header read and its pixels not; MediaError if it claims
+    to have none, or too many."""
     image = _DECODERS[name](handle, "")
     width, height = image.size
     if width < 1 or height < 1:
@@ -230,8 +245,11 @@ def _decode(handle: IO[bytes], name: str, min_side: int | None, max_pixels: int)
     if width * height > max_pixels:
         limit = f"{max_pixels / 1e6:g} megapixels"
         raise MediaError(f"decompression bomb: {width}x{height} pixels, limit {limit}")
-    if min_side and name == "JPEG":
-        image.draft(None, (min_side, min_side))  # the scale that draft takes stays above this size
+    return image
+
+
+def upright(image: Image.Image, min_side: int | None) -> tuple[Image.Image, bool]:
+    """The pixels of an open picture in RGB, and whether width and height had to change places."""
     if image.width * image.height > _GIANT_PIXELS:
         with _one_giant:
             rgb, orientation = _load(image, min_side)
@@ -239,10 +257,7 @@ def _decode(handle: IO[bytes], name: str, min_side: int | None, max_pixels: int)
         rgb, orientation = _load(image, min_side)
     if orientation in _TRANSPOSE:
         rgb = rgb.transpose(_TRANSPOSE[orientation])
-        if orientation >= 5:
-            width, height = height, width
-    meta = {"width": width, "height": height, "format": name, **_exif_meta(image)}
-    return Picture(rgb, width, height, meta)
+    return rgb, orientation in _TRANSPOSE and orientation >= 5
 
 
 def _load(image: Image.Image, min_side: int | None) -> tuple[Image.Image, int]:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from mmsearch.catalog import Catalog, Change
 from mmsearch.errors import MediaError
-from mmsearch.ingest import Built, Ready, Shard, content_hash, read_file
+from mmsearch.formats import SEVERAL_SUFFIXES
+from mmsearch.fragments import file_uri, part_of, room
+from mmsearch.ingest import Built, Ready, Shard, file_hash, hash_of_file
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.rows import Row
 from mmsearch.segments import segment_name
@@ -20,8 +22,11 @@ from mmsearch.vectorsets import IMPORTED
 
 COMMIT_SECONDS = 20.0
 FIRST_SHARD, SMALLEST, LARGEST = 256, 64, 4096
-_DECODED = {"width", "height", "format", "taken", "camera", "size"}
+_DECODED = {"width", "height", "format", "taken", "camera", "size", "duration", "codec", "fps",
+            "pages", "title"}
 """Metadata that decoding adds: not part of what a source says of an item."""
+_SEVERAL = 64
+"""A file of many pictures takes the time of so many, as far as the size of a shard goes."""
 
 
 @dataclass
@@ -37,11 +42,11 @@ class Plan:
 class Planner:
     """Sorts items as they come; `seen` and the counts grow with them.
 
-    vector_of: the stored vector (float32 [dim]) with a sequence number.
+    vector_of: the stored vector (float32 [dim]) with a sequence number, of a kind of item.
     """
 
     catalog: Catalog
-    vector_of: Callable[[int], Vectors]
+    vector_of: Callable[[int, Kind], Vectors]
     plan: Plan = field(default_factory=Plan)
     seen: set[int] = field(default_factory=set)
     unchanged: int = 0
@@ -51,8 +56,12 @@ class Planner:
     """uris of pictures whose vectors are copied."""
     replacing: set[tuple[str, Kind]] = field(default_factory=set)
     """Items that are encoded again."""
+    old: dict[str, list[Row]] = field(default_factory=dict)
+    """By the uri of a file that is encoded again: what it gave before."""
     _planned: dict[tuple[str, Kind], Row] = field(default_factory=dict)
     """Rows as they will be once what is planned is committed, where that gives them another uri."""
+    _moved: dict[str, list[Row]] = field(default_factory=dict)
+    """The same for the parts of a file, by its new uri."""
 
     def take(self, item: Item) -> None:
         """Decide what is to be done with one item, and put it into the plan."""
@@ -60,7 +69,12 @@ class Planner:
         if row is not None:
             self.seen.add(row.id)
             self._known(item, row)
-        elif item.kind == "text" or not self._elsewhere(item):
+        elif item.kind == "text":
+            self.plan.encode.append(item)
+        elif parts := self._parts(item.uri):
+            self.seen |= {part.id for part in parts}
+            self._known_parts(item, parts)
+        elif not self._elsewhere(item):
             self.plan.encode.append(item)
 
     def _known(self, item: Item, row: Row) -> None:
@@ -75,8 +89,35 @@ class Planner:
             self.unchanged += 1
             self.plan.update.append((row.id, replace(stored, fingerprint=same)))
         else:
-            self.replacing.add((item.uri, item.kind))
-            self.plan.encode.append(described)
+            self._replace(described, [row])
+
+    def _parts(self, uri: str) -> list[Row]:
+        """What a file of several pictures gave: frames, pages, texts of pages."""
+        return self._moved.get(uri) or [
+            row for row in self.catalog.group(uri) if part_of(row.item) is not None]
+
+    def _known_parts(self, file: Item, parts: list[Row]) -> None:
+        """As `_known`, for a file that gave several items."""
+        first = next((part for part in parts if part.item.kind == "frame"), parts[0])
+        print_ = file.fingerprint
+        if any(part.item.fingerprint != print_ for part in parts):
+            known = self._hash_of(file)
+            if known is None or any(
+                    not part.hash or (part.item.kind == "frame"
+                                      and hash_of_file(part.hash) != known[0]) for part in parts):
+                self._replace(_with_manifest(file, first), parts)
+                return
+            print_ = known[1]
+        stored = [(part, _as_part(file, part, print_)) for part in parts]
+        changed = [(part.id, item) for part, item in stored if item != part.item]
+        self.plan.update += changed
+        self.updated += len(changed)
+        self.unchanged += len(parts) - len(changed)
+
+    def _replace(self, item: Item, old: list[Row]) -> None:
+        self.old[item.uri] = old
+        self.replacing |= {(row.item.uri, row.item.kind) for row in old}
+        self.plan.encode.append(item)
 
     def _same_content(self, item: Item, row: Row) -> str | None:
         """The new fingerprint of an item whose file was touched but not changed, else None."""
@@ -93,28 +134,46 @@ class Planner:
         if not candidates or (known := self._hash_of(item)) is None:
             return False
         content, fingerprint = known
-        twins = [row for row in candidates if row.hash == content]
+        twins = [row for row in candidates if hash_of_file(row.hash) == content]
         if not twins:
             return False
         item = replace(item, fingerprint=fingerprint)
         gone = next((row for row in twins if row.id not in self.seen
-                     and not os.path.lexists(uri_to_path(row.item.uri))), None)
+                     and not os.path.lexists(uri_to_path(file_uri(row.item)))), None)
         if gone is not None:
-            self._move(gone, _with_decoded(_with_manifest(item, gone), gone))
+            self._move(gone, item)
         else:
-            self.copies.add(item.uri)
-            self.plan.ready.append(Ready(_with_decoded(item, twins[0]), content,
-                                         self.vector_of(twins[0].seq)))
+            self._copy(twins[0], item, content)
         return True
 
+    def _copy(self, row: Row, item: Item, content: str) -> None:
+        parts = self._parts(file_uri(row.item)) if part_of(row.item) else []
+        copies = [(part, _as_part(item, part, item.fingerprint)) for part in parts] or [
+            (row, _with_decoded(item, row))]
+        for old, new in copies:
+            self.copies.add(new.uri)
+            self.plan.ready.append(Ready(new, old.hash, self.vector_of(old.seq, new.kind)))
+
     def _move(self, row: Row, item: Item) -> None:
-        """A moved picture takes its captions along."""
-        self.moved += 1
-        self.seen.add(row.id)
-        self._rename(row, item)
+        """A moved picture takes its captions along; a moved file, all its frames or pages."""
+        old = file_uri(row.item)
+        parts = self._parts(old) if part_of(row.item) else []
+        for part in parts:
+            self.seen.add(part.id)
+            self._rename(part, _as_part(item, part, item.fingerprint))
+        if parts:
+            self._moved[item.uri] = [
+                self._planned[item.uri + part.item.uri[len(old):], part.item.kind]
+                for part in parts]
+        else:
+            self.seen.add(row.id)
+            self._rename(row, _with_decoded(_with_manifest(item, row), row))
+        self.moved += max(1, len(parts))
+        taken = {part.id for part in parts}
         for other in self.catalog.group(row.item.group):
-            if other.item.kind == "text" and other.item.uri.startswith(row.item.uri + "#"):
-                uri = item.uri + other.item.uri[len(row.item.uri):]
+            if (other.item.kind == "text" and other.id not in taken
+                    and other.item.uri.startswith(old + "#")):
+                uri = item.uri + other.item.uri[len(old):]
                 self._rename(other, replace(other.item, uri=uri, group=item.uri))
 
     def _rename(self, row: Row, item: Item) -> None:
@@ -123,10 +182,17 @@ class Planner:
 
     def _hash_of(self, item: Item) -> tuple[str, str] | None:
         try:
-            data, fingerprint = read_file(uri_to_path(item.uri))
+            return file_hash(uri_to_path(item.uri))
         except MediaError:
             return None  # it will be skipped with its reason where it is decoded
-        return content_hash(data), fingerprint
+
+
+def _as_part(file: Item, part: Row, fingerprint: str) -> Item:
+    """A part of a file with what a source says of the file now."""
+    place = part.item.uri[len(file_uri(part.item)):]
+    item = replace(part.item, uri=file.uri + place, group=file.uri, meta=file.meta,
+                   fingerprint=fingerprint)
+    return _with_decoded(_with_manifest(item, part), part)
 
 
 def _with_decoded(item: Item, row: Row) -> Item:
@@ -158,7 +224,8 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
         if any(_part_of(row.item, path) for path in scan.incomplete):
             continue
         manifest = row.item.meta.get("manifest")
-        dropped = manifest in scan.roots or (manifest is None and row.item.kind == "text")
+        text_alone = row.item.kind == "text" and part_of(row.item) is None
+        dropped = manifest in scan.roots or (manifest is None and text_alone)
         if dropped or _file_is_gone(row.item):
             yield row
 
@@ -170,7 +237,8 @@ def _part_of(item: Item, path: str) -> bool:
 
 
 def _file_is_gone(item: Item) -> bool:
-    return not os.path.lexists(uri_to_path(item.group if item.kind == "text" else item.uri))
+    file = item.group if item.kind == "text" else file_uri(item)
+    return not os.path.lexists(uri_to_path(file))
 
 
 class Work:
@@ -182,18 +250,23 @@ class Work:
 
     def __init__(self, root: Path, model: str, planner: Planner, next_seq: int) -> None:
         self.root, self.model, self.planner, self.next_seq = root, model, planner, next_seq
-        self.added = self.replaced = self.copied = 0
+        self.added = self.replaced = self.copied = self.removed = 0
         self._size = FIRST_SHARD
         self._handed_out = time.monotonic()
 
     def shards(self, items: Iterable[Item], progress: Callable[[int], None]) -> Iterator[Shard]:
         plan = self.planner.plan
+        several = 0
         for item in items:
             waiting = len(plan.encode)
             self.planner.take(item)
             if len(plan.encode) == waiting:
                 progress(1)
-            if len(plan.encode) + len(plan.ready) >= self._size or len(plan.update) >= LARGEST:
+            else:
+                several += _is_large(item)
+            size = len(plan.encode) + len(plan.ready) + several * (_SEVERAL - 1)
+            if size >= self._size or len(plan.update) >= LARGEST:
+                several = 0
                 yield from self._cut()
         yield from self._cut()
 
@@ -205,7 +278,7 @@ class Work:
         for kind in kinds:
             items = tuple(item for item in encode if item.kind == kind)
             same = tuple(one for one in ready if one.item.kind == kind)
-            if rows := len(items) + len(same):
+            if rows := sum(map(room, items)) + len(same):
                 first, self.next_seq = self.next_seq, self.next_seq + rows
                 self._handed_out = time.monotonic()
                 yield Shard(self.root, segment_name(kind, first, self.next_seq - 1), kind, first,
@@ -220,10 +293,24 @@ class Work:
             self.replaced += (item.uri, item.kind) in self.planner.replacing
             self.copied += item.uri in self.planner.copies
         self.added += len(built.rows)
-        return Change(put=built.rows, update=self.updates(),
-                      add_segments=[built.segment] if built.segment else [])
+        drop = self._outlived(built)
+        self.removed += len(drop)
+        return Change(put=built.rows, update=self.updates(), drop=drop,
+                      add_segments=built.segments)
+
+    def _outlived(self, built: Built) -> list[int]:
+        """ids of what files gave before that have now been encoded again, and give no more: fewer
+        frames, others, or one picture."""
+        new = {(item.uri, item.kind) for _, item, _ in built.rows}
+        files = {file_uri(item) for _, item, _ in built.rows} & self.planner.old.keys()
+        return [row.id for file in sorted(files) for row in self.planner.old.pop(file)
+                if (row.item.uri, row.item.kind) not in new]
 
     def updates(self) -> list[tuple[int, Item]]:
         plan = self.planner.plan
         update, plan.update = plan.update, []
         return update
+
+
+def _is_large(item: Item) -> bool:
+    return item.uri[item.uri.rfind("."):].lower() in SEVERAL_SUFFIXES

@@ -3,6 +3,7 @@
 What is yielded for each file:
 
     picture           one "image" item, uri = its absolute path (see `path_to_uri`)
+    video, PDF        the same: what it holds is found when it is decoded, see `mmsearch.frames`
     .txt              one "text" item a line that is not blank, uri = `path#L3`
     .md               one "text" item a paragraph, uri = `path#L<its first line>`
     manifest          only where named on the call: an "image" item for each picture, and a "text"
@@ -26,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import UsageError
-from mmsearch.formats import IMAGE_SUFFIXES, sniff
+from mmsearch.formats import CONTAINER_HEAD, IMAGE_SUFFIXES, SEVERAL_SUFFIXES, container, sniff
 from mmsearch.manifests import MANIFEST_SUFFIXES, BadRow, Row, read_rows, storable
 from mmsearch.records import Item
 from mmsearch.texts import lines, paragraphs, pieces, text_encoding
 
 TEXT_SUFFIXES: frozenset[str] = frozenset({".txt", ".md"})
-_WANTED = IMAGE_SUFFIXES | TEXT_SUFFIXES
+_WANTED = IMAGE_SUFFIXES | SEVERAL_SUFFIXES | TEXT_SUFFIXES
 _NOT_PLAIN = re.compile("[\ud800-\udfff\ufffd]")
 _ESCAPE = re.compile("\ufffd([0-9A-F]{2})".encode())
 _MEASURED = {"size", "width", "height", "modified", "manifest"}
@@ -343,7 +344,8 @@ def _is_picture(path: str) -> bool:
     """By content: a file named on the call is taken whatever its suffix."""
     try:
         with Path(path).open("rb") as handle:
-            return sniff(handle.read(64)) is not None
+            head = handle.read(CONTAINER_HEAD)
+            return (sniff(head[:64]) or container(head)) is not None
     except OSError:
         return False
 
