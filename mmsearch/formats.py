@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
+import struct
+from typing import IO
 
+RAW_SUFFIXES: frozenset[str] = frozenset(
+    {".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+)
+"""What a camera's sensor saw, not developed."""
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"}
-    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif"}
+    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif", ".jxl"}
+    | RAW_SUFFIXES
 )
 """Lower-case suffixes of files worth opening."""
 VIDEO_SUFFIXES: frozenset[str] = frozenset(
@@ -28,7 +35,17 @@ _MAGIC = {
     b"MM\0*": "TIFF",
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
+    b"IIRO": "RAW",  # Olympus
+    b"IIRS": "RAW",
+    b"MMOR": "RAW",
+    b"IIU\0": "RAW",  # Panasonic
+    b"FUJIFILMCCD-RAW": "RAW",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL",
 }
+_DNG_VERSION, _PHOTOMETRIC, _MAKE, _SUB_IFDS = 50706, 262, 271, 330
+_SENSOR = {32803, 34892}
+"""Photometric interpretations of DNG: a colour filter array, and linear."""
 
 
 # What starts a file that holds more than one picture, and the name of its format.
@@ -48,7 +65,7 @@ CONTAINER_HEAD = 1024
 def container(head: bytes) -> str | None:
     """The format ("MP4", "Matroska", "PDF", ...) of a file of many pictures that starts so."""
     if head[4:8] == b"ftyp":
-        return None if sniff(head[:64]) or head[8:12] == b"crx " else "MP4"
+        return None if sniff(head[:64]) else "MP4"
     if head[4:8] in _MOV_ATOMS:
         return "MP4"
     if head[:4] == b"RIFF":
@@ -65,6 +82,23 @@ def container(head: bytes) -> str | None:
     return "PDF" if b"%PDF-" in head and sniff(head[:64]) is None else None
 
 
+def is_raw(file: IO[bytes]) -> bool:
+    """Whether a TIFF is what a camera's sensor saw, as DNG, NEF, ARW and PEF are: from its first
+    directory."""
+    file.seek(0)
+    order = "<" if file.read(2) == b"II" else ">"
+    try:
+        file.seek(4)
+        file.seek(*struct.unpack(f"{order}I", file.read(4)))
+        (count,) = struct.unpack(f"{order}H", file.read(2))
+        entries = list(struct.iter_unpack(f"{order}HHIH2x", file.read(12 * count)))
+    except struct.error:
+        return False
+    tags = {tag: value for tag, _, _, value in entries}
+    return (_DNG_VERSION in tags or tags.get(_PHOTOMETRIC) in _SENSOR
+            or (_SUB_IFDS in tags and _MAKE in tags))
+
+
 def may_move(data: bytes) -> bool:
     """Whether a picture may be an animation: certain but for GIF, which tells only further on."""
     name = sniff(data[:64])
@@ -77,6 +111,8 @@ def may_move(data: bytes) -> bool:
 
 def sniff(head: bytes) -> str | None:
     """The format ("JPEG", "HEIC", ...) that a file starting with these 64 bytes claims to have."""
+    if (head[:4] == b"II*\0" and head[8:10] == b"CR") or head[4:12] == b"ftypcrx ":  # Canon
+        return "RAW"
     if head[4:8] == b"ftyp":
         # The major brand may be the generic `mif1`; the compatible ones then tell the codec.
         size = max(12, min(int.from_bytes(head[:4], "big"), len(head)))

@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from mmsearch.encoders import Encoder, load_encoder
-from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.errors import MediaError
 from mmsearch.fragments import MOST, part_of, room
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
 from mmsearch.segments import segment_name, write_segment
@@ -141,7 +141,7 @@ def _encode_images(encoder: Encoder, shard: Shard, built: Built,
                         texts.append(one.item)
                     else:
                         yield one
-            except (MediaError, MissingExtra) as error:
+            except MediaError as error:
                 built.skipped.append(Skipped(item.uri, str(error)))
             tick(1)
 

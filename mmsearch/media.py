@@ -40,7 +40,9 @@ from PIL import (
 
 from mmsearch import colour
 from mmsearch.errors import MediaError
-from mmsearch.formats import sniff
+from mmsearch.formats import is_raw, sniff
+from mmsearch.jxl import jxl_file
+from mmsearch.raw import open_raw
 from mmsearch.records import Pixels
 
 # Pillow warns about odd metadata in files that decode well; a run over a million files must not
@@ -97,8 +99,10 @@ def decode(
             found = sniff(handle.read(64))
             if found is None:
                 raise MediaError("not an image")
-            name = found
+            name = "RAW" if found == "TIFF" and is_raw(handle) else found
             handle.seek(0)
+            if name == "RAW":
+                return _develop(handle.read(), min_side, max_pixels)
             return _decode(handle, name, min_side, max_pixels)
     except MediaError:
         raise
@@ -179,6 +183,7 @@ _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
     "PPM": PpmImagePlugin.PpmImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
     "HEIC": _heif_file,
+    "JPEG XL": jxl_file,
 }
 
 
@@ -233,6 +238,27 @@ def _decode(handle: IO[bytes], name: str, min_side: int | None, max_pixels: int)
         width, height = height, width
     meta = {"width": width, "height": height, "format": name, **_exif_meta(image)}
     return Picture(rgb, width, height, meta)
+
+
+def _develop(data: bytes, min_side: int | None, max_pixels: int) -> Picture:
+    """A RAW picture; LibRaw has the last word on whether it is one, and else it is a TIFF."""
+    shot = open_raw(data, min_side)
+    if shot is None:
+        return _decode(io.BytesIO(data), "TIFF", min_side, max_pixels)
+    if shot.width * shot.height > max_pixels:
+        raise MediaError(f"decompression bomb: {shot.width}x{shot.height} pixels")
+    image = shot.develop() if shot.preview is None else open_image(
+        io.BytesIO(shot.preview), "JPEG", max_pixels)
+    if min_side and shot.preview is not None:
+        image.draft(None, (min_side, min_side))
+    rgb, own = _load(image, min_side)
+    if (orientation := shot.orientation(image.size, own)) in _TRANSPOSE:
+        rgb = rgb.transpose(_TRANSPOSE[orientation])
+    tagged = Image.new("L", (1, 1))
+    tagged.info["exif"] = shot.exif
+    meta = {"width": shot.width, "height": shot.height, "format": "RAW",
+            **_exif_meta(image), **_exif_meta(tagged)}
+    return Picture(rgb, shot.width, shot.height, meta)
 
 
 def open_image(handle: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -279,15 +279,14 @@ def preview(hits: Iterable[Hit], console: Console) -> None:
             continue
         try:
             picture = _picture(hit.item)
-        except (MediaError, MissingExtra) as error:
+        except MediaError as error:
             console.print(Text(safe_text(_why_not(error)), "dim"))
         else:
             console.print(Renderable(picture, width=min(40, console.width), height="auto"))
 
 
 def _picture(item: Item) -> Image:
-    """A picture that fits into a square of _THUMBNAIL_SIDE; MediaError or MissingExtra if there is
-    none to be had."""
+    """A picture that fits into a square of _THUMBNAIL_SIDE; MediaError if there is none."""
     from mmsearch.frames import picture
 
     # The shorter side is kept at twice min_side: enough, whatever the shape of the picture.
@@ -368,14 +367,14 @@ def _view(item: Item) -> str:
     stream = io.BytesIO()
     try:
         _picture(item).save(stream, "JPEG", quality=82, optimize=True)
-    except (MediaError, MissingExtra) as error:
+    except MediaError as error:
         return f'<div class="view"><p class="gone">{_html(_why_not(error))}</p></div>'
     data = base64.b64encode(stream.getvalue()).decode()
     image = f'<img src="data:image/jpeg;base64,{data}" alt="{_html(item.text or file.name)}">'
     return f'<a class="view"{_href(item)}>{image}</a>'
 
 
-def _why_not(error: MediaError | MissingExtra) -> str:
+def _why_not(error: MediaError) -> str:
     return f"cannot be shown: {str(error).removeprefix('cannot be read: ')}"
 
 

@@ -27,7 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import UsageError
-from mmsearch.formats import CONTAINER_HEAD, IMAGE_SUFFIXES, SEVERAL_SUFFIXES, container, sniff
+from mmsearch.formats import (
+    CONTAINER_HEAD,
+    IMAGE_SUFFIXES,
+    RAW_SUFFIXES,
+    SEVERAL_SUFFIXES,
+    container,
+    sniff,
+)
 from mmsearch.manifests import MANIFEST_SUFFIXES, BadRow, Row, read_rows, storable
 from mmsearch.records import Item
 from mmsearch.texts import lines, paragraphs, pieces, text_encoding
@@ -117,6 +124,7 @@ class _Walk:
         self.files_given = {_identity(s) for _, s in given if not stat.S_ISDIR(s.st_mode)}
         self.links: deque[tuple[str, str]] = deque()
         self.captions_of: dict[str, int] = {}  # image uri in a manifest -> captions so far
+        self.beside = 0  # RAW files beside a picture that was made of them
 
     def items(self) -> Iterator[Item]:
         folders = [path for path, status in self.given if stat.S_ISDIR(status.st_mode)]
@@ -134,6 +142,9 @@ class _Walk:
         while self.links:
             path, root = self.links.popleft()
             yield from self.tree(path, root)
+        if self.beside:
+            said = "1 RAW file is" if self.beside == 1 else f"{self.beside} RAW files are"
+            self.skip(folders[0], f"{said} not indexed: each has a picture of its name beside it")
         self.scan.roots += dict.fromkeys(path_to_uri(path) for path, _ in self.given)
 
     def named_file(self, path: str, status: os.stat_result) -> Iterator[Item]:
@@ -151,9 +162,12 @@ class _Walk:
         stack = [folder]
         while stack:
             below: list[str] = []
-            for entry in self.entries(stack.pop()):
+            entries = self.entries(stack.pop())
+            developed = self.developed(entries)
+            for entry in entries:
                 inside = entry.path[len(root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
-                if _is_junk(entry.name) or any(g.matches(inside) for g in self.exclude):
+                if entry.path in developed or _is_junk(entry.name) or any(
+                        g.matches(inside) for g in self.exclude):
                     continue
                 try:
                     if not entry.is_dir():
@@ -165,6 +179,18 @@ class _Walk:
                 except OSError as error:
                     self.unreadable(entry.path, error)
             stack += reversed(below)
+
+    def developed(self, entries: list[os.DirEntry[str]]) -> set[str]:
+        """The RAW files of a folder beside which a picture has the same name: that one is shown,
+        and so it is the one to be found."""
+        names = [(entry, *os.path.splitext(entry.name)) for entry in entries]  # noqa: PTH122
+        raws = {(stem, entry.path) for entry, stem, suffix in names
+                if suffix.lower() in RAW_SUFFIXES}
+        stems = {stem for _, stem, suffix in names
+                 if suffix.lower() in IMAGE_SUFFIXES - RAW_SUFFIXES} if raws else set()
+        found = {path for stem, path in raws if stem in stems}
+        self.beside += len(found)
+        return found
 
     def entries(self, folder: str) -> list[os.DirEntry[str]]:
         """Sorted entries; none for a folder seen before, a collection, or what cannot be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
@@ -80,6 +81,69 @@ def document(path: Path, pages: Sequence[str], *, extra: str = "", trailer: str 
              f"{trailer} >>\nstartxref\n{len(data)}\n%%EOF\n").encode()
     path.write_bytes(data)
     return path
+
+
+def dng(path: Path, image: Image.Image, *, orientation: int = 1,
+        preview: Image.Image | None = None) -> Path:
+    """The smallest DNG that holds a picture (of even sides) as a sensor sees it: 16 bits of red,
+    green or blue a pixel, linear; `preview` is the JPEG that a camera puts first."""
+    linear = (np.asarray(image, np.float64) / 255) ** 2.2 * 60_000
+    mosaic = linear[:, :, 1].copy()
+    mosaic[::2, ::2], mosaic[1::2, 1::2] = linear[::2, ::2, 0], linear[1::2, 1::2, 2]
+    sensor = mosaic.astype("<u2").tobytes()
+    # sRGB's primaries: XYZ to camera.
+    matrix = [3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570]
+    common: list[_Tag] = [
+        (271, 2, b"Acme\0"), (272, 2, b"Acme One\0"), (274, 3, [orientation]),
+        (34665, 4, [("ifd", [(36867, 2, b"2021:05:03 14:22:10\0")])]),
+        (50706, 1, bytes([1, 4, 0, 0])), (50708, 2, b"Acme One\0"),
+        (50721, 10, [part for value in matrix for part in (round(value * 10_000), 10_000)]),
+        (50728, 5, [1, 1, 1, 1, 1, 1]), (50778, 3, [21])]
+    raw: list[_Tag] = [
+        (254, 4, [0]), (256, 4, [image.width]), (257, 4, [image.height]), (258, 3, [16]),
+        (259, 3, [1]), (262, 3, [32803]), (273, 4, [("data", sensor)]), (277, 3, [1]),
+        (278, 4, [image.height]), (279, 4, [len(sensor)]), (284, 3, [1]), (33421, 3, [2, 2]),
+        (33422, 1, bytes([0, 1, 1, 2])), (50714, 3, [0]), (50717, 4, [60_000])]
+    if preview is None:
+        path.write_bytes(_tiff([*common, *raw]))
+        return path
+    jpeg = BytesIO()
+    preview.save(jpeg, "JPEG", quality=92)
+    path.write_bytes(_tiff([
+        *common, (254, 4, [1]), (256, 4, [preview.width]), (257, 4, [preview.height]),
+        (258, 3, [8, 8, 8]), (259, 3, [7]), (262, 3, [6]), (277, 3, [3]),
+        (278, 4, [preview.height]), (273, 4, [("data", jpeg.getvalue())]),
+        (279, 4, [len(jpeg.getvalue())]), (284, 3, [1]), (330, 4, [("ifd", raw)])]))
+    return path
+
+
+_Tag = tuple[int, int, Any]
+
+
+def _tiff(tags: Sequence[_Tag]) -> bytes:
+    """A little-endian TIFF. A value is bytes, numbers, or another directory or data, elsewhere."""
+    data = bytearray(b"II*\0\0\0\0\0")
+
+    def put(block: bytes) -> int:
+        data.extend(bytes(len(data) % 2))
+        data.extend(block)
+        return len(data) - len(block)
+
+    def directory(tags: Sequence[_Tag]) -> int:
+        entries = b""
+        for tag, kind, value in sorted(tags):
+            code, width = {1: ("B", 1), 2: ("s", 1), 3: ("H", 2), 4: ("I", 4), 5: ("I", 8),
+                           10: ("i", 8)}[kind]
+            if isinstance(value, list):
+                value = [one if isinstance(one, int) else
+                         directory(one[1]) if one[0] == "ifd" else put(one[1]) for one in value]
+                value = struct.pack(f"<{len(value)}{code}", *value)
+            field = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<I", put(value))
+            entries += struct.pack("<HHI", tag, kind, len(value) // width) + field
+        return put(struct.pack("<H", len(tags)) + entries + bytes(4))
+
+    data[4:8] = struct.pack("<I", directory(tags))
+    return bytes(data)
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:

@@ -14,9 +14,10 @@ import mmsearch
 ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
-    {"filters", "fulltext", "formats", "fragments", "colour", "media", "frames", "perceptual",
-     "texts", "manifests", "sources", "merge", "encoders", "indexes", "segments", "opened", "lock",
-     "evaluate", "integrity", "rows", "wal", "schema", "vectorfiles", "vectorsets"},
+    {"filters", "fulltext", "formats", "fragments", "colour", "raw", "jxl", "media", "frames",
+     "perceptual", "texts", "manifests", "sources", "merge", "encoders", "indexes", "segments",
+     "opened", "lock", "evaluate", "integrity", "rows", "wal", "schema", "vectorfiles",
+     "vectorsets"},
     {"catalog", "compose", "diverse", "relevance", "searching", "pairs", "duplicates", "ingest",
      "plan", "tuning", "upkeep", "verifying", "repairing", "importing", "exporting", "heads",
      "features", "train"},

@@ -47,8 +47,8 @@ def read(source: Path | bytes, min_side: int, most: int) -> Iterator[Frame]:
     most: so many at most, spread over the whole file where its length is known.
 
     Raises, after all that could be read:
-        MediaError: the rest could not be, or is more than `most`.
-        MissingExtra: what reads such a file is not installed.
+        MediaError: the rest could not be, or is more than `most`; or what reads such a file is not
+            installed.
     """
     with _opened(source) as (handle, name):
         yield from _reader(name)(handle, name or "animation", min_side, most)
@@ -58,8 +58,8 @@ def picture(path: Path, part: Part | None, min_side: int | None) -> Image:
     """A part of a file, or all of one that is but a picture: RGB, upright.
 
     Raises:
-        MediaError: it cannot be read, or has no such part any more.
-        MissingExtra: what reads such a file is not installed.
+        MediaError: it cannot be read, or has no such part any more; or what reads such a file is
+            not installed.
     """
     if part is None:
         return decode(path, min_side=min_side).image
@@ -99,7 +99,9 @@ def _opened(source: Path | bytes) -> Iterator[tuple[IO[bytes], str | None]]:
             name = container(handle.read(CONTAINER_HEAD))
             handle.seek(0)
             yield handle, name
-    except (MediaError, MissingExtra):
+    except MediaError:
         raise
+    except MissingExtra as error:  # as good a reason to skip one file as any
+        raise MediaError(str(error)) from error
     except Exception as error:  # as in `mmsearch.media.decode`: hostile bytes, any error
         raise MediaError(reason_of(error, name or "file")) from error
