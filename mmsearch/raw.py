@@ -37,8 +37,13 @@ class Shot:
     exif: bytes
 
     def develop(self) -> Image.Image:
-        """RGB from the sensor, at half the size, as the sensor lay."""
-        pixels = self.raw.postprocess(half_size=True, use_camera_wb=True, user_flip=0)
+        """RGB from the sensor, at half the size, as the sensor lay; MediaError if it is damaged."""
+        import rawpy
+
+        try:
+            pixels = self.raw.postprocess(half_size=True, use_camera_wb=True, user_flip=0)
+        except (rawpy.LibRawIOError, rawpy.LibRawDataError) as error:
+            raise MediaError("damaged or truncated RAW") from error
         return Image.fromarray(pixels)
 
     def orientation(self, size: tuple[int, int], own: int) -> int:

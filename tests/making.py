@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -23,7 +23,7 @@ def picture(name: str, size: tuple[int, int] = (320, 240)) -> Image.Image:
     return Image.open(DEMO / f"{name}.jpg").convert("RGB").resize(size)
 
 
-def film(path: Path, scenes: Sequence[str | Pixels] = SCENES, *, seconds: float = 2,
+def film(path: Path, scenes: Iterable[str | Pixels] = SCENES, *, seconds: float = 2,
          codec: str = "libx264", rotation: int = 0, size: tuple[int, int] = (320, 240),
          rate: int = 10, pixels: str = "yuv420p", **options: str) -> Path:
     """A video that shows each of some pictures for so long."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import sys
 from pathlib import Path
 
@@ -94,6 +95,14 @@ def _dng() -> bytes:
 
 
 DNG = _dng()
+
+
+def test_a_truncated_raw_file_has_a_reason() -> None:
+    data = bytearray(DNG)
+    strip = data.rfind(struct.pack("<HHI", 273, 4, 1)) + 8  # where the sensor's data is
+    data[strip : strip + 4] = struct.pack("<I", len(data) - 2000)
+    with pytest.raises(MediaError, match="damaged or truncated RAW"):
+        decode(bytes(data))
 
 
 @pytest.mark.parametrize(("head", "name"), [
