@@ -63,6 +63,7 @@ _SEAM = (  # compiled when first used: a search by vectors does without
     rf"|(?<=[{_IDEOGRAPH}])(?=\w)|(?<=\w)(?=[{_IDEOGRAPH}])")
 _MAY_HAVE_SEAM = re.compile("[0-9A-Z]")
 _RUN = re.compile(r"[^\W_]+")
+_FRAGMENT = re.compile(r"#(?:t|page)=[\d.]+\Z")
 _HASH = re.compile("[0-9a-f]{8,}|[0-9A-F]{8,}")
 
 
@@ -77,7 +78,7 @@ def apart(text: str) -> str:
 def words(uri: str, kind: str, *texts: object) -> str:
     """What an item is found by beyond its texts and its path as they are: the name of its file,
     and whatever is glued together in them, in pieces."""
-    path = uri.rpartition("#")[0] or uri if kind != "image" else uri
+    path = uri.rpartition("#")[0] or uri if kind == "text" else _FRAGMENT.sub("", uri)
     folder, _, name = path.rpartition("/")
     return " ".join(filter(None, [name, *map(_pieces, (folder, name, *map(str, texts)))]))
 
