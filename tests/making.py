@@ -25,13 +25,15 @@ def picture(name: str, size: tuple[int, int] = (320, 240)) -> Image.Image:
 
 def film(path: Path, scenes: Iterable[str | Pixels] = SCENES, *, seconds: float = 2,
          codec: str = "libx264", rotation: int = 0, size: tuple[int, int] = (320, 240),
-         rate: int = 10, pixels: str = "yuv420p", **options: str) -> Path:
-    """A video that shows each of some pictures for so long."""
+         rate: int = 10, pixels: str = "yuv420p", sound: float = 0, **options: str) -> Path:
+    """A video that shows each of some pictures for so long, with so many seconds of silence."""
     with av.open(str(path), "w", options={"movflags": "faststart"}
                  if path.suffix == ".mp4" else {}) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, pixels
         stream.options = {"preset": "ultrafast", "deadline": "realtime", "cpu-used": "8", **options}
+        if sound:
+            track = container.add_stream("aac", rate=8000, layout="mono")
         if rotation:
             stream.set_display_rotation(rotation)
         for scene in scenes:
@@ -41,6 +43,12 @@ def film(path: Path, scenes: Iterable[str | Pixels] = SCENES, *, seconds: float 
                 frame.pts = None
                 container.mux(stream.encode(frame))
         container.mux(stream.encode())
+        if sound:
+            for _ in range(round(sound * 10)):
+                silence = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.float32), "fltp", "mono")
+                silence.sample_rate = 8000
+                container.mux(track.encode(silence))
+            container.mux(track.encode())
     return path
 
 

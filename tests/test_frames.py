@@ -75,7 +75,7 @@ def test_parts_as_people_read_them() -> None:
 
 @pytest.mark.parametrize(("name", "codec", "format"), [
     ("a.mp4", "libx264", "MP4"), ("a.mov", "mpeg4", "MP4"), ("a.avi", "mpeg4", "AVI"),
-    ("a.mkv", "libx264", "Matroska"), ("a.ts", "libx264", "MPEG-TS"),
+    ("b.avi", "libx264", "AVI"), ("a.mkv", "libx264", "Matroska"), ("a.ts", "libx264", "MPEG-TS"),
     ("a.webm", "libvpx-vp9", "WebM")])
 def test_every_scene_of_a_video_is_seen(name: str, codec: str, format: str, tmp_path: Path) -> None:
     path = film(tmp_path / name, codec=codec)
@@ -181,6 +181,11 @@ def test_of_a_truncated_video_the_beginning_is_taken(name: str, tmp_path: Path) 
     found, reason = partly(path)
     assert seen(found) == list(SCENES[: len(found)]) and 1 <= len(found) < 4
     assert "indexed" in reason and ("truncated" in reason or "damaged" in reason)
+
+
+def test_sound_that_goes_on_is_no_damage(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.mkv"):
+        assert seen(read(film(tmp_path / name, ["cat"], sound=9))) == ["cat"]
 
 
 def test_damaged_bytes_in_the_middle_cost_little(tmp_path: Path) -> None:

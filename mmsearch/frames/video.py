@@ -44,7 +44,7 @@ _WHITE = 203.0
 
 def frames(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Frame]:
     """See `mmsearch.frames.read`."""
-    keys, end = _keyframes(handle, name)
+    keys, end, whole = _packets(handle, name)
     start = keys[0] if keys else 0.0
     with _video(handle, name) as (container, stream):
         meta = _meta(container, stream, name, end - start)
@@ -61,14 +61,14 @@ def frames(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[F
     said = meta.get("duration", 0.0)
     if looked.broken or not kept:
         raise MediaError(_cut_short(looked, kept, name))
-    if said > end - start + max(2.0, 0.02 * said):
-        raise MediaError(f"truncated {name}: ends at {end - start:.0f} of {said:.0f} s; what is "
+    if said > whole - start + max(2.0, 0.02 * said):
+        raise MediaError(f"truncated {name}: ends at {whole - start:.0f} of {said:.0f} s; what is "
                          "there is indexed")
 
 
 def frame_at(handle: IO[bytes], name: str, time: float, min_side: int | None) -> Image:
     """The frame shown at a time, in seconds from the first."""
-    keys, _ = _keyframes(handle, name)
+    keys, _, _ = _packets(handle, name)
     wanted = time + (keys[0] if keys else 0.0) + 0.001
     before = max((key for key in keys if key <= wanted), default=None)
     for key in dict.fromkeys([before, None]):  # from the start, where it cannot be sought in
@@ -121,20 +121,28 @@ def _video(handle: IO[bytes], name: str) -> Iterator[tuple[InputContainer, Video
         yield container, stream
 
 
-def _keyframes(handle: IO[bytes], name: str) -> tuple[list[float], float]:
-    """The times of the keyframes, in seconds, and the end; from the packets, without decoding."""
+def _packets(handle: IO[bytes], name: str) -> tuple[list[float], float, float]:
+    """The times of the keyframes, the end of the video, and the end of all, such as longer sound,
+    in seconds; without decoding."""
     av = _av()
     keys: list[float] = []
-    end = 0.0
+    end = whole = 0.0
     with _video(handle, name) as (container, stream), suppress(av.FFmpegError):
-        for packet in container.demux(stream):  # up to where it can be read
-            if packet.pts is None or packet.size == 0:
+        for packet in container.demux():  # up to where it can be read
+            if (time := _time(packet)) is None:
                 continue
-            time = float(packet.pts * packet.time_base)
-            end = max(end, time + float((packet.duration or 0) * packet.time_base))
-            if packet.is_keyframe:
-                keys.append(time)
-    return sorted(keys), end
+            whole = max(whole, time + float((packet.duration or 0) * packet.time_base))
+            if packet.stream_index == stream.index:
+                end = max(end, time + float((packet.duration or 0) * packet.time_base))
+                if packet.is_keyframe:
+                    keys.append(time)
+    return sorted(keys), end, whole
+
+
+def _time(packet: Any) -> float | None:
+    """When a packet is shown, in seconds, or else when it is decoded (AVI says no more)."""
+    stamp = packet.dts if packet.pts is None else packet.pts
+    return None if stamp is None or packet.size == 0 else float(stamp * packet.time_base)
 
 
 class _Looked:
@@ -168,8 +176,10 @@ class _Looked:
             yield self.last, image
 
     def wants(self, packet: Any) -> bool:
-        if packet.is_keyframe and packet.pts is not None:
-            self.all = float(packet.pts * packet.time_base) in self.sparse
+        """Whether a packet has to be decoded; the empty one at the end brings out the last frames.
+        """
+        if packet.is_keyframe and (time := _time(packet)) is not None:
+            self.all = time in self.sparse
             return True
         return packet.size == 0 or self.all
 
