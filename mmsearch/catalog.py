@@ -179,8 +179,9 @@ class Catalog:
         return next(self._items("WHERE i.uri = ? AND i.kind = ?", [uri, kind]), None)
 
     def of_size(self, size: int) -> list[Row]:
-        """Image items whose file has this size: where moved and copied files are looked for."""
-        return list(self._items("WHERE i.kind = 'image' AND i.fingerprint >= ? "
+        """Pictures, and parts of files, whose file has this size: where moved and copied files are
+        looked for."""
+        return list(self._items("WHERE i.kind <> 'text' AND i.fingerprint >= ? "
                                 "AND i.fingerprint < ?", [f"{size}:", f"{size};"]))
 
     def known(self, uris: Iterable[str], kind: Kind) -> dict[str, Row]:
@@ -236,12 +237,12 @@ class Catalog:
 
     def below(self, roots: Sequence[str]) -> Iterator[Row]:
         """Items whose uri is one of `roots`, or below one, or that came out of that file: captions
-        of a picture, lines of a text, all that a manifest names."""
+        of a picture, lines of a text, frames of a video, all that a manifest names."""
         for root in roots:
             prefix = root.rstrip("/") + "/"
             yield from self._items(
                 "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR i.manifest = ? OR "
-                "(i.uri >= ? AND i.uri < ? AND i.kind = 'text' "
+                "(i.uri >= ? AND i.uri < ? AND i.kind <> 'image' "
                 "AND ? IN (i.grp, json_extract(i.meta, '$.file')))",
                 [root, prefix, prefix[:-1] + "0", root, root + "#", root + "$", root])
 

@@ -166,7 +166,7 @@ class Collection(Reader):
         report.unchanged, report.updated, report.moved = (
             planner.unchanged, planner.updated, planner.moved)
         report.replaced, report.copied = work.replaced, work.copied
-        report.removed = len(drop) + work.removed
+        report.removed = work.removed + len(drop)
         report.added = work.added - work.replaced - work.copied
         report.skipped = [*(scan.skipped if scan else []), *report.skipped]
         return report
@@ -175,7 +175,7 @@ class Collection(Reader):
         """Whether `add` would change nothing; found without the lock, up to the first difference.
         """
         # The vectors of copies are not looked at: a copy is a difference.
-        planner = Planner(self._catalog, lambda seq: np.zeros(0, np.float32))
+        planner = Planner(self._catalog, lambda seq, kind: np.zeros(0, np.float32))
         for item in items:
             planner.take(item)
             if planner.plan.encode or planner.plan.ready or planner.plan.update:

@@ -3,8 +3,8 @@
 What is yielded for each file:
 
     picture           one "image" item, uri = its absolute path (see `path_to_uri`); its fingerprint
-                      names the files beside it that describe it (see `mmsearch.sidecars`), which
-                      are no items of their own
+                      names the files that describe it (`mmsearch.sidecars`), which are no items
+    video, PDF        the same: what it holds is found when it is decoded, see `mmsearch.frames`
     .txt              one "text" item a line that is not blank, uri = `path#L3`
     .md               one "text" item a paragraph, uri = `path#L<its first line>`
     manifest          only where named on the call: an "image" item for each picture, and a "text"
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import UsageError
-from mmsearch.formats import IMAGE_SUFFIXES, sniff
+from mmsearch.formats import CONTAINER_HEAD, IMAGE_SUFFIXES, SEVERAL_SUFFIXES, container, sniff
 from mmsearch.globs import Glob
 from mmsearch.manifests import MANIFEST_SUFFIXES, BadRow, Row, read_rows, storable
 from mmsearch.records import Item
@@ -36,7 +36,7 @@ from mmsearch.sidecars import Beside, with_sidecars
 from mmsearch.texts import lines, paragraphs, pieces, text_encoding
 
 TEXT_SUFFIXES: frozenset[str] = frozenset({".txt", ".md"})
-_WANTED = IMAGE_SUFFIXES | TEXT_SUFFIXES
+_WANTED = IMAGE_SUFFIXES | SEVERAL_SUFFIXES | TEXT_SUFFIXES
 _NOT_PLAIN = re.compile("[\ud800-\udfff\ufffd]")
 _ESCAPE = re.compile("\ufffd([0-9A-F]{2})".encode())
 _MEASURED = {"size", "width", "height", "modified", "manifest"}
@@ -152,6 +152,7 @@ class Walk:
         self.links: deque[tuple[str, str]] = deque()
         self.captions_of: dict[str, int] = {}  # image uri in a manifest -> captions so far
         self.beside: dict[str, Beside] = {}  # folder of a named file -> its sidecars
+        self.developed = 0  # RAW files beside a picture that was made of them
 
     def items(self) -> Iterator[Item]:
         folders = [path for path, status in self.given if stat.S_ISDIR(status.st_mode)]
@@ -166,6 +167,9 @@ class Walk:
         for path in folders:
             yield from self.tree(path, path)
         yield from self.linked()
+        if self.developed:
+            said = "1 RAW file is" if self.developed == 1 else f"{self.developed} RAW files are"
+            self.skip(folders[0], f"{said} not indexed: each has a picture of its name beside it")
         self.scan.roots += dict.fromkeys(path_to_uri(path) for path, _ in self.given)
 
     def linked(self) -> Iterator[Item]:
@@ -194,6 +198,7 @@ class Walk:
             entries = [one for one in self.entries(stack.pop())
                        if not self.passes_over(one.path, root)]
             beside = Beside(entries)
+            self.developed += len(beside.developed)
             for entry in entries:
                 try:
                     if not entry.is_dir():
@@ -236,7 +241,7 @@ class Walk:
 
     def entry(self, entry: os.DirEntry[str], beside: Beside) -> Iterator[Item]:
         """Items of a file found in a folder."""
-        wanted = _has_suffix(entry.name, _WANTED) and entry.name not in beside.taken
+        wanted = is_wanted(entry.name) and entry.name not in beside.taken | beside.developed
         if not wanted and not entry.is_symlink():
             return
         try:
@@ -384,7 +389,8 @@ def _is_picture(path: str) -> bool:
     """By content: a file named on the call is taken whatever its suffix."""
     try:
         with Path(path).open("rb") as handle:
-            return sniff(handle.read(64)) is not None
+            head = handle.read(CONTAINER_HEAD)
+            return (sniff(head[:64]) or container(head)) is not None
     except OSError:
         return False
 
@@ -408,8 +414,7 @@ def text_items(
 ) -> Iterator[Item]:
     """One item, or several where the text is too long: `uri`, `uri.2`, `uri.3`."""
     for number, piece in enumerate(pieces(text), 1):
-        print_ = (
-            fingerprint or f"text:{hashlib.blake2b(piece.encode(), digest_size=16).hexdigest()}"
-        )
+        print_ = fingerprint or (
+            f"text:{hashlib.blake2b(piece.encode(), digest_size=16).hexdigest()}")
         name = uri if number == 1 else f"{uri}.{number}"
         yield Item(name, "text", piece, group or uri, meta, print_)

@@ -32,6 +32,7 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.records import Item
+from mmsearch.sidecars import own
 from mmsearch.sources import (
     Scan,
     fingerprint_of,
@@ -311,7 +312,7 @@ def _is_empty(folder: Path) -> bool:
 
 def _is_fresh(item: Item) -> bool:
     """Whether its file changed less than SETTLED seconds ago, as far as clocks agree."""
-    changed = item.fingerprint.partition(":")[2]
+    changed = own(item.fingerprint).partition(":")[2]
     return changed.isdigit() and abs(time.time() - int(changed) / 1e9) < SETTLED
 
 

@@ -15,9 +15,10 @@ ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics"},
     {"said", "exif", "xmp", "embedded", "gazetteer", "sidecars", "describing", "palette",
-     "filters", "fulltext", "formats", "colour", "media", "perceptual", "texts", "manifests",
-     "globs", "sources", "changes", "crops", "merge", "encoders", "indexes", "segments", "opened",
-     "lock", "evaluate", "integrity", "rows", "wal", "schema", "vectorfiles", "vectorsets"},
+     "filters", "fulltext", "formats", "fragments", "colour", "raw", "jxl", "media", "frames",
+     "perceptual", "texts", "manifests", "globs", "sources", "changes", "crops", "merge",
+     "encoders", "indexes", "segments", "opened", "lock", "evaluate", "integrity", "rows", "wal",
+     "schema", "vectorfiles", "vectorsets"},
     {"catalog", "compose", "diverse", "relevance", "searching", "pairs", "duplicates", "ingest",
      "plan", "tuning", "upkeep", "verifying", "repairing", "importing", "exporting", "heads",
      "features", "train"},

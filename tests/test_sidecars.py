@@ -238,7 +238,7 @@ def test_a_run_over_an_unchanged_folder_reads_nothing(
         monkeypatch: pytest.MonkeyPatch) -> None:
     add(collection, folder)
     assert decoded() == 3
-    for module, name in ((ingest, "described"), (plan, "read_file")):
+    for module, name in ((ingest, "described"), (plan, "file_hash")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("something was read"))
     assert numbers(add(collection, folder)) == {"unchanged": 3}
     assert texts(collection) == BUS | CAT

@@ -58,7 +58,7 @@ def index(
     as_: AsOption = As.image,
     json_: JsonOption = False,
 ) -> None:
-    """Index pictures and texts, or bring an index up to date.
+    """Index pictures, videos, documents and texts, or bring an index up to date.
 
     Unchanged files are not read again, moved and copied ones are recognised, vanished ones (below
     the paths given) are dropped. Stopped at any moment, it keeps what was committed.
