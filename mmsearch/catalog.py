@@ -24,6 +24,7 @@ from mmsearch.filters import Condition
 from mmsearch.records import Ids, Item, Kind, Neighbors, SegmentInfo
 from mmsearch.rows import COLUMNS, ITEM, SQL_PUT, SQL_UPDATE, Row, as_row, described, where_sql
 from mmsearch.schema import open_to_read, open_to_write
+from mmsearch.uris import within
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -237,7 +238,7 @@ class Catalog:
     def below(self, roots: Sequence[str]) -> Iterator[Row]:
         """Items whose uri is one of `roots`, or below one, or that came out of that file: captions
         of a picture, lines of a text, all that a manifest names."""
-        for root in roots:
+        for root in (inner for outer in roots for inner in within(outer)):
             prefix = root.rstrip("/") + "/"
             yield from self._items(
                 "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR i.manifest = ? OR "
@@ -342,7 +343,7 @@ class Catalog:
     # -- inside ----------------------------------------------------------------------------------
 
     def _read_settings(self) -> dict[str, Any]:
-        rows = self._rows("SELECT key, value FROM settings WHERE key <> 'ruler'")
+        rows = self._rows("SELECT key, value FROM settings WHERE key NOT IN ('ruler', 'archives')")
         try:
             values = {key: json.loads(value) for key, value in rows}
         except (ValueError, TypeError) as error:

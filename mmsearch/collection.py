@@ -33,6 +33,7 @@ from mmsearch.plan import Planner, Work, vanished
 from mmsearch.reading import Reader, ruler_in
 from mmsearch.records import Item, Problem
 from mmsearch.relevance import make_ruler
+from mmsearch.remembering import remember, remembered
 from mmsearch.rows import Row
 from mmsearch.sources import Scan, Skipped
 from mmsearch.vectorsets import VectorSet
@@ -147,6 +148,8 @@ class Collection(Reader):
             planner = Planner(catalog, opened.vector)
             first_seq = int(catalog.settings["next_seq"])
             work = Work(self.path, self.model, planner, first_seq)
+            if scan is not None:
+                scan.remembered = partial(remembered, catalog)
             shards = work.shards(items, progress)
             local = partial(build_shard, tick=progress)
             for built in map(local, shards) if run is None else run(build_shard, shards):
@@ -159,6 +162,8 @@ class Collection(Reader):
             drop = [] if scan is None else self._ids(
                 vanished(catalog, scan, planner.seen, first_seq))
             catalog.commit(Change(drop=drop))
+            if scan is not None:
+                remember(catalog, scan, report.skipped)
             upkeep.tidy(self.path, catalog, self.device)
         report.unchanged, report.updated, report.moved = (
             planner.unchanged, planner.updated, planner.moved)

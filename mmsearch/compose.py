@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from mmsearch import places
 from mmsearch.encoders import Encoder
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.records import Vectors
@@ -87,13 +87,13 @@ def image_vector(encoder: Encoder, example: Example, stored: Stored) -> Vectors:
     elif isinstance(example, Path | str):
         if (known := stored(example)) is not None:
             return known
-        path = Path(example)
-        if not os.path.lexists(path):
-            raise UsageError(f"{path} does not exist")
+        uri = places.locate(example)
+        if places.is_gone(uri):
+            raise UsageError(f"{example} does not exist")
         try:
-            picture = decode(path, min_side=encoder.min_side).image
+            picture = decode(places.read(uri)[0], min_side=encoder.min_side).image
         except MediaError as error:
-            raise MediaError(f"{path}: {error}") from error
+            raise MediaError(f"{example}: {error}") from error
     else:
         picture = example.convert("RGB")
     vector: Vectors = encoder.encode_images([picture])[0]

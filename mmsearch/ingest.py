@@ -18,11 +18,12 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from mmsearch import places
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
 from mmsearch.segments import write_segment
-from mmsearch.sources import Skipped, fingerprint_of, uri_to_path
+from mmsearch.sources import Skipped
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -155,25 +156,11 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], inputs: Iterable[T]
 def _prepare(encoder: Encoder, item: Item) -> _Prepared:
     from mmsearch.media import decode
 
-    data, fingerprint = read_file(uri_to_path(item.uri))
+    data, fingerprint = places.read(item.uri)
     picture = decode(data, min_side=encoder.min_side)
     meta = {**picture.meta, "size": len(data), **item.meta}
     described = replace(item, meta=meta, fingerprint=fingerprint)
     return _Prepared(described, content_hash(data), encoder.prepare(picture.image))
-
-
-def read_file(path: Path) -> tuple[bytes, str]:
-    """A file's bytes and the fingerprint that goes with them (``size:mtime_ns``).
-
-    Raises:
-        MediaError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            state = os.fstat(file.fileno())
-            return file.read(), fingerprint_of(state)
-    except OSError as error:
-        raise MediaError(f"cannot be read: {error.strerror}") from error
 
 
 def content_hash(data: bytes) -> str:

@@ -3,19 +3,20 @@ copied, new or gone. Nothing is decoded here, and only files in doubt are read."
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mmsearch import places
 from mmsearch.catalog import Catalog, Change
 from mmsearch.errors import MediaError
-from mmsearch.ingest import Built, Ready, Shard, content_hash, read_file
+from mmsearch.ingest import Built, Ready, Shard, content_hash
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.rows import Row
 from mmsearch.segments import segment_name
-from mmsearch.sources import Scan, uri_to_path
+from mmsearch.sources import Scan
+from mmsearch.uris import is_below, split_member
 from mmsearch.vectorsets import IMPORTED
 
 COMMIT_SECONDS = 20.0
@@ -98,7 +99,7 @@ class Planner:
             return False
         item = replace(item, fingerprint=fingerprint)
         gone = next((row for row in twins if row.id not in self.seen
-                     and not os.path.lexists(uri_to_path(row.item.uri))), None)
+                     and places.is_gone(row.item.uri)), None)
         if gone is not None:
             self._move(gone, _with_decoded(_with_manifest(item, gone), gone))
         else:
@@ -123,7 +124,7 @@ class Planner:
 
     def _hash_of(self, item: Item) -> tuple[str, str] | None:
         try:
-            data, fingerprint = read_file(uri_to_path(item.uri))
+            data, fingerprint = places.read(item.uri)
         except MediaError:
             return None  # it will be skipped with its reason where it is decoded
         return content_hash(data), fingerprint
@@ -158,19 +159,26 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
         if any(_part_of(row.item, path) for path in scan.incomplete):
             continue
         manifest = row.item.meta.get("manifest")
-        dropped = manifest in scan.roots or (manifest is None and row.item.kind == "text")
+        dropped = manifest in scan.roots or (manifest is None and row.item.kind == "text"
+                                             and not _passed_over(row.item, scan))
         if dropped or _file_is_gone(row.item):
             yield row
 
 
+def _passed_over(item: Item, scan: Scan) -> bool:
+    """Whether an item is of an archive that this scan did not look into."""
+    member = split_member(item.uri)
+    return member is not None and member.container not in scan.contents
+
+
 def _part_of(item: Item, path: str) -> bool:
     """Whether an item lies below a folder, or in a text file or manifest."""
-    return (item.uri == path or item.uri.startswith((path.rstrip("/") + "/", path + "#"))
+    return (is_below(item.uri, path)
             or path in (item.meta.get("manifest"), item.meta.get("file")))
 
 
 def _file_is_gone(item: Item) -> bool:
-    return not os.path.lexists(uri_to_path(item.group if item.kind == "text" else item.uri))
+    return places.is_gone(item.meta.get("file", item.group) if item.kind == "text" else item.uri)
 
 
 class Work:

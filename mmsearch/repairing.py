@@ -29,11 +29,11 @@ from typing import get_args
 
 import numpy as np
 
-from mmsearch import integrity, upkeep, wal
+from mmsearch import integrity, places, upkeep, wal
 from mmsearch.catalog import CATALOG, Catalog, Change
 from mmsearch.encoders import BUILTIN, load_encoder
 from mmsearch.errors import CollectionDamaged, MediaError, MmsearchError
-from mmsearch.ingest import Shard, build_shard, content_hash, read_file
+from mmsearch.ingest import Shard, build_shard, content_hash
 from mmsearch.lock import writer_lock
 from mmsearch.opened import directory
 from mmsearch.plan import LARGEST
@@ -49,7 +49,6 @@ from mmsearch.segments import (
     sha256_of,
     sync,
 )
-from mmsearch.sources import uri_to_path
 from mmsearch.verifying import check_catalog, vector_ids, verify_directory
 
 _HEADER = {0: b"SQLite format 3\0", 16: b"\x10\x00\x02\x02\x00\x40\x20\x20", 44: b"\0\0\0\x04",
@@ -346,7 +345,7 @@ def _unlike(row: Row) -> str:
     if row.item.kind == "text":
         return ""
     try:
-        data, _ = read_file(uri_to_path(row.item.uri))
+        data, _ = places.read(row.item.uri)
     except MediaError as error:
         return f"the file {error}; put it back and index it again, or delete it from the index"
     return "" if content_hash(data) == row.hash else "the file has changed; index it again"

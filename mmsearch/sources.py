@@ -1,4 +1,4 @@
-"""Items from folders, single files, text files and manifests.
+"""Items from folders, single files, text files, archives and manifests.
 
 What is yielded for each file:
 
@@ -7,34 +7,43 @@ What is yielded for each file:
     .md               one "text" item a paragraph, uri = `path#L<its first line>`
     manifest          only where named on the call: an "image" item for each picture, and a "text"
                       item `path#caption2` for each caption, in the picture's group
+    archive           only where named on the call, or asked for: what it holds, as above, with
+                      uris such as `path!/member.jpg`; see `mmsearch.samples` for tars
 
 A picture may itself be called `a.jpg#L3`: tell texts from pictures by `kind`, never by the uri.
 """
 
 from __future__ import annotations
 
-import hashlib
+import io
 import os
-import re
 import stat
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mmsearch.errors import UsageError
+from mmsearch.archives import open_archive
+from mmsearch.errors import MediaError, UsageError
 from mmsearch.formats import IMAGE_SUFFIXES, sniff
+from mmsearch.globs import Glob
 from mmsearch.manifests import MANIFEST_SUFFIXES, BadRow, Row, read_rows, storable
 from mmsearch.records import Item
-from mmsearch.texts import lines, paragraphs, pieces, text_encoding
+from mmsearch.samples import Sample, samples
+from mmsearch.texts import line_items, text_encoding, text_items
+from mmsearch.uris import (
+    expand_braces,
+    fingerprint_of,
+    is_archive,
+    member_uri,
+    path_to_uri,
+    uri_to_path,
+)
 
 TEXT_SUFFIXES: frozenset[str] = frozenset({".txt", ".md"})
 _WANTED = IMAGE_SUFFIXES | TEXT_SUFFIXES
-_NOT_PLAIN = re.compile("[\ud800-\udfff\ufffd]")
-_ESCAPE = re.compile("\ufffd([0-9A-F]{2})".encode())
 _MEASURED = {"size", "width", "height", "modified", "manifest"}
 _JUNK = {
     "__macosx",
@@ -61,43 +70,33 @@ class Scan:
         seen, has vanished...
     incomplete: ...except below these folders (or in these text files and manifests), which could
         not be read.
+    contents: uris of the archives that were looked into to their end, or that are remembered,
+        each with the state it has (what else is indexed of it, it depends on).
+    remembered: set by who keeps such states: the items of the archive with a uri, if all of them
+        were found when it had this very state, else None. Its members are not read again then.
     """
 
     skipped: list[Skipped] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
+    contents: dict[str, str] = field(default_factory=dict)
+    remembered: Callable[[str, str], Iterable[Item] | None] = lambda uri, state: None
 
 
-def iter_items(paths: Sequence[Path], *, exclude: Sequence[str] = (), scan: Scan) -> Iterator[Item]:
+def iter_items(paths: Sequence[Path | str], *, exclude: Sequence[str] = (), archives: bool = False,
+               scan: Scan) -> Iterator[Item]:
     """Everything that can be indexed in `paths`, each file once, in a stable order.
 
+    paths: a path that does not exist and has braces stands for several: `shard-{000..009}.tar`.
+    archives: look into those that are found in folders, too.
     exclude: globs for names (`*.gif`) or, with a slash, for paths below the path given
         (`raw/**/*.tif`); files and folders named in `paths` themselves are always taken.
     scan: filled while the iterator runs.
     Raises UsageError at once, before the first item, where one of the paths does not exist.
     """
-    given = [(_absolute(path), _status(Path(path))) for path in paths]
-    return _Walk(given, exclude, scan).items()
-
-
-def path_to_uri(path: str | os.PathLike[str]) -> str:
-    """The path as text that can be stored anywhere, and read: itself, for nearly all paths.
-
-    Each byte that is not UTF-8 becomes `\ufffdXX` in hexadecimal, as do the bytes of a real U+FFFD,
-    so that `uri_to_path` is the exact inverse for every path that a system can hold. Folders
-    keep their meaning: the uri of a file starts with the uri of its folder.
-    """
-    text = os.fsencode(path).decode("utf-8", "surrogateescape")
-    return _NOT_PLAIN.sub(_escaped, text)
-
-
-def uri_to_path(uri: str) -> Path:
-    """The inverse of `path_to_uri`."""
-    return Path(os.fsdecode(_ESCAPE.sub(lambda m: bytes.fromhex(m[1].decode()), uri.encode())))
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return "".join(f"\ufffd{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
+    each = [one for path in paths for one in _several(path)]
+    given = [(_absolute(path), _status(Path(path))) for path in each]
+    return _Walk(given, exclude, scan, archives).items()
 
 
 # --- the walk -----------------------------------------------------------------------------------
@@ -107,11 +106,14 @@ class _Walk:
     """One call of `iter_items`: what was given, and what has been seen so far."""
 
     def __init__(
-        self, given: list[tuple[str, os.stat_result]], exclude: Sequence[str], scan: Scan
+        self, given: list[tuple[str, os.stat_result]], exclude: Sequence[str], scan: Scan,
+        archives: bool,
     ) -> None:
         self.given = given
+        self.archives = archives
+        self.rules = "|".join(exclude)
         self.scan = scan
-        self.exclude = [_Glob(pattern) for pattern in exclude]
+        self.exclude = [Glob(pattern) for pattern in exclude]
         self.folders_seen: set[tuple[int, int]] = set()
         self.files_given = {_identity(s) for _, s in given if not stat.S_ISDIR(s.st_mode)}
         self.links: deque[tuple[str, str]] = deque()
@@ -140,6 +142,8 @@ class _Walk:
             self.skip(path, "not a regular file")
         elif _has_suffix(path, MANIFEST_SUFFIXES):
             yield from self.readable(path, self.manifest)
+        elif is_archive(path):
+            yield from self.archive(path, status)
         elif _has_suffix(path, _WANTED) or _is_picture(path):
             yield from self.file(path, status)
         else:
@@ -185,7 +189,7 @@ class _Walk:
 
     def entry(self, entry: os.DirEntry[str]) -> Iterator[Item]:
         """Items of a file found in a folder."""
-        wanted = _has_suffix(entry.name, _WANTED)
+        wanted = _has_suffix(entry.name, _WANTED) or (self.archives and is_archive(entry.name))
         if not wanted and not entry.is_symlink():
             return
         try:
@@ -205,6 +209,9 @@ class _Walk:
         if _has_suffix(path, TEXT_SUFFIXES):
             yield from self.readable(path, lambda p: self.texts(p, status))
             return
+        if is_archive(path):
+            yield from self.archive(path, status)
+            return
         uri = path_to_uri(path)
         if uri not in self.captions_of:
             yield Item(uri, "image", "", uri, _modified(status), fingerprint_of(status))
@@ -214,13 +221,47 @@ class _Walk:
         if encoding is None:
             self.skip(path, "not text")
             return
-        uri, print_ = path_to_uri(path), fingerprint_of(status)
-        modified = _modified(status)
         with Path(path).open(encoding=encoding, errors="replace") as handle:
-            split = paragraphs if _has_suffix(path, {".md"}) else lines
-            for line, text in split(handle):
-                meta = {**modified, "file": uri, "line": line}
-                yield from _text_items(f"{uri}#L{line}", text, "", meta, print_)
+            yield from line_items(path_to_uri(path), handle, _modified(status),
+                                   fingerprint_of(status))
+
+    def archive(self, path: str, status: os.stat_result) -> Iterator[Item]:
+        uri, state = path_to_uri(path), f"{fingerprint_of(status)}|{self.rules}"
+        if (known := self.scan.remembered(uri, state)) is not None:
+            yield from known
+            self.scan.contents[uri] = state
+            return
+        try:
+            found = samples(open_archive(Path(path)).members(), self.is_wanted_inside,
+                            pictures=IMAGE_SUFFIXES, texts=TEXT_SUFFIXES,
+                            in_groups=not _has_suffix(path, {".zip"}))
+            for sample in found:
+                yield from self.sample(uri, sample)
+            self.scan.contents[uri] = state
+        except MediaError as error:
+            self.skip(path, str(error))
+            self.scan.incomplete.append(uri)
+
+    def sample(self, archive: str, sample: Sample) -> Iterator[Item]:
+        problems = [*sample.problems, *((one, one.problem) for one in sample.pictures)]
+        self.scan.skipped += [Skipped(member_uri(archive, member.name), problem)
+                              for member, problem in problems if problem]
+        captions = sample.captions
+        for member in (one for one in sample.pictures if not one.problem):
+            uri = member_uri(archive, member.name)
+            meta = {**_renamed(sample.columns), **_moment(member.modified)}
+            yield Item(uri, "image", "", uri, meta, member.fingerprint)
+            for number, text in enumerate(captions, 1):
+                yield from text_items(f"{uri}#caption{number}", text, uri, meta)
+            captions = ()
+        for member, text in sample.texts:
+            yield from line_items(member_uri(archive, member.name), io.StringIO(text),
+                                   _moment(member.modified), member.fingerprint)
+
+    def is_wanted_inside(self, name: str) -> bool:
+        """Whether a member is neither junk nor excluded by its name or path in the archive."""
+        return not (any(part not in (".", "..") and _is_junk(part) for part in name.split("/"))
+                    or any(glob.matches(name) for glob in self.exclude))
 
     def manifest(self, path: str) -> Iterator[Item]:
         uri, folder = path_to_uri(path), Path(path).parent
@@ -233,7 +274,7 @@ class _Walk:
                 meta = {**_renamed(row.meta), **own}
                 for number, text in enumerate(row.captions, 1):
                     ending = f"#L{row.line}" if number == 1 else f"#L{row.line}.caption{number}"
-                    yield from _text_items(uri + ending, text, f"{uri}#L{row.line}", meta)
+                    yield from text_items(uri + ending, text, f"{uri}#L{row.line}", meta)
             elif (found := _find_image(folder, row.image)) is None:
                 self.skip(path, f"image not found: {storable(row.image)}", row.line)
             else:
@@ -249,7 +290,7 @@ class _Walk:
             yield Item(uri, "image", "", uri, meta, fingerprint_of(status))
         for text in row.captions:
             self.captions_of[uri] += 1
-            yield from _text_items(f"{uri}#caption{self.captions_of[uri]}", text, uri, meta)
+            yield from text_items(f"{uri}#caption{self.captions_of[uri]}", text, uri, meta)
 
     def readable(self, path: str, read: Callable[[str], Iterator[Item]]) -> Iterator[Item]:
         """The items that `read` finds, up to where the file cannot be read any further."""
@@ -276,29 +317,6 @@ def _renamed(columns: Mapping[str, Any]) -> dict[str, Any]:
             for name, value in columns.items()}
 
 
-class _Glob:
-    """A pattern of `exclude`: for a name, or with a slash for the path below the root."""
-
-    def __init__(self, pattern: str) -> None:
-        trimmed = pattern.removeprefix("./").rstrip("/")
-        self.parts = trimmed.lstrip("/").split("/")
-        self.is_name = "/" not in trimmed
-
-    def matches(self, path: str) -> bool:
-        parts = path.split("/")
-        return _parts_match(parts[-1:] if self.is_name else parts, self.parts)
-
-
-def _parts_match(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return any(_parts_match(parts[at:], pattern[1:]) for at in range(len(parts) + 1))
-    return (
-        bool(parts) and fnmatchcase(parts[0], pattern[0]) and _parts_match(parts[1:], pattern[1:])
-    )
-
-
 def _status(path: Path) -> os.stat_result:
     try:
         return path.stat()
@@ -307,6 +325,11 @@ def _status(path: Path) -> os.stat_result:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path_to_uri(path)} cannot be read: {reason}") from error
+
+
+def _several(path: Path | str) -> Iterator[Path | str]:
+    names = expand_braces(str(path)) if not os.path.lexists(path) else ()
+    yield from list(names) or (path,)
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
@@ -318,14 +341,15 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def fingerprint_of(status: os.stat_result) -> str:
-    """While this stays the same, a file is taken to be unchanged."""
-    return f"{status.st_size}:{status.st_mtime_ns}"
-
-
 def _modified(status: os.stat_result) -> dict[str, Any]:
+    return _moment(status.st_mtime_ns // 10**9)
+
+
+def _moment(seconds: float | None) -> dict[str, Any]:
+    if seconds is None:
+        return {}
     try:
-        moment = datetime.fromtimestamp(status.st_mtime_ns // 10**9, UTC)
+        moment = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):  # a clock far off
         return {}
     return {"modified": moment.strftime("%Y-%m-%dT%H:%M:%SZ")}
@@ -360,15 +384,3 @@ def _find_image(folder: Path, name: str) -> tuple[str, os.stat_result] | None:
         if stat.S_ISREG(status.st_mode):
             return _absolute(candidate), status
     return None
-
-
-def _text_items(
-    uri: str, text: str, group: str, meta: dict[str, Any], fingerprint: str = ""
-) -> Iterator[Item]:
-    """One item, or several where the text is too long: `uri`, `uri.2`, `uri.3`."""
-    for number, piece in enumerate(pieces(text), 1):
-        print_ = (
-            fingerprint or f"text:{hashlib.blake2b(piece.encode(), digest_size=16).hexdigest()}"
-        )
-        name = uri if number == 1 else f"{uri}.{number}"
-        yield Item(name, "text", piece, group or uri, meta, print_)

@@ -13,13 +13,14 @@ import mmsearch
 
 ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
-    {"errors", "records", "metrics"},
+    {"errors", "records", "metrics", "uris"},
     {"filters", "fulltext", "formats", "colour", "media", "perceptual", "texts", "manifests",
-     "sources", "merge", "encoders", "indexes", "segments", "opened", "lock", "evaluate",
-     "integrity", "rows", "wal", "schema", "vectorfiles", "vectorsets"},
+     "sources", "archives", "samples", "places", "globs", "merge", "encoders", "indexes",
+     "segments", "opened", "lock", "evaluate", "integrity", "rows", "wal", "schema",
+     "vectorfiles", "vectorsets"},
     {"catalog", "compose", "diverse", "relevance", "searching", "pairs", "duplicates", "ingest",
      "plan", "tuning", "upkeep", "verifying", "repairing", "importing", "exporting", "heads",
-     "features", "train"},
+     "features", "train", "remembering"},
     {"reading", "collection", "retrieval"},
     {"present", "grouped", "terminal", "showcase", "commands", "cli", "__main__"},
 ]

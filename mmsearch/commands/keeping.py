@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,12 +36,15 @@ if TYPE_CHECKING:
 
 
 def index(
-    paths: Annotated[list[Path] | None, typer.Argument(
-        metavar="PATH...", help="Folders, files, or manifests (.jsonl, .csv, .tsv, .json, "
-                                ".parquet).")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(
+        metavar="PATH...", help="Folders, files, archives (.zip, .tar, .tar.gz, …) or manifests "
+                                "(.jsonl, .csv, .tsv, .json, .parquet).")] = None,
     directory: IndexOption = DEFAULT_INDEX,
     exclude: Annotated[list[str] | None, typer.Option(
         metavar="GLOB", help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")] = None,
+    archives: Annotated[bool, typer.Option(
+        "--archives", help="Look into archives in folders, too, not only into those named.",
+    )] = False,
     model: ModelOption = None,
     recall: RecallOption = None,
     kind: KindOption = None,
@@ -62,6 +64,7 @@ def index(
     Example: mmsearch index --vectors clip.npy --manifest photos.parquet --model
     ViT-B-32/laion2b_s34b_b79k
     """
+    from functools import partial
     from itertools import chain
 
     from mmsearch.sources import Scan, iter_items
@@ -76,18 +79,19 @@ def index(
         raise UsageError("say what to index: PATH..., or --vectors FILE with or without --manifest "
                          "(and without --exclude)")
     scan = Scan()
-    items = iter_items(paths, exclude=exclude or (), scan=scan)
-    first = next(items, None)
-    if first is None and not (directory / "catalog.db").exists():
-        say_skipped(scan.skipped)
-        raise UsageError(f"nothing to index in {', '.join(map(str, paths))}: no pictures, texts "
-                         "or manifests that could be read")
+    walk = partial(iter_items, paths, exclude=exclude or (), archives=archives)
+    items = walk(scan=scan)
+    if not (directory / "catalog.db").exists():  # one that is there may know what is unchanged
+        first = next(items, None)
+        if first is None:
+            say_skipped(scan.skipped)
+            raise UsageError(f"nothing to index in {', '.join(paths)}: no pictures, texts or "
+                             "manifests that could be read")
+        items = chain([first], items)
     collection = _open_or_create(directory, model, device)
     collection.configure(recall=wanted, kind=kind)
-    with progress("indexing", lambda: sum(1 for _ in iter_items(
-            paths, exclude=exclude or (), scan=Scan()))) as advance:
-        report = collection.add(chain([first] if first else [], items), scan=scan,
-                                progress=advance)
+    with progress("indexing", lambda: sum(1 for _ in walk(scan=Scan()))) as advance:
+        report = collection.add(items, scan=scan, progress=advance)
     _print_report(collection, report, json_)
 
 
@@ -104,8 +108,9 @@ def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> N
 
 
 def delete(
-    paths: Annotated[list[Path] | None, typer.Argument(
-        metavar="[PATH]...", help="Files, or folders with all below them.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(
+        metavar="[PATH]...", help="Files, members of archives, addresses, or folders with all "
+                                  "below them.")] = None,
     where: WhereOption = None,
     directory: IndexOption = DEFAULT_INDEX,
     json_: JsonOption = False,
@@ -115,9 +120,9 @@ def delete(
     Example: mmsearch delete ~/Pictures/screenshots
     """
     from mmsearch.collection import Collection
-    from mmsearch.sources import path_to_uri
+    from mmsearch.places import locate
 
-    uris = [path_to_uri(os.path.abspath(path)) for path in paths or ()]  # noqa: PTH100
+    uris = [locate(path) for path in paths or ()]
     count = Collection.open(directory).delete(uris, where=where or ())
     print_json({"deleted": count}) if json_ else print(f"deleted {count} items")
 

@@ -1,0 +1,29 @@
+"""Patterns for names and paths, as `--exclude` takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+
+class Glob:
+    """A pattern of `exclude`: for a name, or with a slash for the path below the root."""
+
+    def __init__(self, pattern: str) -> None:
+        trimmed = pattern.removeprefix("./").rstrip("/")
+        self.parts = trimmed.lstrip("/").split("/")
+        self.is_name = "/" not in trimmed
+
+    def matches(self, path: str) -> bool:
+        parts = path.split("/")
+        return _parts_match(parts[-1:] if self.is_name else parts, self.parts)
+
+
+def _parts_match(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_parts_match(parts[at:], pattern[1:]) for at in range(len(parts) + 1))
+    return (
+        bool(parts) and fnmatchcase(parts[0], pattern[0]) and _parts_match(parts[1:], pattern[1:])
+    )

@@ -1,0 +1,53 @@
+"""What was found in archives, so that one that has not changed is not opened again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mmsearch.catalog import Catalog
+from mmsearch.records import Item
+from mmsearch.rows import Row
+from mmsearch.sources import Scan, Skipped
+from mmsearch.uris import is_below
+
+_SETTING = "archives"
+"""{uri: [state, items]}; read by these functions alone, for there may be many."""
+
+
+def remembered(catalog: Catalog, uri: str, state: str) -> Iterable[Item] | None:
+    """The items of an archive, if it was read to its end in this state and they are all there.
+
+    What was deleted, or has lost its vector, is found again by reading the archive.
+    """
+    known = (catalog.setting(_SETTING) or {}).get(uri)
+    if known is None or known[0] != state:
+        return None
+    rows = _inside(catalog, uri)
+    if len(rows) != known[1] or not all(row.item.fingerprint for row in rows):
+        return None
+    return [row.item for row in rows]
+
+
+def remember(catalog: Catalog, scan: Scan, skipped: Iterable[Skipped]) -> None:
+    """Note what a run has read, once all of it is committed.
+
+    An archive of which something was skipped is looked into again, and what it was is said again,
+    as it is of folders.
+    """
+    known = catalog.setting(_SETTING) or {}
+    paths = [one.path for one in [*scan.skipped, *skipped] if "!/" in one.path]
+    new = {uri: state for uri, state in scan.contents.items()
+           if known.get(uri, [""])[0] != state or len(_inside(catalog, uri)) != known[uri][1]}
+    gone = [uri for uri in known if uri in new or any(is_below(uri, root) and uri
+            not in scan.contents for root in scan.roots)]
+    for uri in gone:
+        del known[uri]
+    for uri, state in new.items():
+        if not any(is_below(path, uri) for path in paths):
+            known[uri] = [state, len(_inside(catalog, uri))]
+    if new or gone:
+        catalog.put_settings({_SETTING: known})
+
+
+def _inside(catalog: Catalog, uri: str) -> list[Row]:
+    return list(catalog.below([uri + "!"]))
