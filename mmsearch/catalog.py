@@ -24,7 +24,7 @@ from mmsearch.filters import Condition
 from mmsearch.records import Ids, Item, Kind, Neighbors, SegmentInfo
 from mmsearch.rows import COLUMNS, ITEM, SQL_PUT, SQL_UPDATE, Row, as_row, described, where_sql
 from mmsearch.schema import open_to_read, open_to_write
-from mmsearch.uris import within
+from mmsearch.uris import inside_of
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -238,13 +238,14 @@ class Catalog:
     def below(self, roots: Sequence[str]) -> Iterator[Row]:
         """Items whose uri is one of `roots`, or below one, or that came out of that file: captions
         of a picture, lines of a text, all that a manifest names."""
-        for root in (inner for outer in roots for inner in within(outer)):
-            prefix = root.rstrip("/") + "/"
+        for root in roots:
+            prefix, inside = root.rstrip("/") + "/", inside_of(root)
             yield from self._items(
-                "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR i.manifest = ? OR "
-                "(i.uri >= ? AND i.uri < ? AND i.kind = 'text' "
+                "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.uri < ?) OR "
+                "i.manifest = ? OR (i.uri >= ? AND i.uri < ? AND i.kind = 'text' "
                 "AND ? IN (i.grp, json_extract(i.meta, '$.file')))",
-                [root, prefix, prefix[:-1] + "0", root, root + "#", root + "$", root])
+                [root, prefix, prefix[:-1] + "0", inside, inside[:-1] + "0",
+                 root, root + "#", root + "$", root])
 
     def between(self, kind: Kind, first: int, last: int) -> Ids:
         """Sequence numbers (int64, ascending) of the items of a kind from `first` to `last`."""

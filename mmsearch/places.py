@@ -72,8 +72,11 @@ def is_gone(uri: str) -> bool:
         if not os.path.lexists(path):
             return True
         with suppress(MediaError):
-            return is_archive(member.container) and \
-                open_archive(path).fingerprint(member.name) is None
+            if is_archive(member.container):
+                return open_archive(path).fingerprint(member.name) is None
+            from mmsearch import embedded
+
+            return embedded.is_gone(path, member.name)
         return False
     return False
 
@@ -124,4 +127,9 @@ def _read_file(path: Path) -> tuple[bytes, str]:
 
 
 def _read_member(member: Member) -> tuple[bytes, str]:
-    return open_archive(uri_to_path(member.container)).read(member.name)
+    path = uri_to_path(member.container)
+    if is_archive(member.container):
+        return open_archive(path).read(member.name)
+    from mmsearch import embedded
+
+    return embedded.read(path, member.name)

@@ -270,6 +270,8 @@ class _Walk:
             if isinstance(row, BadRow):
                 self.skip(path, row.reason, row.line)
                 self.scan.incomplete.append(uri)  # who knows what the row would have named
+            elif row.data is not None:
+                yield from self.embedded(row, row.data, uri, own)
             elif row.image is None:
                 meta = {**_renamed(row.meta), **own}
                 for number, text in enumerate(row.captions, 1):
@@ -279,6 +281,19 @@ class _Walk:
                 self.skip(path, f"image not found: {storable(row.image)}", row.line)
             else:
                 yield from self.captioned(row, *found, manifest=uri)
+
+    def embedded(self, row: Row, data: bytes, manifest: str, own: dict[str, Any]) -> Iterator[Item]:
+        """A picture that the row itself holds, and its captions."""
+        from mmsearch import embedded
+
+        uri = member_uri(manifest, embedded.name_of(row.line, row.image))
+        if problem := embedded.too_large(data):
+            self.scan.skipped.append(Skipped(uri, problem))
+            return
+        meta = {**_renamed(row.meta), **own}
+        yield Item(uri, "image", "", uri, meta, embedded.fingerprint_in(data))
+        for number, text in enumerate(row.captions, 1):
+            yield from text_items(f"{uri}#caption{number}", text, uri, meta)
 
     def captioned(
         self, row: Row, path: str, status: os.stat_result, *, manifest: str

@@ -102,10 +102,10 @@ def is_below(uri: str, root: str) -> bool:
     return uri == root or uri.startswith((root.rstrip("/") + "/", root + "#", root + "!/"))
 
 
-def within(root: str) -> tuple[str, ...]:
-    """The uris below which the items of a folder or file are: its own, and that of its members."""
+def inside_of(root: str) -> str:
+    """What the uris begin with that lie in a folder, or in a file that has members."""
     is_container = re.search(rf"{_CONTAINER}$", root, re.I) and not scheme_of(root)
-    return (root, root + "!") if is_container else (root,)
+    return f"{root}!/" if is_container else root.rstrip("/") + "/"
 
 
 def expand_braces(name: str) -> Iterator[str]:
