@@ -239,13 +239,12 @@ class Catalog:
         """Items whose uri is one of `roots`, or below one, or that came out of that file: captions
         of a picture, lines of a text, all that a manifest names."""
         for root in roots:
-            prefix, inside = root.rstrip("/") + "/", inside_of(root)
+            ends = [(start, start[:-1] + "0") for start in (root.rstrip("/") + "/", inside_of(root))]
             yield from self._items(
                 "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.uri < ?) OR "
                 "i.manifest = ? OR (i.uri >= ? AND i.uri < ? AND i.kind = 'text' "
                 "AND ? IN (i.grp, json_extract(i.meta, '$.file')))",
-                [root, prefix, prefix[:-1] + "0", inside, inside[:-1] + "0",
-                 root, root + "#", root + "$", root])
+                [root, *ends[0], *ends[1], root, root + "#", root + "$", root])
 
     def between(self, kind: Kind, first: int, last: int) -> Ids:
         """Sequence numbers (int64, ascending) of the items of a kind from `first` to `last`."""
