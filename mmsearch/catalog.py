@@ -239,7 +239,7 @@ class Catalog:
         """Items whose uri is one of `roots`, or below one, or that came out of that file: captions
         of a picture, lines of a text, all that a manifest names."""
         for root in roots:
-            ends = [(start, start[:-1] + "0") for start in (root.rstrip("/") + "/", inside_of(root))]
+            ends = [(one, one[:-1] + "0") for one in (root.rstrip("/") + "/", inside_of(root))]
             yield from self._items(
                 "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.uri < ?) OR "
                 "i.manifest = ? OR (i.uri >= ? AND i.uri < ? AND i.kind = 'text' "

@@ -33,7 +33,7 @@ from mmsearch.plan import Planner, Work, vanished
 from mmsearch.reading import Reader, ruler_in
 from mmsearch.records import Item, Problem
 from mmsearch.relevance import make_ruler
-from mmsearch.remembering import remember, remembered
+from mmsearch.remembering import known_fingerprint, remember, remembered
 from mmsearch.rows import Row
 from mmsearch.sources import Scan, Skipped
 from mmsearch.vectorsets import VectorSet
@@ -150,6 +150,7 @@ class Collection(Reader):
             work = Work(self.path, self.model, planner, first_seq)
             if scan is not None:
                 scan.remembered = partial(remembered, catalog)
+                scan.known = partial(known_fingerprint, catalog)
             shards = work.shards(items, progress)
             local = partial(build_shard, tick=progress)
             for built in map(local, shards) if run is None else run(build_shard, shards):

@@ -114,7 +114,8 @@ def _encode_images(encoder: Encoder, shard: Shard, built: Built,
         return embeddings, time.perf_counter() - start
 
     def prepared() -> Iterator[_Prepared]:
-        for item, future in _ahead(decoders, partial(_prepare, encoder), shard.items, LOOK_AHEAD):
+        for item, future in _ahead(decoders, partial(_prepare, encoder),
+                                   places.ahead(shard.items), LOOK_AHEAD):
             try:
                 yield future.result()
             except MediaError as error:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from mmsearch.archives import open_archive
 from mmsearch.errors import MediaError
+from mmsearch.records import Item
 from mmsearch.uris import (
     Member,
     fingerprint_of,
@@ -25,6 +29,10 @@ from mmsearch.uris import (
     split_member,
     uri_to_path,
 )
+
+AT_ONCE = 16
+"""Pictures that are fetched from far away at the same time."""
+_started: dict[str, Future[tuple[bytes, str]]] = {}
 
 
 def read(uri: str) -> tuple[bytes, str]:
@@ -39,7 +47,9 @@ def read(uri: str) -> tuple[bytes, str]:
         return _read_file(uri_to_path(uri))
     if (member := split_member(uri)) is not None:
         return _read_member(member)
-    raise MediaError("cannot be read: it is not on this machine")
+    if (started := _started.pop(uri, None)) is not None:
+        return started.result()
+    return _read_far(uri)
 
 
 def fingerprint(uri: str) -> str:
@@ -81,6 +91,23 @@ def is_gone(uri: str) -> bool:
     return False
 
 
+def ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items; what is far away is fetched before its turn, several at once, for the
+    `read` that follows."""
+    waiting: deque[Item] = deque()
+    with ExitStack() as stack:
+        threads: ThreadPoolExecutor | None = None
+        for item in items:
+            if item.kind != "text" and kind_of(item.uri) in ("web", "store"):
+                if threads is None:
+                    threads = stack.enter_context(ThreadPoolExecutor(AT_ONCE, "fetch"))
+                _started[item.uri] = threads.submit(_read_far, item.uri)
+            waiting.append(item)
+            if threads is None or len(waiting) > AT_ONCE:
+                yield waiting.popleft()
+        yield from waiting
+
+
 def locate(name: str | os.PathLike[str]) -> str:
     """The uri of what somebody typed: a path, `archive.zip!/member`, or an address."""
     text = os.fsdecode(name)
@@ -110,6 +137,12 @@ def link(uri: str) -> str:
 
 def _absolute(path: str | os.PathLike[str]) -> str:
     return path_to_uri(os.path.abspath(path))  # noqa: PTH100 (keeps the name of a link)
+
+
+def _read_far(uri: str) -> tuple[bytes, str]:
+    from mmsearch import web
+
+    return web.read(uri)
 
 
 def _read_file(path: Path) -> tuple[bytes, str]:

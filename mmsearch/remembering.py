@@ -9,6 +9,7 @@ from mmsearch.records import Item
 from mmsearch.rows import Row
 from mmsearch.sources import Scan, Skipped
 from mmsearch.uris import is_below
+from mmsearch.vectorsets import IMPORTED
 
 _SETTING = "archives"
 """{uri: [state, items]}; read by these functions alone, for there may be many."""
@@ -26,6 +27,14 @@ def remembered(catalog: Catalog, uri: str, state: str) -> Iterable[Item] | None:
     if len(rows) != known[1] or not all(row.item.fingerprint for row in rows):
         return None
     return [row.item for row in rows]
+
+
+def known_fingerprint(catalog: Catalog, uri: str) -> str:
+    """The fingerprint that the picture with a uri was indexed with; empty if it was not, or if it
+    came with its vector."""
+    row = catalog.find(uri, "image")
+    print_ = "" if row is None else row.item.fingerprint
+    return "" if print_.startswith(IMPORTED) else print_
 
 
 def remember(catalog: Catalog, scan: Scan, skipped: Iterable[Skipped]) -> None:

@@ -20,11 +20,12 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mmsearch import places, web
 from mmsearch.archives import open_archive
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.formats import IMAGE_SUFFIXES, sniff
@@ -32,11 +33,14 @@ from mmsearch.globs import Glob
 from mmsearch.manifests import MANIFEST_SUFFIXES, BadRow, Row, read_rows, storable
 from mmsearch.records import Item
 from mmsearch.samples import Sample, samples
+from mmsearch.scanned import Scan as Scan
+from mmsearch.scanned import Skipped as Skipped
 from mmsearch.texts import line_items, text_encoding, text_items
 from mmsearch.uris import (
     expand_braces,
     fingerprint_of,
     is_archive,
+    kind_of,
     member_uri,
     path_to_uri,
     uri_to_path,
@@ -44,6 +48,8 @@ from mmsearch.uris import (
 
 TEXT_SUFFIXES: frozenset[str] = frozenset({".txt", ".md"})
 _WANTED = IMAGE_SUFFIXES | TEXT_SUFFIXES
+UNKNOWN = "?"
+"""The fingerprint of what is on the web, before it is fetched."""
 _MEASURED = {"size", "width", "height", "modified", "manifest"}
 _JUNK = {
     "__macosx",
@@ -53,34 +59,6 @@ _JUNK = {
     "system volume information",
     "lost+found",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    path: str
-    reason: str
-
-
-@dataclass
-class Scan:
-    """What a walk saw beyond the items; complete once the iterator has ended.
-
-    skipped: files, folders and rows (`manifest:line`) that were left out, with the reason.
-    roots: uris of the paths that were searched; what a collection holds below them, and was not
-        seen, has vanished...
-    incomplete: ...except below these folders (or in these text files and manifests), which could
-        not be read.
-    contents: uris of the archives that were looked into to their end, or that are remembered,
-        each with the state it has (what else is indexed of it, it depends on).
-    remembered: set by who keeps such states: the items of the archive with a uri, if all of them
-        were found when it had this very state, else None. Its members are not read again then.
-    """
-
-    skipped: list[Skipped] = field(default_factory=list)
-    roots: list[str] = field(default_factory=list)
-    incomplete: list[str] = field(default_factory=list)
-    contents: dict[str, str] = field(default_factory=dict)
-    remembered: Callable[[str, str], Iterable[Item] | None] = lambda uri, state: None
 
 
 def iter_items(paths: Sequence[Path | str], *, exclude: Sequence[str] = (), archives: bool = False,
@@ -266,7 +244,8 @@ class _Walk:
     def manifest(self, path: str) -> Iterator[Item]:
         uri, folder = path_to_uri(path), Path(path).parent
         own = {**_modified(Path(path).stat()), "manifest": uri}
-        for row in read_rows(Path(path)):
+        on_the_web = 0
+        for row, checked in self.asked(read_rows(Path(path))):
             if isinstance(row, BadRow):
                 self.skip(path, row.reason, row.line)
                 self.scan.incomplete.append(uri)  # who knows what the row would have named
@@ -277,10 +256,53 @@ class _Walk:
                 for number, text in enumerate(row.captions, 1):
                     ending = f"#L{row.line}" if number == 1 else f"#L{row.line}.caption{number}"
                     yield from text_items(uri + ending, text, f"{uri}#L{row.line}", meta)
+            elif kind_of(row.image) == "web" and not web.is_allowed():
+                on_the_web += 1
+            elif kind_of(row.image) != "file":
+                yield from self.addressed(row, row.image, path, checked)
             elif (found := _find_image(folder, row.image)) is None:
                 self.skip(path, f"image not found: {storable(row.image)}", row.line)
             else:
-                yield from self.captioned(row, *found, manifest=uri)
+                yield from self.captioned(row, path_to_uri(found[0]), fingerprint_of(found[1]),
+                                          {**_modified(found[1]), "manifest": uri})
+        if on_the_web:
+            self.skip(path, f"{on_the_web:,} pictures are on the web: --fetch downloads them")
+            self.scan.incomplete.append(uri)
+
+    def asked(
+        self, rows: Iterable[Row | BadRow]
+    ) -> Iterator[tuple[Row | BadRow, Future[str] | None]]:
+        """The rows; those on the web with the fingerprint that they have now, if they had one."""
+        def address(row: Row | BadRow) -> str:
+            image = (row.image if isinstance(row, Row) else "") or ""
+            return image if kind_of(image) == "web" else ""
+
+        if web.is_allowed():
+            return web.checks(rows, address, self.scan.known)
+        return ((row, None) for row in rows)
+
+    def addressed(
+        self, row: Row, image: str, path: str, checked: Future[str] | None
+    ) -> Iterator[Item]:
+        """A picture that is not a file of its own: on the web, or a member of an archive."""
+        uri, manifest = image, path_to_uri(path)
+        try:
+            if kind_of(image) == "web":
+                fingerprint = checked.result() if checked else ""
+            elif kind_of(image) == "member":
+                uri = places.locate(os.path.join(Path(path).parent, image))  # noqa: PTH118
+                if not (fingerprint := places.fingerprint(uri)):
+                    self.skip(path, f"image not found: {storable(image)}", row.line)
+                    return
+            else:
+                raise MediaError("such an address is only read where it is named on the call")
+        except MediaError as error:
+            self.skip(path, f"{storable(image)}: {error}", row.line)
+            if not isinstance(error, web.Gone):
+                self.scan.incomplete.append(manifest)
+        else:
+            yield from self.captioned(row, storable(uri), fingerprint or UNKNOWN,
+                                      {"manifest": manifest})
 
     def embedded(self, row: Row, data: bytes, manifest: str, own: dict[str, Any]) -> Iterator[Item]:
         """A picture that the row itself holds, and its captions."""
@@ -296,13 +318,12 @@ class _Walk:
             yield from text_items(f"{uri}#caption{number}", text, uri, meta)
 
     def captioned(
-        self, row: Row, path: str, status: os.stat_result, *, manifest: str
+        self, row: Row, uri: str, fingerprint: str, own: dict[str, Any]
     ) -> Iterator[Item]:
-        uri = path_to_uri(path)
-        meta = {**_renamed(row.meta), **_modified(status), "manifest": manifest}
+        meta = {**_renamed(row.meta), **own}
         if uri not in self.captions_of:
             self.captions_of[uri] = 0
-            yield Item(uri, "image", "", uri, meta, fingerprint_of(status))
+            yield Item(uri, "image", "", uri, meta, fingerprint)
         for text in row.captions:
             self.captions_of[uri] += 1
             yield from text_items(f"{uri}#caption{self.captions_of[uri]}", text, uri, meta)

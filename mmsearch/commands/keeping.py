@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +34,7 @@ from mmsearch.terminal import console, print_json, progress, say, say_skipped
 
 if TYPE_CHECKING:
     from mmsearch.collection import AddReport, Collection
+    from mmsearch.records import Item
 
 
 def index(
@@ -44,6 +46,11 @@ def index(
         metavar="GLOB", help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")] = None,
     archives: Annotated[bool, typer.Option(
         "--archives", help="Look into archives in folders, too, not only into those named.",
+    )] = False,
+    fetch: Annotated[bool, typer.Option(
+        "--fetch", help="Download pictures that manifests name by web addresses.")] = False,
+    fetch_private: Annotated[bool, typer.Option(
+        "--fetch-private", help="Also from this machine and its network, not only the internet.",
     )] = False,
     model: ModelOption = None,
     recall: RecallOption = None,
@@ -64,10 +71,11 @@ def index(
     Example: mmsearch index --vectors clip.npy --manifest photos.parquet --model
     ViT-B-32/laion2b_s34b_b79k
     """
+    from contextlib import nullcontext
     from functools import partial
-    from itertools import chain
 
-    from mmsearch.sources import Scan, iter_items
+    from mmsearch.sources import iter_items
+    from mmsearch.web import Fetch, fetching
 
     wanted = recall_of(recall)
     check_kind(kind)
@@ -78,8 +86,20 @@ def index(
     if not paths or vectors or manifest:
         raise UsageError("say what to index: PATH..., or --vectors FILE with or without --manifest "
                          "(and without --exclude)")
-    scan = Scan()
     walk = partial(iter_items, paths, exclude=exclude or (), archives=archives)
+    rules = Fetch(private=fetch_private) if fetch or fetch_private else None
+    with fetching(rules) if rules else nullcontext():
+        _print_report(*_index(walk, paths, directory, model, wanted, kind, device), json_)
+
+
+def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Path,
+           model: str | None, recall: float | None, kind: str | None, device: Device,
+           ) -> tuple[Collection, AddReport]:
+    from itertools import chain
+
+    from mmsearch.sources import Scan
+
+    scan = Scan()
     items = walk(scan=scan)
     if not (directory / "catalog.db").exists():  # one that is there may know what is unchanged
         first = next(items, None)
@@ -89,10 +109,9 @@ def index(
                              "manifests that could be read")
         items = chain([first], items)
     collection = _open_or_create(directory, model, device)
-    collection.configure(recall=wanted, kind=kind)
+    collection.configure(recall=recall, kind=kind)
     with progress("indexing", lambda: sum(1 for _ in walk(scan=Scan()))) as advance:
-        report = collection.add(items, scan=scan, progress=advance)
-    _print_report(collection, report, json_)
+        return collection, collection.add(items, scan=scan, progress=advance)
 
 
 def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> None:
