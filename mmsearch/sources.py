@@ -311,11 +311,8 @@ class _Walk:
         uri = member_uri(manifest, embedded.name_of(row.line, row.image))
         if problem := embedded.too_large(data):
             self.scan.skipped.append(Skipped(uri, problem))
-            return
-        meta = {**_renamed(row.meta), **own}
-        yield Item(uri, "image", "", uri, meta, embedded.fingerprint_in(data))
-        for number, text in enumerate(row.captions, 1):
-            yield from text_items(f"{uri}#caption{number}", text, uri, meta)
+        else:
+            yield from self.captioned(row, uri, embedded.fingerprint_in(data), own)
 
     def captioned(
         self, row: Row, uri: str, fingerprint: str, own: dict[str, Any]

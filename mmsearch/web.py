@@ -189,13 +189,15 @@ def _once(rules: Fetch, url: str, headers: dict[str, str], only_headers: bool) -
         try:
             data = _body(rules, response, only_headers)
         finally:
-            # A connection may serve again only if its answer was read to the end.
-            response.release_conn() if response.length_remaining == 0 else response.close()
+            if response.length_remaining == 0:
+                response.drain_conn()  # to its end, which it may lack yet: it can serve again
+                response.release_conn()
+            else:
+                response.close()
     except urllib3.exceptions.LocationParseError as error:
         raise MediaError(f"not an address: {url[:200]}") from error
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        if time.monotonic() >= _thread.deadline:
-            raise MediaError(f"took more than {rules.seconds:g} seconds") from error
+        _refuse_late(rules)
         raise _Busy(f"cannot be fetched: {_reason(error)}") from error
     return _Answer(response.status, response.headers, data)
 
@@ -209,6 +211,7 @@ def _target(parts: SplitResult) -> str:
 def _body(rules: Fetch, response: Any, only_headers: bool) -> bytes:
     """What a picture's answer holds, or nothing for a redirect, or if there is no need of it."""
     status = response.status
+    _refuse_late(rules)  # hung up on, half an answer looks like a whole one
     if status in _REDIRECTS or status == 304:
         return b""
     if status in (404, 410):
@@ -232,12 +235,16 @@ def _body(rules: Fetch, response: Any, only_headers: bool) -> bytes:
             _refuse_other(data, response)
         if len(data) > rules.max_bytes:
             raise MediaError(f"more than {rules.max_bytes:,} bytes, {limit}")
-        if time.monotonic() > _thread.deadline:
-            raise MediaError(f"took more than {rules.seconds:g} seconds")
+        _refuse_late(rules)
     _refuse_other(data, response)
     if response.length_remaining:
         raise _Busy("cannot be fetched: the answer was cut short")
     return bytes(data)
+
+
+def _refuse_late(rules: Fetch) -> None:
+    if time.monotonic() >= _thread.deadline:
+        raise MediaError(f"took more than {rules.seconds:g} seconds")
 
 
 def _refuse_other(data: bytearray, response: Any) -> None:

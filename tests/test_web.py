@@ -215,7 +215,7 @@ def test_retries_and_what_is_not_tried_again(site: Site, allowed: None) -> None:
         reason(f"{site.url}/{path}")
     asked = site.asked()
     assert (asked["busy"], asked["broken"]) == (3, 3)
-    assert (asked["gone"], asked["lying"], asked["nowhere"]) == (1, 1, 1)
+    assert (asked["gone"], asked["lying"], asked["nowhere"]) == (1, 1, 1), site.seen
 
 
 def test_redirects_are_followed(site: Site, allowed: None) -> None:
