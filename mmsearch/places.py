@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmsearch.archives import open_archive
 from mmsearch.errors import MediaError
 from mmsearch.records import Item
 from mmsearch.uris import (
@@ -29,6 +29,9 @@ from mmsearch.uris import (
     split_member,
     uri_to_path,
 )
+
+if TYPE_CHECKING:
+    from mmsearch.archives import Archive
 
 AT_ONCE = 16
 """Pictures that are fetched from far away at the same time."""
@@ -67,7 +70,7 @@ def fingerprint(uri: str) -> str:
             return ""
     member = split_member(uri)
     if member is not None and is_archive(member.container):
-        return open_archive(uri_to_path(member.container)).fingerprint(member.name) or ""
+        return _archive(uri_to_path(member.container)).fingerprint(member.name) or ""
     return ""
 
 
@@ -83,11 +86,15 @@ def is_gone(uri: str) -> bool:
             return True
         with suppress(MediaError):
             if is_archive(member.container):
-                return open_archive(path).fingerprint(member.name) is None
+                return _archive(path).fingerprint(member.name) is None
             from mmsearch import embedded
 
             return embedded.is_gone(path, member.name)
         return False
+    if kind == "store":
+        from mmsearch import stores
+
+        return stores.is_gone(uri)
     return False
 
 
@@ -140,9 +147,9 @@ def _absolute(path: str | os.PathLike[str]) -> str:
 
 
 def _read_far(uri: str) -> tuple[bytes, str]:
-    from mmsearch import web
+    from mmsearch import stores, web
 
-    return web.read(uri)
+    return web.read(uri) if kind_of(uri) == "web" else stores.read(uri)
 
 
 def _read_file(path: Path) -> tuple[bytes, str]:
@@ -159,10 +166,16 @@ def _read_file(path: Path) -> tuple[bytes, str]:
         raise MediaError(f"cannot be read: {reason}") from error
 
 
+def _archive(path: Path) -> Archive:
+    from mmsearch.archives import open_archive  # 10 ms, and a search seldom needs one
+
+    return open_archive(path)
+
+
 def _read_member(member: Member) -> tuple[bytes, str]:
     path = uri_to_path(member.container)
     if is_archive(member.container):
-        return open_archive(path).read(member.name)
+        return _archive(path).read(member.name)
     from mmsearch import embedded
 
     return embedded.read(path, member.name)

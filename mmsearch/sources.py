@@ -22,14 +22,16 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mmsearch import places, web
+from mmsearch import places, stores, web
 from mmsearch.archives import open_archive
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.formats import IMAGE_SUFFIXES, sniff
-from mmsearch.globs import Glob
+from mmsearch.globs import Glob, is_junk, is_wanted
 from mmsearch.manifests import MANIFEST_SUFFIXES, BadRow, Row, read_rows, storable
 from mmsearch.records import Item
 from mmsearch.samples import Sample, samples
@@ -43,6 +45,7 @@ from mmsearch.uris import (
     kind_of,
     member_uri,
     path_to_uri,
+    scheme_of,
     uri_to_path,
 )
 
@@ -51,14 +54,6 @@ _WANTED = IMAGE_SUFFIXES | TEXT_SUFFIXES
 UNKNOWN = "?"
 """The fingerprint of what is on the web, before it is fetched."""
 _MEASURED = {"size", "width", "height", "modified", "manifest"}
-_JUNK = {
-    "__macosx",
-    "node_modules",
-    "@eadir",
-    "$recycle.bin",
-    "system volume information",
-    "lost+found",
-}
 
 
 def iter_items(paths: Sequence[Path | str], *, exclude: Sequence[str] = (), archives: bool = False,
@@ -73,8 +68,12 @@ def iter_items(paths: Sequence[Path | str], *, exclude: Sequence[str] = (), arch
     Raises UsageError at once, before the first item, where one of the paths does not exist.
     """
     each = [one for path in paths for one in _several(path)]
-    given = [(_absolute(path), _status(Path(path))) for path in each]
-    return _Walk(given, exclude, scan, archives).items()
+    far = [path for path in each if isinstance(path, str) and scheme_of(path)]
+    for address in far:
+        stores.check(address)
+    given = [(_absolute(path), _status(Path(path))) for path in each if path not in far]
+    return chain(_Walk(given, exclude, scan, archives).items(), chain.from_iterable(
+        stores.items(one, exclude, scan) for one in far))
 
 
 # --- the walk -----------------------------------------------------------------------------------
@@ -134,7 +133,7 @@ class _Walk:
             below: list[str] = []
             for entry in self.entries(stack.pop()):
                 inside = entry.path[len(root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
-                if _is_junk(entry.name) or any(g.matches(inside) for g in self.exclude):
+                if is_junk(entry.name) or any(g.matches(inside) for g in self.exclude):
                     continue
                 try:
                     if not entry.is_dir():
@@ -210,7 +209,7 @@ class _Walk:
             self.scan.contents[uri] = state
             return
         try:
-            found = samples(open_archive(Path(path)).members(), self.is_wanted_inside,
+            found = samples(open_archive(Path(path)).members(), partial(is_wanted, self.exclude),
                             pictures=IMAGE_SUFFIXES, texts=TEXT_SUFFIXES,
                             in_groups=not _has_suffix(path, {".zip"}))
             for sample in found:
@@ -235,11 +234,6 @@ class _Walk:
         for member, text in sample.texts:
             yield from line_items(member_uri(archive, member.name), io.StringIO(text),
                                    _moment(member.modified), member.fingerprint)
-
-    def is_wanted_inside(self, name: str) -> bool:
-        """Whether a member is neither junk nor excluded by its name or path in the archive."""
-        return not (any(part not in (".", "..") and _is_junk(part) for part in name.split("/"))
-                    or any(glob.matches(name) for glob in self.exclude))
 
     def manifest(self, path: str) -> Iterator[Item]:
         uri, folder = path_to_uri(path), Path(path).parent
@@ -390,10 +384,6 @@ def _moment(seconds: float | None) -> dict[str, Any]:
 
 def _has_suffix(path: str, suffixes: Container[str]) -> bool:
     return path[path.rfind(".") :].lower() in suffixes  # called for every file: no PurePath
-
-
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _JUNK
 
 
 def _is_picture(path: str) -> bool:

@@ -15,9 +15,9 @@ ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "records", "metrics", "uris"},
     {"filters", "fulltext", "formats", "colour", "media", "perceptual", "texts", "manifests",
-     "sources", "archives", "samples", "places", "embedded", "web", "globs", "scanned",
-     "merge", "encoders", "indexes", "segments", "opened", "lock", "evaluate", "integrity",
-     "rows", "wal", "schema", "vectorfiles", "vectorsets"},
+     "sources", "archives", "samples", "places", "embedded", "web", "stores", "globs",
+     "scanned", "merge", "encoders", "indexes", "segments", "opened", "lock", "evaluate",
+     "integrity", "rows", "wal", "schema", "vectorfiles", "vectorsets"},
     {"catalog", "compose", "diverse", "relevance", "searching", "pairs", "duplicates", "ingest",
      "plan", "tuning", "upkeep", "verifying", "repairing", "importing", "exporting", "heads",
      "features", "train", "remembering"},
