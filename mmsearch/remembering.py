@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mmsearch import places
 from mmsearch.catalog import Catalog
 from mmsearch.records import Item
 from mmsearch.rows import Row
 from mmsearch.sources import Scan, Skipped
-from mmsearch.uris import is_below
+from mmsearch.uris import is_below, split_member
 from mmsearch.vectorsets import IMPORTED
 
 _SETTING = "archives"
@@ -44,17 +45,18 @@ def remember(catalog: Catalog, scan: Scan, skipped: Iterable[Skipped]) -> None:
     as it is of folders.
     """
     known = catalog.setting(_SETTING) or {}
-    paths = [one.path for one in [*scan.skipped, *skipped] if "!/" in one.path]
-    new = {uri: state for uri, state in scan.contents.items()
-           if known.get(uri, [""])[0] != state or len(_inside(catalog, uri)) != known[uri][1]}
-    gone = [uri for uri in known if uri in new or any(is_below(uri, root) and uri
-            not in scan.contents for root in scan.roots)]
-    for uri in gone:
-        del known[uri]
-    for uri, state in new.items():
-        if not any(is_below(path, uri) for path in paths):
+    before = dict(known)
+    incomplete = {member.container for one in [*scan.skipped, *skipped]
+                  if (member := split_member(one.path))}
+    for uri, state in scan.contents.items():
+        if state and uri not in incomplete:
             known[uri] = [state, len(_inside(catalog, uri))]
-    if new or gone:
+        elif state:
+            known.pop(uri, None)
+    for uri in [uri for uri in known if uri not in scan.contents]:
+        if any(is_below(uri, root) for root in scan.roots) and places.is_gone(uri):
+            del known[uri]
+    if known != before:
         catalog.put_settings({_SETTING: known})
 
 

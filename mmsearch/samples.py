@@ -41,47 +41,52 @@ def samples(members: Iterable[Member], wanted: Callable[[str], bool], *, picture
     wanted: whether a name is not excluded. pictures, texts: the suffixes of either.
     in_groups: whether members of one name make one sample (in a tar), or each is its own.
     """
-    sample, found, stem, damage = Sample(), 0, "", None
-    rest = iter(members)
-    while True:
-        try:
-            member = next(rest)
-        except StopIteration:
-            break
-        except MediaError as error:  # the sample before it is whole
-            damage = error
-            break
-        name, _, suffix = member.name.rpartition(".")
-        suffix = f".{suffix.lower()}"
-        is_columns = in_groups and suffix == COLUMNS
-        if not (suffix in pictures or suffix in texts or is_columns) or not wanted(member.name):
-            continue
-        if found and not (in_groups and name == stem and found < _MAX_MEMBERS):
+    sample, stem, found = Sample(), "", 0
+    try:
+        for member in members:
+            name, suffix = _split(member.name)
+            is_columns = in_groups and suffix == COLUMNS
+            if not (suffix in pictures or suffix in texts or is_columns) or not wanted(member.name):
+                continue
+            if found and not (in_groups and name == stem and found < _MAX_MEMBERS):
+                yield _finished(sample)
+                sample, found = Sample(), 0
+            stem, found = name, found + 1
+            _put(sample, member, suffix in pictures, is_columns)
+    except MediaError:
+        if found:  # the sample before the damage is whole
             yield _finished(sample)
-            sample, found = Sample(), 0
-        stem, found = name, found + 1
-        try:
-            if suffix in pictures:
-                sample.pictures.append(member)
-            elif is_columns:
-                sample.columns = _columns(member)
-            else:
-                sample.texts.append((member, _text(member)))
-        except MediaError as error:
-            sample.problems.append((member, str(error)))
+        raise
     if found:
         yield _finished(sample)
-    if damage:
-        raise damage
+
+
+def _split(name: str) -> tuple[str, str]:
+    stem, _, suffix = name.rpartition(".")
+    return stem, f".{suffix.lower()}"
+
+
+def _put(sample: Sample, member: Member, is_picture: bool, is_columns: bool) -> None:
+    """Now, while the member can be read."""
+    try:
+        if is_picture:
+            sample.pictures.append(member)
+        elif is_columns:
+            sample.columns = _columns(member)
+        else:
+            sample.texts.append((member, _text(member)))
+    except MediaError as error:
+        sample.problems.append((member, str(error)))
 
 
 def _finished(sample: Sample) -> Sample:
     """What its texts and columns say of its picture, if it has one."""
     if sample.pictures:
         lines = tuple(line.strip() for _, text in sample.texts for line in text.splitlines())
-        _, captions, sample.columns = parts(sample.columns)
-        sample.captions = tuple(filter(None, lines)) or captions
-        sample.texts = []
+        sample.captions, sample.texts = tuple(filter(None, lines)), []
+        if sample.columns:
+            _, captions, sample.columns = parts(sample.columns)
+            sample.captions = sample.captions or captions
     return sample
 
 

@@ -23,8 +23,8 @@ class Scan:
         seen, has vanished...
     incomplete: ...except below these folders (or in these text files and manifests), which could
         not be read.
-    contents: uris of the archives that were looked into to their end, or that are remembered,
-        each with the state it has (what else is indexed of it, it depends on).
+    contents: uris of the archives that were read to their end, each with the state it has, on
+        which depends what was found; of those that are remembered, with none.
     remembered: set by who keeps such states: the items of the archive with a uri, if all of them
         were found when it had this very state, else None. Its members are not read again then.
     known: set likewise: the fingerprint of the picture with a uri, or empty.

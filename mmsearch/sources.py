@@ -206,7 +206,7 @@ class _Walk:
         uri, state = path_to_uri(path), f"{fingerprint_of(status)}|{self.rules}"
         if (known := self.scan.remembered(uri, state)) is not None:
             yield from known
-            self.scan.contents[uri] = state
+            self.scan.contents[uri] = ""
             return
         try:
             found = samples(open_archive(Path(path)).members(), partial(is_wanted, self.exclude),

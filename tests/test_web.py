@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -367,3 +370,25 @@ def test_a_manifest_names_members_of_archives(tmp_path: Path) -> None:
     assert [one.reason for one in scan.skipped] == [
         "image not found: a.zip!/x/1.jpg",
         "s3://b/c.jpg: such an address is only read where it is named on the call"]
+
+
+def test_certificates_are_checked_against_the_name(
+        tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                    "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    site.socket = context.wrap_socket(site.socket, server_side=True)
+    port = site.server_address[1]
+    once = replace(PATIENT, tries=1)
+    with fetching(once):
+        assert "certificate" in reason(f"https://localhost:{port}/0.jpg")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with fetching(once):
+        assert places.read(f"https://localhost:{port}/0.jpg")[0] == DATA[0]
+        assert "cannot be fetched" in reason(f"https://127.0.0.1:{port}/0.jpg")
+    assert [headers["Host"] for _, headers in site.seen] == [f"localhost:{port}"]
