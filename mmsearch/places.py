@@ -11,7 +11,7 @@ import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,17 +102,27 @@ def ahead(items: Iterable[Item]) -> Iterator[Item]:
     """The same items; what is far away is fetched before its turn, several at once, for the
     `read` that follows."""
     waiting: deque[Item] = deque()
-    with ExitStack() as stack:
-        threads: ThreadPoolExecutor | None = None
+    threads: ThreadPoolExecutor | None = None
+    try:
         for item in items:
-            if item.kind != "text" and kind_of(item.uri) in ("web", "store"):
-                if threads is None:
-                    threads = stack.enter_context(ThreadPoolExecutor(AT_ONCE, "fetch"))
+            if item.kind != "text" and is_far(item.uri):
+                threads = threads or ThreadPoolExecutor(AT_ONCE, "fetch")
                 _started[item.uri] = threads.submit(_read_far, item.uri)
             waiting.append(item)
             if threads is None or len(waiting) > AT_ONCE:
                 yield waiting.popleft()
-        yield from waiting
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        for item in waiting:  # nobody will ask for them
+            _started.pop(item.uri, None)
+        if threads is not None:
+            threads.shutdown(cancel_futures=bool(waiting))
+
+
+def is_far(uri: str) -> bool:
+    """Whether an item is not on this machine, so that looking at it takes time and permission."""
+    return kind_of(uri) in ("web", "store")
 
 
 def locate(name: str | os.PathLike[str]) -> str:

@@ -286,7 +286,8 @@ class Reader:
         def read() -> Vectors | None:
             row = self._catalog.find(uri, "image")
             if row is None or not (row.item.fingerprint.startswith(IMPORTED)
-                                   or (now and row.item.fingerprint == now)):
+                                   or (now and row.item.fingerprint == now)
+                                   or places.is_far(uri)):
                 return None
             return self._opened.vector(row.seq)
 

@@ -109,6 +109,8 @@ def _reach(uri: str) -> tuple[Any, str]:
         MissingExtra: fsspec is not installed.
     """
     scheme = scheme_of(uri)
+    if scheme in ("http", "https"):
+        raise UsageError(f"{uri}: a web address is fetched where a manifest names it (--fetch)")
     if scheme not in STORES:
         raise UsageError(f"{scheme}:// is no kind of address that can be indexed; there are "
                          f"{', '.join(sorted(STORES))}")

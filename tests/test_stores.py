@@ -107,7 +107,7 @@ def test_a_folder_by_its_address(tmp_path: Path) -> None:
     ("memory://nowhere", "there is nothing at memory://nowhere"),
     ("zip::memory://bucket", "zip::memory"),
     ("reference://x", "no kind of address"),
-    ("https://example.org/a.jpg", "no kind of address"),
+    ("https://example.org/a.jpg", "where a manifest names it"),
     ("gs://bucket/x", "gcsfs"),
 ])
 def test_addresses_that_are_refused(memory: Any, address: str, said: str) -> None:

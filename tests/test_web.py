@@ -352,7 +352,7 @@ def test_the_command_line(tmp_path: Path, site: Site, cli: Cli) -> None:
     assert "--fetch-private allows it" in unsafe.stderr
     assert "added 1, unchanged 1, items 2" in cli("index", path, "--fetch-private").stdout
     assert site.asked() == {"0.jpg": 1}
-    shown = cli("query", "a picture", "--filepath-only").stdout
+    shown = cli("query", "--image", f"{site.url}/0.jpg", "--filepath-only").stdout
     assert shown == f"{site.url}/0.jpg\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import tarfile
 from bisect import bisect_left
 from collections import OrderedDict
@@ -17,7 +18,7 @@ from typing import IO, Any, NamedTuple
 from mmsearch.archives.members import UNREADABLE, Member, one_reason, refuse_bomb, too_large
 from mmsearch.errors import MediaError
 from mmsearch.formats import IMAGE_SUFFIXES
-from mmsearch.uris import member_name
+from mmsearch.uris import fingerprint_of, member_name
 
 _MAX_HEADER = 1 << 20
 _STEP = 16 << 20
@@ -101,6 +102,8 @@ class Tar:
     @contextmanager
     def _unpacked(self) -> Iterator[IO[bytes]]:
         with one_reason(), self._path.open("rb") as raw:
+            if fingerprint_of(os.fstat(raw.fileno())) != fingerprint_of(self._status):
+                raise MediaError("the archive has changed meanwhile; index it again")
             if self._open is None:
                 yield raw
             else:

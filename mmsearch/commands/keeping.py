@@ -95,8 +95,12 @@ def index(
 def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Path,
            model: str | None, recall: float | None, kind: str | None, device: Device,
            ) -> tuple[Collection, AddReport]:
+    from contextlib import closing
+    from functools import partial
     from itertools import chain
 
+    from mmsearch.catalog import CATALOG, Catalog
+    from mmsearch.remembering import remembered
     from mmsearch.sources import Scan
 
     scan = Scan()
@@ -110,7 +114,12 @@ def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Pat
         items = chain([first], items)
     collection = _open_or_create(directory, model, device)
     collection.configure(recall=recall, kind=kind)
-    with progress("indexing", lambda: sum(1 for _ in walk(scan=Scan()))) as advance:
+
+    def count() -> int:  # in a thread of its own, beside the walk itself
+        with closing(Catalog(directory / CATALOG)) as catalog:
+            return sum(1 for _ in walk(scan=Scan(remembered=partial(remembered, catalog))))
+
+    with progress("indexing", count) as advance:
         return collection, collection.add(items, scan=scan, progress=advance)
 
 
