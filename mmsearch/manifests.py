@@ -2,7 +2,8 @@
 
     {"image": "cats/1.jpg", "captions": ["a cat", "a grey cat"], "year": 2021}
 
-The image column is the first of `IMAGE_COLUMNS` that holds a string, the caption column the first
+The image column is the first of `IMAGE_COLUMNS` that holds a string (or, in Parquet, the picture
+itself), the caption column the first
 of `CAPTION_COLUMNS` that holds text; every other column describes the row. Nothing here looks
 at the pictures: `mmsearch.sources` turns rows into items, evaluation and training read them as is.
 """

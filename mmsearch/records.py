@@ -25,10 +25,11 @@ class Item:
     """One thing that can be found.
 
     uri: an absolute path for a file; ``path#L3`` for line 3 of a text file; ``path#caption2`` for
-        the second caption of an image.
+        the second caption of an image; for other addresses see `mmsearch.uris`.
     group: rows that belong together (a photo and its captions) share it; results show one of them.
     meta: JSON-able values: manifest columns, and after decoding width, height, taken, camera.
-    fingerprint: ``size:mtime_ns`` of the file behind it, or ``text:<hash>`` for text given inline.
+    fingerprint: ``size:mtime_ns`` of the file behind it, or ``text:<hash>`` for text given inline;
+        what tells that it is unchanged, wherever it is (see `mmsearch.places`).
     """
 
     uri: str

@@ -142,8 +142,13 @@ def _item(uri: str, info: dict[str, Any]) -> Item:
 
 
 def _fingerprint(info: dict[str, Any]) -> str:
-    mark = next((f"{name}={info[name]}" for name in _MARKS if info.get(name)), "")
-    return f"{info.get('size')}:{mark}"
+    """The same whether a file was listed or asked for: drivers then give times in other types."""
+    name = next((name for name in _MARKS if info.get(name)), "")
+    value = info.get(name)
+    if isinstance(value, datetime):
+        value = value.timestamp()
+    mark = f"{value:.6f}" if isinstance(value, float) else value
+    return f"{info.get('size')}:{name}={mark}" if name else f"{info.get('size')}:"
 
 
 def _is_picture(name: str) -> bool:

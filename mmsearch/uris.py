@@ -28,7 +28,7 @@ STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hf"
 others."""
 _MAX_BRACES = 100_000
 
-Kind: TypeAlias = Literal["file", "member", "web", "store"]
+Where: TypeAlias = Literal["file", "member", "web", "store"]
 
 _CONTAINER = r"\.(?:zip|tar|tgz|tbz2|txz|tar\.(?:gz|bz2|xz)|parquet)"
 _MEMBER = re.compile(rf"(.*?{_CONTAINER})!/(.+)", re.I | re.S)
@@ -87,7 +87,7 @@ def scheme_of(uri: str) -> str:
     return found[1].lower() if found else ""
 
 
-def kind_of(uri: str) -> Kind:
+def kind_of(uri: str) -> Where:
     if scheme := scheme_of(uri):
         return "web" if scheme in ("http", "https") else "store"
     return "member" if split_member(uri) else "file"

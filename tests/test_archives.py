@@ -192,6 +192,17 @@ def test_what_comes_out_is_what_went_in(tmp_path_factory: pytest.TempPathFactory
     assert {one: places.read(f"{path}!/{one}")[0] for one in wanted} == wanted
 
 
+def test_an_archive_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tar", {"a.jpg": b"old", "b.jpg": b"other"})
+    opened = open_archive(path)
+    assert opened.read("a.jpg")[0] == b"old"
+    write(path, {"a.jpg": b"new, longer"})
+    os.utime(path, (7, 7))
+    with pytest.raises(MediaError, match="changed"):
+        opened.read("b.jpg")
+    assert places.read(f"{path}!/a.jpg")[0] == b"new, longer"
+
+
 HOSTILE = ["../../evil.jpg", "/etc/evil.jpg", "a\\..\\b.jpg", "C:\\x.jpg", "é.jpg",
            "a!/b.zip!/c.jpg", "a\nb.jpg", "a#L3.jpg"]
 

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 from conftest import DEMO, Cli, add
 
-from mmsearch import places, present
+from mmsearch import places, present, stores
 from mmsearch.collection import Collection
 from mmsearch.errors import MediaError, MissingExtra, UsageError
 from mmsearch.records import Hit
@@ -50,7 +50,8 @@ def test_what_is_below_an_address(memory: Any) -> None:
     assert len(scanned("memory://")[0]) == 5
 
 
-def test_a_store_in_a_collection(tmp_path: Path, memory: Any) -> None:
+def test_a_store_in_a_collection(
+        tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     collection = Collection.create(tmp_path / "index")
 
     def index() -> Any:
@@ -62,7 +63,10 @@ def test_a_store_in_a_collection(tmp_path: Path, memory: Any) -> None:
     assert hit.item.meta["size"] == PICTURES[1].stat().st_size
     assert "data:image/jpeg" in present.contact_sheet([Hit(1, 1.0, hit.item)], title="t")
     assert collection.search(image=hit.item.uri, k=1)[0].item.uri == hit.item.uri
-    assert index().unchanged == 4
+    reads = []
+    monkeypatch.setattr(stores, "read", lambda uri: reads.append(uri))
+    assert (index().unchanged, reads) == (4, [])
+    monkeypatch.undo()
 
     memory.pipe(f"/bucket/sub1/{PICTURES[1].name}", PICTURES[0].read_bytes())
     memory.rm(f"/bucket/sub0/{PICTURES[2].name}")
@@ -71,6 +75,19 @@ def test_a_store_in_a_collection(tmp_path: Path, memory: Any) -> None:
     memory.mv(f"/bucket/sub1/{PICTURES[3].name}", "/bucket/moved.jpg")
     assert (index().moved, len(collection.search(text="x", k=9))) == (1, 3)
     assert collection.delete(["memory://bucket/sub0"]) == 1
+
+
+def test_pictures_are_fetched_ahead_and_none_is_kept(memory: Any) -> None:
+    items = list(iter_items(["memory://bucket"], scan=Scan()))
+    ahead = places.ahead(items * 10)
+    for _ in range(3):
+        item = next(ahead)
+        assert places.read(item.uri)[0] == memory.cat(item.uri)
+    ahead.close()  # type: ignore[attr-defined]
+    assert places._started == {}
+    for item in places.ahead(items):
+        assert places.read(item.uri) == (memory.cat(item.uri), item.fingerprint)
+    assert places._started == {}
 
 
 def test_nothing_is_dropped_because_a_store_cannot_be_listed(
