@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b, file_digest
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from mmsearch import places
 from mmsearch.describing import Described, described
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError
@@ -29,7 +31,8 @@ from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
 from mmsearch.said import PIXELS, Said
 from mmsearch.segments import segment_name, write_segment
 from mmsearch.sidecars import unread, with_those_of
-from mmsearch.sources import Skipped, fingerprint_of, uri_to_path
+from mmsearch.sources import Skipped
+from mmsearch.uris import fingerprint_of
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -153,7 +156,7 @@ def _encode_images(captions: list[Item], encoder: Encoder, shard: Shard, built: 
         return embeddings, time.perf_counter() - start
 
     def prepared() -> Iterator[_Prepared]:
-        for item, future in _ahead(decoders, prepare, shard.items, LOOK_AHEAD):
+        for item, future in _ahead(decoders, prepare, places.ahead(shard.items), LOOK_AHEAD):
             try:
                 for one in future.result():
                     if one.pixels is None:
@@ -189,7 +192,7 @@ def _described_anew(ready: Ready, built: Built, captions: list[Item]) -> Item:
     if ready.item.kind != "image":
         return ready.item
     try:
-        said = said_in(uri_to_path(ready.item.uri))
+        said = said_in(places.source(ready.item.uri))
     except MediaError as error:
         built.skipped.append(Skipped(ready.item.uri, str(error)))
         return replace(ready.item, meta={**ready.decoded, **ready.item.meta},
@@ -226,19 +229,19 @@ def _prepare(encoder: Encoder, expand: bool, item: Item) -> Iterable[_Prepared]:
     from mmsearch.media import decode
     from mmsearch.palette import colours
 
-    part = part_of(item)
-    path = uri_to_path(item.uri if part is None else part.file)
-    if part is not None:  # its vector was lost
-        hash, fingerprint = file_hash(path)
-        pixels = encoder.prepare(frames.picture(path, part, encoder.min_side))
+    if (part := part_of(item)) is not None:  # its vector was lost
+        hash, fingerprint = hash_at(part.file)
+        shown = frames.picture(places.source(part.file), part, encoder.min_side)
         again = Described(replace(item, fingerprint=fingerprint))
-        return [_Prepared(again, part_hash(hash, item), pixels)]
-    if expand and frames.holds_several(path):
+        return [_Prepared(again, part_hash(hash, item), encoder.prepare(shown))]
+    path = places.own_file(item.uri)
+    if expand and path is not None and frames.holds_several(path):
         if room(item) == 1:
             raise MediaError("a video or a document that is named like a picture; rename it")
         return _parts(encoder, item, path, *file_hash(path))
-    data, fingerprint = read_file(path)
-    if expand and room(item) > 1 and frames.moves(data):
+    data, fingerprint = places.read(item.uri)
+    if expand and room(item) > 1 and (
+            frames.moves(data) or (path is None and frames.holds_several(data))):
         return _parts(encoder, item, data, content_hash(data), fingerprint)
     picture = decode(data, min_side=encoder.min_side)
     item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
@@ -251,15 +254,19 @@ def _parts(encoder: Encoder, file: Item, source: Path | bytes, hash: str, finger
            ) -> Iterator[_Prepared]:
     """What a file that holds several pictures gives, in its group, the first with all captions.
 
-    source: the bytes of an animation, else the path. MediaError, after what could be read, says
-    what could not be.
+    source: the bytes of an animation or of what has no file of its own, else the path. MediaError,
+    after what could be read, says what could not be.
     """
     from mmsearch import frames
     from mmsearch.media import said_in
     from mmsearch.palette import colours
 
-    said = said_in(source) if isinstance(source, bytes) else Said()
-    seen = {**said.meta, "size": int(fingerprint.partition(":")[0])}
+    said, size = Said(), fingerprint.partition(":")[0]
+    if isinstance(source, bytes):
+        size = str(len(source))
+        with suppress(MediaError):  # a video
+            said = said_in(source)
+    seen = {**said.meta, "size": int(size)}
     file = replace(file, fingerprint=with_those_of(fingerprint, file.fingerprint))
     about: Described | None = None
     for frame in frames.read(source, encoder.min_side, MOST):
@@ -274,26 +281,20 @@ def _parts(encoder: Encoder, file: Item, source: Path | bytes, hash: str, finger
                         part_hash(hash, item), pixels)
 
 
-def read_file(path: Path) -> tuple[bytes, str]:
-    """A file's bytes and the fingerprint that goes with them (``size:mtime_ns``).
+def hash_at(uri: str) -> tuple[str, str]:
+    """The `content_hash` of what is at an address, and its fingerprint; a file may be larger than
+    memory.
 
     Raises:
         MediaError: it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            state = os.fstat(file.fileno())
-            return file.read(), fingerprint_of(state)
-    except OSError as error:
-        raise MediaError(f"cannot be read: {error.strerror}") from error
+    if (path := places.own_file(uri)) is not None:
+        return file_hash(path)
+    data, fingerprint = places.read(uri)
+    return content_hash(data), fingerprint
 
 
 def file_hash(path: Path) -> tuple[str, str]:
-    """The `content_hash` of a file, which may be larger than memory, and its fingerprint.
-
-    Raises:
-        MediaError: it cannot be read.
-    """
     try:
         with path.open("rb") as file:
             fingerprint = fingerprint_of(os.fstat(file.fileno()))

@@ -3,7 +3,6 @@ copied, new or gone. Nothing is decoded here, and only files in doubt are read."
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -11,18 +10,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mmsearch import places
 from mmsearch.catalog import Catalog, Change
 from mmsearch.describing import is_own_caption
 from mmsearch.errors import MediaError
 from mmsearch.formats import SEVERAL_SUFFIXES
 from mmsearch.fragments import file_uri, part_of, room
-from mmsearch.ingest import Built, Ready, Shard, build_shard, file_hash, hash_of_file
+from mmsearch.ingest import Built, Ready, Shard, build_shard, hash_at, hash_of_file
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.rows import Row
 from mmsearch.said import FIELDS, OF_SEVERAL
 from mmsearch.segments import segment_name
 from mmsearch.sidecars import of_sidecars, own, with_those_of
-from mmsearch.sources import Scan, uri_to_path
+from mmsearch.sources import Scan
+from mmsearch.uris import is_below, split_member
 from mmsearch.vectorsets import IMPORTED
 
 COMMIT_SECONDS = 20.0
@@ -164,7 +165,7 @@ class Planner:
             return False
         item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
         gone = next((row for row in twins if row.id not in self.seen
-                     and not os.path.lexists(uri_to_path(file_uri(row.item)))), None)
+                     and places.is_gone(file_uri(row.item))), None)
         twin = twins[0] if gone is None else gone
         if part_of(twin.item) and (of_sidecars(item.fingerprint) or self._is_described(twin)):
             return False  # what describes it is read anew, and so it is read as a whole
@@ -219,7 +220,7 @@ class Planner:
 
     def _hash_of(self, item: Item) -> tuple[str, str] | None:
         try:
-            return file_hash(uri_to_path(item.uri))
+            return hash_at(item.uri)
         except MediaError:
             return None  # it will be skipped with its reason where it is decoded
 
@@ -261,7 +262,7 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
     itself meanwhile, stays, and so does what was imported with its vector: no file need ever have
     been there.
     """
-    is_gone = lru_cache(4096)(lambda uri: not os.path.lexists(uri_to_path(uri)))
+    is_gone = lru_cache(4096)(places.is_gone)
     for row in catalog.below(scan.roots):
         if row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED):
             continue
@@ -270,17 +271,26 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
         manifest = row.item.meta.get("manifest")
         alone = row.item.kind == "text" and part_of(row.item) is None
         dropped = manifest in scan.roots or (
-            manifest is None and alone and not is_own_caption(row.item))
-        gone = dropped or is_gone(
-            row.item.group if row.item.kind == "text" else file_uri(row.item))
-        if gone and scan.still_stands(row.item.uri):
+            manifest is None and alone and not is_own_caption(row.item)
+            and not _passed_over(row.item, scan))
+        if (dropped or is_gone(_file_behind(row.item))) and scan.still_stands(row.item.uri):
             yield row
+
+
+def _passed_over(item: Item, scan: Scan) -> bool:
+    """Whether an item is of an archive that this scan did not look into."""
+    member = split_member(item.uri)
+    return member is not None and member.container not in scan.contents
 
 
 def _part_of(item: Item, path: str) -> bool:
     """Whether an item lies below a folder, or in a text file or manifest."""
-    return (item.uri == path or item.uri.startswith((path.rstrip("/") + "/", path + "#"))
+    return (is_below(item.uri, path)
             or path in (item.meta.get("manifest"), item.meta.get("file")))
+
+
+def _file_behind(item: Item) -> str:
+    return str(item.meta.get("file", item.group)) if item.kind == "text" else file_uri(item)
 
 
 def _is_same(one: Item, other: Item) -> bool:

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from mmsearch import places
 from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.legend import legend, when_and_where
@@ -61,23 +61,28 @@ def _safe_character(character: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
-def file_of(item: Item) -> Path:
-    """The file behind an item; for a caption, a line, a frame or a page, the file it belongs to.
+def address_of(item: Item) -> str:
+    """Where an item is: the path of its file, as it is named on disk, or its uri if it has no file
+    of its own; for a caption, a line, a frame or a page, of the file that it belongs to.
 
-    Its string may hold bytes that are not UTF-8: write it with `os.fsencode`.
+    It may hold bytes that are not UTF-8: write it with `os.fsencode`.
     """
-    from mmsearch.sources import uri_to_path
+    uri = _own_uri(item)
+    path = places.own_file(uri)
+    return uri if path is None else str(path)
 
+
+def _own_uri(item: Item) -> str:
     text_alone = item.kind == "text" and part_of(item) is None
-    return uri_to_path(_PLACE_IN_FILE.sub("", item.uri) if text_alone else file_uri(item))
+    return _PLACE_IN_FILE.sub("", item.uri) if text_alone else file_uri(item)
 
 
 def filepaths(hits: Iterable[Hit]) -> list[str]:
-    """The files behind the hits, best first, each once, exactly as they are named on disk.
+    """The addresses of the hits, best first, each once, files exactly as they are named on disk.
 
     Not escaped: escape them with `safe_text` where the output is a terminal.
     """
-    return list(dict.fromkeys(str(file_of(hit.item)) for hit in hits))
+    return list(dict.fromkeys(address_of(hit.item) for hit in hits))
 
 
 def hits_tsv(hits: Iterable[Hit]) -> str:
@@ -299,7 +304,7 @@ def _picture(item: Item) -> Image:
     from mmsearch.frames import picture
 
     # The shorter side is kept at twice min_side: enough, whatever the shape of the picture.
-    image = picture(file_of(item), part_of(item), _THUMBNAIL_SIDE // 2)
+    image = picture(places.source(file_uri(item)), part_of(item), _THUMBNAIL_SIDE // 2)
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     return image
 
@@ -346,11 +351,11 @@ def sheet(title: str, summary: str, sections: Sequence[tuple[str, Sequence[Tile]
 
 
 def _tile(tile: Tile, view: str) -> str:
-    item, file = tile.item, file_of(tile.item)
-    part = part_of(item)
-    place = str(part or "") or (
+    item = tile.item
+    folder, _, file = address_of(item).rpartition("/")
+    place = str(part_of(item) or "") or (
         item.uri.rpartition("#")[2] if item.kind == "text" and "#" in item.uri else "")
-    name = _html(f"{file.name} · {place}" if place else file.name)
+    name = _html(f"{file} · {place}" if place else file)
     note = f'<span class="note" dir="auto">{_html(tile.note)}</span>' if tile.note else ""
     match = (f'<span class="match" title="how likely this is a match">{tile.match}</span>'
              if tile.match else "")
@@ -358,7 +363,7 @@ def _tile(tile: Tile, view: str) -> str:
         f'<li>\n{view}\n<div class="about"><span class="rank">{_html(tile.label)}</span>'
         f'<a class="name" title="{name}"{_href(item)}>{name}</a>'
         f'<span class="score" title="{_html(tile.hint)}">{_html(tile.figure)}</span>{match}'
-        f'<span class="path">{_html(str(file.parent))}</span>{note}</div>\n</li>'
+        f'<span class="path">{_html(folder or "/")}</span>{note}</div>\n</li>'
     )
 
 
@@ -369,7 +374,6 @@ def _meaning(hit: Hit) -> str:
 
 def _view(item: Item) -> str:
     """The upper part of a tile: the words, the picture, or why there is none."""
-    file = file_of(item)
     if item.kind == "text":
         words = f'<blockquote class="words" dir="auto">{_html(item.text)}</blockquote>'
         return f'<div class="view">{words}</div>'
@@ -379,7 +383,8 @@ def _view(item: Item) -> str:
     except MediaError as error:
         return f'<div class="view"><p class="gone">{_html(_why_not(error))}</p></div>'
     data = base64.b64encode(stream.getvalue()).decode()
-    image = f'<img src="data:image/jpeg;base64,{data}" alt="{_html(item.text or file.name)}">'
+    alt = _html(item.text or _file_name(item))
+    image = f'<img src="data:image/jpeg;base64,{data}" alt="{alt}">'
     return f'<a class="view"{_href(item)}>{image}</a>'
 
 
@@ -387,11 +392,18 @@ def _why_not(error: MediaError) -> str:
     return f"cannot be shown: {str(error).removeprefix('cannot be read: ')}"
 
 
+def _file_name(item: Item) -> str:
+    return address_of(item).rpartition("/")[2]
+
+
 def _href(item: Item) -> str:
-    """A link to the file; browsers go to the moment or the page in it."""
-    file = file_of(item)
-    fragment = "" if part_of(item) is None else f"#{item.uri.rpartition('#')[2]}"
-    return f' href="{_html(file.as_uri() + fragment)}"' if file.is_absolute() else ""
+    """A link to the file, in which browsers go to the moment or the page; to the archive that it is
+    in, or to the web."""
+    uri = _own_uri(item)
+    link = places.link(uri)
+    if part_of(item) is not None and places.own_file(uri) is not None:
+        link += f"#{item.uri.rpartition('#')[2]}"
+    return f' href="{_html(link)}"' if link else ""
 
 
 def _html(text: str) -> str:

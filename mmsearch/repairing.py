@@ -35,7 +35,7 @@ from mmsearch.catalog import CATALOG, Catalog, Change
 from mmsearch.encoders import BUILTIN, load_encoder
 from mmsearch.errors import CollectionDamaged, MediaError, MmsearchError
 from mmsearch.fragments import file_uri
-from mmsearch.ingest import Shard, build_shard, file_hash, hash_of_file
+from mmsearch.ingest import Shard, build_shard, hash_at, hash_of_file
 from mmsearch.lock import writer_lock
 from mmsearch.opened import directory
 from mmsearch.plan import LARGEST
@@ -52,7 +52,6 @@ from mmsearch.segments import (
     sync,
 )
 from mmsearch.sidecars import with_those_of
-from mmsearch.sources import uri_to_path
 from mmsearch.verifying import check_catalog, reason_of, vector_ids, verify_directory
 
 _HEADER = {0: b"SQLite format 3\0", 16: b"\x10\x00\x02\x02\x00\x40\x20\x20", 44: b"\0\0\0\x04",
@@ -352,7 +351,7 @@ def _unlike(row: Row) -> str:
     if row.item.kind == "text":
         return ""
     try:
-        found, _ = file_hash(uri_to_path(file_uri(row.item)))
+        found, _ = hash_at(file_uri(row.item))
     except MediaError as error:
         return f"the file {error}; put it back and index it again, or delete it from the index"
     return "" if found == hash_of_file(row.hash) else "the file has changed; index it again"

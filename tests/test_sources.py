@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from mmsearch.errors import UsageError
 from mmsearch.manifests import storable
 from mmsearch.records import Item
-from mmsearch.sources import Scan, Skipped, iter_items, path_to_uri, uri_to_path
+from mmsearch.sources import Scan, Skipped, iter_items
 from mmsearch.texts import MAX_TEXT
+from mmsearch.uris import path_to_uri, uri_to_path
 
 SMALL_MODIFIED = 1_600_000_000
 """2020-09-13T12:26:40Z"""

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["Frame", "holds_several", "moves", "picture", "read"]
 
 
-def holds_several(path: Path) -> bool:
+def holds_several(source: Path | bytes) -> bool:
     """Whether a file is a video or a document, from its first bytes.
 
     MediaError: it cannot be read.
     """
-    with _opened(path) as (_, name):
+    with _opened(source) as (_, name):
         return name is not None
 
 
@@ -54,7 +54,7 @@ def read(source: Path | bytes, min_side: int, most: int) -> Iterator[Frame]:
         yield from _reader(name)(handle, name or "animation", min_side, most)
 
 
-def picture(path: Path, part: Part | None, min_side: int | None) -> Image:
+def picture(source: Path | bytes, part: Part | None, min_side: int | None) -> Image:
     """A part of a file, or all of one that is but a picture: RGB, upright.
 
     Raises:
@@ -62,8 +62,8 @@ def picture(path: Path, part: Part | None, min_side: int | None) -> Image:
             not installed.
     """
     if part is None:
-        return decode(path, min_side=min_side).image
-    with _opened(path) as (handle, name):
+        return decode(source, min_side=min_side).image
+    with _opened(source) as (handle, name):
         if name == "PDF":
             from mmsearch.frames.pdf import page
 
