@@ -221,32 +221,25 @@ def test_a_video_that_ends_in_its_header_says_so(tmp_path: Path) -> None:
     assert "truncated" in partly(path)[1]
 
 
-@given(st.data())
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return film(tmp_path_factory.mktemp("short") / "a.mp4", ["cat", "bus"], seconds=0.5,
+                size=(64, 48))
+
+
+@given(data=st.data())
 @settings(deadline=None, max_examples=60)
-def test_hostile_bytes_raise_nothing_else(data: st.DataObject) -> None:
-    film_ = Path(_kept("hostile.mp4"))
-    whole = bytearray(film_.read_bytes())
+def test_hostile_bytes_raise_nothing_else(short: Path, data: st.DataObject) -> None:
+    whole = bytearray(short.read_bytes())
     for _ in range(data.draw(st.integers(1, 8))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    other = film_.with_name("other")
+    other = short.with_name("other")
     other.write_bytes(whole)
     try:
         for frame in frames.read(other, SIDE, 100):
             assert frame.image.mode == "RGB"
     except MediaError as error:
         assert "\n" not in str(error)
-
-
-_FILMS: dict[str, Path] = {}
-
-
-def _kept(name: str) -> Path:
-    import tempfile
-
-    if name not in _FILMS:
-        _FILMS[name] = film(Path(tempfile.mkdtemp()) / name, ["cat", "bus"], seconds=0.5,
-                            size=(64, 48))
-    return _FILMS[name]
 
 
 def test_nothing_is_printed_by_the_decoders(tmp_path: Path) -> None:
