@@ -24,6 +24,7 @@ from mmsearch.filters import Condition
 from mmsearch.records import Ids, Item, Kind, Neighbors, SegmentInfo
 from mmsearch.rows import COLUMNS, ITEM, SQL_PUT, SQL_UPDATE, Row, as_row, described, where_sql
 from mmsearch.schema import open_to_read, open_to_write
+from mmsearch.uris import inside_of
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -162,8 +163,7 @@ class Catalog:
         return Neighbors(found[:, 1].astype(np.float32)[None], found[:, 0].astype(np.int64)[None])
 
     def twins(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> list[Ids]:
-        """Sequence numbers (int64, ascending) of items that share one content, for each such
-        content."""
+        """Sequence numbers (int64, ascending) of items that share a content, for each content."""
         sql, parameters = where_sql(where, kinds)
         rows = self._rows(f"SELECT json_group_array(i.seq) FROM items i{sql} GROUP BY i.hash "
                           "HAVING count(*) > 1 AND i.hash <> ''", parameters)
@@ -179,8 +179,9 @@ class Catalog:
         return next(self._items("WHERE i.uri = ? AND i.kind = ?", [uri, kind]), None)
 
     def of_size(self, size: int) -> list[Row]:
-        """Image items whose file has this size: where moved and copied files are looked for."""
-        return list(self._items("WHERE i.kind = 'image' AND i.fingerprint >= ? "
+        """Pictures, and parts of files, whose file has this size: where moved and copied files are
+        looked for."""
+        return list(self._items("WHERE i.kind <> 'text' AND i.fingerprint >= ? "
                                 "AND i.fingerprint < ?", [f"{size}:", f"{size};"]))
 
     def known(self, uris: Iterable[str], kind: Kind) -> dict[str, Row]:
@@ -236,14 +237,14 @@ class Catalog:
 
     def below(self, roots: Sequence[str]) -> Iterator[Row]:
         """Items whose uri is one of `roots`, or below one, or that came out of that file: captions
-        of a picture, lines of a text, all that a manifest names."""
+        of a picture, lines of a text, frames of a video, all that a manifest names."""
         for root in roots:
-            prefix = root.rstrip("/") + "/"
+            ends = [(one, one[:-1] + "0") for one in (root.rstrip("/") + "/", inside_of(root))]
             yield from self._items(
-                "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR i.manifest = ? OR "
-                "(i.uri >= ? AND i.uri < ? AND i.kind = 'text' "
+                "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.uri < ?) OR "
+                "i.manifest = ? OR (i.uri >= ? AND i.uri < ? AND i.kind <> 'image' "
                 "AND ? IN (i.grp, json_extract(i.meta, '$.file')))",
-                [root, prefix, prefix[:-1] + "0", root, root + "#", root + "$", root])
+                [root, *ends[0], *ends[1], root, root + "#", root + "$", root])
 
     def between(self, kind: Kind, first: int, last: int) -> Ids:
         """Sequence numbers (int64, ascending) of the items of a kind from `first` to `last`."""
@@ -342,7 +343,7 @@ class Catalog:
     # -- inside ----------------------------------------------------------------------------------
 
     def _read_settings(self) -> dict[str, Any]:
-        rows = self._rows("SELECT key, value FROM settings WHERE key <> 'ruler'")
+        rows = self._rows("SELECT key, value FROM settings WHERE key NOT IN ('ruler', 'archives')")
         try:
             values = {key: json.loads(value) for key, value in rows}
         except (ValueError, TypeError) as error:

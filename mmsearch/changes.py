@@ -9,7 +9,8 @@ from typing import cast
 
 from mmsearch.records import Item
 from mmsearch.sidecars import is_sidecar
-from mmsearch.sources import Scan, Walk, is_wanted, path_to_uri
+from mmsearch.sources import Scan, Walk, is_wanted
+from mmsearch.uris import path_to_uri
 
 
 class Changes:

@@ -35,6 +35,7 @@ from mmsearch.plan import Planner, Work, vanished
 from mmsearch.reading import Reader, ruler_in, usable
 from mmsearch.records import Item, Problem
 from mmsearch.relevance import make_ruler
+from mmsearch.remembering import known_fingerprint, remember, remembered
 from mmsearch.rows import Row
 from mmsearch.sources import Scan, Skipped
 from mmsearch.vectorsets import VectorSet
@@ -150,6 +151,9 @@ class Collection(Reader):
             planner = Planner(catalog, opened.vector)
             first_seq = int(catalog.settings["next_seq"])
             work = Work(self.path, self.model, planner, first_seq)
+            if scan is not None:
+                scan.remembered = partial(remembered, catalog)
+                scan.known = partial(known_fingerprint, catalog)
             shards = work.shards(items, progress)
             local = partial(build_shard, tick=progress)
             for built in map(local, shards) if run is None else run(build_shard, shards):
@@ -162,11 +166,13 @@ class Collection(Reader):
             gone = () if scan is None else vanished(catalog, scan, planner.seen, first_seq)
             drop = list(dict.fromkeys(self._ids(gone)))  # one may lie below several roots
             catalog.commit(Change(drop=drop))
+            if scan is not None:
+                remember(catalog, scan, report.skipped)
             upkeep.tidy(self.path, catalog, self.device)
         report.unchanged, report.updated, report.moved = (
             planner.unchanged, planner.updated, planner.moved)
         report.replaced, report.copied = work.replaced, work.copied
-        report.removed = len(drop) + work.removed
+        report.removed = work.removed + len(drop)
         report.added = work.added - work.replaced - work.copied
         report.skipped = [*(scan.skipped if scan else []), *report.skipped]
         return report
@@ -175,7 +181,7 @@ class Collection(Reader):
         """Whether `add` would change nothing; found without the lock, up to the first difference.
         """
         # The vectors of copies are not looked at: a copy is a difference.
-        planner = Planner(self._catalog, lambda seq: np.zeros(0, np.float32))
+        planner = Planner(self._catalog, lambda seq, kind: np.zeros(0, np.float32))
         for item in items:
             planner.take(item)
             if planner.plan.encode or planner.plan.ready or planner.plan.update:

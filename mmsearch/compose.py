@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from mmsearch import places
 from mmsearch.crops import Crop
 from mmsearch.encoders import Encoder
 from mmsearch.errors import MediaError, UsageError
@@ -99,10 +99,10 @@ def _picture(example: Path | str | bytes | Image, min_side: int | None) -> Image
         return decode(example, min_side=min_side).image
     if not isinstance(example, Path | str):
         return example.convert("RGB")
-    path = Path(example)
-    if not os.path.lexists(path):
-        raise UsageError(f"{path} does not exist")
+    uri = places.locate(example)
+    if places.is_gone(uri):
+        raise UsageError(f"{example} does not exist")
     try:
-        return decode(path, min_side=min_side).image
+        return decode(places.read(uri)[0], min_side=min_side).image
     except MediaError as error:
-        raise MediaError(f"{path}: {error}") from error
+        raise MediaError(f"{example}: {error}") from error

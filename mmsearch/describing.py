@@ -11,9 +11,11 @@ from mmsearch import sidecars
 from mmsearch.gazetteer import with_names
 from mmsearch.records import Item
 from mmsearch.said import Said, merged
-from mmsearch.sources import Skipped, fingerprint_of, path_to_uri, text_items, uri_to_path
+from mmsearch.scanned import Skipped
+from mmsearch.texts import text_items
+from mmsearch.uris import fingerprint_of, path_to_uri, uri_to_path
 
-_OWN_CAPTION = re.compile(r"#(caption|embedded)\d+(\.\d+)?")
+_EMBEDDED = re.compile(r"#embedded\d+(\.\d+)?")
 
 
 class Described(NamedTuple):
@@ -68,5 +70,6 @@ def _captions(uri: str, texts: Mapping[str, str]) -> tuple[Item, ...]:
 def is_own_caption(item: Item) -> bool:
     """Whether a text came out of a picture or a sidecar of it, so that it stays with the picture
     until that is described anew."""
-    return (item.kind == "text" and "manifest" not in item.meta and item.uri.startswith(item.group)
-            and _OWN_CAPTION.fullmatch(item.uri, len(item.group)) is not None)
+    if item.kind != "text" or "manifest" in item.meta or not item.uri.startswith(item.group):
+        return False
+    return "sidecar" in item.meta or _EMBEDDED.fullmatch(item.uri, len(item.group)) is not None

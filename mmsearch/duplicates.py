@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mmsearch import places
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.filters import Condition
 from mmsearch.pairs import KINDS, Contents, Pair, Pictures, Read, candidates, rank, same_content
@@ -25,13 +26,15 @@ from mmsearch.perceptual import TURNS, Likeness
 from mmsearch.records import Item
 from mmsearch.rows import Row
 from mmsearch.sidecars import own
-from mmsearch.sources import Skipped, fingerprint_of, uri_to_path
+from mmsearch.sources import Skipped
+from mmsearch.uris import fingerprint_of
 
 Star = list[tuple[int, Likeness]]
 """The pictures of a group with how alike each is to the first, which is the one to keep."""
 _AGREES_WITH_BEST = 0.9
 """Share of the threshold that each picture of a group reaches with the one to keep."""
 _ANOTHER_NAME = "another name of a file that is listed"
+_NO_FILE = "inside another file, or far away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +209,15 @@ def _on_disk(row: Row, seen: dict[tuple[int, int], str]) -> tuple[int, str]:
     Raises:
         MediaError: the file is not what was indexed.
     """
-    path = uri_to_path(row.item.uri)
+    path = places.own_file(row.item.uri)
+    size = row.item.fingerprint.partition(":")[0]
+    if path is None:
+        if places.fingerprint(row.item.uri) != own(row.item.fingerprint):
+            same_content(row)
+        return int(size) if size.isdigit() else 0, _NO_FILE
     try:
         status = path.stat()
     except OSError as error:
-        size = row.item.fingerprint.partition(":")[0]
         reason = "gone" if isinstance(error, FileNotFoundError) else str(error.strerror)
         return int(size) if size.isdigit() else 0, reason
     if fingerprint_of(status) != own(row.item.fingerprint):

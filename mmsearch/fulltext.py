@@ -41,9 +41,11 @@ UNLIST = (f"INSERT INTO {TABLE} ({TABLE}, rowid, {_COLUMNS}) "
 LIST = f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} {_TOUCHED}"
 LIST_ALL = (f"INSERT INTO {TABLE} ({TABLE}) VALUES ('delete-all')",
             f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} FROM {VIEW}")
-# A picture is found by its captions too; a caption by itself alone.
+# A picture is found by its captions too; a caption by itself alone; a page of a document by its own
+# text, which has its uri, and not by that of other pages.
 _REACHED = ("JOIN items i ON i.id = m.id OR (m.kind = 'text' AND i.kind <> 'text' "
-            "AND i.grp = m.grp)")
+            "AND i.grp = m.grp AND (i.uri = m.uri "
+            "OR substr(m.uri, length(m.grp) + 1, 6) <> '#page='))")
 MATCHES = (f"WITH found AS MATERIALIZED (SELECT rowid AS id, "
            f"-bm25({TABLE}, {', '.join(map(str, WEIGHTS.values()))}) AS score "
            f"FROM {TABLE} WHERE {TABLE} MATCH ?) "
@@ -61,6 +63,7 @@ _SEAM = (  # compiled when first used: a search by vectors does without
     rf"|(?<=[{_IDEOGRAPH}])(?=\w)|(?<=\w)(?=[{_IDEOGRAPH}])")
 _MAY_HAVE_SEAM = re.compile("[0-9A-Z]")
 _RUN = re.compile(r"[^\W_]+")
+_FRAGMENT = re.compile(r"#(?:t|page)=[\d.]+\Z")
 _HASH = re.compile("[0-9a-f]{8,}|[0-9A-F]{8,}")
 
 
@@ -75,7 +78,7 @@ def apart(text: str) -> str:
 def words(uri: str, kind: str, *texts: object) -> str:
     """What an item is found by beyond its texts and its path as they are: the name of its file,
     and whatever is glued together in them, in pieces."""
-    path = uri.rpartition("#")[0] or uri if kind == "text" else uri
+    path = uri.rpartition("#")[0] or uri if kind == "text" else _FRAGMENT.sub("", uri)
     folder, _, name = path.rpartition("/")
     return " ".join(filter(None, [name, *map(_pieces, (folder, name, *map(str, texts)))]))
 

@@ -1,9 +1,18 @@
-"""Patterns for names and paths, as --exclude takes them."""
+"""Which names are passed over: junk, and what the patterns of `--exclude` match."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+
+_JUNK = {
+    "__macosx",
+    "node_modules",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+}
 
 
 class Glob:
@@ -27,3 +36,13 @@ def _parts_match(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return (
         bool(parts) and fnmatchcase(parts[0], pattern[0]) and _parts_match(parts[1:], pattern[1:])
     )
+
+
+def is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _JUNK
+
+
+def is_wanted(exclude: Sequence[Glob], path: str) -> bool:
+    """Whether a path in an archive or a store is neither junk nor excluded."""
+    return not (any(part not in (".", "..") and is_junk(part) for part in path.split("/"))
+                or any(glob.matches(path) for glob in exclude))

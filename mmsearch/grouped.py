@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.present import Tile, file_of, safe_text, sheet, size_text, strict
+from mmsearch.present import Tile, address_of, safe_text, sheet, size_text, strict
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,7 +68,7 @@ def redundant_paths(groups: Sequence[Group]) -> Iterator[str]:
     """The files that need not be kept, exactly as they are named on disk."""
     for group in groups:
         for member in group.redundant:
-            yield str(file_of(member.item))
+            yield address_of(member.item)
 
 
 def groups_sheet(found: Duplicates, *, title: str) -> str:

@@ -24,7 +24,8 @@ from mmsearch.opened import Opened
 from mmsearch.records import Ids, Item, SegmentInfo, Vectors
 from mmsearch.rows import Row
 from mmsearch.segments import segment_name, write_segment
-from mmsearch.sources import Skipped, path_to_uri
+from mmsearch.sources import Skipped
+from mmsearch.uris import path_to_uri
 from mmsearch.vectorsets import Part, VectorSet
 
 RANGE_ROWS, RANGE_BYTES = 1 << 19, 512 << 20

@@ -1,6 +1,9 @@
 """Items become vectors: read, decode in threads, encode in batches, write one segment.
 
 `build_shard` is self-contained and picklable: no catalog, no lock, so that it can run anywhere.
+
+A file may give several items (see `mmsearch.frames`): only decoding tells how many, and of which
+kinds. The numbers that a shard may use are reserved for the most that it can give.
 """
 
 from __future__ import annotations
@@ -10,22 +13,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from mmsearch import places
 from mmsearch.describing import Described, described
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError
+from mmsearch.fragments import MOST, file_uri, part_of, room
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
-from mmsearch.said import PIXELS
-from mmsearch.segments import write_segment
+from mmsearch.said import PIXELS, Said
+from mmsearch.segments import segment_name, write_segment
 from mmsearch.sidecars import unread, with_those_of
-from mmsearch.sources import Skipped, fingerprint_of, uri_to_path
+from mmsearch.sources import Skipped
+from mmsearch.uris import fingerprint_of
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -50,7 +57,8 @@ class Ready(NamedTuple):
 
 @dataclass(frozen=True)
 class Shard:
-    """Work for one segment: items of one kind, numbered from `first_seq`."""
+    """Work for one segment: items of one kind, or files, numbered from `first_seq`; and for one
+    segment of each other kind that comes of the files."""
 
     root: Path
     name: str
@@ -61,14 +69,16 @@ class Shard:
     ready: tuple[Ready, ...] = ()
     threads: int = 0
     """Decoding threads; 0 is one a core."""
+    expand: bool = True
+    """Whether a file may give several items; if not, an animation is its first frame."""
 
 
 @dataclass
 class Built:
-    """What became of a shard: its segment (None if nothing could be encoded), the items in the
-    order of its rows, and what was skipped."""
+    """What became of a shard: a segment for each kind of item, the items in the order of their
+    rows, and what was skipped."""
 
-    segment: SegmentInfo | None = None
+    segments: list[SegmentInfo] = field(default_factory=list)
     rows: list[tuple[int, Item, str]] = field(default_factory=list)
     """(seq, item, hash)"""
     skipped: list[Skipped] = field(default_factory=list)
@@ -80,13 +90,15 @@ class Built:
 
 
 class _Prepared(NamedTuple):
+    """A picture ready to be encoded; or, without pixels, a text that came with one."""
+
     about: Described
     hash: str
-    pixels: Pixels
+    pixels: Pixels | None
 
 
 def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -> Built:
-    """Encode a shard's items and write them as one segment.
+    """Encode a shard's items and write them as one segment a kind.
 
     tick: called with the number of items done since the last call.
 
@@ -108,13 +120,22 @@ def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -
         for part, embeddings in _encode_texts(load_encoder(shard.model), beside, built):
             built.captions += [Ready(*row, vector) for row, vector in zip(part, embeddings,
                                                                           strict=True)]
-    built.rows = [(shard.first_seq + n, item, hash) for n, (item, hash) in enumerate(rows)]
     if rows:
-        ids = np.arange(shard.first_seq, shard.first_seq + len(rows), dtype=np.int64)
-        matrix = np.concatenate(vectors)
-        built.segment = write_segment(shard.root, shard.name, shard.kind, ids,
-                                      lambda: iter([matrix]))
+        _write(shard, rows, np.concatenate(vectors), built)
     return built
+
+
+def _write(shard: Shard, rows: list[tuple[Item, str]], matrix: Vectors, built: Built) -> None:
+    """Number the rows, those of one kind after the other, and write a segment for each kind."""
+    first = shard.first_seq
+    for kind in sorted({item.kind for item, _ in rows}):
+        at = [n for n, (item, _) in enumerate(rows) if item.kind == kind]
+        ids = np.arange(first, first + len(at), dtype=np.int64)
+        name = shard.name if kind == shard.kind else segment_name(kind, first, int(ids[-1]))
+        built.segments.append(write_segment(shard.root, name, kind, ids,
+                                            partial(iter, [matrix[at]])))
+        built.rows += [(first + n, *rows[row]) for n, row in enumerate(at)]
+        first += len(at)
 
 
 _Encoded = Iterator[tuple[list[tuple[Item, str]], Vectors]]
@@ -126,18 +147,25 @@ def _encode_images(captions: list[Item], encoder: Encoder, shard: Shard, built: 
 
     captions: grows by those of the pictures, which are still to be encoded.
     """
+    prepare = partial(_prepare, encoder, shard.expand)
+    texts: list[Item] = []
+
     def encode(batch: list[_Prepared]) -> tuple[Vectors, float]:
         start = time.perf_counter()
-        embeddings = encoder.encode_images([one.pixels for one in batch])
+        embeddings = encoder.encode_images([one.pixels for one in batch if one.pixels is not None])
         return embeddings, time.perf_counter() - start
 
     def prepared() -> Iterator[_Prepared]:
-        for item, future in _ahead(decoders, partial(_prepare, encoder), shard.items, LOOK_AHEAD):
+        for item, future in _ahead(decoders, prepare, places.ahead(shard.items), LOOK_AHEAD):
             try:
-                yield future.result()
+                for one in future.result():
+                    if one.pixels is None:
+                        texts.append(_taken(one.about, built, captions))
+                    else:
+                        yield one
             except MediaError as error:
                 built.skipped.append(Skipped(item.uri, str(error)))
-                tick(1)
+            tick(1)
 
     with (ThreadPoolExecutor(shard.threads or os.cpu_count() or 1, "decode") as decoders,
           ThreadPoolExecutor(encoder.workers, "encode") as encoders):
@@ -145,25 +173,26 @@ def _encode_images(captions: list[Item], encoder: Encoder, shard: Shard, built: 
         for batch, future in _ahead(encoders, encode, batches, encoder.workers + 1):
             embeddings, seconds = future.result()
             built.encode_seconds += seconds
-            tick(len(batch))
             yield [(_taken(one.about, built, captions), one.hash) for one in batch], embeddings
+    yield from _encode_texts(encoder, replace(shard, items=tuple(texts)), built)
 
 
 def _taken(about: Described, built: Built, captions: list[Item]) -> Item:
-    built.described.add(about.item.uri)
+    built.described.add(file_uri(about.item))
     built.skipped += about.skipped
     captions += about.captions
     return about.item
 
 
 def _described_anew(ready: Ready, built: Built, captions: list[Item]) -> Item:
-    """The item of a picture with a known vector, as its file and those beside it are now."""
+    """The item of a picture with a known vector, as its file and those beside it are now; texts,
+    frames and pages stay as they are."""
     from mmsearch.media import said_in
 
-    if ready.item.kind == "text":
+    if ready.item.kind != "image":
         return ready.item
     try:
-        said = said_in(uri_to_path(ready.item.uri))
+        said = said_in(places.source(ready.item.uri))
     except MediaError as error:
         built.skipped.append(Skipped(ready.item.uri, str(error)))
         return replace(ready.item, meta={**ready.decoded, **ready.item.meta},
@@ -194,30 +223,94 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], inputs: Iterable[T]
     yield from waiting
 
 
-def _prepare(encoder: Encoder, item: Item) -> _Prepared:
+def _prepare(encoder: Encoder, expand: bool, item: Item) -> Iterable[_Prepared]:
+    """The picture in a file; or several, which are then decoded as they are drawn."""
+    from mmsearch import frames
     from mmsearch.media import decode
     from mmsearch.palette import colours
 
-    data, fingerprint = read_file(uri_to_path(item.uri))
+    if (part := part_of(item)) is not None:  # its vector was lost
+        hash, fingerprint = hash_at(part.file)
+        shown = frames.picture(places.source(part.file), part, encoder.min_side)
+        again = Described(replace(item, fingerprint=fingerprint))
+        return [_Prepared(again, part_hash(hash, item), encoder.prepare(shown))]
+    path = places.own_file(item.uri)
+    if expand and path is not None and frames.holds_several(path):
+        if room(item) == 1:
+            raise MediaError("a video or a document that is named like a picture; rename it")
+        return _parts(encoder, item, path, *file_hash(path))
+    data, fingerprint = places.read(item.uri)
+    if expand and room(item) > 1 and (
+            frames.moves(data) or (path is None and frames.holds_several(data))):
+        return _parts(encoder, item, data, content_hash(data), fingerprint)
     picture = decode(data, min_side=encoder.min_side)
     item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
     seen = {"colour": colours(picture.image), "size": len(data)}
     about = described(item, {**picture.meta, **seen}, picture.captions)
-    return _Prepared(about, content_hash(data), encoder.prepare(picture.image))
+    return [_Prepared(about, content_hash(data), encoder.prepare(picture.image))]
 
 
-def read_file(path: Path) -> tuple[bytes, str]:
-    """A file's bytes and the fingerprint that goes with them (``size:mtime_ns``).
+def _parts(encoder: Encoder, file: Item, source: Path | bytes, hash: str, fingerprint: str
+           ) -> Iterator[_Prepared]:
+    """What a file that holds several pictures gives, in its group, the first with all captions.
+
+    source: the bytes of an animation or of what has no file of its own, else the path. MediaError,
+    after what could be read, says what could not be.
+    """
+    from mmsearch import frames
+    from mmsearch.media import said_in
+    from mmsearch.palette import colours
+
+    said, size = Said(), fingerprint.partition(":")[0]
+    if isinstance(source, bytes):
+        size = str(len(source))
+        with suppress(MediaError):  # a video
+            said = said_in(source)
+    seen = {**said.meta, "size": int(size)}
+    file = replace(file, fingerprint=with_those_of(fingerprint, file.fingerprint))
+    about: Described | None = None
+    for frame in frames.read(source, encoder.min_side, MOST):
+        first = about is None
+        about = about or described(file, {**frame.meta, **seen}, said.captions)
+        colour = {} if frame.image is None else {"colour": colours(frame.image)}
+        item = Item(f"{file.uri}#{frame.fragment}", "text" if frame.image is None else "frame",
+                    frame.text, file.uri, {**about.item.meta, **colour, **file.meta},
+                    about.item.fingerprint)
+        pixels = None if frame.image is None else encoder.prepare(frame.image)
+        yield _Prepared(about._replace(item=item) if first else Described(item),
+                        part_hash(hash, item), pixels)
+
+
+def hash_at(uri: str) -> tuple[str, str]:
+    """The `content_hash` of what is at an address, and its fingerprint; a file may be larger than
+    memory.
 
     Raises:
         MediaError: it cannot be read.
     """
+    if (path := places.own_file(uri)) is not None:
+        return file_hash(path)
+    data, fingerprint = places.read(uri)
+    return content_hash(data), fingerprint
+
+
+def file_hash(path: Path) -> tuple[str, str]:
     try:
         with path.open("rb") as file:
-            state = os.fstat(file.fileno())
-            return file.read(), fingerprint_of(state)
+            fingerprint = fingerprint_of(os.fstat(file.fileno()))
+            return file_digest(file, partial(blake2b, digest_size=16)).hexdigest(), fingerprint
     except OSError as error:
         raise MediaError(f"cannot be read: {error.strerror}") from error
+
+
+def part_hash(hash: str, item: Item) -> str:
+    """What is stored as the hash of a part: that of its file, and which part it is."""
+    return f"{hash}#{item.uri.rpartition('#')[2]}"
+
+
+def hash_of_file(hash: str) -> str:
+    """The inverse: the hash of the file that a stored hash is of, or of a part of."""
+    return hash.partition("#")[0]
 
 
 def content_hash(data: bytes) -> str:

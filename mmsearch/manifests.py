@@ -2,7 +2,8 @@
 
     {"image": "cats/1.jpg", "captions": ["a cat", "a grey cat"], "year": 2021}
 
-The image column is the first of `IMAGE_COLUMNS` that holds a string, the caption column the first
+The image column is the first of `IMAGE_COLUMNS` that holds a string (or, in Parquet, the picture
+itself), the caption column the first
 of `CAPTION_COLUMNS` that holds text; every other column describes the row. Nothing here looks
 at the pictures: `mmsearch.sources` turns rows into items, evaluation and training read them as is.
 """
@@ -27,18 +28,20 @@ MANIFEST_SUFFIXES: frozenset[str] = frozenset(
     {".jsonl", ".ndjson", ".csv", ".tsv", ".json", ".parquet"})
 IMAGE_COLUMNS = ("image", "image_path", "filepath", "file", "filename", "path")
 CAPTION_COLUMNS = ("caption", "captions", "text", "title", "sentences", "raw")
-PARQUET_ROWS = 4096
-"""Rows of Parquet that are Python objects at a time."""
+PARQUET_ROWS, PICTURE_ROWS = 4096, 64
+"""Rows of Parquet that are Python objects at a time; fewer where they may hold pictures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """line: in the file, from 1 (in JSON: the position in its list); image: as it was written."""
+    """line: in the file, from 1 (in JSON: the position in its list); image: as it was written;
+    data: the picture itself, where the row has it."""
 
     line: int
     image: str | None
     captions: tuple[str, ...]
     meta: dict[str, Any]
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +136,17 @@ def _parquet_rows(path: Path, start: int) -> Found:
             at += rows  # passed over unread
             del groups[0]
         try:
-            for batch in file.iter_batches(PARQUET_ROWS, row_groups=groups):
+            for batch in file.iter_batches(_batch_rows(file), row_groups=groups):
                 skip = min(max(start - at, 0), batch.num_rows)
                 yield from enumerate(batch.slice(skip).to_pylist(), at + skip + 1)
                 at += batch.num_rows
         except (OSError, ValueError) as error:  # as pyarrow says that a page is damaged
             raise UsageError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _batch_rows(file: Any) -> int:
+    types = [str(field.type) for field in file.schema_arrow]
+    return PICTURE_ROWS if any("binary" in one for one in types) else PARQUET_ROWS
 
 
 def _jsonl_rows(handle: TextIO, start: int) -> Found:
@@ -209,9 +217,17 @@ def _cell(text: str) -> object:
 
 def _row(line: int, columns: Mapping[str, Any]) -> Row | BadRow:
     image, captions, meta = parts(columns)
-    if image is None and not captions:
+    data = picture_in(columns)
+    if image is None and data is None and not captions:
         return BadRow(line, "no image and no caption")
-    return Row(line, image, captions, meta)
+    return Row(line, image, captions, meta, data)
+
+
+def picture_in(columns: Mapping[str, Any]) -> bytes | None:
+    """The picture that a row of Parquet holds: bytes, or {"bytes": ..., "path": ...}."""
+    value = columns.get(_image(columns, _by_name(tuple(columns)))[0] or "")
+    data = value.get("bytes") if isinstance(value, dict) else value
+    return data if isinstance(data, bytes) else None
 
 
 def parts(columns: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], dict[str, Any]]:
@@ -234,6 +250,13 @@ def _by_name(columns: tuple[str, ...]) -> Mapping[str, str]:
 def _image(columns: Mapping[str, Any], by_name: Mapping[str, str]) -> tuple[str | None, str | None]:
     for column in IMAGE_COLUMNS:
         value = columns.get(by_name.get(column, ""))
+        if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
+            path = value.get("path")
+            return by_name[column], path if isinstance(path, str) else None
+        if isinstance(value, dict):
+            value = value.get("path")
+        if isinstance(value, bytes):
+            return by_name[column], None
         if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
             image = str(value)
             name = columns.get(by_name.get("filename", ""))

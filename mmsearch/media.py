@@ -38,9 +38,11 @@ from PIL import (
 
 from mmsearch import colour, embedded, exif
 from mmsearch.errors import MediaError
-from mmsearch.formats import sniff
+from mmsearch.formats import is_raw, sniff
+from mmsearch.jxl import jxl_file
+from mmsearch.raw import Shot, open_raw
 from mmsearch.records import Pixels
-from mmsearch.said import Said
+from mmsearch.said import Said, captions
 
 # Pillow warns about odd metadata in files that decode well; a run over a million files must not
 # print that. (`catch_warnings` around each call would do less, but is not safe in threads.)
@@ -94,6 +96,8 @@ def decode(
     Raises MediaError, with a one-line reason and nothing else, for every input that is no picture.
     """
     with _recognised(source) as (handle, name):
+        if name == "RAW":
+            return _develop(handle.read(), min_side, max_pixels)
         return _decode(handle, name, min_side, max_pixels)
 
 
@@ -103,11 +107,9 @@ def said_in(source: Path | bytes) -> Said:
     Raises MediaError like `decode`.
     """
     with _recognised(source) as (handle, name):
-        image = _DECODERS[name](handle, "")
-        _refuse_bomb(image, name, MAX_PIXELS)
-        if name == "PNG":  # may keep it last
-            image.load()
-        return embedded.said_in(image)
+        if name == "RAW":
+            return _said_in_raw(handle.read())
+        return _said_in(handle, name)
 
 
 def fit(
@@ -190,6 +192,7 @@ _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
     "PPM": PpmImagePlugin.PpmImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
     "HEIC": _heif_file,
+    "JPEG XL": jxl_file,
 }
 
 
@@ -198,22 +201,23 @@ def _recognised(source: Path | bytes) -> Iterator[tuple[IO[bytes], str]]:
     """An opened file and its format; all that goes wrong with it is a MediaError."""
     name = "file"
     try:
-        with _opened(source) as handle:
+        with opened(source) as handle:
             found = sniff(handle.read(64))
             if found is None:
                 raise MediaError("not an image")
-            name = found
+            name = "RAW" if found == "TIFF" and is_raw(handle) else found
             handle.seek(0)
             yield handle, name
     except MediaError:
         raise
     except Exception as error:  # decoders raise anything at all on hostile bytes
-        raise MediaError(_reason(error, name)) from error
+        raise MediaError(reason_of(error, name)) from error
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
-    """The bytes of a regular, non-empty file; a pipe or a device is refused without waiting."""
+def opened(source: Path | bytes) -> Iterator[IO[bytes]]:
+    """The bytes of a regular, non-empty file, or those given; a pipe or a device is refused without
+    waiting."""
     if isinstance(source, bytes):
         if not source:
             raise MediaError("zero bytes")
@@ -233,7 +237,7 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
         os.close(descriptor)
 
 
-def _reason(error: Exception, name: str) -> str:
+def reason_of(error: Exception, name: str) -> str:
     """One line for whatever a decoder raised; `name` is the format, "file" until it is known."""
     if isinstance(error, OSError) and error.errno and error.strerror:
         return f"cannot be read: {error.strerror}"
@@ -252,11 +256,76 @@ def _reason(error: Exception, name: str) -> str:
 
 
 def _decode(handle: IO[bytes], name: str, min_side: int | None, max_pixels: int) -> Picture:
-    image = _DECODERS[name](handle, "")
+    image = open_image(handle, name, max_pixels)
     width, height = image.size
-    _refuse_bomb(image, name, max_pixels)
     if min_side and name == "JPEG":
         image.draft(None, (min_side, min_side))  # the scale that draft takes stays above this size
+    rgb, on_its_side = upright(image, min_side)
+    if on_its_side:
+        width, height = height, width
+    said = embedded.said_in(image)
+    meta = {"width": width, "height": height, "format": name, **said.meta}
+    return Picture(rgb, width, height, meta, said.captions)
+
+
+def _said_in(handle: IO[bytes], name: str) -> Said:
+    image = open_image(handle, name)
+    if name == "PNG":  # may keep it last
+        image.load()
+    return embedded.said_in(image)
+
+
+def _develop(data: bytes, min_side: int | None, max_pixels: int) -> Picture:
+    """A RAW picture; LibRaw has the last word on whether it is one, and else it is a TIFF."""
+    shot = open_raw(data, min_side)
+    if shot is None:
+        return _decode(io.BytesIO(data), "TIFF", min_side, max_pixels)
+    if shot.width * shot.height > max_pixels:
+        raise MediaError(f"decompression bomb: {shot.width}x{shot.height} pixels")
+    image = shot.develop() if shot.preview is None else open_image(
+        io.BytesIO(shot.preview), "JPEG", max_pixels)
+    if min_side and shot.preview is not None:
+        image.draft(None, (min_side, min_side))
+    rgb, own = _load(image, min_side)
+    if (orientation := shot.orientation(image.size, own)) in _TRANSPOSE:
+        rgb = rgb.transpose(_TRANSPOSE[orientation])
+    said = _said_by(shot, image)
+    meta = {"width": shot.width, "height": shot.height, "format": "RAW", **said.meta}
+    return Picture(rgb, shot.width, shot.height, meta, said.captions)
+
+
+def _said_in_raw(data: bytes) -> Said:
+    shot = open_raw(data, 1)
+    if shot is None:
+        return _said_in(io.BytesIO(data), "TIFF")
+    preview = Image.new("L", (1, 1)) if shot.preview is None else open_image(
+        io.BytesIO(shot.preview), "JPEG")
+    return _said_by(shot, preview)
+
+
+def _said_by(shot: Shot, image: Image.Image) -> Said:
+    """What a RAW picture says of itself, and beyond that its preview."""
+    tagged = Image.new("L", (1, 1))
+    tagged.info["exif"] = shot.exif
+    whole, preview = embedded.said_in(tagged), embedded.said_in(image)
+    return Said(captions([*whole.captions, *preview.captions]), {**preview.meta, **whole.meta})
+
+
+def open_image(handle: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A picture of the format `name`, its header read and its pixels not; MediaError if it claims
+    to have none, or too many."""
+    image = _DECODERS[name](handle, "")
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise MediaError(f"damaged {name}: {width}x{height} pixels")
+    if width * height > max_pixels:
+        limit = f"{max_pixels / 1e6:g} megapixels"
+        raise MediaError(f"decompression bomb: {width}x{height} pixels, limit {limit}")
+    return image
+
+
+def upright(image: Image.Image, min_side: int | None) -> tuple[Image.Image, bool]:
+    """The pixels of an open picture in RGB, and whether width and height had to change places."""
     if image.width * image.height > _GIANT_PIXELS:
         with _one_giant:
             rgb, orientation = _load(image, min_side)
@@ -264,20 +333,7 @@ def _decode(handle: IO[bytes], name: str, min_side: int | None, max_pixels: int)
         rgb, orientation = _load(image, min_side)
     if orientation in _TRANSPOSE:
         rgb = rgb.transpose(_TRANSPOSE[orientation])
-        if orientation >= 5:
-            width, height = height, width
-    said = embedded.said_in(image)
-    meta = {"width": width, "height": height, "format": name, **said.meta}
-    return Picture(rgb, width, height, meta, said.captions)
-
-
-def _refuse_bomb(image: Image.Image, name: str, max_pixels: int) -> None:
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise MediaError(f"damaged {name}: {width}x{height} pixels")
-    if width * height > max_pixels:
-        limit = f"{max_pixels / 1e6:g} megapixels"
-        raise MediaError(f"decompression bomb: {width}x{height} pixels, limit {limit}")
+    return rgb, orientation in _TRANSPOSE and orientation >= 5
 
 
 def _load(image: Image.Image, min_side: int | None) -> tuple[Image.Image, int]:

@@ -13,9 +13,10 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from mmsearch import places
 from mmsearch.catalog import Catalog
 from mmsearch.errors import MediaError
-from mmsearch.ingest import content_hash, read_file
+from mmsearch.ingest import content_hash
 from mmsearch.media import decode
 from mmsearch.opened import Opened
 from mmsearch.perceptual import (
@@ -32,7 +33,7 @@ from mmsearch.records import Ids, Kind, Vectors
 from mmsearch.rows import Row
 from mmsearch.searching import nearest
 from mmsearch.sidecars import own
-from mmsearch.sources import Skipped, uri_to_path
+from mmsearch.sources import Skipped
 
 T = TypeVar("T")
 KINDS: tuple[Kind, ...] = ("image",)
@@ -203,7 +204,7 @@ def same_content(row: Row) -> bytes:
     Raises:
         MediaError: it cannot be read, or is not what was indexed.
     """
-    data, fingerprint = read_file(uri_to_path(row.item.uri))
+    data, fingerprint = places.read(row.item.uri)
     if fingerprint != own(row.item.fingerprint) and content_hash(data) != row.hash:
         raise MediaError("changed since it was indexed; run `mmsearch index` again")
     return data

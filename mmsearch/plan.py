@@ -3,7 +3,6 @@ copied, new or gone. Nothing is decoded here, and only files in doubt are read."
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -11,22 +10,28 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mmsearch import places
 from mmsearch.catalog import Catalog, Change
 from mmsearch.describing import is_own_caption
 from mmsearch.errors import MediaError
-from mmsearch.ingest import Built, Ready, Shard, build_shard, content_hash, read_file
+from mmsearch.formats import SEVERAL_SUFFIXES
+from mmsearch.fragments import file_uri, part_of, room
+from mmsearch.ingest import Built, Ready, Shard, build_shard, hash_at, hash_of_file
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.rows import Row
-from mmsearch.said import FIELDS
+from mmsearch.said import FIELDS, OF_SEVERAL
 from mmsearch.segments import segment_name
 from mmsearch.sidecars import of_sidecars, own, with_those_of
-from mmsearch.sources import Scan, uri_to_path
+from mmsearch.sources import Scan
+from mmsearch.uris import is_below, split_member
 from mmsearch.vectorsets import IMPORTED
 
 COMMIT_SECONDS = 20.0
 FIRST_SHARD, SMALLEST, LARGEST = 256, 64, 4096
-_DECODED = FIELDS.keys()
+_DECODED = FIELDS.keys() | OF_SEVERAL
 """Metadata that decoding adds: not part of what a source says of an item."""
+_SEVERAL = 64
+"""A file of many pictures takes the time of so many, as far as the size of a shard goes."""
 
 
 @dataclass
@@ -42,11 +47,11 @@ class Plan:
 class Planner:
     """Sorts items as they come; `seen` and the counts grow with them.
 
-    vector_of: the stored vector (float32 [dim]) with a sequence number.
+    vector_of: the stored vector (float32 [dim]) with a sequence number, of a kind of item.
     """
 
     catalog: Catalog
-    vector_of: Callable[[int], Vectors]
+    vector_of: Callable[[int, Kind], Vectors]
     plan: Plan = field(default_factory=Plan)
     seen: set[int] = field(default_factory=set)
     unchanged: int = 0
@@ -60,8 +65,12 @@ class Planner:
     """uris of pictures that are described anew, for what lies beside them has changed."""
     was_at: dict[str, str] = field(default_factory=dict)
     """uris of moved pictures, with what they were before."""
+    old: dict[str, list[Row]] = field(default_factory=dict)
+    """By the uri of a file that is encoded again: what it gave before."""
     _planned: dict[tuple[str, Kind], Row] = field(default_factory=dict)
     """Rows as they will be once what is planned is committed, where that gives them another uri."""
+    _moved: dict[str, list[Row]] = field(default_factory=dict)
+    """The same for the parts of a file, by its new uri."""
 
     def take(self, item: Item) -> None:
         """Decide what is to be done with one item, and put it into the plan."""
@@ -69,7 +78,12 @@ class Planner:
         if row is not None:
             self.seen.add(row.id)
             self._known(item, row)
-        elif item.kind == "text" or not self._elsewhere(item):
+        elif item.kind == "text":
+            self.plan.encode.append(item)
+        elif parts := self._parts(item.uri):
+            self.seen |= {part.id for part in parts}
+            self._known_parts(item, parts)
+        elif not self._elsewhere(item):
             self.plan.encode.append(item)
 
     def _known(self, item: Item, row: Row) -> None:
@@ -86,8 +100,38 @@ class Planner:
             known = with_those_of(same, described.fingerprint)
             self._update(replace(described, fingerprint=known), row)
         else:
-            self.replacing.add((item.uri, item.kind))
-            self.plan.encode.append(described)
+            self._replace(described, [row])
+
+    def _parts(self, uri: str) -> list[Row]:
+        """What a file of several pictures gave: frames, pages, texts of pages."""
+        return self._moved.get(uri) or [
+            row for row in self.catalog.group(uri) if part_of(row.item) is not None]
+
+    def _known_parts(self, file: Item, parts: list[Row]) -> None:
+        """As `_known`, for a file that gave several items; it is read again if what lies beside it
+        has changed."""
+        first = next((part for part in parts if part.item.kind == "frame"), parts[0])
+        file = _with_manifest(file, first)
+        print_ = file.fingerprint
+        if any(part.item.fingerprint != print_ for part in parts):
+            known = self._hash_of(file)
+            if known is None or any(
+                    not part.hash or of_sidecars(part.item.fingerprint) != of_sidecars(print_)
+                    or (part.item.kind == "frame" and hash_of_file(part.hash) != known[0])
+                    for part in parts):
+                self._replace(file, parts)
+                return
+            print_ = with_those_of(known[1], print_)
+        stored = [(part, _as_part(file, part, print_)) for part in parts]
+        changed = [(part.id, item) for part, item in stored if item != part.item]
+        self.plan.update += changed
+        self.updated += len(changed)
+        self.unchanged += len(parts) - len(changed)
+
+    def _replace(self, item: Item, old: list[Row]) -> None:
+        self.old[item.uri] = old
+        self.replacing |= {(row.item.uri, row.item.kind) for row in old}
+        self.plan.encode.append(item)
 
     def _update(self, item: Item, row: Row) -> None:
         """Take over what is said of an item now, and of a picture what files beside it say."""
@@ -99,7 +143,7 @@ class Planner:
 
     def _again(self, item: Item, row: Row) -> Ready:
         return Ready(replace(item, group=item.group or item.uri), row.hash,
-                     self.vector_of(row.seq), _decoded(row))
+                     self.vector_of(row.seq, row.item.kind), _decoded(row))
 
     def _same_content(self, item: Item, row: Row) -> str | None:
         """The new fingerprint of an item whose file was touched but not changed, else None."""
@@ -116,32 +160,58 @@ class Planner:
         if not candidates or (known := self._hash_of(item)) is None:
             return False
         content, fingerprint = known
-        twins = [row for row in candidates if row.hash == content]
+        twins = [row for row in candidates if hash_of_file(row.hash) == content]
         if not twins:
             return False
         item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
         gone = next((row for row in twins if row.id not in self.seen
-                     and not os.path.lexists(uri_to_path(row.item.uri))), None)
+                     and places.is_gone(file_uri(row.item))), None)
+        twin = twins[0] if gone is None else gone
+        if part_of(twin.item) and (of_sidecars(item.fingerprint) or self._is_described(twin)):
+            return False  # what describes it is read anew, and so it is read as a whole
         if gone is None:
-            self.copies.add(item.uri)
-            self.plan.ready.append(self._again(item, twins[0]))
-            return True
-        item = _with_manifest(item, gone)
-        self._move(gone, _with_decoded(item, gone))
-        if of_sidecars(item.fingerprint) or of_sidecars(gone.item.fingerprint):
-            self.renewing.add(item.uri)
-            self.plan.ready.append(self._again(item, gone))
+            self._copy(twin, item)
+        else:
+            self._move(gone, _with_manifest(item, gone))
         return True
 
+    def _is_described(self, part: Row) -> bool:
+        """Whether there is more known of the file of a part than its parts."""
+        return bool(of_sidecars(part.item.fingerprint)) or any(
+            is_own_caption(row.item) for row in self.catalog.group(part.item.group))
+
+    def _copy(self, row: Row, item: Item) -> None:
+        parts = self._parts(file_uri(row.item)) if part_of(row.item) else []
+        copies = [Ready(_as_part(item, part, item.fingerprint), part.hash,
+                        self.vector_of(part.seq, part.item.kind)) for part in parts]
+        for copy in copies or [self._again(item, row)]:
+            self.copies.add(copy.item.uri)
+            self.plan.ready.append(copy)
+
     def _move(self, row: Row, item: Item) -> None:
-        """A moved picture takes its captions along."""
-        self.moved += 1
-        self.seen.add(row.id)
-        self.was_at[item.uri] = row.item.uri
-        self._rename(row, item)
+        """A moved picture takes its captions along; a moved file, all its frames or pages."""
+        old = file_uri(row.item)
+        parts = self._parts(old) if part_of(row.item) else []
+        for part in parts:
+            self.seen.add(part.id)
+            self._rename(part, _as_part(item, part, item.fingerprint))
+        if parts:
+            self._moved[item.uri] = [
+                self._planned[item.uri + part.item.uri[len(old):], part.item.kind]
+                for part in parts]
+        else:
+            self.seen.add(row.id)
+            self.was_at[item.uri] = old
+            self._rename(row, _with_decoded(item, row))
+            if of_sidecars(item.fingerprint) or of_sidecars(row.item.fingerprint):
+                self.renewing.add(item.uri)
+                self.plan.ready.append(self._again(item, row))
+        self.moved += max(1, len(parts))
+        taken = {part.id for part in parts}
         for other in self.catalog.group(row.item.group):
-            if other.item.kind == "text" and other.item.uri.startswith(row.item.uri + "#"):
-                uri = item.uri + other.item.uri[len(row.item.uri):]
+            if (other.item.kind == "text" and other.id not in taken
+                    and other.item.uri.startswith(old + "#")):
+                uri = item.uri + other.item.uri[len(old):]
                 self._rename(other, replace(other.item, uri=uri, group=item.uri))
 
     def _rename(self, row: Row, item: Item) -> None:
@@ -150,10 +220,17 @@ class Planner:
 
     def _hash_of(self, item: Item) -> tuple[str, str] | None:
         try:
-            data, fingerprint = read_file(uri_to_path(item.uri))
+            return hash_at(item.uri)
         except MediaError:
             return None  # it will be skipped with its reason where it is decoded
-        return content_hash(data), fingerprint
+
+
+def _as_part(file: Item, part: Row, fingerprint: str) -> Item:
+    """A part of a file with what a source says of the file now."""
+    place = part.item.uri[len(file_uri(part.item)):]
+    item = replace(part.item, uri=file.uri + place, group=file.uri, meta=file.meta,
+                   fingerprint=fingerprint)
+    return _with_decoded(_with_manifest(item, part), part)
 
 
 def _decoded(row: Row) -> dict[str, Any]:
@@ -185,24 +262,35 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
     itself meanwhile, stays, and so does what was imported with its vector: no file need ever have
     been there.
     """
-    is_gone = lru_cache(4096)(lambda uri: not os.path.lexists(uri_to_path(uri)))
+    is_gone = lru_cache(4096)(places.is_gone)
     for row in catalog.below(scan.roots):
         if row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED):
             continue
         if any(_part_of(row.item, path) for path in scan.incomplete):
             continue
         manifest = row.item.meta.get("manifest")
+        alone = row.item.kind == "text" and part_of(row.item) is None
         dropped = manifest in scan.roots or (
-            manifest is None and row.item.kind == "text" and not is_own_caption(row.item))
-        gone = dropped or is_gone(row.item.group if row.item.kind == "text" else row.item.uri)
-        if gone and scan.still_stands(row.item.uri):
+            manifest is None and alone and not is_own_caption(row.item)
+            and not _passed_over(row.item, scan))
+        if (dropped or is_gone(_file_behind(row.item))) and scan.still_stands(row.item.uri):
             yield row
+
+
+def _passed_over(item: Item, scan: Scan) -> bool:
+    """Whether an item is of an archive that this scan did not look into."""
+    member = split_member(item.uri)
+    return member is not None and member.container not in scan.contents
 
 
 def _part_of(item: Item, path: str) -> bool:
     """Whether an item lies below a folder, or in a text file or manifest."""
-    return (item.uri == path or item.uri.startswith((path.rstrip("/") + "/", path + "#"))
+    return (is_below(item.uri, path)
             or path in (item.meta.get("manifest"), item.meta.get("file")))
+
+
+def _file_behind(item: Item) -> str:
+    return str(item.meta.get("file", item.group)) if item.kind == "text" else file_uri(item)
 
 
 def _is_same(one: Item, other: Item) -> bool:
@@ -224,12 +312,17 @@ class Work:
 
     def shards(self, items: Iterable[Item], progress: Callable[[int], None]) -> Iterator[Shard]:
         plan = self.planner.plan
+        several = 0
         for item in items:
             waiting = len(plan.encode)
             self.planner.take(item)
             if len(plan.encode) == waiting:
                 progress(1)
-            if len(plan.encode) + len(plan.ready) >= self._size or len(plan.update) >= LARGEST:
+            else:
+                several += _is_large(item)
+            size = len(plan.encode) + len(plan.ready) + several * (_SEVERAL - 1)
+            if size >= self._size or len(plan.update) >= LARGEST:
+                several = 0
                 yield from self._cut()
         yield from self._cut()
 
@@ -241,7 +334,7 @@ class Work:
         for kind in kinds:
             items = tuple(item for item in encode if item.kind == kind)
             same = tuple(one for one in ready if one.item.kind == kind)
-            if rows := len(items) + len(same):
+            if rows := sum(map(room, items)) + len(same):
                 first, self.next_seq = self.next_seq, self.next_seq + rows
                 self._handed_out = time.monotonic()
                 yield Shard(self.root, segment_name(kind, first, self.next_seq - 1), kind, first,
@@ -256,11 +349,21 @@ class Work:
             self.replaced += (item.uri, item.kind) in self.planner.replacing
             self.copied += item.uri in self.planner.copies
             self.added += item.uri not in self.planner.renewing
-        change = Change(put=built.rows, update=self.updates(),
-                        add_segments=[built.segment] if built.segment else [])
-        return self._with_captions(change, built)
+        change = Change(put=built.rows, update=self.updates(), drop=self._outlived(built),
+                        add_segments=list(built.segments))
+        self._add_captions(change, built)
+        self.removed += len(change.drop)
+        return change
 
-    def _with_captions(self, change: Change, built: Built) -> Change:
+    def _outlived(self, built: Built) -> list[int]:
+        """ids of what files gave before that have now been encoded again, and give no more: fewer
+        frames, others, or one picture."""
+        new = {(item.uri, item.kind) for _, item, _ in built.rows}
+        files = {file_uri(item) for _, item, _ in built.rows} & self.planner.old.keys()
+        return [row.id for file in sorted(files) for row in self.planner.old.pop(file)
+                if (row.item.uri, row.item.kind) not in new]
+
+    def _add_captions(self, change: Change, built: Built) -> None:
         """Also the captions that pictures brought, those that they no longer bring taken away: in
         one commit with the pictures, which would not be looked at again."""
         before: dict[str, Row] = {}
@@ -271,8 +374,8 @@ class Work:
         fresh = tuple(one for one in built.captions if one.item.uri not in before
                       or not _is_same(before[one.item.uri].item, one.item))
         gone = before.keys() - {one.item.uri for one in built.captions}
-        change.drop = [before[uri].id for uri in gone if before[uri].id not in self.planner.seen]
-        self.removed += len(change.drop)
+        change.drop = [*change.drop, *(before[uri].id for uri in gone
+                                       if before[uri].id not in self.planner.seen)]
         if fresh:
             first, self.next_seq = self.next_seq, self.next_seq + len(fresh)
             captions = build_shard(Shard(self.root, segment_name("text", first, self.next_seq - 1),
@@ -281,10 +384,13 @@ class Work:
             self.replaced += again
             self.added += len(fresh)
             change.put = [*built.rows, *captions.rows]
-            change.add_segments += [captions.segment] if captions.segment else []
-        return change
+            change.add_segments = [*change.add_segments, *captions.segments]
 
     def updates(self) -> list[tuple[int, Item]]:
         plan = self.planner.plan
         update, plan.update = plan.update, []
         return update
+
+
+def _is_large(item: Item) -> bool:
+    return item.uri[item.uri.rfind("."):].lower() in SEVERAL_SUFFIXES

@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from mmsearch import places
 from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.fragments import file_uri, part_of
 from mmsearch.legend import legend, when_and_where
 from mmsearch.records import Hit, Item, Problem
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 _THUMBNAIL_SIDE = 320
 _PROBLEMS = 100
-# What `mmsearch.sources` adds to the path of the file that a text was found in or belongs to.
+# What `mmsearch.sources` adds to the path of the file that a text was found in or belongs to; parts
+# of files are told by `mmsearch.fragments`.
 _PLACE_IN_FILE = re.compile(r"#((caption|embedded)\d+|L\d+(\.caption\d+)?)(\.\d+)?$")
 _SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _TURNS_LINES_AROUND = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -60,22 +62,28 @@ def _safe_character(character: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
-def file_of(item: Item) -> Path:
-    """The file behind an item; for a caption or a line, the file that it belongs to.
+def address_of(item: Item) -> str:
+    """Where an item is: the path of its file, as it is named on disk, or its uri if it has no file
+    of its own; for a caption, a line, a frame or a page, of the file that it belongs to.
 
-    Its string may hold bytes that are not UTF-8: write it with `os.fsencode`.
+    It may hold bytes that are not UTF-8: write it with `os.fsencode`.
     """
-    from mmsearch.sources import uri_to_path
+    uri = _own_uri(item)
+    path = places.own_file(uri)
+    return uri if path is None else str(path)
 
-    return uri_to_path(_PLACE_IN_FILE.sub("", item.uri) if item.kind == "text" else item.uri)
+
+def _own_uri(item: Item) -> str:
+    text_alone = item.kind == "text" and part_of(item) is None
+    return _PLACE_IN_FILE.sub("", item.uri) if text_alone else file_uri(item)
 
 
 def filepaths(hits: Iterable[Hit]) -> list[str]:
-    """The files behind the hits, best first, each once, exactly as they are named on disk.
+    """The addresses of the hits, best first, each once, files exactly as they are named on disk.
 
     Not escaped: escape them with `safe_text` where the output is a terminal.
     """
-    return list(dict.fromkeys(str(file_of(hit.item)) for hit in hits))
+    return list(dict.fromkeys(address_of(hit.item) for hit in hits))
 
 
 def hits_tsv(hits: Iterable[Hit]) -> str:
@@ -98,6 +106,12 @@ def _cells(rank: int, hit: Hit) -> list[str]:
     return cells
 
 
+def _place(item: Item) -> str:
+    """A part of a file for people: "/videos/clip.mp4 · 0:12"; empty for all else."""
+    part = part_of(item)
+    return "" if part is None else safe_text(f"{part.file} · {part}")
+
+
 def _per_cent(hit: Hit) -> str:
     """Relevance for people; rounded down, for no guess is a certainty. What the words name need
     not look like them."""
@@ -107,7 +121,8 @@ def _per_cent(hit: Hit) -> str:
 
 
 def hits_json(hits: Iterable[Hit], *, parts: bool = False) -> list[dict[str, Any]]:
-    """The hits as values that strict JSON in UTF-8 can hold, whatever their metadata is.
+    """The hits as values that strict JSON in UTF-8 can hold, whatever their metadata is; a part of
+    a file has its `time` in seconds, or its `page`.
 
     parts: also what their scores are made of, for the modes text and hybrid.
     """
@@ -119,6 +134,8 @@ def hits_json(hits: Iterable[Hit], *, parts: bool = False) -> list[dict[str, Any
             "text": item.text, "group": item.group, "meta": item.meta,
             "relevance": None if hit.relevance is None else round(hit.relevance, 4),
         }  # fmt: skip
+        if (part := part_of(item)) is not None:
+            values |= {"time": part.time} if part.page is None else {"page": part.page}
         if parts:
             values |= {"cosine": hit.cosine, "bm25": hit.bm25}
         found.append(strict(values))
@@ -165,7 +182,8 @@ def hits_table(hits: Sequence[Hit]) -> Table:
         middle = [Text(_per_cent(hit))] if has_relevance else []
         middle += [Text(text[0] if text else "")] if has_texts else []
         last = [Text(safe_text(taken[rank - 1]), "dim")] if any(taken) else []
-        table.add_row(shown, Text(score, "cyan"), *middle, Text(uri), *last)
+        where = Text(_place(hit.item) or uri)
+        table.add_row(shown, Text(score, "cyan"), *middle, where, *last)
     return table
 
 
@@ -285,6 +303,7 @@ def preview(hits: Iterable[Hit], console: Console) -> None:
 
     for rank, hit in enumerate(hits, 1):
         rest, match = _cells(rank, hit), _per_cent(hit)
+        rest[2] = _place(hit.item) or rest[2]
         console.print(Text("  ".join([*rest[:2], *([match] if match else []), *rest[2:]])),
                       soft_wrap=True)
         if hit.item.kind == "text":
@@ -299,10 +318,10 @@ def preview(hits: Iterable[Hit], console: Console) -> None:
 
 def _picture(item: Item) -> Image:
     """A picture that fits into a square of _THUMBNAIL_SIDE; MediaError if there is none."""
-    from mmsearch.media import decode
+    from mmsearch.frames import picture
 
-    # decode keeps the shorter side at twice min_side: enough, whatever the shape of the picture.
-    image = decode(file_of(item), min_side=_THUMBNAIL_SIDE // 2).image
+    # The shorter side is kept at twice min_side: enough, whatever the shape of the picture.
+    image = picture(places.source(file_uri(item)), part_of(item), _THUMBNAIL_SIDE // 2)
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     return image
 
@@ -349,17 +368,19 @@ def sheet(title: str, summary: str, sections: Sequence[tuple[str, Sequence[Tile]
 
 
 def _tile(tile: Tile, view: str) -> str:
-    item, file = tile.item, file_of(tile.item)
-    place = item.uri.rpartition("#")[2] if item.kind == "text" and "#" in item.uri else ""
-    name = _html(f"{file.name} · {place}" if place else file.name)
+    item = tile.item
+    folder, _, file = address_of(item).rpartition("/")
+    place = str(part_of(item) or "") or (
+        item.uri.rpartition("#")[2] if item.kind == "text" and "#" in item.uri else "")
+    name = _html(f"{file} · {place}" if place else file)
     note = f'<span class="note" dir="auto">{_html(tile.note)}</span>' if tile.note else ""
     match = (f'<span class="match" title="how likely this is a match">{tile.match}</span>'
              if tile.match else "")
     return (
         f'<li>\n{view}\n<div class="about"><span class="rank">{_html(tile.label)}</span>'
-        f'<a class="name" title="{name}"{_href(file)}>{name}</a>'
+        f'<a class="name" title="{name}"{_href(item)}>{name}</a>'
         f'<span class="score" title="{_html(tile.hint)}">{_html(tile.figure)}</span>{match}'
-        f'<span class="path">{_html(str(file.parent))}</span>{note}</div>\n</li>'
+        f'<span class="path">{_html(folder or "/")}</span>{note}</div>\n</li>'
     )
 
 
@@ -370,7 +391,6 @@ def _meaning(hit: Hit) -> str:
 
 def _view(item: Item) -> str:
     """The upper part of a tile: the words, the picture, or why there is none."""
-    file = file_of(item)
     if item.kind == "text":
         words = f'<blockquote class="words" dir="auto">{_html(item.text)}</blockquote>'
         return f'<div class="view">{words}</div>'
@@ -380,16 +400,27 @@ def _view(item: Item) -> str:
     except MediaError as error:
         return f'<div class="view"><p class="gone">{_html(_why_not(error))}</p></div>'
     data = base64.b64encode(stream.getvalue()).decode()
-    image = f'<img src="data:image/jpeg;base64,{data}" alt="{_html(item.text or file.name)}">'
-    return f'<a class="view"{_href(file)}>{image}</a>'
+    alt = _html(item.text or _file_name(item))
+    image = f'<img src="data:image/jpeg;base64,{data}" alt="{alt}">'
+    return f'<a class="view"{_href(item)}>{image}</a>'
 
 
 def _why_not(error: MediaError) -> str:
     return f"cannot be shown: {str(error).removeprefix('cannot be read: ')}"
 
 
-def _href(file: Path) -> str:
-    return f' href="{_html(file.as_uri())}"' if file.is_absolute() else ""
+def _file_name(item: Item) -> str:
+    return address_of(item).rpartition("/")[2]
+
+
+def _href(item: Item) -> str:
+    """A link to the file, in which browsers go to the moment or the page; to the archive that it is
+    in, or to the web."""
+    uri = _own_uri(item)
+    link = places.link(uri)
+    if part_of(item) is not None and places.own_file(uri) is not None:
+        link += f"#{item.uri.rpartition('#')[2]}"
+    return f' href="{_html(link)}"' if link else ""
 
 
 def _html(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
+from mmsearch import places
 from mmsearch.catalog import CATALOG, Catalog
 from mmsearch.compose import composed, share_of_images, unit
 from mmsearch.encoders import BUILTIN, Encoder, load_encoder
@@ -18,6 +18,7 @@ from mmsearch.encoders.external import EXTERNAL, ExternalEncoder
 from mmsearch.errors import (
     CollectionDamaged,
     EncoderMismatch,
+    MediaError,
     UsageError,
     no_collection,
 )
@@ -39,7 +40,6 @@ from mmsearch.records import (
 from mmsearch.relevance import Ruler, ruler_of
 from mmsearch.rows import Row
 from mmsearch.searching import KINDS, TEXT_WEIGHT, Query, nearest, search
-from mmsearch.sources import fingerprint_of, path_to_uri
 
 if TYPE_CHECKING:
     from mmsearch.duplicates import Duplicates
@@ -303,17 +303,16 @@ class Reader:
         from mmsearch.vectorsets import IMPORTED
 
         def read() -> Vectors | None:
-            address = isinstance(name, str) and "://" in name
-            uri = name if address else path_to_uri(os.path.abspath(name))  # noqa: PTH100
-            row = self._catalog.find(str(uri), "image")  # (above: keeps the name of a link)
+            row = self._catalog.find(uri, "image")
             if row is None or not (row.item.fingerprint.startswith(IMPORTED)
-                                   or own(row.item.fingerprint) == now):
+                                   or (now and own(row.item.fingerprint) == now)
+                                   or places.is_far(uri)):
                 return None
             return self._opened.vector(row.seq)
 
-        now = ""
-        with suppress(OSError, ValueError):  # what is wrong with the file is said by its decoder
-            now = fingerprint_of(Path(name).stat())
+        uri, now = places.locate(name), ""
+        with suppress(MediaError):  # what is wrong with the file is said by its decoder
+            now = places.fingerprint(uri)
         return self._retrying(read)
 
 

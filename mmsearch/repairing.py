@@ -34,7 +34,8 @@ from mmsearch import integrity, upkeep, wal
 from mmsearch.catalog import CATALOG, Catalog, Change
 from mmsearch.encoders import BUILTIN, load_encoder
 from mmsearch.errors import CollectionDamaged, MediaError, MmsearchError
-from mmsearch.ingest import Shard, build_shard, content_hash, read_file
+from mmsearch.fragments import file_uri
+from mmsearch.ingest import Shard, build_shard, hash_at, hash_of_file
 from mmsearch.lock import writer_lock
 from mmsearch.opened import directory
 from mmsearch.plan import LARGEST
@@ -51,7 +52,6 @@ from mmsearch.segments import (
     sync,
 )
 from mmsearch.sidecars import with_those_of
-from mmsearch.sources import uri_to_path
 from mmsearch.verifying import check_catalog, reason_of, vector_ids, verify_directory
 
 _HEADER = {0: b"SQLite format 3\0", 16: b"\x10\x00\x02\x02\x00\x40\x20\x20", 44: b"\0\0\0\x04",
@@ -304,13 +304,13 @@ class Repair:
                 continue
             first = int(self.catalog.settings["next_seq"])
             name = segment_name(kind, first, first + len(items) - 1)
-            shard = Shard(self.root, name, kind, first, tuple(items), self.model)
+            shard = Shard(self.root, name, kind, first, tuple(items), self.model, expand=False)
             built = build_shard(shard, self.tick)
             was = {row.item.uri: row.item.fingerprint for row in rows.values()}
             put = [(seq, replace(item, fingerprint=with_those_of(item.fingerprint, was[item.uri])),
                     hash) for seq, item, hash in built.rows]
             self.catalog.commit(Change(
-                put=put, add_segments=[built.segment] if built.segment else []))
+                put=put, add_segments=built.segments))
             skipped = {one.path: one.reason for one in built.skipped}
             reasons |= {seq: skipped[row.item.uri] for seq, row in rows.items()
                         if row.item.uri in skipped}
@@ -351,10 +351,10 @@ def _unlike(row: Row) -> str:
     if row.item.kind == "text":
         return ""
     try:
-        data, _ = read_file(uri_to_path(row.item.uri))
+        found, _ = hash_at(file_uri(row.item))
     except MediaError as error:
         return f"the file {error}; put it back and index it again, or delete it from the index"
-    return "" if content_hash(data) == row.hash else "the file has changed; index it again"
+    return "" if found == hash_of_file(row.hash) else "the file has changed; index it again"
 
 
 def _one_byte_other(ids: Ids) -> Iterator[Ids]:

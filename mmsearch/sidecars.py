@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch import xmp
-from mmsearch.formats import IMAGE_SUFFIXES
+from mmsearch.formats import IMAGE_SUFFIXES, RAW_SUFFIXES
 from mmsearch.manifests import parts
 from mmsearch.said import LONGEST, Said, captions, clean, number, position, words
 from mmsearch.texts import lines, text_encoding
@@ -71,7 +71,7 @@ def unread(fingerprint: str) -> str:
 
 
 class Beside:
-    """The sidecars among the files of one folder."""
+    """The sidecars among the files of one folder, and the RAW pictures that were developed."""
 
     def __init__(self, entries: Sequence[os.DirEntry[str]]) -> None:
         self._of: dict[str, list[str]] = {}
@@ -79,6 +79,9 @@ class Beside:
         """Names of files that describe a picture here."""
         self._pictures = [entry.name for entry in entries
                           if entry.name[entry.name.rfind("."):].lower() in IMAGE_SUFFIXES]
+        self.developed = _developed(self._pictures)
+        """Names of RAW pictures beside which a picture has the same name: that one is shown, and so
+        it is the one to be found."""
         if any(is_sidecar(entry.name) for entry in entries):
             files = {entry.name: entry for entry in entries if _is_file(entry)}
             self._files, self._of = files, paired(files)
@@ -103,6 +106,13 @@ class Beside:
 def is_sidecar(name: str) -> bool:
     """Whether a file of this name describes a picture, if there is one to describe."""
     return name.lower().endswith(SUFFIXES)
+
+
+def _developed(pictures: Iterable[str]) -> frozenset[str]:
+    split = [os.path.splitext(name) for name in pictures]  # noqa: PTH122
+    raws = [(stem, suffix) for stem, suffix in split if suffix.lower() in RAW_SUFFIXES]
+    stems = {stem for stem, suffix in split if suffix.lower() not in RAW_SUFFIXES} if raws else ()
+    return frozenset(stem + suffix for stem, suffix in raws if stem in stems)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

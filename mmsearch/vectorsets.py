@@ -33,7 +33,7 @@ from mmsearch.manifests import (
     storable,
 )
 from mmsearch.records import Item, Kind
-from mmsearch.sources import fingerprint_of, path_to_uri
+from mmsearch.uris import fingerprint_of, path_to_uri
 from mmsearch.vectorfiles import VectorFile
 
 EXPORT = "mmsearch.json"

@@ -32,14 +32,10 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.records import Item
-from mmsearch.sources import (
-    Scan,
-    fingerprint_of,
-    identity_of,
-    iter_items,
-    path_to_uri,
-    uri_to_path,
-)
+from mmsearch.scanned import Scan, identity_of
+from mmsearch.sidecars import own
+from mmsearch.sources import iter_items
+from mmsearch.uris import fingerprint_of, path_to_uri, uri_to_path
 
 TICK = 0.25
 """Seconds between two looks at what waits, and at whether the folders are still there."""
@@ -311,7 +307,7 @@ def _is_empty(folder: Path) -> bool:
 
 def _is_fresh(item: Item) -> bool:
     """Whether its file changed less than SETTLED seconds ago, as far as clocks agree."""
-    changed = item.fingerprint.partition(":")[2]
+    changed = own(item.fingerprint).partition(":")[2]
     return changed.isdigit() and abs(time.time() - int(changed) / 1e9) < SETTLED
 
 

@@ -13,14 +13,16 @@ import mmsearch
 
 ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
-    {"errors", "records", "metrics"},
+    {"errors", "records", "metrics", "uris"},
     {"said", "exif", "xmp", "embedded", "gazetteer", "sidecars", "describing", "palette",
-     "filters", "fulltext", "formats", "colour", "media", "perceptual", "texts", "manifests",
-     "globs", "sources", "changes", "crops", "merge", "encoders", "indexes", "segments", "opened",
-     "lock", "evaluate", "integrity", "rows", "wal", "schema", "vectorfiles", "vectorsets"},
+     "filters", "fulltext", "formats", "fragments", "colour", "raw", "jxl", "media", "frames",
+     "perceptual", "texts", "manifests", "globs", "scanned", "archives", "samples", "places",
+     "cells", "web", "stores", "listing", "sources", "changes", "crops", "merge", "encoders",
+     "indexes", "segments", "opened", "lock", "evaluate", "integrity", "rows", "wal", "schema",
+     "vectorfiles", "vectorsets"},
     {"catalog", "compose", "diverse", "relevance", "searching", "pairs", "duplicates", "ingest",
      "plan", "tuning", "upkeep", "verifying", "repairing", "importing", "exporting", "heads",
-     "features", "train"},
+     "features", "train", "remembering"},
     {"reading", "collection", "watching", "retrieval"},
     {"present", "legend", "grouped", "terminal", "showcase", "commands", "cli", "__main__"},
 ]

@@ -25,7 +25,7 @@ from rich.console import Console
 from mmsearch import evaluate, present
 from mmsearch.errors import MissingExtra
 from mmsearch.records import Hit, Item
-from mmsearch.sources import path_to_uri
+from mmsearch.uris import path_to_uri
 
 settings.register_profile("present", deadline=None)
 settings.load_profile("present")
@@ -93,7 +93,7 @@ def test_safe_text_leaves_ordinary_names_alone(text):
     ],
 )
 def test_the_file_behind_an_item(item, path):
-    assert present.file_of(item) == Path(path)
+    assert present.address_of(item) == path
 
 
 def test_filepaths_are_exact_and_single():

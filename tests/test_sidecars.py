@@ -238,7 +238,7 @@ def test_a_run_over_an_unchanged_folder_reads_nothing(
         monkeypatch: pytest.MonkeyPatch) -> None:
     add(collection, folder)
     assert decoded() == 3
-    for module, name in ((ingest, "described"), (plan, "read_file")):
+    for module, name in ((ingest, "described"), (plan, "hash_at")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("something was read"))
     assert numbers(add(collection, folder)) == {"unchanged": 3}
     assert texts(collection) == BUS | CAT
@@ -422,6 +422,7 @@ def test_any_history_is_as_one_run_over_the_last_state(
     root = tmp_path_factory.mktemp("history")
     folder = root / "photos"
     folder.mkdir()
+    (folder / "other.md").write_text("Of a folder that is empty, all is kept.")
     collection = Collection.create(root / "index")
     for at, (stem, suffix, step) in enumerate([*steps, ("", "", "run")]):
         path = folder / f"{stem}{suffix}"

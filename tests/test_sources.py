@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from mmsearch.errors import UsageError
 from mmsearch.manifests import storable
 from mmsearch.records import Item
-from mmsearch.sources import Scan, Skipped, iter_items, path_to_uri, uri_to_path
+from mmsearch.sources import Scan, Skipped, iter_items
 from mmsearch.texts import MAX_TEXT
+from mmsearch.uris import path_to_uri, uri_to_path
 
 SMALL_MODIFIED = 1_600_000_000
 """2020-09-13T12:26:40Z"""
@@ -129,7 +130,7 @@ def test_an_image_item(tmp_path: Path) -> None:
 
 
 def test_folders_are_searched_in_a_stable_order(tmp_path: Path) -> None:
-    put(tmp_path, "b/2.png", "b/1.JPG", "a/z/1.webp", "a/9.heic", "z.jpeg", "A.tiff", "notes.pdf")
+    put(tmp_path, "b/2.png", "b/1.JPG", "a/z/1.webp", "a/9.heic", "z.jpeg", "A.tiff", "notes.doc")
     expected = ["A.tiff", "z.jpeg", "a/9.heic", "a/z/1.webp", "b/1.JPG", "b/2.png"]
     assert found(tmp_path) == expected == found(tmp_path)
 
@@ -345,8 +346,8 @@ def test_collections_are_not_entered(tmp_path: Path) -> None:
 
 def test_files_that_are_named_are_told_by_content(tmp_path: Path) -> None:
     (tmp_path / "photo").write_bytes(b"\xff\xd8\xff\xe0rest")
-    (tmp_path / "paper.pdf").write_bytes(b"%PDF-1.7")
-    items, scan = scanned(tmp_path / "photo", tmp_path / "paper.pdf")
+    (tmp_path / "paper.doc").write_bytes(b"\xd0\xcf\x11\xe0")
+    items, scan = scanned(tmp_path / "photo", tmp_path / "paper.doc")
     assert [(item.kind, Path(item.uri).name) for item in items] == [("image", "photo")]
     assert [s.reason for s in scan.skipped] == ["not a kind of file that can be indexed"]
 

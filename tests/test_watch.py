@@ -129,6 +129,7 @@ def test_a_folder_moved_in_is_taken_whole_and_one_moved_out_goes(
         photos: Path, index: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
+    (root / "notes.rst").touch()  # of a folder that is empty, all is kept
     with watch(index, root) as watched:
         assert watched.next() == {}
         shutil.move(photos, root / "photos")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,8 +29,8 @@ from mmsearch.commands.options import (
     PrecisionOption,
     RecallOption,
     WhereOption,
+    address_given,
     check_kind,
-    path_given,
     recall_of,
     with_precision,
 )
@@ -39,15 +39,25 @@ from mmsearch.terminal import console, print_json, progress, say, say_skipped
 
 if TYPE_CHECKING:
     from mmsearch.collection import AddReport, Collection
+    from mmsearch.records import Item
 
 
 def index(
-    paths: Annotated[list[Path] | None, typer.Argument(
-        metavar="PATH...", parser=path_given,
-        help="Folders, files, or manifests (.jsonl, .csv, .tsv, .json, .parquet).")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(
+        metavar="PATH...", parser=address_given,
+        help="Folders, files, archives (.zip, .tar, .tar.gz, …) or manifests (.jsonl, .csv, .tsv, "
+             ".json, .parquet).")] = None,
     directory: IndexOption = DEFAULT_INDEX,
     exclude: Annotated[list[str] | None, typer.Option(
         metavar="GLOB", help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")] = None,
+    archives: Annotated[bool, typer.Option(
+        "--archives", help="Look into archives in folders, too, not only into those named.",
+    )] = False,
+    fetch: Annotated[bool, typer.Option(
+        "--fetch", help="Download pictures that manifests name by web addresses.")] = False,
+    fetch_private: Annotated[bool, typer.Option(
+        "--fetch-private", help="Also from this machine and its network, not only the internet.",
+    )] = False,
     model: ModelOption = None,
     precision: PrecisionOption = None,
     recall: RecallOption = None,
@@ -58,7 +68,7 @@ def index(
     as_: AsOption = As.image,
     json_: JsonOption = False,
 ) -> None:
-    """Index pictures and texts, or bring an index up to date.
+    """Index pictures, videos, documents and texts, or bring an index up to date.
 
     Unchanged files are not read again, moved and copied ones are recognised, vanished ones (below
     the paths given) are dropped. Stopped at any moment, it keeps what was committed.
@@ -68,9 +78,11 @@ def index(
     Example: mmsearch index --vectors clip.npy --manifest photos.parquet --model
     ViT-B-32/laion2b_s34b_b79k
     """
-    from itertools import chain
+    from contextlib import nullcontext
+    from functools import partial
 
-    from mmsearch.sources import Scan, iter_items
+    from mmsearch.sources import iter_items
+    from mmsearch.web import Fetch, fetching
 
     wanted = recall_of(recall)
     check_kind(kind)
@@ -81,20 +93,42 @@ def index(
     if not paths or vectors or manifest:
         raise UsageError("say what to index: PATH..., or --vectors FILE with or without --manifest "
                          "(and without --exclude)")
+    walk = partial(iter_items, paths, exclude=exclude or (), archives=archives)
+    rules = Fetch(private=fetch_private) if fetch or fetch_private else None
+    with fetching(rules) if rules else nullcontext():
+        _print_report(*_index(walk, paths, directory, model, precision, wanted, kind,
+                              device), json_)
+
+
+def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Path,
+           model: str | None, precision: Precision | None, recall: float | None,
+           kind: str | None, device: Device) -> tuple[Collection, AddReport]:
+    from contextlib import closing
+    from functools import partial
+    from itertools import chain
+
+    from mmsearch.catalog import CATALOG, Catalog
+    from mmsearch.remembering import remembered
+    from mmsearch.sources import Scan
+
     scan = Scan()
-    items = iter_items(paths, exclude=exclude or (), scan=scan)
-    first = next(items, None)
-    if first is None and not (directory / "catalog.db").exists():
-        say_skipped(scan.skipped)
-        raise UsageError(f"nothing to index in {', '.join(map(str, paths))}: no pictures, texts "
-                         "or manifests that could be read")
+    items = walk(scan=scan)
+    if not (directory / "catalog.db").exists():  # one that is there may know what is unchanged
+        first = next(items, None)
+        if first is None:
+            say_skipped(scan.skipped)
+            raise UsageError(f"nothing to index in {', '.join(paths)}: no pictures, texts or "
+                             "manifests that could be read")
+        items = chain([first], items)
     collection = open_or_create(directory, model, precision, device)
-    collection.configure(recall=wanted, kind=kind)
-    with progress("indexing", lambda: sum(1 for _ in iter_items(
-            paths, exclude=exclude or (), scan=Scan()))) as advance:
-        report = collection.add(chain([first] if first else [], items), scan=scan,
-                                progress=advance)
-    _print_report(collection, report, json_)
+    collection.configure(recall=recall, kind=kind)
+
+    def count() -> int:  # in a thread of its own, beside the walk itself
+        with closing(Catalog(directory / CATALOG)) as catalog:
+            return sum(1 for _ in walk(scan=Scan(remembered=partial(remembered, catalog))))
+
+    with progress("indexing", count) as advance:
+        return collection, collection.add(items, scan=scan, progress=advance)
 
 
 def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> None:
@@ -110,9 +144,9 @@ def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> N
 
 
 def delete(
-    paths: Annotated[list[Path] | None, typer.Argument(
-        metavar="[PATH]...", parser=path_given,
-        help="Files, or folders with all below them.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(
+        metavar="[PATH]...", parser=address_given,
+        help="Files, members of archives, addresses, or folders with all below them.")] = None,
     where: WhereOption = None,
     directory: IndexOption = DEFAULT_INDEX,
     json_: JsonOption = False,
@@ -122,9 +156,9 @@ def delete(
     Example: mmsearch delete ~/Pictures/screenshots
     """
     from mmsearch.collection import Collection
-    from mmsearch.sources import path_to_uri
+    from mmsearch.places import locate
 
-    uris = [path_to_uri(os.path.abspath(path)) for path in paths or ()]  # noqa: PTH100
+    uris = [locate(path) for path in paths or ()]
     collection = Collection.open(directory)
     count = collection.delete(uris, where=where or ())
     if not count and where and (hint := unknown_fields(collection, where)):

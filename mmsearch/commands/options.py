@@ -40,6 +40,12 @@ def path_given(text: str) -> Path:
     return Path(text)
 
 
+def address_given(text: str) -> str:
+    """A path or an address from the command line, likewise."""
+    path_given(text)
+    return text
+
+
 IndexOption = Annotated[Path, typer.Option(
     "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR", parser=path_given,
     help="The collection's directory.")]

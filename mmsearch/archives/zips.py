@@ -1,0 +1,77 @@
+"""Zip archives: a table at the end, members anywhere before it."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from zipfile import ZipFile, ZipInfo
+
+from mmsearch.archives.members import Member, one_reason, refuse_bomb, too_large
+from mmsearch.errors import MediaError
+from mmsearch.uris import member_name
+
+_METHODS = {0, 8, 12, 14}
+"""Stored, deflate, bzip2, LZMA."""
+
+
+class Zip:
+    def __init__(self, path: Path) -> None:
+        self._file = ZipFile(path)
+        self._infos: dict[str, ZipInfo] = {}
+        for info in self._file.infolist():
+            if not info.is_dir():
+                self._infos.setdefault(_name(info), info)
+        refuse_bomb(sum(info.file_size for info in self._infos.values()), path.stat().st_size)
+
+    def members(self) -> Iterator[Member]:
+        for name, info in self._infos.items():
+            yield Member(name, info.file_size, _fingerprint(info), _time(info),
+                         _problem(info), lambda info=info: self._read(info))  # type: ignore[misc]
+
+    def read(self, name: str) -> tuple[bytes, str]:
+        if (info := self._infos.get(name)) is None:
+            raise MediaError("cannot be read: no longer in the archive")
+        return self._read(info), _fingerprint(info)
+
+    def fingerprint(self, name: str) -> str | None:
+        info = self._infos.get(name)
+        return None if info is None else _fingerprint(info)
+
+    def _read(self, info: ZipInfo) -> bytes:
+        if problem := _problem(info):
+            raise MediaError(problem)
+        with one_reason(), self._file.open(info) as file:
+            return file.read()  # no more than its size in the table; its CRC is checked
+
+
+def _name(info: ZipInfo) -> str:
+    """Its name: many programs write UTF-8 without saying so."""
+    name = info.filename
+    if not info.flag_bits & 0x800:
+        try:
+            name = name.encode("cp437").decode()
+        except UnicodeError:
+            name = info.filename
+    return member_name(name)
+
+
+def _fingerprint(info: ZipInfo) -> str:
+    return f"{info.file_size}:crc={info.CRC:08x}"
+
+
+def _time(info: ZipInfo) -> float | None:
+    try:
+        return datetime(*info.date_time, tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def _problem(info: ZipInfo) -> str:
+    if info.flag_bits & 1:
+        return "encrypted"
+    if info.compress_type not in _METHODS:
+        return f"compressed in a way that cannot be read (method {info.compress_type})"
+    return "a symbolic link in an archive" if stat.S_ISLNK(info.external_attr >> 16) \
+        else too_large(info.file_size)

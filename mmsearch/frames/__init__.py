@@ -1,0 +1,107 @@
+"""Files that hold several pictures: videos, animations, documents.
+
+`read` yields what is worth finding in one, a picture at a time; `picture` reads one of them again.
+What a file is, is told by its first bytes. Videos and documents are read by libraries that are
+extras; each is imported where the first file asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.formats import CONTAINER_HEAD, container, may_move
+from mmsearch.fragments import Part
+from mmsearch.frames.choosing import Frame
+from mmsearch.media import decode, opened, reason_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Frame", "holds_several", "moves", "picture", "read"]
+
+
+def holds_several(source: Path | bytes) -> bool:
+    """Whether a file is a video or a document, from its first bytes.
+
+    MediaError: it cannot be read.
+    """
+    with _opened(source) as (_, name):
+        return name is not None
+
+
+def moves(data: bytes) -> bool:
+    """Whether a picture is an animation of more than one frame; one that is damaged is not."""
+    from mmsearch.frames.animation import count
+
+    return may_move(data) and count(data) > 1
+
+
+def read(source: Path | bytes, min_side: int, most: int) -> Iterator[Frame]:
+    """The frames of a video or an animation that differ, or the pages of a document, in order.
+
+    min_side: pictures are reduced, but their shorter side stays at least that, where it was.
+    most: so many at most, spread over the whole file where its length is known.
+
+    Raises, after all that could be read:
+        MediaError: the rest could not be, or is more than `most`; or what reads such a file is not
+            installed.
+    """
+    with _opened(source) as (handle, name):
+        yield from _reader(name)(handle, name or "animation", min_side, most)
+
+
+def picture(source: Path | bytes, part: Part | None, min_side: int | None) -> Image:
+    """A part of a file, or all of one that is but a picture: RGB, upright.
+
+    Raises:
+        MediaError: it cannot be read, or has no such part any more; or what reads such a file is
+            not installed.
+    """
+    if part is None:
+        return decode(source, min_side=min_side).image
+    with _opened(source) as (handle, name):
+        if name == "PDF":
+            from mmsearch.frames.pdf import page
+
+            return page(handle, part.page or 0, min_side)
+        if name is None:
+            from mmsearch.frames.animation import frame_at
+        else:
+            from mmsearch.frames.video import frame_at
+        return frame_at(handle, name or "animation", part.time or 0.0, min_side)
+
+
+_Read = Callable[[IO[bytes], str, int, int], Iterator[Frame]]
+
+
+def _reader(name: str | None) -> _Read:
+    if name == "PDF":
+        from mmsearch.frames.pdf import pages
+
+        return pages
+    if name is None:
+        from mmsearch.frames.animation import frames
+    else:
+        from mmsearch.frames.video import frames
+    return frames
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[tuple[IO[bytes], str | None]]:
+    """The bytes of a file, and which container it is; whatever goes wrong is a MediaError."""
+    name = None
+    try:
+        with opened(source) as handle:
+            name = container(handle.read(CONTAINER_HEAD))
+            handle.seek(0)
+            yield handle, name
+    except MediaError:
+        raise
+    except MissingExtra as error:  # as good a reason to skip one file as any
+        raise MediaError(str(error)) from error
+    except Exception as error:  # as in `mmsearch.media.decode`: hostile bytes, any error
+        raise MediaError(reason_of(error, name or "file")) from error

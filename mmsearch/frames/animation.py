@@ -1,0 +1,76 @@
+"""Animated GIF, PNG, WebP and AVIF, through Pillow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from itertools import islice
+from typing import IO, TYPE_CHECKING
+
+from mmsearch.errors import MediaError
+from mmsearch.formats import sniff
+from mmsearch.fragments import at_time
+from mmsearch.frames.choosing import Frame, choose
+from mmsearch.media import open_image, upright
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_DEFAULT_MS = 100
+"""What browsers take a frame to last that says 0 or nothing."""
+_MOST_LOOKED_AT = 20_000
+
+
+def count(data: bytes) -> int:
+    """1, or 2 for more than one frame; 1 for what cannot be read, which `decode` then refuses."""
+    try:
+        image, _ = _open(BytesIO(data))
+        return 2 if getattr(image, "is_animated", False) else 1
+    except Exception:
+        return 1
+
+
+def frames(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Frame]:
+    """See `mmsearch.frames.read`."""
+    image, name = _open(handle)
+    meta = {"width": image.width, "height": image.height, "format": name}
+    for time, frame in islice(choose(_timed(image, min_side)), most):
+        yield Frame(at_time(time), frame, meta)
+
+
+def frame_at(handle: IO[bytes], name: str, time: float, min_side: int | None) -> Image:
+    """The frame that begins at a time, in seconds."""
+    image, _ = _open(handle)
+    for at, frame in _timed(image, min_side):
+        if at >= time - 0.0005:
+            return frame
+    raise MediaError(f"ends before {time:g} s")
+
+
+def _open(handle: IO[bytes]) -> tuple[Image, str]:
+    name = sniff(handle.read(64))
+    handle.seek(0)
+    if name is None:
+        raise MediaError("not an image")
+    return open_image(handle, name), name
+
+
+def _timed(image: Image, min_side: int | None) -> Iterator[tuple[float, Image]]:
+    """Frames with the seconds at which they begin.
+
+    MediaError, after the frames that could be read.
+    """
+    elapsed = 0
+    for number in range(_MOST_LOOKED_AT):
+        try:
+            image.seek(number)
+            frame, _ = upright(image, min_side)
+        except EOFError:
+            return
+        except Exception as error:
+            if number == 0:
+                raise
+            raise MediaError(f"damaged after {elapsed / 1000:g} s; the frames before are indexed"
+                             ) from error
+        yield elapsed / 1000, frame
+        elapsed += int(image.info.get("duration") or 0) or _DEFAULT_MS

@@ -1,0 +1,101 @@
+"""Pages of a PDF as pictures and as text, through PDFium.
+
+PDFium keeps state of its own and must not be called from two threads at once: every call is made
+under one lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.fragments import on_page
+from mmsearch.frames.choosing import Frame
+from mmsearch.texts import MAX_TEXT, pieces
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_ONE_AT_A_TIME = threading.RLock()
+_SIDE = 512
+_LONGEST = 4096
+"""Pixels: a page that is a thousand times as long as it is wide must not fill the memory."""
+
+
+def pages(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Frame]:
+    """See `mmsearch.frames.read`; a page with text is followed by its text."""
+    with _document(handle) as document:
+        with _ONE_AT_A_TIME:
+            total = len(document)
+            title = _clean(document.get_metadata_dict().get("Title", ""))
+        meta = {"format": "PDF", "pages": total, **({"title": title} if title else {})}
+        bad = 0
+        for number in range(1, min(total, most) + 1):
+            try:
+                image, text = _read(document, number, min_side)
+            except Exception:
+                bad += 1
+                continue
+            yield Frame(on_page(number), image, meta)
+            if any(character.isalnum() for character in text):
+                yield Frame(on_page(number), None, meta, text)
+    if bad:
+        raise MediaError(f"damaged PDF: {bad} of {total} pages cannot be read")
+    if total > most:
+        raise MediaError(f"has {total} pages: the first {most} are indexed")
+
+
+def page(handle: IO[bytes], number: int, min_side: int | None) -> Image:
+    """The picture of a page, from 1."""
+    with _document(handle) as document:
+        if not 1 <= number <= len(document):
+            raise MediaError(f"has no page {number}")
+        return _read(document, number, min_side or _SIDE, with_text=False)[0]
+
+
+@contextmanager
+def _document(handle: IO[bytes]) -> Iterator[Any]:
+    try:
+        import pypdfium2
+    except ImportError:
+        raise MissingExtra("a PDF", "pdf") from None
+    with _ONE_AT_A_TIME:
+        try:
+            document = pypdfium2.PdfDocument(handle)
+        except pypdfium2.PdfiumError as error:
+            if "password" in str(error).lower():
+                raise MediaError("encrypted PDF: it cannot be read without its password") from error
+            raise
+    try:
+        yield document
+    finally:
+        with _ONE_AT_A_TIME:
+            document.close()
+
+
+def _read(document: Any, number: int, min_side: int, *, with_text: bool = True
+          ) -> tuple[Image, str]:
+    """A page as a picture, its shorter side twice `min_side`, and as text, cut at MAX_TEXT."""
+    with _ONE_AT_A_TIME:
+        one = document[number - 1]
+        try:
+            width, height = one.get_size()
+            scale = min(2 * min_side / min(width, height), _LONGEST / max(width, height))
+            image = one.render(scale=scale, fill_color=(255, 255, 255, 255)).to_pil().convert("RGB")
+            text = ""
+            if with_text:
+                words = one.get_textpage()
+                text = words.get_text_bounded()
+                words.close()
+            return image, next(pieces(_clean(text)[: 2 * MAX_TEXT]), "")
+        finally:
+            one.close()
+
+
+def _clean(text: str) -> str:
+    """Lines end with a newline alone, and nothing that UTF-8 or a terminal cannot have is left."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "ignore").decode()
+    return "".join(c for c in text if c == "\n" or c.isprintable()).strip()

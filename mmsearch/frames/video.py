@@ -1,0 +1,306 @@
+"""Frames of a video, through PyAV (FFmpeg's libraries): decoded in a stream, never held.
+
+Keyframes are enough where they come often enough: cameras make one every second, and what lies
+between two of them costs ten times as much to decode. Where two are more than `_OFTEN` apart, what
+lies between is decoded too, but for frames that no other one is made from. What is kept of all
+that, `mmsearch.frames.choosing` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from fractions import Fraction
+from types import ModuleType
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.fragments import at_time
+from mmsearch.frames.choosing import SPACING, Frame, choose
+from mmsearch.media import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+    from PIL.Image import Image
+
+_DEMUXERS = {"MP4": "mov", "Matroska": "matroska", "WebM": "matroska", "AVI": "avi", "MPEG": "mpeg",
+             "ASF": "asf", "FLV": "flv", "Ogg": "ogg", "MPEG-TS": "mpegts"}
+"""By name, and not by FFmpeg's own guess: playlists, which name other files, are not among them."""
+_OFTEN = 2.0
+"""Seconds between two keyframes."""
+_STEP = 0.5
+"""Seconds between two frames that are looked at."""
+_BUFFER = 1 << 20
+_BT2020, _PQ, _HLG = 9, 16, 18
+_WHITE = 203.0
+"""cd/m2 that white paper has in HDR (ITU-R BT.2408)."""
+
+
+def frames(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Frame]:
+    """See `mmsearch.frames.read`."""
+    keys, end, whole = _packets(handle, name)
+    start = keys[0] if keys else 0.0
+    with _video(handle, name) as (container, stream):
+        meta = _meta(container, stream, name, end - start)
+        spacing = max(SPACING, (end - start) / most)
+        looked = _Looked(container, stream, keys, end, start)
+        kept = 0
+        for time, image in choose(looked.pictures(min_side), spacing):
+            if not kept:
+                meta |= looked.size
+            kept += 1
+            yield Frame(at_time(time), image, meta)
+            if kept == most:
+                break
+    said = meta.get("duration", 0.0)
+    if looked.broken or not kept:
+        raise MediaError(_cut_short(looked, kept, name))
+    if said > whole - start + max(2.0, 0.02 * said):
+        raise MediaError(f"truncated {name}: ends at {whole - start:.0f} of {said:.0f} s; what is "
+                         "there is indexed")
+
+
+def frame_at(handle: IO[bytes], name: str, time: float, min_side: int | None) -> Image:
+    """The frame shown at a time, in seconds from the first."""
+    keys, _, _ = _packets(handle, name)
+    wanted = time + (keys[0] if keys else 0.0) + 0.001
+    before = max((key for key in keys if key <= wanted), default=None)
+    for key in dict.fromkeys([before, None]):  # from the start, where it cannot be sought in
+        with _video(handle, name) as (container, stream):
+            if key is not None:
+                container.seek(round(key / float(stream.time_base or 1)), stream=stream)
+            last = None
+            for frame in _decoded(container, stream):
+                if frame.pts is None or (last is None and key is not None and frame.time > wanted):
+                    break
+                if last is not None and frame.time > wanted:
+                    break
+                last = frame
+            if last is not None:
+                return _picture(last, stream, min_side)
+    raise MediaError(f"has no frame at {time:g} s")
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def _av() -> ModuleType:
+    try:
+        import av
+    except ImportError:
+        raise MissingExtra("a video", "video") from None
+    return av
+
+
+@contextmanager
+def _video(handle: IO[bytes], name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    av = _av()
+    handle.seek(0)
+    try:
+        container = av.open(handle, format=_DEMUXERS[name], buffer_size=_BUFFER,
+                            metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise MediaError(f"damaged or truncated {name}: {_words(error)}") from error
+    assert isinstance(container, av.container.InputContainer)
+    with container:
+        stream = next((one for one in container.streams.video
+                       if not one.disposition & av.stream.Disposition.attached_pic), None)
+        if stream is None:
+            raise MediaError(f"{name} without a video")
+        if stream.codec_context is None:
+            raise MediaError(f"{name} with a video of a kind that is not known")
+        if stream.width * stream.height > MAX_PIXELS:
+            raise MediaError(f"{name} of {stream.width}x{stream.height} pixels: too large")
+        stream.thread_type = "AUTO"
+        yield container, stream
+
+
+def _packets(handle: IO[bytes], name: str) -> tuple[list[float], float, float]:
+    """The times of the keyframes, the end of the video, and the end of all, such as longer sound,
+    in seconds; without decoding."""
+    av = _av()
+    keys: list[float] = []
+    end = whole = 0.0
+    with _video(handle, name) as (container, stream), suppress(av.FFmpegError):
+        for packet in container.demux():  # up to where it can be read
+            if (time := _time(packet)) is None:
+                continue
+            whole = max(whole, time + float((packet.duration or 0) * packet.time_base))
+            if packet.stream_index == stream.index:
+                end = max(end, time + float((packet.duration or 0) * packet.time_base))
+                if packet.is_keyframe:
+                    keys.append(time)
+    return sorted(keys), end, whole
+
+
+def _time(packet: Any) -> float | None:
+    """When a packet is shown, in seconds, or else when it is decoded (AVI says no more)."""
+    stamp = packet.dts if packet.pts is None else packet.pts
+    return None if stamp is None or packet.size == 0 else float(stamp * packet.time_base)
+
+
+class _Looked:
+    """The frames that are looked at, as they are decoded; and what was found on the way: `broken`
+    says what could not be decoded, `last` is the time of the last frame, `size` its pixels."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, keys: list[float],
+                 end: float, start: float) -> None:
+        self.container, self.stream, self.start = container, stream, start
+        self.broken = ""
+        self.last = 0.0
+        self.size: dict[str, int] = {}
+        after = np.diff(np.array([*keys, end]))
+        self.sparse = {key for key, gap in zip(keys, after, strict=True) if gap > _OFTEN}
+        """Keyframes that the next one is far behind."""
+        self.all = True
+        """Whether what follows the last keyframe is wanted too."""
+        stream.codec_context.skip_frame = "NONREF"
+
+    def pictures(self, min_side: int) -> Iterator[tuple[float, Image]]:
+        due = -np.inf
+        for frame in _decoded(self.container, self.stream, self):
+            if frame.pts is None or frame.is_corrupt:
+                continue
+            self.last = max(0.0, float(frame.time) - self.start)
+            if self.last < due and not frame.key_frame:
+                continue
+            due = self.last + _STEP
+            image = _picture(frame, self.stream, min_side)
+            self.size = self.size or _upright_size(frame, self.stream)
+            yield self.last, image
+
+    def wants(self, packet: Any) -> bool:
+        """Whether a packet has to be decoded; the empty one at the end brings out the last frames.
+        """
+        if packet.is_keyframe and (time := _time(packet)) is not None:
+            self.all = time in self.sparse
+            return True
+        return packet.size == 0 or self.all
+
+
+def _decoded(container: InputContainer, stream: VideoStream, looked: _Looked | None = None
+             ) -> Iterator[VideoFrame]:
+    """Frames in order, up to where no more can be read; damaged ones are passed over."""
+    av = _av()
+    packets = iter(container.demux(stream))
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.FFmpegError as error:
+            if looked:
+                looked.broken = _words(error)
+            return
+        if looked and not looked.wants(packet):
+            continue
+        try:
+            yield from packet.decode()
+        except av.FFmpegError as error:
+            if looked and not isinstance(error, av.EOFError):
+                looked.broken = _words(error)
+
+
+def _cut_short(looked: _Looked, kept: int, name: str) -> str:
+    why = f": {looked.broken}" if looked.broken else ""
+    if not kept:
+        return f"damaged or unsupported {name}: no frame can be decoded{why}"
+    return f"damaged {name}{why}; what could be decoded (up to {looked.last:.0f} s) is indexed"
+
+
+def _words(error: Exception) -> str:
+    """FFmpeg's own, without its number and our file."""
+    return str(getattr(error, "strerror", None) or error).split(": '")[0]
+
+
+# -- what is known of the whole file ---------------------------------------------------------------
+
+
+def _meta(container: InputContainer, stream: VideoStream, name: str, seconds: float
+          ) -> dict[str, Any]:
+    """format, duration in seconds, codec, fps; taken and camera, where a camera said so."""
+    rate = float(stream.average_rate or 0)
+    # AVI is said to last for as long as it is in bytes; its header has the number of frames.
+    said = max((container.duration or 0) / 1e6, stream.frames / rate if rate else 0.0) or seconds
+    found: dict[str, Any] = {"format": name, "codec": stream.codec_context.name,
+                             "duration": round(said, 3)}
+    if rate:
+        found["fps"] = round(rate, 3)
+    tags = {**stream.metadata, **container.metadata}
+    apple = "com.apple.quicktime."
+    when = tags.get(f"{apple}creationdate") or tags.get("creation_time") or ""
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(when.replace("Z", "+00:00"))
+        if moment.year > 1970:  # a clock that was never set
+            found["taken"] = moment.replace(tzinfo=None, microsecond=0).isoformat()
+    camera = " ".join(filter(None, (tags.get(apple + key, "") for key in ("make", "model"))))
+    return {**found, "camera": camera} if camera.isprintable() and camera else found
+
+
+# -- pixels ----------------------------------------------------------------------------------------
+
+
+def _shape(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:
+    """Width and height as shown, before any rotation: pixels need not be square."""
+    ratio = stream.sample_aspect_ratio or Fraction(1)
+    if not Fraction(1, 4) <= ratio <= 4:
+        return frame.width, frame.height
+    return max(1, round(frame.width * ratio)), frame.height
+
+
+def _upright_size(frame: VideoFrame, stream: VideoStream) -> dict[str, int]:
+    width, height = _shape(frame, stream)
+    if frame.rotation % 180:
+        width, height = height, width
+    return {"width": width, "height": height}
+
+
+def _picture(frame: VideoFrame, stream: VideoStream, min_side: int | None) -> Image:
+    """RGB, upright, its shorter side twice `min_side` where it was more."""
+    from PIL import Image
+
+    width, height = _shape(frame, stream)
+    scale = min(1.0, 2 * min_side / min(width, height)) if min_side else 1.0
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    hdr = frame.color_trc in (_PQ, _HLG)
+    # Where a file does not say, HDTV is BT.709 and what is smaller BT.601; FFmpeg takes the latter.
+    unsaid = frame.colorspace not in (1, 4, 5, 6, 7, 9) and frame.height >= 720
+    small = frame.reformat(*size, format="rgb48le" if hdr else "rgb24",
+                           src_colorspace="ITU709" if unsaid else None, interpolation="AREA")
+    pixels = small.to_ndarray()
+    image = Image.fromarray(_tone_mapped(pixels, frame) if hdr else pixels)
+    turns = round(frame.rotation / 90) % 4
+    return image.rotate(90 * turns, expand=True) if turns else image
+
+
+def _tone_mapped(pixels: npt.NDArray[Any], frame: VideoFrame) -> npt.NDArray[np.uint8]:
+    """HDR (BT.2100, PQ or HLG) to sRGB: white paper stays white, what is brighter is pressed in.
+
+    pixels: uint16 [height, width, 3]; so is what is returned, in uint8.
+    """
+    signal = pixels.astype(np.float32) / 65535
+    if frame.color_trc == _PQ:  # SMPTE ST 2084, in units of white paper
+        power = signal ** (1 / 78.84375)
+        light = np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)
+        light = light ** (1 / 0.1593017578125) * 10_000 / _WHITE
+    else:  # ARIB STD-B67, and the system gamma of a screen of 1000 cd/m2
+        scene = np.where(signal <= 0.5, signal**2 / 3,
+                         (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
+        luma = scene @ np.array([0.2627, 0.6780, 0.0593], np.float32)
+        light = scene * luma[..., None] ** 0.2 * 1000 / _WHITE
+    if frame.color_primaries == _BT2020:
+        light = light @ np.array([[1.6605, -0.1246, -0.0182], [-0.5876, 1.1329, -0.1006],
+                                  [-0.0728, -0.0083, 1.1187]], np.float32)
+    light = np.maximum(light, 0)
+    peak = light.max(axis=2, keepdims=True)
+    # Reinhard's curve with a white point, on the brightest channel: hues stay.
+    light *= (1 + peak / 16) / (1 + peak) * 1.6
+    light = np.minimum(light, 1)
+    encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.asarray(np.round(encoded * 255), np.uint8)

@@ -1,0 +1,201 @@
+"""Where the bytes behind an item are, whatever its address: the one place that asks.
+
+Files, members of archives, rows of Parquet files, web addresses and stores of fsspec are told apart
+by `mmsearch.uris`. What cannot be read ends in a MediaError with its reason.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmsearch.errors import MediaError
+from mmsearch.records import Item
+from mmsearch.uris import (
+    Member,
+    fingerprint_of,
+    is_archive,
+    kind_of,
+    member_name,
+    member_uri,
+    path_to_uri,
+    scheme_of,
+    split_member,
+    uri_to_path,
+)
+
+if TYPE_CHECKING:
+    from mmsearch.archives import Archive
+
+AT_ONCE = 16
+"""Pictures that are fetched from far away at the same time."""
+_started: dict[str, Future[tuple[bytes, str]]] = {}
+
+
+def read(uri: str) -> tuple[bytes, str]:
+    """The bytes behind an address, and the fingerprint that goes with them. Safe to call from
+    threads.
+
+    Raises:
+        MediaError: it cannot be read, or (web) must not be.
+    """
+    kind = kind_of(uri)
+    if kind == "file":
+        return _read_file(uri_to_path(uri))
+    if (member := split_member(uri)) is not None:
+        return _read_member(member)
+    if (started := _started.pop(uri, None)) is not None:
+        return started.result()
+    return _read_far(uri)
+
+
+def source(uri: str) -> Path | bytes:
+    """What a decoder is given: the path of a file, which may be large; else the bytes.
+
+    Raises:
+        MediaError: they cannot be read.
+    """
+    path = own_file(uri)
+    return read(uri)[0] if path is None else path
+
+
+def fingerprint(uri: str) -> str:
+    """What `read` would give as the fingerprint, without reading; empty where that takes reading,
+    or there is nothing.
+
+    Raises:
+        MediaError: that cannot be told now.
+    """
+    kind = kind_of(uri)
+    if kind == "file":
+        try:
+            return fingerprint_of(uri_to_path(uri).stat())
+        except (OSError, ValueError):
+            return ""
+    member = split_member(uri)
+    if member is not None and is_archive(member.container):
+        return _archive(uri_to_path(member.container)).fingerprint(member.name) or ""
+    return ""
+
+
+def is_gone(uri: str) -> bool:
+    """Whether there certainly is nothing any more at an address; of a web address nobody knows."""
+    kind = kind_of(uri)
+    if kind == "file":
+        return not os.path.lexists(uri_to_path(uri))
+    member = split_member(uri)
+    if member is not None:
+        path = uri_to_path(member.container)
+        if not os.path.lexists(path):
+            return True
+        with suppress(MediaError):
+            if is_archive(member.container):
+                return _archive(path).fingerprint(member.name) is None
+            from mmsearch import cells
+
+            return cells.is_gone(path, member.name)
+        return False
+    if kind == "store":
+        from mmsearch import stores
+
+        return stores.is_gone(uri)
+    return False
+
+
+def ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items; what is far away is fetched before its turn, several at once, for the
+    `read` that follows."""
+    waiting: deque[Item] = deque()
+    threads: ThreadPoolExecutor | None = None
+    try:
+        for item in items:
+            if item.kind == "image" and is_far(item.uri):
+                threads = threads or ThreadPoolExecutor(AT_ONCE, "fetch")
+                _started[item.uri] = threads.submit(_read_far, item.uri)
+            waiting.append(item)
+            if threads is None or len(waiting) > AT_ONCE:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        for item in waiting:  # nobody will ask for them
+            _started.pop(item.uri, None)
+        if threads is not None:
+            threads.shutdown(cancel_futures=bool(waiting))
+
+
+def is_far(uri: str) -> bool:
+    """Whether an item is not on this machine, so that looking at it takes time and permission."""
+    return kind_of(uri) in ("web", "store")
+
+
+def locate(name: str | os.PathLike[str]) -> str:
+    """The uri of what somebody typed: a path, `archive.zip!/member`, or an address."""
+    text = os.fsdecode(name)
+    if isinstance(name, str) and scheme_of(text):
+        return text
+    member = split_member(text)
+    if member is not None and not os.path.lexists(text):
+        return member_uri(_absolute(uri_to_path(member.container)), member_name(member.name))
+    return _absolute(text)
+
+
+def own_file(uri: str) -> Path | None:
+    """The file that holds an item and nothing else, whether it is there or not; None for a member
+    of an archive, say."""
+    return uri_to_path(uri) if kind_of(uri) == "file" else None
+
+
+def link(uri: str) -> str:
+    """What a browser can open: the file, the archive that holds it, the web; empty for the rest."""
+    kind = kind_of(uri)
+    if kind == "web":
+        return uri
+    member = split_member(uri)
+    path = uri_to_path(member.container if member else uri)
+    return path.as_uri() if kind != "store" and path.is_absolute() else ""
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return path_to_uri(os.path.abspath(path))  # noqa: PTH100 (keeps the name of a link)
+
+
+def _read_far(uri: str) -> tuple[bytes, str]:
+    from mmsearch import stores, web
+
+    return web.read(uri) if kind_of(uri) == "web" else stores.read(uri)
+
+
+def _read_file(path: Path) -> tuple[bytes, str]:
+    """A regular file; a pipe or a device is refused without waiting for it."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise MediaError("not a regular file")
+            return file.read(), fingerprint_of(state)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"cannot be read: {reason}") from error
+
+
+def _archive(path: Path) -> Archive:
+    from mmsearch.archives import open_archive  # 10 ms, and a search seldom needs one
+
+    return open_archive(path)
+
+
+def _read_member(member: Member) -> tuple[bytes, str]:
+    path = uri_to_path(member.container)
+    if is_archive(member.container):
+        return _archive(path).read(member.name)
+    from mmsearch import cells
+
+    return cells.read(path, member.name)
