@@ -216,7 +216,7 @@ def quick(_: Any, shards: Iterable[Shard]) -> Iterator[Built]:
         segment = write_segment(shard.root, shard.name, shard.kind, ids,
                                 lambda vectors=vectors: iter([vectors]))
         rows = zip(ids.tolist(), shard.items, strict=True)
-        yield Built(segment, [(n, item, content_hash(item.text.encode())) for n, item in rows])
+        yield Built([segment], [(n, item, content_hash(item.text.encode())) for n, item in rows])
 
 
 def unit() -> Vectors:

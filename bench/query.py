@@ -130,7 +130,7 @@ def random_shards(shards: Iterable[Shard], dim: int) -> Iterator[Built]:
         blocks = partial(random_blocks, shard.first_seq, len(ids), dim)
         segment = write_segment(shard.root, shard.name, shard.kind, ids, blocks)
         rows = [(int(n), item, f"{n:032x}") for n, item in zip(ids, shard.items, strict=True)]
-        yield Built(segment=segment, rows=rows)
+        yield Built(segments=[segment], rows=rows)
 
 
 def random_blocks(seed: int, rows: int, dim: int) -> Iterator[Vectors]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mmsearch.encoders.known import Known
     from mmsearch.evaluate import Report
 
 _THUMBNAIL_SIDE = 320
@@ -260,22 +259,6 @@ def report_table(report: Report) -> Table:
         table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values))
     table.add_row("queries", *(f"{way.queries:,}" for way in directions))
     table.add_row("gallery", *(f"{way.gallery:,}" for way in directions))
-    return table
-
-
-def models_table(known: Sequence[Known]) -> Table:
-    """Models, a line each."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", no_wrap=True)
-    for name in ("dim", "M params", "COCO R@1", "R@10"):
-        table.add_column(name, justify="right")
-    table.add_column("on this machine")
-    for one in known:
-        recall = ["-", "-"] if one.coco is None else [f"{one.coco[0]:.1f}", f"{one.coco[2]:.1f}"]
-        size = "-" if one.parameters is None else f"{one.parameters:,}"
-        table.add_row(one.name, str(one.dim), size, *recall, "yes" if one.here else "no")
     return table
 
 

@@ -254,7 +254,7 @@ def test_a_damaged_catalog_is_named_and_nothing_is_deleted(
         assert "catalog.db" in done.stderr
     for options in ([], ["--repair"], []):
         done = cli("verify", *options, "-i", index)
-        assert (done.returncode, done.stderr) == (1, "")
+        assert (done.returncode, "verify --repair" in done.stderr) == (1, not options)
         assert "catalog.db" in done.stdout
     assert sorted((index / "segments").rglob("*")) == segments
     catalog.write_bytes(sound)

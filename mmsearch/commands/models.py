@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,13 @@ from mmsearch.commands.options import (
     with_precision,
 )
 from mmsearch.terminal import console, print_json, progress, say, say_skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from mmsearch.encoders.known import Known
 
 
 def evaluate(
@@ -71,14 +78,13 @@ def models(json_: JsonOption = False) -> None:
 
     Example: mmsearch models
     """
-    from mmsearch import present
     from mmsearch.encoders.known import known_models
 
     known = list(known_models())
     if json_:
         print_json([asdict(one) for one in known])
     else:
-        console().print(present.models_table(known))
+        console().print(_table(known))
 
 
 def train(
@@ -125,3 +131,19 @@ def demo(directory: IndexOption = Path("indexes/demo")) -> None:
     from mmsearch.showcase import show
 
     show(directory)
+
+
+def _table(known: Sequence[Known]) -> Table:
+    """Models, a line each."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model", no_wrap=True)
+    for name in ("dim", "M params", "COCO R@1", "R@10"):
+        table.add_column(name, justify="right")
+    table.add_column("on this machine")
+    for one in known:
+        recall = ["-", "-"] if one.coco is None else [f"{one.coco[0]:.1f}", f"{one.coco[2]:.1f}"]
+        size = "-" if one.parameters is None else f"{one.parameters:,}"
+        table.add_row(one.name, str(one.dim), size, *recall, "yes" if one.here else "no")
+    return table
