@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -30,7 +31,7 @@ import numpy as np
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.precision import Precision, split_precision
 from mmsearch.encoders.protocol import Encoder
-from mmsearch.errors import ModelError
+from mmsearch.errors import MissingExtra, ModelError
 from mmsearch.metrics import best_ranks, recall_at
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ class Cache:
         with FileLock(self.path / "lock"), _whole(self.path / precision) as directory:
             from mmsearch.encoders import export
 
+            if find_spec("onnx") is None:
+                raise MissingExtra(f"running {self.model} on a CPU", "openclip")
             if precision == "int8":
                 if self._refused():
                     raise ModelError(f"{self.model} runs on torch alone "
