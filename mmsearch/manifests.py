@@ -28,6 +28,8 @@ MANIFEST_SUFFIXES: frozenset[str] = frozenset(
     {".jsonl", ".ndjson", ".csv", ".tsv", ".json", ".parquet"})
 IMAGE_COLUMNS = ("image", "image_path", "filepath", "file", "filename", "path")
 CAPTION_COLUMNS = ("caption", "captions", "text", "title", "sentences", "raw")
+MOST_IN_A_FIELD = 131_072
+"""Characters of a field of CSV."""
 PARQUET_ROWS, PICTURE_ROWS = 4096, 64
 """Rows of Parquet that are Python objects at a time; fewer where they may hold pictures."""
 
@@ -184,6 +186,7 @@ def _header(handle: TextIO) -> tuple[list[str], str]:
 
 def _csv_rows(handle: TextIO) -> Found:
     names, delimiter = _header(handle)
+    csv.field_size_limit(MOST_IN_A_FIELD)  # of the process: other libraries raise it
     reader = csv.reader(handle, delimiter=delimiter)
     while True:
         line = reader.line_num + 2
