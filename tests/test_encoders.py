@@ -120,8 +120,9 @@ def test_a_name_without_weights_says_what_there_is() -> None:
     pytest.importorskip("open_clip")
     with pytest.raises(ModelError, match=r"did you mean.*ViT-B-32"):
         load_encoder("ViT-B32/openai")
-    with pytest.raises(ModelError, match=r"laion2b_s34b_b79k"):
-        load_encoder("ViT-B-32/nonsense")
+    for name in ("ViT-B-32/nonsense", "ViT-B-32", "ViT-B-32@int8"):
+        with pytest.raises(ModelError, match=r"laion2b_s34b_b79k"):
+            load_encoder(name)
 
 
 @pytest.mark.parametrize(("name", "reason"), [

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmsearch.encoders.precision import split_precision
@@ -51,10 +52,17 @@ def load_encoder(name: str = BUILTIN) -> Encoder:
                          "open_clip model, or give the name of one")
     if name.startswith(("/", ".", "~")):
         raise ModelError(f"there is no model directory {name}")
-    if "/" not in name and not name.startswith("hf-hub:"):
+    if "/" not in name and not name.startswith("hf-hub:") and not _is_architecture(model):
         raise ModelError(f"no model called {name!r}; there are builtin, directories that `mmsearch "
                          "train` wrote, and open_clip models as ARCHITECTURE/TAG")
     return load_openclip(name)
+
+
+def _is_architecture(name: str) -> bool:
+    """Whether open_clip, which takes seconds to import, has an architecture of this name."""
+    found = find_spec("open_clip")
+    return bool(found and found.origin
+                and (Path(found.origin).parent / "model_configs" / f"{name}.json").is_file())
 
 
 def absolute_name(name: str) -> str:
