@@ -628,7 +628,8 @@ def test_the_command_line(tmp_path: Path, cli: Cli) -> None:
     assert cli("index", "a.tar.gz").stdout == "added 3, items 3, skipped 0\n"
     assert "unchanged 3" in cli("index", "{a,a}.tar.gz").stdout
     found = cli("query", "--image", f"a.tar.gz!/img/{PICTURES[0].name}", "--filepath-only", "-k1")
-    assert found.stdout == f"{tmp_path}/work/a.tar.gz!/img/{PICTURES[0].name}\n"
+    archive = tmp_path / "work" / "a.tar.gz"
+    assert found.stdout == f"{archive}!/img/{PICTURES[0].name}\n"
     gone = cli("query", "--image", "a.tar.gz!/img/none.jpg")
     assert (gone.returncode, gone.stdout) == (2, "")
     assert "none.jpg does not exist" in gone.stderr

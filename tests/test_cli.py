@@ -140,6 +140,7 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
 @pytest.mark.parametrize(("command", "reason"), [
     (["index", ""], "an empty path was given"),
     (["delete", ""], "an empty path was given"),
+    (["watch", ""], "an empty path was given"),
     (["query", "x", "-i", ""], "an empty path was given"),
     (["query", "x", "-k", 10**20], "at most 2,147,483,647"),
     (["query", "x", "--offset", 10**20], "at most 2,147,483,647"),

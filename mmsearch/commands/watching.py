@@ -24,6 +24,7 @@ from mmsearch.commands.options import (
     ModelOption,
     RecallOption,
     check_kind,
+    path_given,
     recall_of,
 )
 from mmsearch.errors import CollectionBusy, UsageError
@@ -35,7 +36,8 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 def watch(
     paths: Annotated[list[Path], typer.Argument(
-        metavar="PATH...", help="Folders, files, or manifests, as for `mmsearch index`.")],
+        metavar="PATH...", parser=path_given,
+        help="Folders, files, or manifests, as for `mmsearch index`.")],
     directory: IndexOption = DEFAULT_INDEX,
     exclude: Annotated[list[str] | None, typer.Option(
         metavar="GLOB", help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")] = None,

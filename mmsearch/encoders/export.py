@@ -2,7 +2,7 @@
 
 Normalisation is part of the image graph, which takes uint8 pixels. The token table is not part of
 the text graph (see `mmsearch.encoders.onnx`). Where attention is causal, sequences may have any
-length: what follows the end of a text changes nothing, and eight tokens cost a tenth of 77.
+length: what follows the end of a text changes nothing, and short texts are not padded to 77 tokens.
 """
 
 from __future__ import annotations

@@ -150,6 +150,8 @@ class Cache:
             try:
                 export.export(encoder, directory)
                 export.check(OnnxEncoder(directory), images, texts, *wanted)
+            except (OSError, MemoryError):  # of this moment, not of the model
+                raise
             except Exception as error:  # torch's and ONNX Runtime's errors share no base class
                 (self.path / _REFUSED).write_text(str(error).splitlines()[0], "utf-8")
                 shutil.rmtree(directory)
