@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -101,6 +103,36 @@ def test_bf16_is_near(model: str, pictures: list[Image.Image]) -> None:
     assert half.name == exact.name
     assert cosines(half.encode_images(pictures), exact.encode_images(pictures)).min() > 0.99
     assert half.encode_images(pictures).dtype == np.float32
+
+
+def test_calls_are_shared_out_to_devices(model: str, pictures: list[Image.Image]) -> None:
+    one, two = OpenClipEncoder(model), OpenClipEncoder(model, devices=("cpu", "cpu"))
+    assert (one.workers, two.workers) == (1, 2)
+    used = []
+    keep = two._encode_images
+
+    def noted(module: object, *rest: object) -> object:
+        used.append(module)
+        together.wait(30)  # both are at work at once, or this fails
+        return keep(module, *rest)
+
+    together = Barrier(2)
+    two._encode_images = noted  # type: ignore[assignment]
+    with ThreadPoolExecutor(2) as pool:
+        halves = list(pool.map(two.encode_images, (pictures[:2], pictures[2:4])))
+    assert used[0] is not used[1]
+    np.testing.assert_allclose(np.concatenate(halves), one.encode_images(pictures[:4]), atol=1e-5)
+    np.testing.assert_allclose(two.encode_texts(TEXTS), one.encode_texts(TEXTS), atol=1e-5)
+
+
+def test_pixels_are_scaled_as_by_the_models_own_transform(
+        model: str, pictures: list[Image.Image]) -> None:
+    architecture, file = model.split("/", 1)
+    encoder = OpenClipEncoder(model)
+    transform = open_clip.create_model_from_pretrained(architecture, pretrained=file)[1]
+    pixels = torch.from_numpy(np.stack([encoder.prepare(picture) for picture in pictures]))
+    ours = encoder._scaled(pixels)
+    assert torch.equal(ours, torch.stack([transform(picture) for picture in pictures]))
 
 
 def test_auto_takes_the_fastest_that_costs_no_recall(model: str, cache: Path) -> None:

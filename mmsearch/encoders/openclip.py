@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,22 +24,29 @@ if TYPE_CHECKING:
 
     from mmsearch.encoders.protocol import Picture
 
+AT_ONCE = 2
+"""Calls that share a GPU: while one computes, the next is stacked and copied there."""
+
+
 class OpenClipEncoder:
     """An `Encoder` over an open_clip model, with the model's own preprocessing.
+
+    On GPUs there is a copy of the model on each, and calls go to whichever is free: up to `workers`
+    of them run at once.
 
     Args:
         model: ``ViT-B-32/laion2b_s34b_b79k`` (architecture / pretrained tag or checkpoint file)
             or ``hf-hub:organisation/name``, or a folder as the hub has it.
         precision: of weights and activations; the vectors are float32 in any case.
+        devices: as torch calls them; by default all GPUs, or the CPU.
 
     Raises:
         MissingExtra: torch or open_clip is not installed.
         ModelError: no such model, or its weights are not on this machine and cannot be fetched.
     """
 
-    batch, workers = 32, 1
-
-    def __init__(self, model: str, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+    def __init__(self, model: str, precision: Literal["fp32", "bf16"] = "fp32",
+                 devices: Sequence[str] = ()) -> None:
         architecture, _, pretrained = model.partition("/")
         if model.startswith("hf-hub:"):
             architecture, pretrained = model, ""
@@ -61,10 +71,9 @@ class OpenClipEncoder:
             logging.disable(logging.NOTSET)
         self._torch = torch
         self.module, transform = made
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.module.eval().to(self.device)
+        self.module.eval()
         self.tokenizer = open_clip.get_tokenizer(architecture)
-        self._resize, self._to_tensor = _split(transform)
+        self._resize, self._normalisation = _split(transform)
         size = self.module.visual.image_size
         self.min_side = int(min(size)) if isinstance(size, tuple | list) else int(size)
         # Not by the path of a checkpoint: the same weights elsewhere are the same encoder.
@@ -73,6 +82,7 @@ class OpenClipEncoder:
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         # The weights, not autocast: that would convert them anew at every call.
         self.module.to(self._dtype)
+        self._place(devices or [f"cuda:{n}" for n in range(torch.cuda.device_count())] or ["cpu"])
         self.dim = int(self.encode_texts(["a"]).shape[1])
 
     def prepare(self, image: Image) -> Pixels:
@@ -82,30 +92,56 @@ class OpenClipEncoder:
         return np.asarray(out.convert("RGB"))
 
     def encode_images(self, images: Sequence[Picture]) -> Vectors:
-        done = [self._run(self.module.encode_image, self._pixels(images[at : at + self.batch]))
-                for at in range(0, len(images), self.batch)]
-        return np.concatenate(done) if done else np.zeros((0, self.dim), np.float32)
+        return self._each(self._encode_images, images)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        parts = [list(texts[at : at + self.batch]) for at in range(0, len(texts), self.batch)]
-        done = [self._run(self.module.encode_text, self.tokenizer(part)) for part in parts]
-        return np.concatenate(done) if done else np.zeros((0, self.dim), np.float32)
+        return self._each(self._encode_texts, texts)
 
-    def _pixels(self, images: Sequence[Picture]) -> Any:
-        from PIL.Image import fromarray
+    def _each(self, encode: Callable[[Any, Any, Any], Any], rows: Sequence[Any]) -> Vectors:
+        """`encode` for every batch of rows, on a device that is free."""
+        done = [np.zeros((0, getattr(self, "dim", 0)), np.float32)] if not len(rows) else []
+        with self._free() as (module, device), self._torch.inference_mode():
+            for at in range(0, len(rows), self.batch):
+                vectors = encode(module, device, rows[at : at + self.batch])
+                done.append(np.asarray(vectors.float().cpu().numpy(), np.float32))
+        return np.concatenate(done)
 
-        batch = []
-        for picture in stacked(self, images):
-            out: Any = fromarray(picture)
-            for step in self._to_tensor:
-                out = step(out)
-            batch.append(out)
-        return self._torch.stack(batch).to(self._dtype)
+    def _encode_images(self, module: Any, device: Any, images: Sequence[Picture]) -> Any:
+        pixels = self._torch.from_numpy(stacked(self, images))
+        if device.type == "cuda":
+            pixels = pixels.pin_memory().to(device, non_blocking=True)
+        return module.encode_image(self._scaled(pixels).to(self._dtype), normalize=True)
 
-    def _run(self, encode: Any, batch: Any) -> Vectors:
-        with self._torch.inference_mode():
-            vectors = encode(batch.to(self.device), normalize=True)
-        return np.asarray(vectors.float().cpu().numpy(), np.float32)
+    def _encode_texts(self, module: Any, device: Any, texts: Sequence[str]) -> Any:
+        return module.encode_text(self.tokenizer(list(texts)).to(device), normalize=True)
+
+    def _scaled(self, pixels: Any) -> Any:
+        """uint8 [n, size, size, 3] -> what the model's own transform makes of it, float32
+        [n, 3, size, size], computed where the pixels are."""
+        mean, std = (self._torch.tensor(values, device=pixels.device).view(-1, 1, 1)
+                     for values in self._normalisation)
+        return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+    def _place(self, devices: Sequence[str]) -> None:
+        """A copy of the model on every device; the first is `module` itself."""
+        on_gpu = devices[0] != "cpu"
+        self.batch = 256 if on_gpu else 32
+        self.workers = len(devices) * (AT_ONCE if on_gpu else 1)
+        self._replicas: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
+        copies = [self.module, *(copy.deepcopy(self.module) for _ in devices[1:])]
+        placed = [(module.to(device), self._torch.device(device))
+                  for module, device in zip(copies, devices, strict=True)]
+        for n in range(self.workers):
+            self._replicas.put(placed[n % len(placed)])
+
+    @contextmanager
+    def _free(self) -> Iterator[tuple[Any, Any]]:
+        """A model and its device, for as long as one call takes."""
+        replica = self._replicas.get()
+        try:
+            yield replica
+        finally:
+            self._replicas.put(replica)
 
 
 def is_folder(model: str) -> bool:
@@ -145,13 +181,18 @@ def _check_known(model: str, architecture: str, pretrained: str, open_clip: Any)
                          f"{', '.join(tags) or 'no published tags'}, or {architecture}/FILE")
 
 
-def _split(transform: Any) -> tuple[list[Any], list[Any]]:
-    """The model's own transform, cut where pictures become tensors: before it, decode threads."""
-    from torchvision.transforms import ToTensor
+def _split(transform: Any) -> tuple[list[Any], tuple[Any, Any]]:
+    """The model's own transform, cut where pictures become tensors: before it, decode threads;
+    after it, mean and deviation by channel."""
+    from torchvision.transforms import Normalize, ToTensor
 
     steps = list(transform.transforms)
     at = next(n for n, step in enumerate(steps) if isinstance(step, ToTensor))
-    return steps[:at], steps[at:]
+    rest = steps[at + 1 :]
+    if len(rest) != 1 or not isinstance(rest[0], Normalize):
+        raise ModelError(f"the model's preprocessing ends in {rest}, not in Normalize alone, which "
+                         "mmsearch does not know")
+    return steps[:at], (rest[0].mean, rest[0].std)
 
 
 def _digest(model: Any) -> str:
