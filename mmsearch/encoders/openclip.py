@@ -55,6 +55,9 @@ class OpenClipEncoder:
         try:
             made: Any = open_clip.create_model_from_pretrained(
                 architecture, pretrained=pretrained or None, return_transform=True)
+            self.tokenizer = open_clip.get_tokenizer(architecture)
+        except ImportError as error:  # transformers, which has the tokenizer
+            raise MissingExtra(f"the model {model!r}", "openclip") from error
         except Exception as error:  # hub, network, file and shape errors share no base class
             raise _cannot_load(model, architecture, error) from error
         finally:
@@ -63,7 +66,6 @@ class OpenClipEncoder:
         self.module, transform = made
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.module.eval().to(self.device)
-        self.tokenizer = open_clip.get_tokenizer(architecture)
         self._resize, self._to_tensor = _split(transform)
         size = self.module.visual.image_size
         self.min_side = int(min(size)) if isinstance(size, tuple | list) else int(size)
@@ -104,8 +106,9 @@ class OpenClipEncoder:
 
     def _run(self, encode: Any, batch: Any) -> Vectors:
         with self._torch.inference_mode():
-            vectors = encode(batch.to(self.device), normalize=True)
-        return np.asarray(vectors.float().cpu().numpy(), np.float32)
+            vectors = encode(batch.to(self.device)).float()  # unit rows: not rounded to bfloat16
+            vectors = self._torch.nn.functional.normalize(vectors, dim=-1)
+        return np.asarray(vectors.cpu().numpy(), np.float32)
 
 
 def is_folder(model: str) -> bool:
