@@ -94,7 +94,8 @@ def figures(count: int, runs: list[Measured], bare: float | None = None) -> dict
     }
     if bare is not None:
         cores = os.cpu_count() or 1  # each runs the encoder by itself
-        encoding = [json.loads(run.output)["encode_seconds"] / run.seconds / cores for run in runs]
+        encoding = [json.loads(run.output)["stages"]["encode"]["seconds"] / run.seconds / cores
+                    for run in runs]
         found["of_bare_encoder"] = round(count / middle.seconds / bare, 3)
         found["encoder_busy"] = round(median(encoding), 3)
     return found
@@ -113,11 +114,13 @@ def rows(result: dict[str, Any]) -> list[list[object]]:
 
 
 def random_models(architecture: str, cache: Path) -> list[str]:
-    """Names of an architecture with random weights, in int8 and float32, exported both."""
+    """Names of an architecture with random weights, in int8 and float32, both with all that is kept
+    of a model from its first use on."""
     import open_clip
     import torch
 
     from mmsearch.encoders import load_encoder
+    from mmsearch.relevance import kept_ruler
 
     file = cache.resolve() / f"{architecture}.pt"
     if not file.exists():
@@ -125,7 +128,7 @@ def random_models(architecture: str, cache: Path) -> list[str]:
         torch.save(open_clip.create_model(architecture).state_dict(), file)
     models = [f"{architecture}/{file}@{precision}" for precision in ("int8", "fp32")]
     for model in models:
-        load_encoder(model)
+        kept_ruler(load_encoder(model))
     return models
 
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,10 +35,11 @@ from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work, vanished
 from mmsearch.reading import Reader, ruler_in, usable
 from mmsearch.records import Item, Problem
-from mmsearch.relevance import make_ruler
+from mmsearch.relevance import kept_ruler
 from mmsearch.remembering import known_fingerprint, remember, remembered
 from mmsearch.rows import Row
 from mmsearch.sources import Scan, Skipped
+from mmsearch.stages import Spent, Stages
 from mmsearch.vectorsets import VectorSet
 
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
@@ -57,7 +59,10 @@ class AddReport:
     skipped: list[Skipped] = field(default_factory=list)
     more_skipped: int = 0
     """Beyond those listed in `skipped`: of a file of vectors, only the first rows are."""
-    encode_seconds: float = 0.0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Of this process."""
+    stages: dict[str, Spent] = field(default_factory=dict)
 
 
 class Collection(Reader):
@@ -140,12 +145,13 @@ class Collection(Reader):
         """
         # Refuse another model, or one that is not to be had, before anything is locked or read.
         encoder = ready(self.encoder)
-        report = AddReport()
+        report, stages = AddReport(), Stages()
+        start, cpu = time.perf_counter(), time.process_time()
         with self._writing() as catalog:
             if encoder.name != catalog.settings["encoder"]:  # a name alone, until now
                 catalog.put_settings({"encoder": encoder.name})
             if ruler_in(catalog) is None:  # how like a match a score is differs between models
-                catalog.put_settings({"ruler": make_ruler(encoder).to_json()})
+                catalog.put_settings({"ruler": kept_ruler(encoder).to_json()})
             opened = Opened(self.path)
             opened.refresh(catalog.segments())
             planner = Planner(catalog, opened.vector)
@@ -154,27 +160,33 @@ class Collection(Reader):
             if scan is not None:
                 scan.remembered = partial(remembered, catalog)
                 scan.known = partial(known_fingerprint, catalog)
-            shards = work.shards(items, progress)
+            shards = stages.each("find", work.shards(items, progress))
             local = partial(build_shard, tick=progress)
             for built in map(local, shards) if run is None else run(build_shard, shards):
-                catalog.commit(work.change(built))
-                upkeep.merge(self.path, catalog)  # in a long run, too, segments stay few
-                opened.refresh(catalog.segments())
+                stages.add(built.stages)
+                with stages.at("commit"):
+                    catalog.commit(work.change(built))
+                    upkeep.merge(self.path, catalog)  # in a long run, too, segments stay few
+                    opened.refresh(catalog.segments())
                 report.skipped += built.skipped
-                report.encode_seconds += built.encode_seconds
-            catalog.commit(Change(update=work.updates()))
-            gone = () if scan is None else vanished(catalog, scan, planner.seen, first_seq)
-            drop = list(dict.fromkeys(self._ids(gone)))  # one may lie below several roots
-            catalog.commit(Change(drop=drop))
-            if scan is not None:
-                remember(catalog, scan, report.skipped)
-            upkeep.tidy(self.path, catalog, self.device)
+            with stages.at("commit"):
+                catalog.commit(Change(update=work.updates()))
+            with stages.at("find"):
+                gone = () if scan is None else vanished(catalog, scan, planner.seen, first_seq)
+                drop = list(dict.fromkeys(self._ids(gone)))  # one may lie below several roots
+            with stages.at("commit"):
+                catalog.commit(Change(drop=drop))
+                if scan is not None:
+                    remember(catalog, scan, report.skipped)
+                upkeep.tidy(self.path, catalog, self.device)
         report.unchanged, report.updated, report.moved = (
             planner.unchanged, planner.updated, planner.moved)
         report.replaced, report.copied = work.replaced, work.copied
         report.removed = work.removed + len(drop)
         report.added = work.added - work.replaced - work.copied
         report.skipped = [*(scan.skipped if scan else []), *report.skipped]
+        report.stages, report.seconds = stages.spent, time.perf_counter() - start
+        report.cpu_seconds = time.process_time() - cpu
         return report
 
     def in_step(self, items: Iterable[Item], scan: Scan) -> bool:

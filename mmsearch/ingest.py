@@ -9,7 +9,6 @@ kinds. The numbers that a shard may use are reserved for the most that it can gi
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,12 +25,13 @@ from mmsearch import places
 from mmsearch.describing import Described, described
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError
-from mmsearch.fragments import MOST, file_uri, part_of, room
+from mmsearch.fragments import MOST, Part, file_uri, part_of, room
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
 from mmsearch.said import PIXELS, Said
 from mmsearch.segments import segment_name, write_segment
 from mmsearch.sidecars import unread, with_those_of
 from mmsearch.sources import Skipped
+from mmsearch.stages import Spent, Stages
 from mmsearch.uris import fingerprint_of
 
 T = TypeVar("T")
@@ -85,8 +85,7 @@ class Built:
     described: set[str] = field(default_factory=set)
     """uris of the pictures whose captions, from inside and beside, are all in `captions`."""
     captions: list[Ready] = field(default_factory=list)
-    encode_seconds: float = 0.0
-    """Time spent in the encoder, summed over the threads that call it."""
+    stages: dict[str, Spent] = field(default_factory=dict)
 
 
 class _Prepared(NamedTuple):
@@ -106,22 +105,25 @@ def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -
         ModelError: the encoder cannot be loaded.
         OSError: the segment cannot be written (a full disk, say).
     """
-    built = Built()
+    built, stages = Built(), Stages()
     captions: list[Item] = []
     vectors: list[Vectors] = [ready.vector[None] for ready in shard.ready]
     rows = [(_described_anew(ready, built, captions), ready.hash) for ready in shard.ready]
     if shard.items:
-        encode = _encode_texts if shard.kind == "text" else partial(_encode_images, captions)
-        for part, embeddings in encode(load_encoder(shard.model), shard, built, tick):
+        encode = _encode_texts if shard.kind == "text" else partial(_encode_images, captions,
+                                                                    built)
+        for part, embeddings in encode(load_encoder(shard.model), shard, stages, tick):
             rows.extend(part)
             vectors.append(embeddings)
     if captions:
         beside = replace(shard, items=tuple(captions))
-        for part, embeddings in _encode_texts(load_encoder(shard.model), beside, built):
+        for part, embeddings in _encode_texts(load_encoder(shard.model), beside, stages):
             built.captions += [Ready(*row, vector) for row, vector in zip(part, embeddings,
                                                                           strict=True)]
     if rows:
-        _write(shard, rows, np.concatenate(vectors), built)
+        with stages.at("write"):
+            _write(shard, rows, np.concatenate(vectors), built)
+    built.stages = stages.spent
     return built
 
 
@@ -141,19 +143,18 @@ def _write(shard: Shard, rows: list[tuple[Item, str]], matrix: Vectors, built: B
 _Encoded = Iterator[tuple[list[tuple[Item, str]], Vectors]]
 
 
-def _encode_images(captions: list[Item], encoder: Encoder, shard: Shard, built: Built,
-                   tick: Callable[[int], None]) -> _Encoded:
+def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: Shard,
+                   stages: Stages, tick: Callable[[int], None]) -> _Encoded:
     """Decoding and encoding side by side, each in threads of its own, in the order given.
 
     captions: grows by those of the pictures, which are still to be encoded.
     """
-    prepare = partial(_prepare, encoder, shard.expand)
+    prepare = partial(_prepare, encoder, stages, shard.expand)
     texts: list[Item] = []
 
-    def encode(batch: list[_Prepared]) -> tuple[Vectors, float]:
-        start = time.perf_counter()
-        embeddings = encoder.encode_images([one.pixels for one in batch if one.pixels is not None])
-        return embeddings, time.perf_counter() - start
+    def encode(batch: list[_Prepared]) -> Vectors:
+        with stages.at("encode"):
+            return encoder.encode_images([one.pixels for one in batch if one.pixels is not None])
 
     def prepared() -> Iterator[_Prepared]:
         for item, future in _ahead(decoders, prepare, places.ahead(shard.items), LOOK_AHEAD):
@@ -171,10 +172,9 @@ def _encode_images(captions: list[Item], encoder: Encoder, shard: Shard, built: 
           ThreadPoolExecutor(encoder.workers, "encode") as encoders):
         batches = _batched(prepared(), encoder.batch)
         for batch, future in _ahead(encoders, encode, batches, encoder.workers + 1):
-            embeddings, seconds = future.result()
-            built.encode_seconds += seconds
-            yield [(_taken(one.about, built, captions), one.hash) for one in batch], embeddings
-    yield from _encode_texts(encoder, replace(shard, items=tuple(texts)), built)
+            yield ([(_taken(one.about, built, captions), one.hash) for one in batch],
+                   future.result())
+    yield from _encode_texts(encoder, replace(shard, items=tuple(texts)), stages)
 
 
 def _taken(about: Described, built: Built, captions: list[Item]) -> Item:
@@ -201,13 +201,12 @@ def _described_anew(ready: Ready, built: Built, captions: list[Item]) -> Item:
     return _taken(described(ready.item, {**known, **said.meta}, said.captions), built, captions)
 
 
-def _encode_texts(encoder: Encoder, shard: Shard, built: Built,
+def _encode_texts(encoder: Encoder, shard: Shard, stages: Stages,
                   tick: Callable[[int], None] = lambda done: None) -> _Encoded:
     for at in range(0, len(shard.items), TEXTS):
         batch = shard.items[at : at + TEXTS]
-        start = time.perf_counter()
-        embeddings = encoder.encode_texts([item.text for item in batch])
-        built.encode_seconds += time.perf_counter() - start
+        with stages.at("encode"):
+            embeddings = encoder.encode_texts([item.text for item in batch])
         tick(len(batch))
         yield [(item, content_hash(item.text.encode())) for item in batch], embeddings
 
@@ -223,35 +222,47 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], inputs: Iterable[T]
     yield from waiting
 
 
-def _prepare(encoder: Encoder, expand: bool, item: Item) -> Iterable[_Prepared]:
+def _prepare(encoder: Encoder, stages: Stages, expand: bool, item: Item) -> Iterable[_Prepared]:
     """The picture in a file; or several, which are then decoded as they are drawn."""
     from mmsearch import frames
     from mmsearch.media import decode
     from mmsearch.palette import colours
 
     if (part := part_of(item)) is not None:  # its vector was lost
-        hash, fingerprint = hash_at(part.file)
-        shown = frames.picture(places.source(part.file), part, encoder.min_side)
-        again = Described(replace(item, fingerprint=fingerprint))
-        return [_Prepared(again, part_hash(hash, item), encoder.prepare(shown))]
+        return [_part(encoder, stages, part, item)]
     path = places.own_file(item.uri)
-    if expand and path is not None and frames.holds_several(path):
-        if room(item) == 1:
-            raise MediaError("a video or a document that is named like a picture; rename it")
-        return _parts(encoder, item, path, *file_hash(path))
-    data, fingerprint = places.read(item.uri)
+    with stages.at("read"):
+        if expand and path is not None and frames.holds_several(path):
+            if room(item) == 1:
+                raise MediaError("a video or a document that is named like a picture; rename it")
+            return _parts(encoder, stages, item, path, *file_hash(path))
+        data, fingerprint = places.read(item.uri)
+        hash = content_hash(data)
     if expand and room(item) > 1 and (
             frames.moves(data) or (path is None and frames.holds_several(data))):
-        return _parts(encoder, item, data, content_hash(data), fingerprint)
-    picture = decode(data, min_side=encoder.min_side)
-    item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
-    seen = {"colour": colours(picture.image), "size": len(data)}
-    about = described(item, {**picture.meta, **seen}, picture.captions)
-    return [_Prepared(about, content_hash(data), encoder.prepare(picture.image))]
+        return _parts(encoder, stages, item, data, hash, fingerprint)
+    with stages.at("decode"):
+        picture = decode(data, min_side=encoder.min_side)
+        seen = {"colour": colours(picture.image), "size": len(data)}
+        item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
+        about = described(item, {**picture.meta, **seen}, picture.captions)
+    with stages.at("prepare"):
+        return [_Prepared(about, hash, encoder.prepare(picture.image))]
 
 
-def _parts(encoder: Encoder, file: Item, source: Path | bytes, hash: str, fingerprint: str
-           ) -> Iterator[_Prepared]:
+def _part(encoder: Encoder, stages: Stages, part: Part, item: Item) -> _Prepared:
+    """One of the pictures in a file, once more."""
+    from mmsearch import frames
+
+    with stages.at("decode"):
+        hash, fingerprint = hash_at(part.file)
+        shown = frames.picture(places.source(part.file), part, encoder.min_side)
+        return _Prepared(Described(replace(item, fingerprint=fingerprint)), part_hash(hash, item),
+                         encoder.prepare(shown))
+
+
+def _parts(encoder: Encoder, stages: Stages, file: Item, source: Path | bytes, hash: str,
+           fingerprint: str) -> Iterator[_Prepared]:
     """What a file that holds several pictures gives, in its group, the first with all captions.
 
     source: the bytes of an animation or of what has no file of its own, else the path. MediaError,
@@ -269,14 +280,15 @@ def _parts(encoder: Encoder, file: Item, source: Path | bytes, hash: str, finger
     seen = {**said.meta, "size": int(size)}
     file = replace(file, fingerprint=with_those_of(fingerprint, file.fingerprint))
     about: Described | None = None
-    for frame in frames.read(source, encoder.min_side, MOST):
+    for frame in stages.each("decode", frames.read(source, encoder.min_side, MOST)):
         first = about is None
         about = about or described(file, {**frame.meta, **seen}, said.captions)
         colour = {} if frame.image is None else {"colour": colours(frame.image)}
         item = Item(f"{file.uri}#{frame.fragment}", "text" if frame.image is None else "frame",
                     frame.text, file.uri, {**about.item.meta, **colour, **file.meta},
                     about.item.fingerprint)
-        pixels = None if frame.image is None else encoder.prepare(frame.image)
+        with stages.at("prepare"):
+            pixels = None if frame.image is None else encoder.prepare(frame.image)
         yield _Prepared(about._replace(item=item) if first else Described(item),
                         part_hash(hash, item), pixels)
 

@@ -25,7 +25,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,6 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsearch.encoders import BUILTIN_DIR, Encoder
+from mmsearch.encoders.exported import cache_directory
 from mmsearch.records import Vectors
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -79,6 +83,21 @@ def ruler_of(encoder: str, written: dict[str, str] | None, dim: int) -> Ruler | 
             return None
         written = shipped
     return Ruler.of(written, dim)
+
+
+def kept_ruler(encoder: Encoder) -> Ruler:
+    """`make_ruler`, once for each model on this machine: a large one takes seconds for it."""
+    known_as = re.sub(r"[^A-Za-z0-9.@-]+", "-", encoder.name)
+    path = cache_directory() / "rulers" / f"{known_as}.json"
+    with suppress(OSError, ValueError, KeyError):
+        return Ruler.of(json.loads(path.read_text("utf-8")), encoder.dim)
+    ruler = make_ruler(encoder)
+    with suppress(OSError):  # a cache that cannot be written costs those seconds again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(ruler.to_json()), "utf-8")
+        part.replace(path)
+    return ruler
 
 
 def make_ruler(encoder: Encoder) -> Ruler:

@@ -13,7 +13,7 @@ import mmsearch
 
 ROOT = Path(mmsearch.__file__).parent
 LAYERS = [
-    {"errors", "records", "metrics", "uris"},
+    {"errors", "records", "metrics", "stages", "uris"},
     {"said", "exif", "xmp", "embedded", "gazetteer", "sidecars", "describing", "palette",
      "filters", "fulltext", "formats", "fragments", "colour", "raw", "jxl", "media", "frames",
      "perceptual", "texts", "manifests", "globs", "scanned", "archives", "samples", "places",

@@ -24,7 +24,16 @@ from mmsearch.errors import UsageError
 from mmsearch.heads import Head, Heads, read_heads, unit, write_model
 from mmsearch.opened import Opened
 from mmsearch.records import Hit, Item
-from mmsearch.relevance import ACROSS, SHIPPED, WITHIN, Ruler, make_ruler, probability, relevance
+from mmsearch.relevance import (
+    ACROSS,
+    SHIPPED,
+    WITHIN,
+    Ruler,
+    kept_ruler,
+    make_ruler,
+    probability,
+    relevance,
+)
 from mmsearch.segments import write_segment
 
 NONSENSE = ["tax return form for 2019", "asdf qwerty zxcv", "a submarine"]
@@ -119,6 +128,20 @@ def test_a_ruler_is_kept_as_float16():
     again = Ruler.of(json.loads(json.dumps(ruler.to_json())), 8)
     assert np.abs(again.images - ruler.images).max() < 1e-3
     assert again.texts.shape == (10, 8)
+
+
+def test_a_ruler_is_made_once_for_a_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path))
+    encoder = load_encoder()
+    made = kept_ruler(encoder)
+    (kept,) = (tmp_path / "rulers").iterdir()
+    first = kept.stat().st_mtime_ns
+    again = kept_ruler(encoder)
+    assert kept.stat().st_mtime_ns == first
+    assert np.abs(again.texts - made.texts).max() < 1e-3
+    kept.write_text("{")  # cut short: made anew
+    assert np.allclose(kept_ruler(encoder).images, made.images)
+    assert kept.stat().st_size > 100_000
 
 
 def test_the_shipped_ruler_is_what_the_built_in_model_makes_of_the_shipped_pictures():

@@ -54,7 +54,7 @@ class Watching:
         except Empty:
             raise AssertionError([*self.messages.queue]) from None
         return {key: value for key, value in batch.items()
-                if value and key not in ("time", "encode_seconds")}
+                if value and key not in ("time", "seconds", "cpu_seconds", "stages")}
 
     def until(self, items: int) -> None:
         while self.next().get("items", 0) != items:

@@ -66,6 +66,8 @@ def index(
     vectors: VectorsOption = None,
     manifest: ManifestOption = None,
     as_: AsOption = As.image,
+    profile: Annotated[bool, typer.Option(
+        "--profile", help="Say where the time went, and what bounds the run.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Index pictures, videos, documents and texts, or bring an index up to date.
@@ -96,8 +98,12 @@ def index(
     walk = partial(iter_items, paths, exclude=exclude or (), archives=archives)
     rules = Fetch(private=fetch_private) if fetch or fetch_private else None
     with fetching(rules) if rules else nullcontext():
-        _print_report(*_index(walk, paths, directory, model, precision, wanted, kind,
-                              device), json_)
+        collection, report = _index(walk, paths, directory, model, precision, wanted, kind, device)
+    _print_report(collection, report, json_)
+    if profile:
+        from mmsearch.commands.profiling import say_profile
+
+        say_profile(report)
 
 
 def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Path,
@@ -242,7 +248,7 @@ def open_or_create(directory: Path, model: str | None, precision: Precision | No
 
 
 def _print_report(collection: Collection, report: AddReport, json_: bool) -> None:
-    facts = asdict(report) | {"items": collection.info()["items"]}
+    facts = facts_of(report) | {"items": collection.info()["items"]}
     if json_:
         print_json(facts)
     else:
@@ -252,6 +258,12 @@ def _print_report(collection: Collection, report: AddReport, json_: bool) -> Non
         print(counts_of(facts))
     if report.skipped and not facts["items"]:
         raise typer.Exit(1)
+
+
+def facts_of(report: AddReport) -> dict[str, Any]:
+    """A report as JSON has it."""
+    stages = {name: spent._asdict() for name, spent in report.stages.items()}
+    return asdict(report) | {"stages": stages}
 
 
 def counts_of(report: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from threading import Event
@@ -13,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from mmsearch.commands.keeping import counts_of, open_or_create
+from mmsearch.commands.keeping import counts_of, facts_of, open_or_create
 from mmsearch.commands.options import (
     DEFAULT_INDEX,
     Device,
@@ -73,7 +72,7 @@ def watch(
     _begin(stop, lambda: collection.configure(recall=wanted, kind=kind))
     for batch in follow(collection, paths, exclude=exclude or (), every=seconds, stop=stop,
                         say=_say):
-        facts = asdict(batch.report) | {"items": batch.items}
+        facts = facts_of(batch.report) | {"items": batch.items}
         now = datetime.now().isoformat(" ", "seconds")
         if json_:
             print_json_line({"time": now, **facts})
