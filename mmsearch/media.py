@@ -116,12 +116,13 @@ def fit(
     image: Image.Image,
     size: int,
     *,
-    resize: Literal["squash", "crop", "pad", "shortest"],
+    resize: Literal["squash", "stretch", "crop", "pad", "shortest"],
     resample: Image.Resampling,
 ) -> Pixels:
     """Scale to a square, uint8 [size, size, 3].
 
-    squash: both sides to `size`, ignoring the shape; crop: the central square;
+    squash: both sides to `size`, ignoring the shape; stretch: the same, in the very pixels that
+    torchvision's Resize makes; crop: the central square;
     pad: the whole picture, centred on black; shortest: the shorter side to `size`, and of that the
     central square, in the whole pixels that torchvision's Resize and CenterCrop take.
     """
@@ -133,6 +134,8 @@ def fit(
         x, y = (round((side - size) / 2) for side in inner)
         scaled = image.resize(inner, resample)
         return np.array(scaled.crop((x, y, x + size, y + size)), dtype=np.uint8)
+    if resize == "stretch":
+        return np.array(image.resize((size, size), resample), dtype=np.uint8)
     # With a gap of 2 a large picture is first averaged down to at least twice the size: much
     # faster, and less visible than the reduced JPEG scales that `decode` uses.
     scale = functools.partial(image.resize, resample=resample, reducing_gap=2.0)

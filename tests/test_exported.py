@@ -102,7 +102,9 @@ def test_bf16_is_near(model: str, pictures: list[Image.Image]) -> None:
     exact, half = load_encoder(f"{model}@fp32"), load_encoder(f"{model}@bf16")
     assert half.name == exact.name
     assert cosines(half.encode_images(pictures), exact.encode_images(pictures)).min() > 0.99
-    assert half.encode_images(pictures).dtype == np.float32
+    for vectors in (half.encode_images(pictures), half.encode_texts(TEXTS)):
+        assert vectors.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
 def test_calls_are_shared_out_to_devices(model: str, pictures: list[Image.Image]) -> None:
@@ -275,6 +277,9 @@ def test_pictures_are_scaled_and_cropped_as_torchvision_does(width: int, height:
     picture = Image.fromarray(noise)
     theirs = CenterCrop(224)(Resize(224, InterpolationMode.BICUBIC)(picture))
     ours = fit(picture, 224, resize="shortest", resample=Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(ours, np.asarray(theirs))
+    theirs = Resize((224, 224), InterpolationMode.BICUBIC)(picture)
+    ours = fit(picture, 224, resize="stretch", resample=Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(ours, np.asarray(theirs))
 
 

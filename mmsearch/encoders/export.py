@@ -20,6 +20,7 @@ import numpy as np
 
 from mmsearch.encoders.onnx import FORMAT, OnnxEncoder
 from mmsearch.encoders.openclip import OpenClipEncoder
+from mmsearch.encoders.tokenizing import check_tokens, converted
 from mmsearch.errors import ModelError
 from mmsearch.records import Vectors
 
@@ -41,23 +42,22 @@ def export(encoder: OpenClipEncoder, directory: Path) -> None:
 
     model = encoder.module
     image = _image_spec(model.visual.preprocess_cfg)
-    tokenizer = _tokenizer(encoder.tokenizer)
     tower = _text_tower(model)
     with _quietly(), _plain_attention(), torch.no_grad():
         _write(_image_tower(model), directory / "image.onnx", {
             "pixels": torch.zeros(2, image["size"], image["size"], 3, dtype=torch.uint8)}, {0: "n"})
         ids = encoder.tokenizer(["a dog on the beach", "two"])
         length = ids.shape[1]
+        tokenizer, how = converted(encoder.tokenizer, length, padded=not tower.any_length)
         varies = {0: "n", 1: "length"} if tower.any_length else {0: "n"}
         _write(tower, directory / "text.onnx",
                {"ids": ids, "tokens": tower.table(ids)}, varies)
         np.save(directory / "tokens.npy", tower.table.weight.detach().numpy().astype(np.float16))
-    tokenizer.enable_truncation(length)
     tokenizer.save(str(directory / "tokenizer.json"))
-    text = {"file": "text.onnx", "tokens": "tokens.npy", "tokenizer": "tokenizer.json",
-            "clean": "lower", "length": None if tower.any_length else length}
+    text = {"file": "text.onnx", "tokens": "tokens.npy", "tokenizer": "tokenizer.json", **how}
     _describe(directory, {"encoder": encoder.name, "dim": encoder.dim, "max_tokens": length,
                           "image": image, "text": text})
+    check_tokens(OnnxEncoder(directory), encoder.tokenizer)
 
 
 def quantize(source: Path, directory: Path) -> None:
@@ -122,6 +122,7 @@ def _text_tower(model: Any) -> Any:
     """A module (ids int64 [n, length], their rows of the token table float32 [n, length, width])
     -> float32 [n, dim], unit rows."""
     import torch
+    from open_clip.model import CLIP
     from open_clip.transformer import TextTransformer, text_global_pool
 
     class Given(torch.nn.Module):
@@ -140,7 +141,7 @@ def _text_tower(model: Any) -> Any:
             self.model, self.table = model, table
 
         def forward(self, ids: Any, tokens: Any) -> Any:
-            tower = self.model.text
+            tower = getattr(self.model, "text", self.model)
             tower.token_embedding = given = Given()
             given.rows = tokens
             try:
@@ -167,8 +168,8 @@ def _text_tower(model: Any) -> Any:
         for block in model.transformer.resblocks:
             block.attn = _attention(block.attn)
         return CausalTower(model.token_embedding).eval()
-    if isinstance(getattr(model, "text", None), TextTransformer):
-        return TextTower(model.text.token_embedding).eval()
+    if isinstance(model, CLIP) or isinstance(getattr(model, "text", None), TextTransformer):
+        return TextTower(getattr(model, "text", model).token_embedding).eval()
     raise ModelError("its text tower is of a kind that cannot be exported")
 
 
@@ -223,33 +224,9 @@ def _image_spec(how: dict[str, Any]) -> dict[str, Any]:
     if not square or how["resize_mode"] not in ("shortest", "squash"):
         raise ModelError(f"its preprocessing ({how['resize_mode']}, {how['size']}) cannot be "
                          "exported")
-    return {"file": "image.onnx", "size": size, "resize": how["resize_mode"],
+    resize = "stretch" if how["resize_mode"] == "squash" else "shortest"
+    return {"file": "image.onnx", "size": size, "resize": resize,
             "interpolation": how["interpolation"], "batch": _BATCH}
-
-
-def _tokenizer(theirs: Any) -> Any:
-    """open_clip's own byte-pair tokenizer as one of `tokenizers`: the same numbers, without torch.
-
-    Raises:
-        ModelError: it is another one.
-    """
-    from open_clip.tokenizer import SimpleTokenizer
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
-
-    if not isinstance(theirs, SimpleTokenizer) or theirs.reduction_fn is not None \
-            or theirs.clean_fn.__name__ != "_clean_lower":
-        raise ModelError("its tokenizer is of a kind that cannot be exported")
-    made = Tokenizer(models.BPE(vocab=theirs.encoder, merges=list(theirs.bpe_ranks),
-                                end_of_word_suffix="</w>"))
-    words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
-    made.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(words, "removed", invert=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    start, end = "<start_of_text>", "<end_of_text>"
-    made.post_processor = processors.TemplateProcessing(
-        single=f"{start} $A {end}",
-        special_tokens=[(start, theirs.sot_token_id), (end, theirs.eot_token_id)])
-    return made
 
 
 def _describe(directory: Path, spec: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.encoders.cleaning import clean_lower
+from mmsearch.encoders.cleaning import CLEANERS
 from mmsearch.encoders.protocol import stacked
 from mmsearch.errors import ModelError
 from mmsearch.records import Pixels, Vectors
@@ -79,16 +79,23 @@ class OnnxEncoder:
         depend on its neighbours (cosine 0.98 to itself). It is no slower: nothing is padded.
         """
         known = {one.name for one in self._text_session.get_inputs()} if texts else set()
-        clean = clean_lower if self._spec["text"].get("clean") == "lower" else str
 
-        def inputs(encoding: Any) -> dict[str, Any]:
-            every = {"tokens": self._table[encoding.ids].astype(np.float32)[None],
-                     "ids": np.array([encoding.ids], np.int64),
-                     "mask": np.ones((1, len(encoding.ids)), np.int64)}
+        def inputs(ids: list[int]) -> dict[str, Any]:
+            every = {"tokens": self._table[ids].astype(np.float32)[None],
+                     "ids": np.array([ids], np.int64),
+                     "mask": np.ones((1, len(ids)), np.int64)}
             return {name: value for name, value in every.items() if name in known}
 
-        encodings = self._tokenizer.encode_batch([clean(text) for text in texts]) if texts else []
-        return self._each(self._text_session, inputs, encodings)
+        return self._each(self._text_session, inputs, self.cut(texts) if texts else [])
+
+    def cut(self, texts: Sequence[str]) -> list[list[int]]:
+        """Texts -> the numbers of their tokens, which are rows of the token table."""
+        how = self._spec["text"]
+        clean = CLEANERS[how.get("clean", "")]
+        found = [one.ids for one in self._tokenizer.encode_batch([clean(text) for text in texts])]
+        if (zeroed := how.get("zeroed")) is not None:
+            found = [[0 if number == zeroed else number for number in ids] for ids in found]
+        return found
 
     def _each(self, session: InferenceSession, inputs: Callable[[Any], dict[str, Any]],
               parts: Sequence[Any]) -> tuple[Vectors, Vectors]:
@@ -134,11 +141,8 @@ class OnnxEncoder:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the Rust side raises bare Exception
             raise _damaged(path, error) from error
-        if length := self._spec["text"].get("length"):
-            tokenizer.enable_padding(length=length, pad_id=0)
-        else:
-            tokenizer.no_padding()
-        tokenizer.enable_truncation(self.max_tokens)
+        if tokenizer.truncation is None:  # the file of an export says it, and how texts are padded
+            tokenizer.enable_truncation(self.max_tokens)
         return tokenizer
 
 

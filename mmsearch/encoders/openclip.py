@@ -65,6 +65,9 @@ class OpenClipEncoder:
         try:
             made: Any = open_clip.create_model_from_pretrained(
                 architecture, pretrained=pretrained or None, return_transform=True)
+            self.tokenizer = open_clip.get_tokenizer(architecture)
+        except ImportError as error:  # transformers, which has the tokenizer
+            raise MissingExtra(f"the model {model!r}", "openclip") from error
         except Exception as error:  # hub, network, file and shape errors share no base class
             raise _cannot_load(model, architecture, error) from error
         finally:
@@ -72,7 +75,6 @@ class OpenClipEncoder:
         self._torch = torch
         self.module, transform = made
         self.module.eval()
-        self.tokenizer = open_clip.get_tokenizer(architecture)
         self._resize, self._normalisation = _split(transform)
         size = self.module.visual.image_size
         self.min_side = int(min(size)) if isinstance(size, tuple | list) else int(size)
@@ -102,18 +104,20 @@ class OpenClipEncoder:
         done = [np.zeros((0, getattr(self, "dim", 0)), np.float32)] if not len(rows) else []
         with self._free() as (module, device), self._torch.inference_mode():
             for at in range(0, len(rows), self.batch):
-                vectors = encode(module, device, rows[at : at + self.batch])
-                done.append(np.asarray(vectors.float().cpu().numpy(), np.float32))
+                vectors = encode(module, device, rows[at : at + self.batch]).float()
+                # Unit rows that were not rounded to bfloat16.
+                vectors = self._torch.nn.functional.normalize(vectors, dim=-1)
+                done.append(np.asarray(vectors.cpu().numpy(), np.float32))
         return np.concatenate(done)
 
     def _encode_images(self, module: Any, device: Any, images: Sequence[Picture]) -> Any:
         pixels = self._torch.from_numpy(stacked(self, images))
         if device.type == "cuda":
             pixels = pixels.pin_memory().to(device, non_blocking=True)
-        return module.encode_image(self._scaled(pixels).to(self._dtype), normalize=True)
+        return module.encode_image(self._scaled(pixels).to(self._dtype))
 
     def _encode_texts(self, module: Any, device: Any, texts: Sequence[str]) -> Any:
-        return module.encode_text(self.tokenizer(list(texts)).to(device), normalize=True)
+        return module.encode_text(self.tokenizer(list(texts)).to(device))
 
     def _scaled(self, pixels: Any) -> Any:
         """uint8 [n, size, size, 3] -> what the model's own transform makes of it, float32
