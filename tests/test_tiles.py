@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import DEMO, Cli, add
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import animation, picture
 from PIL import ExifTags, Image
@@ -366,6 +366,68 @@ def test_pictures_in_an_archive_have_tiles(folder: Path, index: Collection, phot
         assert len(rows(index)) == tiles + 2
         assert (report.added, report.replaced, report.removed, report.encode_seconds) == (0,) * 4
     assert verify(index.path) == []
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two that are large enough for tiles, and a small one."""
+    folder = tmp_path_factory.mktemp("contents")
+    large = [canvas(folder / f"{n}.jpg", names, cell=(300, 300))
+             for n, names in enumerate([CORNERS, CORNERS[::-1]])]
+    picture("cat").save(folder / "small.jpg")
+    return [*large, folder / "small.jpg"]
+
+
+names = st.sampled_from(["a", "b", "c"])
+steps = st.one_of(
+    st.tuples(st.just("write"), names, st.integers(0, 2)), st.tuples(st.just("move"), names, names),
+    st.tuples(st.just("copy"), names, names), st.tuples(st.just("delete"), names),
+    st.tuples(st.just("describe"), names, st.integers(0, 2)),
+    st.tuples(st.just("grid"), st.sampled_from(["none", "2x2", "2x1"])), st.just(("run",)))
+
+
+@given(st.lists(steps, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_any_history_is_as_one_run_over_the_last_state(
+        tmp_path_factory: pytest.TempPathFactory, contents: list[Path],
+        steps: list[tuple[object, ...]]) -> None:
+    root = tmp_path_factory.mktemp("history")
+    folder = root / "photos"
+    folder.mkdir()
+    (folder / "other.md").write_text("Of a folder that is empty, all is kept.")
+    index, grid = Collection.create(root / "index"), "2x2"
+    index.configure(tiles=grid)
+    for at, (step, *what) in enumerate([("write", "a", 0), ("run",), *steps, ("run",)]):
+        path = folder / f"{what[0] if what else ''}.jpg"
+        if step == "run":
+            add(index, folder)
+        elif step == "grid":
+            grid = str(what[0])
+            index.configure(tiles=grid)
+        elif step == "write":
+            shutil.copyfile(contents[what[1]], path)  # type: ignore[call-overload]
+        elif step == "describe":
+            path.with_suffix(".json").write_text(
+                json.dumps({"keywords": f"k{at}", "caption": f"c{what[1]}"}))
+        elif step == "delete" or not path.exists():
+            path.unlink(missing_ok=True)
+        elif path != (other := folder / f"{what[1]}.jpg"):
+            (Path.rename if step == "move" else shutil.copyfile)(path, other)  # type: ignore[operator]
+    fresh = Collection.create(root / "fresh")
+    fresh.configure(tiles=grid)
+    add(fresh, folder)
+    assert {key: (row.item, row.hash) for key, row in by_name(index).items()} == {
+        key: (row.item, row.hash) for key, row in by_name(fresh).items()}
+    for kind in ("image", "frame"):
+        old, new = vectors(index, kind), vectors(fresh, kind)
+        assert old.keys() == new.keys()
+        assert all(float(old[uri] @ new[uri]) > 0.98 for uri in old)
+    assert index.verify() == []
+
+
+def by_name(index: Collection) -> dict[tuple[str, str], Row]:
+    with closing(Catalog(index.path / "catalog.db")) as catalog:
+        return {(row.item.uri, row.item.kind): row for row in catalog.rows()}
 
 
 # --- the setting ---------------------------------------------------------------------------------
