@@ -4,8 +4,9 @@
     python bench/tiles.py --pairs PAIRS.jsonl --split val --limit 400
 
 Half of the pictures, each with its captions, are pasted into one mosaic each, at a random place
-among pictures of the other half, which nobody asks for. The mosaics are indexed without and with
-tiles, and each caption asks for its mosaic. Then the halves change places: that is one round.
+among pictures of the other half, which nobody asks for. (A mosaic of 1x1 is that picture alone,
+enlarged: what tiles do to a search for what fills a picture.) The mosaics are indexed without and
+with tiles, and each caption asks for its mosaic. Then the halves change places: that is one round.
 `where`: of the mosaics that were among the first 10 as a tile, the share whose tile has the middle
 of the right picture. `relative cost`: CPU time of indexing, over that without tiles.
 """
@@ -36,7 +37,7 @@ from mmsearch.tiles import Grid, parse_grid
 
 DEMO = Path(mmsearch.__file__).parent / "demo" / "captions.jsonl"
 CELL = (560, 420)
-"""Pixels of each picture in a mosaic: 2x2 are 0.9 megapixels, 3x3 are 2.1."""
+"""Pixels of each picture in a mosaic: 2x2 are 0.9 megapixels, as is 1x1; 3x3 are 2.1."""
 KS = (1, 5, 10)
 HEAD = ("mosaics", "tiles", *(f"recall@{k}" for k in KS), "95 %", "where", "rows a mosaic",
         "relative cost")
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("--split")
     parser.add_argument("--limit", type=int, help="so many of the pictures, chosen at random")
     parser.add_argument("--mosaics", nargs="+", type=parse_grid,
-                        default=[Grid(2, 2), Grid(3, 3)])
+                        default=[Grid(1, 1), Grid(2, 2), Grid(3, 3)])
     parser.add_argument("--tiles", nargs="+", type=parse_grid,
                         default=[Grid(), Grid(2, 2), Grid(3, 3)])
     parser.add_argument("--rounds", type=int, default=3)
@@ -79,7 +80,7 @@ def main() -> None:
         for tiles in args.tiles:
             row = measured(galleries, tiles, args.model, args.cache)
             first = first or row["cpu seconds"]
-            figures.append({"mosaics": str(grid), "tiles": str(tiles), **row,
+            figures.append({"mosaics": f"{grid.columns}x{grid.rows}", "tiles": str(tiles), **row,
                             "relative cost": row["cpu seconds"] / first})
     print(table(HEAD, [line(row) for row in figures]))
     if args.json:
@@ -88,9 +89,10 @@ def main() -> None:
 
 def line(row: dict[str, Any]) -> list[str]:
     low, high = row["interval"]
+    where = row["where"] if row["mosaics"] != "1x1" else None
     return [row["mosaics"], row["tiles"], *(f"{100 * row[f'recall@{k}']:.1f}" for k in KS),
             f"{100 * low:.0f} to {100 * high:.0f}",
-            "" if row["where"] is None else f"{100 * row['where']:.0f} %",
+            "" if where is None else f"{100 * where:.0f} %",
             f"{row['rows']:.1f}", f"{row['relative cost']:.1f}"]
 
 
@@ -104,21 +106,23 @@ def made(pairs: Sequence[Pair], grid: Grid, rounds: int, cache: Path) -> Iterato
         order = random.permutation(len(pairs))
         halves = order[: len(pairs) // 2], order[len(pairs) // 2 :]
         for half, (wanted, others) in enumerate([halves, halves[::-1]]):
-            folder = cache / f"mosaics-{grid}-{number}-{half}"
+            folder = cache / f"mosaics-{grid.columns}x{grid.rows}-{number}-{half}"
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             yield [mosaic(folder / f"{at}.jpg", pairs[at], grid, random,
-                          [pairs[n].image for n in random.permutation(others)[: grid.tiles - 1]])
+                          [pairs[n].image for n in random.permutation(others)])
                    for at in wanted]
 
 
 def mosaic(path: Path, pair: Pair, grid: Grid, random: np.random.Generator,
            others: list[Path]) -> Asked:
-    at = int(random.integers(grid.tiles))
-    whole = Image.new("RGB", (grid.columns * CELL[0], grid.rows * CELL[1]))
-    for n, name in enumerate([*others[:at], pair.image, *others[at:]]):
-        shown = Image.open(name).convert("RGB").resize(CELL)
-        whole.paste(shown, (n % grid.columns * CELL[0], n // grid.columns * CELL[1]))
+    count = grid.columns * grid.rows
+    at = int(random.integers(count))
+    width, height = CELL if count > 1 else (2 * CELL[0], 2 * CELL[1])
+    whole = Image.new("RGB", (grid.columns * width, grid.rows * height))
+    for n, name in enumerate([*others[:at], pair.image, *others[at : count - 1]]):
+        shown = Image.open(name).convert("RGB").resize((width, height))
+        whole.paste(shown, (n % grid.columns * width, n // grid.columns * height))
     whole.save(path, quality=92)
     column, row = at % grid.columns + 0.5, at // grid.columns + 0.5
     return Asked(path, pair.captions, (100 * column / grid.columns, 100 * row / grid.rows))
