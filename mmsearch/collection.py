@@ -27,12 +27,14 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.filters import parse_where
+from mmsearch.fragments import is_tile
+from mmsearch.gone import vanished
 from mmsearch.importing import check_maker, import_vectors, maker
 from mmsearch.indexes import KINDS, Device, check_builder, choose_spec
 from mmsearch.ingest import Built, Shard, build_shard
 from mmsearch.lock import writer_lock
 from mmsearch.opened import Opened
-from mmsearch.plan import Planner, Work, vanished
+from mmsearch.plan import Planner, Work
 from mmsearch.reading import Reader, ruler_in, usable
 from mmsearch.records import Item, Problem
 from mmsearch.relevance import kept_ruler
@@ -40,6 +42,7 @@ from mmsearch.remembering import known_fingerprint, remember, remembered
 from mmsearch.rows import Row
 from mmsearch.sources import Scan, Skipped
 from mmsearch.stages import Spent, Stages
+from mmsearch.tiles import chosen, parse_grid, tiling_of
 from mmsearch.vectorsets import VectorSet
 
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
@@ -103,15 +106,21 @@ class Collection(Reader):
         _make(Path(path), *maker(vectors, model))
         return cls(Path(path), device=device)
 
-    def configure(self, *, recall: float | None = None, kind: str | None = None) -> None:
-        """Say how exact a large collection has to be; `add` and `compact` act on it.
+    def configure(self, *, recall: float | None = None, kind: str | None = None,
+                  tiles: str | None = None) -> None:
+        """Say how exact a large collection has to be, and what pictures are cut into; `add` and
+        `compact` act on it.
 
         recall: recall@10 of approximate indexes, 1 for exact search whatever it costs.
         kind: of index, a row of `mmsearch.indexes.KINDS`, or "auto". None leaves what was said.
+        tiles: see `mmsearch.tiles.parse_grid`. Another grid holds for what is added from now on,
+            and pictures that are there are encoded anew when `add` comes by them; "none" removes
+            all tiles at once.
 
         Raises:
-            UsageError: a recall outside of (0, 1], or no such kind.
+            UsageError: a recall outside of (0, 1], or no such kind or grid.
         """
+        grid = None if tiles is None else parse_grid(tiles)
         wanted = {"recall": recall, "kind": kind}
         new = {name: value for name, value in wanted.items()
                if value is not None and self._catalog.settings.get(name) != value}
@@ -125,6 +134,13 @@ class Collection(Reader):
             with self._writing() as catalog:
                 catalog.put_settings(new)
             self._catalog.settings.update(new)
+        if grid is not None and grid != tiling_of(self._catalog.setting("tiles")).grid:
+            with self._writing() as catalog:
+                if not grid.tiles:
+                    catalog.commit(Change(drop=[
+                        row.id for row in catalog.rows(None, ["frame"]) if is_tile(row.item)]))
+                catalog.put_settings(chosen(grid, catalog.settings))
+                self._catalog.settings["tiles"] = catalog.settings["tiles"]
 
     # -- writing ---------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
     clip.mp4#t=12.5      the frame at 12.5 seconds of a video or an animation
     doc.pdf#page=3       the third page of a document, its picture or its text
+    photo.jpg#xywh=percent:45,0,55,55    a tile of a picture: left and upper edge, width, height
 
 as in W3C Media Fragments (https://www.w3.org/TR/media-frags/) and RFC 8118 for PDF. A part is in
 the group of its file, and the uri of its file is its group: so a picture that is itself called
@@ -11,7 +12,7 @@ the group of its file, and the uri of its file is its group: so a picture that i
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from mmsearch.formats import IMAGE_SUFFIXES
 from mmsearch.records import Item
@@ -19,23 +20,35 @@ from mmsearch.records import Item
 MOST = 2000
 """Pictures that one file gives, at most; so many texts of its pages, too."""
 _ONE_PICTURE = IMAGE_SUFFIXES - {".gif", ".png", ".apng", ".webp", ".avif"}
-_PART = re.compile(r"#(?:t=(?P<time>\d+(?:\.\d+)?)|page=(?P<page>[1-9]\d*))\Z")
+_PART = re.compile(r"#(?:t=(?P<time>\d+(?:\.\d+)?)|page=(?P<page>[1-9]\d*)"
+                   r"|xywh=percent:(?P<region>\d{1,3}(?:,\d{1,3}){3}))\Z")
+Region: TypeAlias = tuple[int, int, int, int]
+"""Left and upper edge, width and height, in per cent of the picture's."""
 
 
 class Part(NamedTuple):
-    """Where in a file: `time` in seconds, or `page` from 1; `file` is the uri of the file."""
+    """Where in a file: `time` in seconds, `page` from 1, or `region`; `file` is the uri of the
+    file."""
 
     file: str
     time: float | None = None
     page: int | None = None
+    region: Region | None = None
 
     def __str__(self) -> str:
-        """As people read it: "0:12", "1:02:03", "p. 3"."""
+        """As people read it: "0:12", "1:02:03", "p. 3"; of a tile, what --crop takes."""
+        if self.region is not None:
+            return ",".join(f"{number}%" for number in self.region)
         if self.time is None:
             return f"p. {self.page}"
         minutes, seconds = divmod(int(self.time), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+    def facts(self) -> dict[str, Any]:
+        """As programs read it: `time`, `page` or `region`."""
+        values = {"time": self.time, "page": self.page, "region": self.region}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def at_time(seconds: float) -> str:
@@ -48,6 +61,11 @@ def on_page(page: int) -> str:
     return f"page={page}"
 
 
+def in_region(region: Region) -> str:
+    """The fragment of a part of a picture."""
+    return f"xywh=percent:{','.join(map(str, region))}"
+
+
 def part_of(item: Item) -> Part | None:
     """Which part of a file an item is; None if it is all of one, or a text beside it."""
     if item.kind == "image" or not item.uri.startswith(item.group + "#"):
@@ -55,8 +73,16 @@ def part_of(item: Item) -> Part | None:
     match = _PART.fullmatch(item.uri, len(item.group))
     if match is None or (item.kind == "text" and not match["page"]):
         return None
+    if match["region"]:
+        x, y, w, h = map(int, match["region"].split(","))
+        return Part(item.group, region=(x, y, w, h))
     return Part(item.group, float(match["time"]) if match["time"] else None,
                 int(match["page"]) if match["page"] else None)
+
+
+def is_tile(item: Item) -> bool:
+    """Whether an item is a part of a picture that is an item, too; see `mmsearch.tiles`."""
+    return item.kind == "frame" and "#xywh=" in item.uri and part_of(item) is not None
 
 
 def file_uri(item: Item) -> str:

@@ -63,7 +63,7 @@ _SEAM = (  # compiled when first used: a search by vectors does without
     rf"|(?<=[{_IDEOGRAPH}])(?=\w)|(?<=\w)(?=[{_IDEOGRAPH}])")
 _MAY_HAVE_SEAM = re.compile("[0-9A-Z]")
 _RUN = re.compile(r"[^\W_]+")
-_FRAGMENT = re.compile(r"#(?:t|page)=[\d.]+\Z")
+_FRAGMENT = re.compile(r"#(?:(?:t|page)=[\d.]+|xywh=percent:[\d,]+)\Z")
 _HASH = re.compile("[0-9a-f]{8,}|[0-9A-F]{8,}")
 
 

@@ -2,8 +2,9 @@
 
 `build_shard` is self-contained and picklable: no catalog, no lock, so that it can run anywhere.
 
-A file may give several items (see `mmsearch.frames`): only decoding tells how many, and of which
-kinds. The numbers that a shard may use are reserved for the most that it can give.
+A file may give several items (see `mmsearch.frames` and `mmsearch.tiles`): only decoding tells how
+many, and of which kinds. The numbers that a shard may use are reserved for the most that it can
+give.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from mmsearch.segments import segment_name, write_segment
 from mmsearch.sidecars import unread, with_those_of
 from mmsearch.sources import Skipped
 from mmsearch.stages import Spent, Stages
+from mmsearch.tiles import NO_TILES, Grid, decode_side, like_their_pictures, tile_item, tiles_of
 from mmsearch.uris import fingerprint_of
 
 T = TypeVar("T")
@@ -71,6 +73,8 @@ class Shard:
     """Decoding threads; 0 is one a core."""
     expand: bool = True
     """Whether a file may give several items; if not, an animation is its first frame."""
+    grid: Grid = NO_TILES
+    """What pictures are cut into, beside the whole."""
 
 
 @dataclass
@@ -108,7 +112,8 @@ def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -
     built, stages = Built(), Stages()
     captions: list[Item] = []
     vectors: list[Vectors] = [ready.vector[None] for ready in shard.ready]
-    rows = [(_described_anew(ready, built, captions), ready.hash) for ready in shard.ready]
+    rows = like_their_pictures([(_described_anew(ready, built, captions), ready.hash)
+                                for ready in shard.ready])
     if shard.items:
         encode = _encode_texts if shard.kind == "text" else partial(_encode_images, captions,
                                                                     built)
@@ -128,9 +133,10 @@ def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -
 
 
 def _write(shard: Shard, rows: list[tuple[Item, str]], matrix: Vectors, built: Built) -> None:
-    """Number the rows, those of one kind after the other, and write a segment for each kind."""
+    """Number the rows, those of one kind after the other (pictures before their tiles, so that of
+    equals the whole comes first), and write a segment for each kind."""
     first = shard.first_seq
-    for kind in sorted({item.kind for item, _ in rows}):
+    for kind in sorted({item.kind for item, _ in rows}, key=lambda kind: (kind != "image", kind)):
         at = [n for n, (item, _) in enumerate(rows) if item.kind == kind]
         ids = np.arange(first, first + len(at), dtype=np.int64)
         name = shard.name if kind == shard.kind else segment_name(kind, first, int(ids[-1]))
@@ -149,7 +155,7 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
 
     captions: grows by those of the pictures, which are still to be encoded.
     """
-    prepare = partial(_prepare, encoder, stages, shard.expand)
+    prepare = partial(_prepare, encoder, stages, shard)
     texts: list[Item] = []
 
     def encode(batch: list[_Prepared]) -> Vectors:
@@ -157,7 +163,7 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
             return encoder.encode_images([one.pixels for one in batch if one.pixels is not None])
 
     def prepared() -> Iterator[_Prepared]:
-        for item, future in _ahead(decoders, prepare, places.ahead(shard.items), LOOK_AHEAD):
+        for item, future in _ahead(decoders, prepare, places.ahead(shard.items), look_ahead(shard)):
             try:
                 for one in future.result():
                     if one.pixels is None:
@@ -222,8 +228,15 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], inputs: Iterable[T]
     yield from waiting
 
 
-def _prepare(encoder: Encoder, stages: Stages, expand: bool, item: Item) -> Iterable[_Prepared]:
-    """The picture in a file; or several, which are then decoded as they are drawn."""
+def look_ahead(shard: Shard) -> int:
+    """How many files are decoded ahead: fewer where each gives more pictures."""
+    fewer = LOOK_AHEAD // (1 + shard.grid.tiles // 4)
+    return min(max(fewer, 2 * (os.cpu_count() or 1)), LOOK_AHEAD)
+
+
+def _prepare(encoder: Encoder, stages: Stages, shard: Shard, item: Item) -> Iterable[_Prepared]:
+    """The picture in a file, and its tiles; or several, which are then decoded as they are
+    drawn."""
     from mmsearch import frames
     from mmsearch.media import decode
     from mmsearch.palette import colours
@@ -232,22 +245,28 @@ def _prepare(encoder: Encoder, stages: Stages, expand: bool, item: Item) -> Iter
         return [_part(encoder, stages, part, item)]
     path = places.own_file(item.uri)
     with stages.at("read"):
-        if expand and path is not None and frames.holds_several(path):
+        if shard.expand and path is not None and frames.holds_several(path):
             if room(item) == 1:
                 raise MediaError("a video or a document that is named like a picture; rename it")
             return _parts(encoder, stages, item, path, *file_hash(path))
         data, fingerprint = places.read(item.uri)
         hash = content_hash(data)
-    if expand and room(item) > 1 and (
+    if shard.expand and room(item) > 1 and (
             frames.moves(data) or (path is None and frames.holds_several(data))):
         return _parts(encoder, stages, item, data, hash, fingerprint)
     with stages.at("decode"):
-        picture = decode(data, min_side=encoder.min_side)
+        largest = decode_side(encoder.min_side, next(iter(shard.grid.regions()), None))
+        picture = decode(data, min_side=largest)
         seen = {"colour": colours(picture.image), "size": len(data)}
         item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
         about = described(item, {**picture.meta, **seen}, picture.captions)
     with stages.at("prepare"):
-        return [_Prepared(about, hash, encoder.prepare(picture.image))]
+        found = [_Prepared(about, hash, encoder.prepare(picture.image))]
+        for fragment, image in tiles_of(picture.image, shard.grid,
+                                        (picture.width, picture.height), encoder.min_side):
+            tile = tile_item(about.item, fragment, colours(image))
+            found.append(_Prepared(Described(tile), part_hash(hash, tile), encoder.prepare(image)))
+    return found
 
 
 def _part(encoder: Encoder, stages: Stages, part: Part, item: Item) -> _Prepared:

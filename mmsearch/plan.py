@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,14 @@ from mmsearch.catalog import Catalog, Change
 from mmsearch.describing import is_own_caption
 from mmsearch.errors import MediaError
 from mmsearch.formats import SEVERAL_SUFFIXES
-from mmsearch.fragments import file_uri, part_of, room
+from mmsearch.fragments import file_uri, is_tile, part_of, room
 from mmsearch.ingest import Built, Ready, Shard, build_shard, hash_at, hash_of_file
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.rows import Row
 from mmsearch.said import FIELDS, OF_SEVERAL
 from mmsearch.segments import segment_name
 from mmsearch.sidecars import of_sidecars, own, with_those_of
-from mmsearch.sources import Scan
-from mmsearch.uris import is_below, split_member
-from mmsearch.vectorsets import IMPORTED
+from mmsearch.tiles import as_tile, tiling_of
 
 COMMIT_SECONDS = 20.0
 FIRST_SHARD, SMALLEST, LARGEST = 256, 64, 4096
@@ -70,10 +67,15 @@ class Planner:
     _planned: dict[tuple[str, Kind], Row] = field(default_factory=dict)
     """Rows as they will be once what is planned is committed, where that gives them another uri."""
     _moved: dict[str, list[Row]] = field(default_factory=dict)
-    """The same for the parts of a file, by its new uri."""
+    """The same for the parts of a file, or the tiles of a picture, by its new uri."""
+
+    def __post_init__(self) -> None:
+        self.tiling = tiling_of(self.catalog.setting("tiles"))
 
     def take(self, item: Item) -> None:
         """Decide what is to be done with one item, and put it into the plan."""
+        if is_tile(item):  # out of an archive that is known: it goes with its picture
+            return
         row = self._planned.get((item.uri, item.kind)) or self.catalog.find(item.uri, item.kind)
         if row is not None:
             self.seen.add(row.id)
@@ -87,25 +89,36 @@ class Planner:
             self.plan.encode.append(item)
 
     def _known(self, item: Item, row: Row) -> None:
+        tiles = self._tiles(row)
+        self.seen.update(tile.id for tile in tiles)
         described = _with_manifest(item, row)
         stored = _with_decoded(described, row)
         same_file = own(described.fingerprint) == own(row.item.fingerprint)
-        if stored == row.item:
-            self.unchanged += 1
+        if self.tiling.is_behind(row.item, row.seq):
+            self._replace(described, [row, *tiles])
+        elif stored == row.item:
+            self.unchanged += 1 + len(tiles)
         elif same_file and item.text == row.item.text:
-            self.updated += 1
-            self._update(described, row)
+            self.updated += 1 + len(tiles)
+            self._update(described, row, tiles)
         elif (same := self._same_content(item, row)) is not None:
-            self.unchanged += 1
+            self.unchanged += 1 + len(tiles)
             known = with_those_of(same, described.fingerprint)
-            self._update(replace(described, fingerprint=known), row)
+            self._update(replace(described, fingerprint=known), row, tiles)
         else:
-            self._replace(described, [row])
+            self._replace(described, [row, *tiles])
 
     def _parts(self, uri: str) -> list[Row]:
         """What a file of several pictures gave: frames, pages, texts of pages."""
-        return self._moved.get(uri) or [
-            row for row in self.catalog.group(uri) if part_of(row.item) is not None]
+        rows = self._moved.get(uri) or self.catalog.group(uri)
+        return [row for row in rows if part_of(row.item) is not None and not is_tile(row.item)]
+
+    def _tiles(self, picture: Row) -> list[Row]:
+        if not self.tiling.grid.tiles or picture.item.kind != "image":
+            return []
+        uri = picture.item.uri
+        rows = self._moved.get(uri) or self.catalog.group(uri)
+        return [row for row in rows if is_tile(row.item)]
 
     def _known_parts(self, file: Item, parts: list[Row]) -> None:
         """As `_known`, for a file that gave several items; it is read again if what lies beside it
@@ -133,13 +146,22 @@ class Planner:
         self.replacing |= {(row.item.uri, row.item.kind) for row in old}
         self.plan.encode.append(item)
 
-    def _update(self, item: Item, row: Row) -> None:
+    def _update(self, item: Item, row: Row, tiles: list[Row]) -> None:
         """Take over what is said of an item now, and of a picture what files beside it say."""
         if of_sidecars(item.fingerprint) == of_sidecars(row.item.fingerprint):
-            self.plan.update.append((row.id, _with_decoded(item, row)))
+            item = _with_decoded(item, row)
+            self.plan.update.append((row.id, item))
+            self.plan.update += [(tile.id, as_tile(tile.item, item)) for tile in tiles]
         else:
-            self.renewing.add(item.uri)
-            self.plan.ready.append(self._again(item, row))
+            self._renew(item, row, tiles)
+
+    def _renew(self, item: Item, row: Row, tiles: list[Row]) -> None:
+        ready = [self._again(item, row), *self._tiles_again(item, tiles)]
+        self.renewing |= {one.item.uri for one in ready}
+        self.plan.ready += ready
+
+    def _tiles_again(self, picture: Item, tiles: list[Row]) -> list[Ready]:
+        return [self._again(as_tile(tile.item, picture), tile) for tile in tiles]
 
     def _again(self, item: Item, row: Row) -> Ready:
         return Ready(replace(item, group=item.group or item.uri), row.hash,
@@ -160,7 +182,8 @@ class Planner:
         if not candidates or (known := self._hash_of(item)) is None:
             return False
         content, fingerprint = known
-        twins = [row for row in candidates if hash_of_file(row.hash) == content]
+        twins = [row for row in candidates
+                 if hash_of_file(row.hash) == content and not is_tile(row.item)]
         if not twins:
             return False
         item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
@@ -169,6 +192,8 @@ class Planner:
         twin = twins[0] if gone is None else gone
         if part_of(twin.item) and (of_sidecars(item.fingerprint) or self._is_described(twin)):
             return False  # what describes it is read anew, and so it is read as a whole
+        if gone is None and self.tiling.is_behind(twin.item, twin.seq):
+            return False
         if gone is None:
             self._copy(twin, item)
         else:
@@ -184,39 +209,45 @@ class Planner:
         parts = self._parts(file_uri(row.item)) if part_of(row.item) else []
         copies = [Ready(_as_part(item, part, item.fingerprint), part.hash,
                         self.vector_of(part.seq, part.item.kind)) for part in parts]
-        for copy in copies or [self._again(item, row)]:
+        for copy in copies or [self._again(item, row),
+                               *self._tiles_again(item, self._tiles(row))]:
             self.copies.add(copy.item.uri)
             self.plan.ready.append(copy)
 
     def _move(self, row: Row, item: Item) -> None:
-        """A moved picture takes its captions along; a moved file, all its frames or pages."""
+        """A moved picture takes its captions and tiles along; a moved file, all its frames or
+        pages."""
         old = file_uri(row.item)
         parts = self._parts(old) if part_of(row.item) else []
+        tiles = self._tiles(row)
         for part in parts:
-            self.seen.add(part.id)
             self._rename(part, _as_part(item, part, item.fingerprint))
-        if parts:
+        if not parts:
+            self.was_at[item.uri] = old
+            known = _with_decoded(item, row)
+            moved = [self._rename(row, known), *(
+                self._rename(tile, as_tile(tile.item, known)) for tile in tiles)]
+            if self.tiling.is_behind(row.item, row.seq):
+                self._replace(item, moved)
+            elif of_sidecars(item.fingerprint) or of_sidecars(row.item.fingerprint):
+                self._renew(item, row, tiles)
+        if taken := [*parts, *tiles]:
             self._moved[item.uri] = [
                 self._planned[item.uri + part.item.uri[len(old):], part.item.kind]
-                for part in parts]
-        else:
-            self.seen.add(row.id)
-            self.was_at[item.uri] = old
-            self._rename(row, _with_decoded(item, row))
-            if of_sidecars(item.fingerprint) or of_sidecars(row.item.fingerprint):
-                self.renewing.add(item.uri)
-                self.plan.ready.append(self._again(item, row))
-        self.moved += max(1, len(parts))
-        taken = {part.id for part in parts}
+                for part in taken]
+        ids = {row.id, *(part.id for part in taken)}
+        self.seen |= ids
+        self.moved += len(ids)
         for other in self.catalog.group(row.item.group):
-            if (other.item.kind == "text" and other.id not in taken
+            if (other.item.kind == "text" and other.id not in ids
                     and other.item.uri.startswith(old + "#")):
                 uri = item.uri + other.item.uri[len(old):]
                 self._rename(other, replace(other.item, uri=uri, group=item.uri))
 
-    def _rename(self, row: Row, item: Item) -> None:
+    def _rename(self, row: Row, item: Item) -> Row:
         self.plan.update.append((row.id, item))
-        self._planned[item.uri, item.kind] = row._replace(item=item)
+        self._planned[item.uri, item.kind] = renamed = row._replace(item=item)
+        return renamed
 
     def _hash_of(self, item: Item) -> tuple[str, str] | None:
         try:
@@ -251,48 +282,6 @@ def _with_manifest(item: Item, row: Row) -> Item:
     return replace(item, meta={**said, **item.meta}, fingerprint=own(item.fingerprint))
 
 
-def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> Iterator[Row]:
-    """Items below the roots that a complete scan did not see: their ids are not in `seen`, and
-    their vectors are older than this run, whose numbers begin with `first_seq`.
-
-    A picture goes when its file is gone, not when it was merely passed over (hidden, excluded),
-    and so do captions from inside and beside it (`Work.change` drops them when it is described
-    anew); a line of a text when the text is without it; what a manifest brought when that manifest
-    no longer names it. What lies in something that could not be read in full, or that went away
-    itself meanwhile, stays, and so does what was imported with its vector: no file need ever have
-    been there.
-    """
-    is_gone = lru_cache(4096)(places.is_gone)
-    for row in catalog.below(scan.roots):
-        if row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED):
-            continue
-        if any(_part_of(row.item, path) for path in scan.incomplete):
-            continue
-        manifest = row.item.meta.get("manifest")
-        alone = row.item.kind == "text" and part_of(row.item) is None
-        dropped = manifest in scan.roots or (
-            manifest is None and alone and not is_own_caption(row.item)
-            and not _passed_over(row.item, scan))
-        if (dropped or is_gone(_file_behind(row.item))) and scan.still_stands(row.item.uri):
-            yield row
-
-
-def _passed_over(item: Item, scan: Scan) -> bool:
-    """Whether an item is of an archive that this scan did not look into."""
-    member = split_member(item.uri)
-    return member is not None and member.container not in scan.contents
-
-
-def _part_of(item: Item, path: str) -> bool:
-    """Whether an item lies below a folder, or in a text file or manifest."""
-    return (is_below(item.uri, path)
-            or path in (item.meta.get("manifest"), item.meta.get("file")))
-
-
-def _file_behind(item: Item) -> str:
-    return str(item.meta.get("file", item.group)) if item.kind == "text" else file_uri(item)
-
-
 def _is_same(one: Item, other: Item) -> bool:
     return (one.text, one.meta) == (other.text, other.meta)
 
@@ -320,7 +309,8 @@ class Work:
                 progress(1)
             else:
                 several += _is_large(item)
-            size = len(plan.encode) + len(plan.ready) + several * (_SEVERAL - 1)
+            size = (len(plan.encode) * (1 + self.planner.tiling.grid.tiles) + len(plan.ready)
+                    + several * (_SEVERAL - 1))
             if size >= self._size or len(plan.update) >= LARGEST:
                 several = 0
                 yield from self._cut()
@@ -330,15 +320,17 @@ class Work:
         """The plan so far, as one shard a kind."""
         plan = self.planner.plan
         encode, plan.encode, ready, plan.ready = plan.encode, [], plan.ready, []
+        grid = self.planner.tiling.grid
         kinds: list[Kind] = ["image", "frame", "text"]
         for kind in kinds:
             items = tuple(item for item in encode if item.kind == kind)
-            same = tuple(one for one in ready if one.item.kind == kind)
-            if rows := sum(map(room, items)) + len(same):
+            same = tuple(one for one in ready if _goes_with(one.item) == kind)
+            tiles = len(items) * grid.tiles if kind == "image" else 0
+            if rows := sum(map(room, items)) + tiles + len(same):
                 first, self.next_seq = self.next_seq, self.next_seq + rows
                 self._handed_out = time.monotonic()
                 yield Shard(self.root, segment_name(kind, first, self.next_seq - 1), kind, first,
-                            items, self.model, same)
+                            items, self.model, same, grid=grid)
 
     def change(self, built: Built) -> Change:
         """What to commit for a built shard, and for all that needed no encoder so far."""
@@ -390,6 +382,11 @@ class Work:
         plan = self.planner.plan
         update, plan.update = plan.update, []
         return update
+
+
+def _goes_with(item: Item) -> Kind:
+    """The kind of shard for an item with a known vector: tiles are committed with their picture."""
+    return "image" if is_tile(item) else item.kind
 
 
 def _is_large(item: Item) -> bool:

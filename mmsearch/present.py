@@ -63,7 +63,7 @@ def _safe_character(character: str) -> str:
 
 def address_of(item: Item) -> str:
     """Where an item is: the path of its file, as it is named on disk, or its uri if it has no file
-    of its own; for a caption, a line, a frame or a page, of the file that it belongs to.
+    of its own; for a caption, a line, a frame, a page or a tile, of the file that it belongs to.
 
     It may hold bytes that are not UTF-8: write it with `os.fsencode`.
     """
@@ -121,7 +121,7 @@ def _per_cent(hit: Hit) -> str:
 
 def hits_json(hits: Iterable[Hit], *, parts: bool = False) -> list[dict[str, Any]]:
     """The hits as values that strict JSON in UTF-8 can hold, whatever their metadata is; a part of
-    a file has its `time` in seconds, or its `page`.
+    a file has its `time` in seconds, its `page`, or its `region` in per cent.
 
     parts: also what their scores are made of, for the modes text and hybrid.
     """
@@ -134,7 +134,7 @@ def hits_json(hits: Iterable[Hit], *, parts: bool = False) -> list[dict[str, Any
             "relevance": None if hit.relevance is None else round(hit.relevance, 4),
         }  # fmt: skip
         if (part := part_of(item)) is not None:
-            values |= {"time": part.time} if part.page is None else {"page": part.page}
+            values |= part.facts()
         if parts:
             values |= {"cosine": hit.cosine, "bm25": hit.bm25}
         found.append(strict(values))

@@ -26,8 +26,9 @@ class Item:
 
     uri: an absolute path for a file; ``path#L3`` for line 3 of a text file; ``path#caption2`` for
         the second caption of an image, ``path#embedded1`` for one that is inside of it;
-        ``path#t=12.5`` and ``path#page=3`` for a frame of a video and a page of a document (see
-        `mmsearch.fragments`); for other addresses see `mmsearch.uris`.
+        ``path#t=12.5``, ``path#page=3`` and ``path#xywh=percent:0,0,55,55`` for a frame of a video,
+        a page of a document and a tile of a picture (see `mmsearch.fragments`); for other
+        addresses see `mmsearch.uris`.
     group: rows that belong together (a photo and its captions) share it; results show one of them.
     meta: JSON-able values: manifest columns, and after decoding those of `mmsearch.said.FIELDS`.
     fingerprint: ``size:mtime_ns`` of the file behind it, with those of the files that describe it

@@ -52,6 +52,7 @@ from mmsearch.segments import (
     sync,
 )
 from mmsearch.sidecars import with_those_of
+from mmsearch.tiles import tiling_of
 from mmsearch.verifying import check_catalog, reason_of, vector_ids, verify_directory
 
 _HEADER = {0: b"SQLite format 3\0", 16: b"\x10\x00\x02\x02\x00\x40\x20\x20", 44: b"\0\0\0\x04",
@@ -294,6 +295,7 @@ class Repair:
         if not len(seqs):
             return {}
         reasons: dict[int, str] = {}
+        tiling = tiling_of(self.catalog.settings.get("tiles"))
         if unfit := self._unfit_encoder():
             return dict.fromkeys(seqs.tolist(), unfit)
         for at in range(0, len(seqs), LARGEST):
@@ -309,8 +311,9 @@ class Repair:
             was = {row.item.uri: row.item.fingerprint for row in rows.values()}
             put = [(seq, replace(item, fingerprint=with_those_of(item.fingerprint, was[item.uri])),
                     hash) for seq, item, hash in built.rows]
-            self.catalog.commit(Change(
-                put=put, add_segments=built.segments))
+            self.catalog.commit(Change(put=put, add_segments=built.segments))
+            self.catalog.forget(row.id for row in rows.values()
+                                if tiling.is_behind(row.item, row.seq))  # still to be cut
             skipped = {one.path: one.reason for one in built.skipped}
             reasons |= {seq: skipped[row.item.uri] for seq, row in rows.items()
                         if row.item.uri in skipped}

@@ -38,6 +38,7 @@ from mmsearch.segments import (
     write_ann,
     write_segment,
 )
+from mmsearch.tiles import tiling_of
 from mmsearch.tuning import tuner_for
 from mmsearch.verifying import verify_directory
 
@@ -277,6 +278,7 @@ def info(root: Path, catalog: Catalog) -> dict[str, Any]:
         "segments": len(segments), "rows": sum(info.rows for info in segments),
         "kind": catalog.settings.get("kind", "auto"),
         "recall": catalog.settings.get("recall", kinds.DEFAULT_RECALL),
+        "tiles": str(tiling_of(catalog.settings.get("tiles")).grid),
         "index": {kind: _index_kind(root, kind, infos) for kind in counts},
         "approximate": {info.kind: facts for info in infos if info.role == "ann"
                         and (facts := _ann_facts(root, info, infos))},

@@ -28,9 +28,11 @@ from mmsearch.commands.options import (
     Precision,
     PrecisionOption,
     RecallOption,
+    TilesOption,
     WhereOption,
     address_given,
     check_kind,
+    check_tiles,
     recall_of,
     with_precision,
 )
@@ -62,6 +64,7 @@ def index(
     precision: PrecisionOption = None,
     recall: RecallOption = None,
     kind: KindOption = None,
+    tiles: TilesOption = None,
     device: DeviceOption = Device.cpu,
     vectors: VectorsOption = None,
     manifest: ManifestOption = None,
@@ -88,17 +91,19 @@ def index(
 
     wanted = recall_of(recall)
     check_kind(kind)
-    if vectors is not None and not paths and not exclude:
+    check_tiles(tiles)
+    if vectors is not None and not (paths or exclude or tiles):
         _print_report(*import_vectors(vectors, manifest, as_, directory, model, wanted, kind,
                                       device), json_)
         return
     if not paths or vectors or manifest:
         raise UsageError("say what to index: PATH..., or --vectors FILE with or without --manifest "
-                         "(and without --exclude)")
+                         "(and without --exclude or --tiles)")
     walk = partial(iter_items, paths, exclude=exclude or (), archives=archives)
     rules = Fetch(private=fetch_private) if fetch or fetch_private else None
     with fetching(rules) if rules else nullcontext():
-        collection, report = _index(walk, paths, directory, model, precision, wanted, kind, device)
+        collection, report = _index(walk, paths, directory, model, precision, wanted, kind,
+                                    tiles, device)
     _print_report(collection, report, json_)
     if profile:
         from mmsearch.commands.profiling import say_profile
@@ -108,7 +113,7 @@ def index(
 
 def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Path,
            model: str | None, precision: Precision | None, recall: float | None,
-           kind: str | None, device: Device) -> tuple[Collection, AddReport]:
+           kind: str | None, tiles: str | None, device: Device) -> tuple[Collection, AddReport]:
     from contextlib import closing
     from functools import partial
     from itertools import chain
@@ -127,7 +132,7 @@ def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Pat
                              "manifests that could be read")
         items = chain([first], items)
     collection = open_or_create(directory, model, precision, device)
-    collection.configure(recall=recall, kind=kind)
+    collection.configure(recall=recall, kind=kind, tiles=tiles)
 
     def count() -> int:  # in a thread of its own, beside the walk itself
         with closing(Catalog(directory / CATALOG)) as catalog:

@@ -95,6 +95,9 @@ RecallOption = Annotated[str | None, typer.Option(
 KindOption = Annotated[str | None, typer.Option(
     "--kind", metavar="KIND", help="Index kind, from 1,000 items on: auto (default), hnsw, "
                                    "ivf-rabitq, ivf-pq, ivf-sq8, … Remembered.")]
+TilesOption = Annotated[str | None, typer.Option(
+    "--tiles", metavar="COLSxROWS", help="Also index parts of large pictures, so that small things "
+    "in them are found: 2x2, 3x2, …, or none (default). Remembered.")]
 
 
 def recall_of(text: str | None) -> float | None:
@@ -112,6 +115,18 @@ def recall_of(text: str | None) -> float | None:
     if not 0 < recall <= 1:
         raise UsageError(f"--recall takes a number up to 1, such as 0.95, or exact, not {text!r}")
     return recall
+
+
+def check_tiles(tiles: str | None) -> None:
+    """Refuse a --tiles that there is not, likewise.
+
+    Raises:
+        UsageError: no grid.
+    """
+    from mmsearch.tiles import parse_grid
+
+    if tiles is not None:
+        parse_grid(tiles)
 
 
 def check_kind(kind: str | None) -> None:

@@ -22,7 +22,9 @@ from mmsearch.commands.options import (
     KindOption,
     ModelOption,
     RecallOption,
+    TilesOption,
     check_kind,
+    check_tiles,
     path_given,
     recall_of,
 )
@@ -46,6 +48,7 @@ def watch(
     model: ModelOption = None,
     recall: RecallOption = None,
     kind: KindOption = None,
+    tiles: TilesOption = None,
     device: DeviceOption = Device.cpu,
     json_: JsonOption = False,
 ) -> None:
@@ -62,6 +65,7 @@ def watch(
     from mmsearch.watching import watch as follow
 
     check_kind(kind)
+    check_tiles(tiles)
     wanted, seconds, stop = recall_of(recall), _seconds(every), Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: _end(stop, number))
@@ -69,7 +73,7 @@ def watch(
     if missing and not (directory / "catalog.db").exists():
         raise UsageError(f"no such file or folder: {missing[0]}")
     collection = _begin(stop, lambda: open_or_create(directory, model, None, device))
-    _begin(stop, lambda: collection.configure(recall=wanted, kind=kind))
+    _begin(stop, lambda: collection.configure(recall=wanted, kind=kind, tiles=tiles))
     for batch in follow(collection, paths, exclude=exclude or (), every=seconds, stop=stop,
                         say=_say):
         facts = facts_of(batch.report) | {"items": batch.items}

@@ -1,4 +1,4 @@
-"""Files that hold several pictures: videos, animations, documents.
+"""Files that hold several pictures: videos, animations, documents; and tiles of one picture.
 
 `read` yields what is worth finding in one, a picture at a time; `picture` reads one of them again.
 What a file is, is told by its first bytes. Videos and documents are read by libraries that are
@@ -17,6 +17,7 @@ from mmsearch.formats import CONTAINER_HEAD, container, may_move
 from mmsearch.fragments import Part
 from mmsearch.frames.choosing import Frame
 from mmsearch.media import decode, opened, reason_of
+from mmsearch.tiles import cut, decode_side
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -63,6 +64,9 @@ def picture(source: Path | bytes, part: Part | None, min_side: int | None) -> Im
     """
     if part is None:
         return decode(source, min_side=min_side).image
+    if part.region is not None:
+        side = min_side and decode_side(min_side, part.region)
+        return cut(decode(source, min_side=side).image, part.region)
     with _opened(source) as (handle, name):
         if name == "PDF":
             from mmsearch.frames.pdf import page
