@@ -147,3 +147,13 @@ def test_the_command_line(tmp_path: Path, cli: Cli) -> None:
     assert cli("delete", f"file://{tmp_path}/p").stdout == "deleted 1 items\n"
     missing = cli("index", "gs://bucket")
     assert missing.returncode == 2 and "gcsfs" in missing.stderr
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    for address in ("sftp://me:hush@host/photos", "ftp://me:@host/a", "sftp://:hush@host/a"):
+        with pytest.raises(UsageError, match=r"FSSPEC_S?FTP_PASSWORD") as error:
+            stores.check(address)
+        assert "hush" not in str(error.value)
+        with pytest.raises(MediaError) as failed:
+            stores.read(address)
+        assert "hush" not in str(failed.value)

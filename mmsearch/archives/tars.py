@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 
 from mmsearch.archives.members import UNREADABLE, Member, one_reason, refuse_bomb, too_large
 from mmsearch.errors import MediaError
-from mmsearch.formats import IMAGE_SUFFIXES
+from mmsearch.formats import IMAGE_SUFFIXES, SEVERAL_SUFFIXES
 from mmsearch.uris import fingerprint_of, member_name
 
 _MAX_HEADER = 1 << 20
@@ -76,7 +76,7 @@ class Tar:
         time = str(info.mtime or f"0@{self._status.st_mtime_ns}")
         suffix = info.name[info.name.rfind("."):].lower()
         return _Place(info.offset_data, info.size, f"{info.size}:time={time}", problem,
-                      suffix in IMAGE_SUFFIXES)
+                      suffix in IMAGE_SUFFIXES | SEVERAL_SUFFIXES)
 
     def read(self, name: str) -> tuple[bytes, str]:
         place = self._find(name)
