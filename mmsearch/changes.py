@@ -40,7 +40,7 @@ class Changes:
         elif self._is_passed_over(path):
             return
         elif path.is_dir():
-            if path.is_symlink():
+            if path.is_symlink() and self._known_as(path / "any") == path / "any":
                 self._shown.setdefault(os.path.realpath(path), path)
             yield from self._below(path)
         elif is_wanted(path.name) or is_sidecar(path.name) or not os.path.lexists(path):
@@ -67,7 +67,8 @@ class Changes:
     def _below(self, folder: Path) -> Iterator[Path]:
         root = str(self._root_of(folder))
         for at, folders, names in os.walk(folder):
-            if _is_collection(Path(at)):
+            # What a link leads back to is known by its real path.
+            if _is_collection(Path(at)) or self._known_as(Path(at, "any")) != Path(at, "any"):
                 folders.clear()
                 continue
             folders[:] = [name for name in folders

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,11 @@ class Listing:
             if kind_of(image) == "web":
                 fingerprint = checked.result() if checked else ""
             elif kind_of(image) == "member":
-                uri = places.locate(os.path.join(Path(path).parent, image))  # noqa: PTH118
-                if not (fingerprint := places.fingerprint(uri)):
+                fingerprint = ""
+                with suppress(ValueError):  # no path at all
+                    uri = places.locate(os.path.join(Path(path).parent, image))  # noqa: PTH118
+                    fingerprint = places.fingerprint(uri)
+                if not fingerprint:
                     self.scan.skip(path, f"image not found: {storable(image)}", row.line)
                     return
             else:

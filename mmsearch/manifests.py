@@ -30,6 +30,8 @@ IMAGE_COLUMNS = ("image", "image_path", "filepath", "file", "filename", "path")
 CAPTION_COLUMNS = ("caption", "captions", "text", "title", "sentences", "raw")
 MOST_IN_A_FIELD = 131_072
 """Characters of a field of CSV."""
+MOST_NESTED = 32
+"""Lists and objects in each other that metadata may have; what lies deeper is left out."""
 PARQUET_ROWS, PICTURE_ROWS = 4096, 64
 """Rows of Parquet that are Python objects at a time; fewer where they may hold pictures."""
 
@@ -309,13 +311,15 @@ def _flat(columns: Mapping[str, Any], used: Container[str | None]) -> dict[str, 
     return stored
 
 
-def _storable_value(value: Any) -> Any:
+def _storable_value(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return storable(value)
+    if isinstance(value, list | dict) and depth >= MOST_NESTED:
+        return None  # what writes, stores and shows it later goes in as deep
     if isinstance(value, list):
-        return [_storable_value(one) for one in value]
+        return [_storable_value(one, depth + 1) for one in value]
     if isinstance(value, dict):
-        return {storable(name): _storable_value(one) for name, one in value.items()}
+        return {storable(name): _storable_value(one, depth + 1) for name, one in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None  # 1e999: neither strict JSON nor SQLite knows infinity
     if value is None or isinstance(value, (bool, int, float)):

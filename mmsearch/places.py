@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 16
 """Pictures that are fetched from far away at the same time."""
+_LARGE = 16 << 20
+"""Bytes from which on a file is not fetched before its turn: dozens may wait for theirs."""
 _started: dict[str, Future[tuple[bytes, str]]] = {}
 
 
@@ -115,7 +117,7 @@ def ahead(items: Iterable[Item]) -> Iterator[Item]:
     threads: ThreadPoolExecutor | None = None
     try:
         for item in items:
-            if item.kind == "image" and is_far(item.uri):
+            if item.kind == "image" and is_far(item.uri) and _size(item) < _LARGE:
                 threads = threads or ThreadPoolExecutor(AT_ONCE, "fetch")
                 _started[item.uri] = threads.submit(_read_far, item.uri)
             waiting.append(item)
@@ -128,6 +130,12 @@ def ahead(items: Iterable[Item]) -> Iterator[Item]:
             _started.pop(item.uri, None)
         if threads is not None:
             threads.shutdown(cancel_futures=bool(waiting))
+
+
+def _size(item: Item) -> int:
+    """In bytes, as far as it is known before it is fetched; else 0."""
+    size = item.fingerprint.partition(":")[0]
+    return int(size) if size.isdecimal() else 0
 
 
 def is_far(uri: str) -> bool:

@@ -254,7 +254,7 @@ class Walk:
         try:
             wanted = partial(is_wanted_inside, self.exclude)
             found = samples(open_archive(Path(path)).members(), wanted,
-                            pictures=IMAGE_SUFFIXES, texts=TEXT_SUFFIXES,
+                            pictures=IMAGE_SUFFIXES | SEVERAL_SUFFIXES, texts=TEXT_SUFFIXES,
                             in_groups=not _has_suffix(path, {".zip"}))
             for sample in found:
                 yield from self.sample(uri, sample)

@@ -1,4 +1,4 @@
-"""Pictures in the stores that fsspec reads: `s3://bucket/prefix`, `gs://…`, `sftp://host/folder`.
+"""Pictures, videos and documents in the stores that fsspec reads: `s3://bucket/prefix`, `gs://…`, `sftp://host/folder`.
 
 An address is only followed where somebody named it, or something above it, on the call. What it
 takes to get in (keys, passwords) is the business of fsspec's drivers and their settings.
@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from mmsearch.archives import MAX_MEMBER
 from mmsearch.errors import MediaError, MissingExtra, UsageError
-from mmsearch.formats import IMAGE_SUFFIXES
+from mmsearch.formats import IMAGE_SUFFIXES, SEVERAL_SUFFIXES
 from mmsearch.globs import Glob, is_wanted
 from mmsearch.records import Item
 from mmsearch.scanned import Scan, Skipped
 from mmsearch.uris import STORES, as_mark, scheme_of
 
 _MARKS = ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified",
-          "modified", "created")
+          "modified", "modify", "blob_id", "created")
 """What the drivers call that which changes with a file's content."""
 _TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated")
 
@@ -37,7 +38,7 @@ def check(address: str) -> None:
 
 
 def items(address: str, exclude: Sequence[str], scan: Scan) -> Iterator[Item]:
-    """An item for each picture at or below an address, in a stable order.
+    """An item for each picture, video or document at or below an address, in a stable order.
 
     exclude: as for folders. scan: told of the root, and of what went wrong.
     """
@@ -81,7 +82,10 @@ def read(uri: str) -> tuple[bytes, str]:
         info = filesystem.info(path)
         if (info.get("size") or 0) > MAX_MEMBER:
             raise MediaError(f"{info['size']:,} bytes, limit {MAX_MEMBER >> 20} MiB")
-        return filesystem.cat_file(path), _fingerprint(info)
+        data: bytes = filesystem.cat_file(path, end=None if info.get("size") else MAX_MEMBER + 1)
+        if len(data) > MAX_MEMBER:
+            raise MediaError(f"more than {MAX_MEMBER >> 20} MiB")
+        return data, _fingerprint(info)
     except MediaError:
         raise
     except Exception as error:  # each driver has its own
@@ -114,6 +118,9 @@ def _reach(uri: str) -> tuple[Any, str]:
     if scheme not in STORES:
         raise UsageError(f"{scheme}:// is no kind of address that can be indexed; there are "
                          f"{', '.join(sorted(STORES))}")
+    if _has_password(uri):
+        raise UsageError(f"a password in a {scheme}:// address would be stored in the index and "
+                         f"shown: leave it out, and set FSSPEC_{scheme.upper()}_PASSWORD")
     try:
         import fsspec
     except ImportError as error:
@@ -125,6 +132,13 @@ def _reach(uri: str) -> tuple[Any, str]:
         raise UsageError(f"reading {scheme}:// addresses needs another package: {error}") from error
     except Exception as error:  # each driver has its own
         raise UsageError(f"{uri} cannot be reached: {_line(error)}") from error
+
+
+def _has_password(uri: str) -> bool:
+    try:
+        return urlsplit(uri).password is not None
+    except ValueError:  # no host that could be asked for one
+        return False
 
 
 def _below(address: str, path: str) -> str:
@@ -152,7 +166,7 @@ def _fingerprint(info: dict[str, Any]) -> str:
 
 
 def _is_picture(name: str) -> bool:
-    return name[name.rfind("."):].lower() in IMAGE_SUFFIXES
+    return name[name.rfind("."):].lower() in IMAGE_SUFFIXES | SEVERAL_SUFFIXES
 
 
 def _line(error: Exception) -> str:

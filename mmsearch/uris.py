@@ -57,8 +57,12 @@ def path_to_uri(path: str | os.PathLike[str]) -> str:
 
 
 def uri_to_path(uri: str) -> Path:
-    """The inverse of `path_to_uri`."""
-    return Path(os.fsdecode(_ESCAPE.sub(lambda m: bytes.fromhex(m[1].decode()), uri.encode())))
+    """The inverse of `path_to_uri`; a path that somebody typed stays itself.
+
+    ValueError: `uri` holds half of a surrogate pair, as no path does.
+    """
+    data = uri.encode("utf-8", "surrogateescape")
+    return Path(os.fsdecode(_ESCAPE.sub(lambda m: bytes.fromhex(m[1].decode()), data)))
 
 
 def member_uri(container: str, name: str) -> str:

@@ -29,6 +29,9 @@ _RETRIED = {429, 500, 502, 503, 504}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _LONGEST_PAUSE = 10.0
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST6 = ipaddress.ip_network("2000::/3")
+"""All of the internet there is in IPv6: beyond it are a network's own addresses (fec0::/10) and its
+own ways into IPv4 (64:ff9b:1::/48, ::a.b.c.d), not all of which `is_global` knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +279,10 @@ def _is_public(address: str) -> bool:
             inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
         if not all(_is_public(str(one)) for one in inner if one is not None):
             return False
-        if ip.ipv4_mapped is not None:
+        if ip.ipv4_mapped is not None or ip in _NAT64:
             return True
+        if ip not in _UNICAST6:
+            return False
     return ip.is_global and not ip.is_multicast
 
 

@@ -71,7 +71,9 @@ def _values(root: Element, name: str) -> Iterator[str]:
     """The values of a property, written as an element, a list in one, or an attribute."""
     for element in root.iter():
         if element.tag == name:
-            listed = [item.text or "" for item in element.iter(_RDF + "li")]
+            # Not wherever below: properties of this name in each other would take hours.
+            listed = [item.text or "" for path in (f"*/{_RDF}li", f"{_RDF}li")
+                      for item in element.iterfind(path)]
             yield from listed or [element.text or ""]
         elif name in element.attrib:
             yield element.attrib[name]

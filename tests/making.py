@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -25,10 +25,13 @@ def picture(name: str, size: tuple[int, int] = (320, 240)) -> Image.Image:
 
 def film(path: Path, scenes: Iterable[str | Pixels] = SCENES, *, seconds: float = 2,
          codec: str = "libx264", rotation: int = 0, size: tuple[int, int] = (320, 240),
-         rate: int = 10, pixels: str = "yuv420p", sound: float = 0, **options: str) -> Path:
+         rate: int = 10, pixels: str = "yuv420p", sound: float = 0,
+         tags: Mapping[str, str] | None = None, **options: str) -> Path:
     """A video that shows each of some pictures for so long, with so many seconds of silence."""
-    with av.open(str(path), "w", options={"movflags": "faststart"}
+    flags = "faststart+use_metadata_tags" if tags else "faststart"
+    with av.open(str(path), "w", options={"movflags": flags}
                  if path.suffix == ".mp4" else {}) as container:
+        container.metadata.update(tags or {})
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, pixels
         stream.options = {"preset": "ultrafast", "deadline": "realtime", "cpu-used": "8", **options}
@@ -68,18 +71,24 @@ def _animation(suffix: str, scenes: tuple[str, ...]) -> bytes:
     return data.getvalue()
 
 
-def document(path: Path, pages: Sequence[str], *, extra: str = "", trailer: str = "") -> Path:
-    """A PDF of 200 x 300 points; each page has a line of text, or nothing but a grey square."""
-    parts = [f"<< /Type /Catalog /Pages 2 0 R >> {extra}",
+def document(path: Path, pages: Sequence[str], *, extra: str = "", trailer: str = "",
+             more: Sequence[str] = (), on_page: str = "") -> Path:
+    """A PDF of 200 x 300 points; each page has a line of text, or nothing but a grey square.
+
+    extra, on_page, trailer: put into the catalog, each page, the trailer. more: further objects,
+        which take the numbers behind those of the pages, 4 + 2 * len(pages) and so on.
+    """
+    parts = [f"<< /Type /Catalog /Pages 2 0 R {extra} >>",
              f"<< /Type /Pages /Count {len(pages)} /Kids [" + " ".join(
                  f"{4 + 2 * n} 0 R" for n in range(len(pages))) + "] >>",
              "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
     for n, text in enumerate(pages):
         stream = f"BT /F 12 Tf 20 250 Td ({text}) Tj ET" if text else "0.5 g 50 100 100 100 re f"
         parts += [f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 300] /Contents {5 + 2 * n} 0 R "
-                  "/Resources << /Font << /F 3 0 R >> >> >>",
+                  f"/Resources << /Font << /F 3 0 R >> >> {on_page} >>",
                   f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream"]
     data, places = b"%PDF-1.4\n", []
+    parts += more
     for number, part in enumerate(parts, 1):
         places.append(len(data))
         data += f"{number} 0 obj\n{part}\nendobj\n".encode()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -141,7 +143,7 @@ def test_braces_name_several_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_an_archive_gives_its_pictures_and_texts(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, {
-        "a.jpg": b"pixels", "sub/b.PNG": b"more", "notes.txt": b"one\n\ntwo", "x.pdf": b"%PDF",
+        "a.jpg": b"pixels", "sub/b.PNG": b"more", "notes.txt": b"one\n\ntwo", "x.exe": b"MZ",
         "__MACOSX/._a.jpg": b"junk", ".hidden/c.jpg": b"no"})
     items, scan = scanned(path)
     assert [item.uri.removeprefix(f"{path}!/") for item in items] == [
@@ -343,7 +345,88 @@ def test_a_header_that_claims_gigabytes_is_not_believed(tmp_path: Path) -> None:
     assert items == [] and "header of" in scan.skipped[0].reason
 
 
+METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(METHODS), st.binary(max_size=3000), st.integers(1, 40))
+def test_members_of_zips_packed_in_every_way(
+        tmp_path_factory: pytest.TempPathFactory, method: int, data: bytes, times: int) -> None:
+    path = tmp_path_factory.mktemp("x") / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("a.jpg", data * times)
+    assert open_archive(path).read("a.jpg")[0] == data * times
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_a_member_that_is_larger_than_its_table_says_is_not_unpacked(
+        tmp_path: Path, method: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("a.jpg", bytes(64 << 20))
+    data = bytearray(path.read_bytes())
+    at = data.rfind(b"PK\1\2") + 24
+    data[at : at + 4] = (1000).to_bytes(4, "little")
+    path.write_bytes(data)
+    items, scan = scanned(path)
+    assert len(items) == 1 and scan.skipped == []
+    tracemalloc.start()
+    with pytest.raises(MediaError, match="not as its table says"):
+        places.read(items[0].uri)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 16 << 20
+
+
+def _header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A header with a size that no tar has, negative too: in GNU's binary form."""
+    info = tarfile.TarInfo(name)
+    info.type, info.mtime = kind, 1
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = size.to_bytes(12, "big", signed=True)
+    header[124] |= 0x80
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+def _record(text: bytes) -> bytes:
+    """As pax writes it, its own length first."""
+    digits = len(str(len(text) + 2))
+    return b"%d %s\n" % (len(text) + 2 + len(str(len(text) + 2 + digits)), text)
+
+
+@pytest.mark.parametrize("odd", [
+    *(_header("x.jpg", size) for size in (-512, -1024, -5, -1 << 40, 1 << 60)),
+    *(_header("x", len(data), tarfile.XHDTYPE) + data.ljust(-len(data) % 512 + len(data), b"\0")
+      + _header("x.jpg") for data in (
+          _record(b"size=-1536"), _record(b"size=" + b"9" * 30), b"9" * 900_000, b"3 \n" * 300_000,
+          _record(b"comment=" + b"9" * 300_000)))])
+@pytest.mark.parametrize("archive", ["a.tar", "a.tar.gz"])
+def test_a_header_that_leads_in_circles_or_takes_hours_is_passed_over(
+        tmp_path: Path, archive: str, odd: bytes) -> None:
+    good = [_header(f"{n}.jpg", 5) + b"bytes".ljust(512, b"\0") for n in (1, 2)]
+    data = good[0] + odd + good[1] + bytes(1024)
+    path = tmp_path / archive
+    path.write_bytes(gzip.compress(data) if archive.endswith("gz") else data)
+    items, scan = scanned(path)
+    found = [item.uri.rpartition("/")[2] for item in items]
+    assert "1.jpg" in found and ("2.jpg" in found or archive == "a.tar.gz")
+    assert scan.incomplete == [str(path)] and "damaged archive" in scan.skipped[0].reason
+    assert places.read(items[0].uri)[0] == b"bytes"
+
+
 # --- damage -------------------------------------------------------------------------------------
+
+
+def test_a_tar_whose_first_header_is_damaged(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tar", {f"{n}.jpg": bytes([65 + n]) * 700 for n in range(3)})
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+    items, scan = scanned(path)
+    assert [item.uri.rpartition("/")[2] for item in items] == ["1.jpg", "2.jpg"]
+    assert scan.incomplete == [str(path)]
 
 
 def test_the_rest_of_a_damaged_tar_is_indexed(tmp_path: Path) -> None:

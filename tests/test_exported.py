@@ -185,6 +185,23 @@ def test_a_killed_export_leaves_nothing_that_looks_whole(model: str, cache: Path
     assert isinstance(load_encoder.__wrapped__(f"{model}@fp32"), OnnxEncoder)
 
 
+def test_what_another_process_has_exported_meanwhile_stays(tmp_path: Path, cache: Path) -> None:
+    """It may be in use: a graph is loaded when the first picture or text comes."""
+    kept = Cache(f"ViT-S-32-alt/{tmp_path}/none.pt")
+    (kept.path / "fp32").mkdir(parents=True)
+    (kept.path / "fp32" / "model.json").write_text("theirs")
+    assert kept._make("fp32") is None
+    assert (kept.path / "fp32" / "model.json").read_text() == "theirs"
+
+
+def test_a_cache_that_cannot_be_written_says_so(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ModelError, match=r"cannot be written .*MMSEARCH_CACHE"):
+        Cache("ViT-S-32-alt/weights.pt").encoder("fp32")
+
+
 def test_a_changed_checkpoint_is_exported_anew(model: str, tmp_path: Path, cache: Path) -> None:
     architecture, _, file = model.partition("/")
     copy = tmp_path / "copy.pt"

@@ -17,9 +17,11 @@ from PIL import Image
 from mmsearch import frames
 from mmsearch.errors import MediaError
 from mmsearch.fragments import Part, at_time, file_uri, on_page, part_of
+from mmsearch.frames import pdf
 from mmsearch.frames.choosing import choose
 from mmsearch.media import decode
 from mmsearch.records import Item
+from mmsearch.said import LONGEST
 
 SIDE = 120
 
@@ -264,6 +266,14 @@ def test_a_missing_library_names_its_extra(name: str, module: str, extra: str, t
         list(frames.read(path, SIDE, 10))
 
 
+def test_a_video_whose_clock_starts_anew_says_so(tmp_path: Path) -> None:
+    parts = [film(tmp_path / f"{name}.ts", [name], seconds=4) for name in ("cat", "bus")]
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    found, reason = partly(path)
+    assert seen(found) == ["cat"] and "its clock starts anew" in reason
+
+
 # --- animations ----------------------------------------------------------------------------------
 
 
@@ -331,3 +341,42 @@ def test_an_encrypted_document_has_a_reason(tmp_path: Path) -> None:
         f"/ID [<00><00>] /Encrypt << /Filter /Standard /V 1 /R 2 /O {key} /U {key} /P -4 >>"))
     found, reason = partly(path)
     assert found == [] and reason == "encrypted PDF: it cannot be read without its password"
+
+
+def test_what_is_filled_into_a_form_is_seen_and_read(tmp_path: Path) -> None:
+    look = "/Tx BMC q BT /F 20 Tf 0 g 2 5 Td (Ada Lovelace) Tj ET Q EMC"
+    path = document(
+        tmp_path / "a.pdf", ["Name:"], on_page="/Annots [6 0 R]",
+        extra="/AcroForm << /Fields [6 0 R] /DR << /Font << /F 3 0 R >> >> /DA (/F 20 Tf 0 g) >>",
+        more=["<< /Type /Annot /Subtype /Widget /FT /Tx /T (name) /V (Ada Lovelace) /F 4 "
+              "/Rect [20 100 180 130] /P 4 0 R /DA (/F 20 Tf 0 g) /AP << /N 7 0 R >> >>",
+              "<< /Type /XObject /Subtype /Form /BBox [0 0 160 30] "
+              f"/Resources << /Font << /F 3 0 R >> >> /Length {len(look)} >>\n"
+              f"stream\n{look}\nendstream"])
+    shown, said = read(path)
+    field = np.asarray(shown.image)[205:240, 24:216]
+    assert field.min() < 100 and "Ada Lovelace" in said.text and "Name:" in said.text
+    again = frames.picture(path, Part(str(path), page=1), SIDE)
+    assert difference(again, shown.image) == 0
+
+
+def test_a_page_made_to_take_hours_is_given_up(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = "x) Tj " + "0 0 200 300 re f " * 100_000 + "(x"
+    path = document(tmp_path / "a.pdf", ["first", endless, "third", endless, endless, "last"])
+    monkeypatch.setattr(pdf, "_SECONDS", 0.05)
+    found, reason = partly(path)
+    assert [frame.fragment for frame in found] == ["page=1", "page=1", "page=3", "page=3"]
+    assert reason == ("3 of 6 pages take more than 0.05 s to draw; none after page 5 is indexed")
+    with pytest.raises(MediaError, match="more than"):
+        frames.picture(path, Part(str(path), page=2), SIDE)
+
+
+def test_titles_and_cameras_are_kept_short(tmp_path: Path) -> None:
+    path = document(tmp_path / "a.pdf", ["a"], trailer="/Info 6 0 R",
+                    more=["<< /Title (Two\\nlines " + "x" * 100_000 + ") >>"])
+    title = read(path)[0].meta["title"]
+    assert title.startswith("Two lines xxx") and len(title) == LONGEST
+    path = film(tmp_path / "a.mp4", ["cat"], tags={
+        f"com.apple.quicktime.{name}": "x" * 100_000 for name in ("make", "model")})
+    assert len(read(path)[0].meta["camera"]) <= LONGEST + 1

@@ -297,6 +297,9 @@ def test_deeply_nested_and_very_many() -> None:
     packet = ('<a xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:rdf="http://www.w3.org/1999/'
               f'02/22-rdf-syntax-ns#"><dc:subject>{many}</dc:subject></a>')
     assert len(xmp.read(packet.encode()).meta["keywords"]) == MOST_WORDS
+    inside = "<dc:subject>" * 300_000 + "cat" + "</dc:subject>" * 300_000
+    packet = f'<a xmlns:dc="http://purl.org/dc/elements/1.1/">{inside}</a>'
+    assert xmp.read(packet.encode()) == Said((), {"keywords": ["cat"]})
 
 
 # --- IPTC ---------------------------------------------------------------------------------------

@@ -6,9 +6,12 @@ import json
 import os
 import shutil
 import sys
+import tarfile
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from conftest import DEMO, Cli, add
@@ -339,3 +342,48 @@ def test_what_lies_beside_an_animation_describes_it(folder: Path, index: Collect
     assert uris(index) == [name.replace("a.gif", "b.gif") for name in before
                            if "#caption" not in name]
     assert "keywords" not in index.search(text="a bus", k=1)[0].item.meta
+
+
+@pytest.mark.parametrize("container", ["a.zip", "a.tar", "a.tar.gz"])
+def test_videos_and_documents_in_archives(
+        container: str, folder: Path, index: Collection, tmp_path: Path) -> None:
+    files = [film(folder / "clip.mp4"), document(folder / "doc.pdf", ["A zebra crossing"])]
+    archive = tmp_path / container
+    if container.endswith("zip"):
+        with zipfile.ZipFile(archive, "w") as packed:
+            for file in files:
+                packed.write(file, f"in/{file.name}")
+    else:
+        with tarfile.open(archive, "w:gz" if container.endswith("gz") else "w") as tar:
+            for file in files:
+                tar.add(file, f"in/{file.name}")
+    report = add(index, archive)
+    assert (report.added, report.skipped) == (6, [])
+    (hit,) = index.search(image=DEMO / "bus.jpg", k=1)
+    assert hit.item.uri == f"{archive}!/in/clip.mp4#t=2" and hit.item.meta["duration"] == 8
+    assert present.contact_sheet([hit], title="x").count("data:image/") == 1
+    (hit,) = index.search(text="zebra", mode="text", find="text", k=1)
+    assert hit.item.uri == f"{archive}!/in/doc.pdf#page=1"
+    assert add(index, archive).unchanged == 6
+    os.utime(archive)
+    again = add(index, archive)
+    assert again.unchanged + again.updated == 6 and again.encode_seconds == 0
+    archive.rename(archive.with_name(f"moved-{container}"))
+    report = add(index, archive.with_name(f"moved-{container}"))
+    assert report.added == 0 and report.encode_seconds == 0
+    assert verify(index.path) == []
+
+
+def test_videos_in_stores(index: Collection, folder: Path) -> None:
+    filesystem = fsspec.filesystem("memory")
+    filesystem.pipe("/films/clip.mp4", film(folder / "clip.mp4").read_bytes())
+    try:
+        assert add(index, "memory://films").added == 4  # type: ignore[arg-type]
+        (hit,) = index.search(image=DEMO / "bus.jpg", k=1)
+        assert hit.item.uri == "memory://films/clip.mp4#t=2"
+        assert add(index, "memory://films").unchanged == 4  # type: ignore[arg-type]
+        filesystem.rm("/films/clip.mp4")
+        filesystem.pipe("/films/other.bin", b"x")
+        assert add(index, "memory://films").removed == 4  # type: ignore[arg-type]
+    finally:
+        filesystem.store.clear()

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -610,6 +611,33 @@ def test_values_that_cannot_be_stored_are_repaired(tmp_path: Path) -> None:
         item.text.encode()
     assert items[0].meta["y"] == ["z"]
     assert "x" not in items[0].meta
+
+
+def test_what_is_nested_too_deeply_is_left_out(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    deep = [("[" * n + "]" * n, '{"a":' * n + "1" + "}" * n) for n in (3, 900)]
+    manifest.write_text("".join(f'{{"caption": "x", "list": {one}, "dict": {{"b": {other}}}}}\n'
+                                for one, other in deep))
+    (first, second), scan = scanned(manifest)
+    assert scan.skipped == []
+    assert first.meta["list"] == [[[]]] and first.meta["b"] == {"a": {"a": {"a": 1}}}
+    assert len(json.dumps(second.meta)) < 1000
+
+
+def test_archives_that_a_manifest_names_in_other_bytes(tmp_path: Path) -> None:
+    folder, name = os.fsencode(tmp_path), "\xe9.zip".encode("latin-1")
+    with zipfile.ZipFile(os.fsdecode(folder + b"/" + name), "w") as archive:
+        archive.writestr("a.jpg", "pixels")
+    manifest = tmp_path / "m.csv"
+    manifest.write_bytes(b"image,caption\n" + name + b"!/a.jpg,x\n" + name + b"!/b.jpg,y\n")
+    items, scan = scanned(manifest)
+    assert [(item.uri, item.text) for item in items] == [
+        (f"{tmp_path}/\ufffdE9.zip!/a.jpg", ""),
+        (f"{tmp_path}/\ufffdE9.zip!/a.jpg#caption1", "x")]
+    assert [one.reason for one in scan.skipped] == ["image not found: \xe9.zip!/b.jpg"]
+    manifest = write_jsonl(tmp_path / "m.jsonl", {"image": "\ud800.zip!/a.jpg"})
+    items, scan = scanned(manifest)
+    assert items == [] and "image not found" in scan.skipped[0].reason
 
 
 def test_absolute_paths_and_names_that_are_not_utf8(tmp_path: Path) -> None:

@@ -90,6 +90,20 @@ def test_pictures_are_fetched_ahead_and_none_is_kept(memory: Any) -> None:
     assert places._started == {}
 
 
+def test_what_is_large_is_not_fetched_before_its_turn(
+        memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = list(iter_items(["memory://bucket"], scan=Scan()))
+    sizes = sorted(len(memory.cat(item.uri)) for item in items)
+    monkeypatch.setattr(places, "_LARGE", sizes[2])
+    seen = 0
+    for item in places.ahead(items):
+        small = len(memory.cat(item.uri)) < sizes[2]
+        assert (item.uri in places._started) == small
+        assert places.read(item.uri) == (memory.cat(item.uri), item.fingerprint)
+        seen += small
+    assert seen == 2 and places._started == {}
+
+
 def test_nothing_is_dropped_because_a_store_cannot_be_listed(
         tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     collection = Collection.create(tmp_path / "index")
@@ -147,3 +161,13 @@ def test_the_command_line(tmp_path: Path, cli: Cli) -> None:
     assert cli("delete", f"file://{tmp_path}/p").stdout == "deleted 1 items\n"
     missing = cli("index", "gs://bucket")
     assert missing.returncode == 2 and "gcsfs" in missing.stderr
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    for address in ("sftp://me:hush@host/photos", "ftp://me:@host/a", "sftp://:hush@host/a"):
+        with pytest.raises(UsageError, match=r"FSSPEC_S?FTP_PASSWORD") as error:
+            stores.check(address)
+        assert "hush" not in str(error.value)
+        with pytest.raises(MediaError) as failed:
+            stores.read(address)
+        assert "hush" not in str(failed.value)

@@ -22,6 +22,7 @@ from conftest import DEMO, Cli, add
 from PIL import Image
 
 from mmsearch import watching
+from mmsearch.changes import Changes
 from mmsearch.collection import Collection
 from mmsearch.errors import MissingExtra, UsageError
 from mmsearch.lock import writer_lock
@@ -404,3 +405,19 @@ def test_the_missing_library_is_named(photos: Path, index: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     with pytest.raises(MissingExtra, match=r"watching folders needs .*mmsearch\[watch\]"):
         watching.watch(Collection.create(index), [photos])
+
+
+def test_a_link_to_a_folder_that_is_watched_adds_nothing(tmp_path: Path) -> None:
+    """As `iter_items` has it: each file once, by its real path."""
+    folder, other = tmp_path / "photos", tmp_path / "other"
+    for path in (folder / "a.jpg", folder / "sub" / "b.jpg", other / "c.jpg"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"pixels")
+    changes = Changes([folder])
+    for name, target in (("loop", folder), ("again", folder / "sub"), ("up", tmp_path),
+                         ("out", other)):
+        (folder / name).symlink_to(target)
+    found = {name: {str(file.relative_to(folder)) for file in changes.files(folder / name)}
+             for name in ("loop", "again", "out", "up")}
+    assert found == {"loop": set(), "again": set(), "out": {"out/c.jpg"}, "up": set()}
+    assert set(changes.files(folder)) == {folder / "a.jpg", folder / "sub" / "b.jpg"}

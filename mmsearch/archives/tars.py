@@ -6,21 +6,26 @@ import bz2
 import gzip
 import lzma
 import os
+import re
 import tarfile
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any, NamedTuple
 
 from mmsearch.archives.members import UNREADABLE, Member, one_reason, refuse_bomb, too_large
 from mmsearch.errors import MediaError
-from mmsearch.formats import IMAGE_SUFFIXES
+from mmsearch.formats import IMAGE_SUFFIXES, SEVERAL_SUFFIXES
 from mmsearch.uris import fingerprint_of, member_name
 
 _MAX_HEADER = 1 << 20
+_FARTHEST = 1 << 50
+_PAX_TYPES = (b"x", b"g", b"X")
+_MOST_DIGITS = 1000
 _STEP = 16 << 20
 _STREAMS = 3
 _PARKED_BYTES = 64 << 20
@@ -71,7 +76,7 @@ class Tar:
         time = str(info.mtime or f"0@{self._status.st_mtime_ns}")
         suffix = info.name[info.name.rfind("."):].lower()
         return _Place(info.offset_data, info.size, f"{info.size}:time={time}", problem,
-                      suffix in IMAGE_SUFFIXES)
+                      suffix in IMAGE_SUFFIXES | SEVERAL_SUFFIXES)
 
     def read(self, name: str) -> tuple[bytes, str]:
         place = self._find(name)
@@ -139,7 +144,10 @@ class _Guarded:
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MAX_HEADER:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
+        was_pax = len(self.last) == 512 and self.last[156:157] in _PAX_TYPES
         self.last = self._file.read(size)
+        if was_pax and len(self.last) >= 512:
+            _refuse_endless(self.last)
         return self.last
 
     def seek(self, at: int) -> int:
@@ -150,17 +158,37 @@ class _Guarded:
         return self._file.seek(at)
 
 
+def _refuse_endless(records: bytes) -> None:
+    """Extended headers (POSIX pax, "%d %s=%s\\n") on which the regular expressions of `tarfile` in
+    Python 3.11 before 3.11.10 would spend hours, and keep gigabytes."""
+    at = 0
+    while at < len(records) and records[at]:
+        length = records[at : at + 8].partition(b" ")[0]
+        record = records[at : at + int(length)] if length.isdigit() else b""
+        if not record.endswith(b"\n") or b"=" not in record:
+            raise tarfile.ReadError("an extended header is not as it was written")
+        at += len(record)
+    if any(len(digits) > _MOST_DIGITS for digits in re.findall(rb"\d+", records)):
+        raise tarfile.ReadError("an extended header with a number without end")
+
+
 def _headers(file: IO[bytes], is_packed: bool, size: int) -> Iterator[tarfile.TarInfo]:
     """Every header, and after a damaged one those that follow it where the tar is not compressed.
 
     Raises what is in `UNREADABLE`, at the end, where the tar is damaged.
     """
     guarded: Any = _Guarded(file, size if is_packed else 0)
-    tar: Any = tarfile.TarFile(fileobj=guarded, encoding="utf-8", errors="surrogateescape")
+    # It reads the first header when it is made: that is not to raise yet.
+    tar: Any = tarfile.TarFile(fileobj=BytesIO(bytes(1024)), encoding="utf-8",
+                               errors="surrogateescape")
+    tar.fileobj, tar.offset, tar.firstmember = guarded, 0, None
     damage = ""
     while True:
         try:
             info = tar.next()
+            if info is not None and not (info.offset < tar.offset < _FARTHEST and info.size >= 0):
+                tar.offset = info.offset
+                raise tarfile.ReadError(f"a member of {info.size:,} bytes")
         except UNREADABLE as error:
             if is_packed or isinstance(error, OSError):
                 raise

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import stat
+import zlib
 from collections.abc import Iterator
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
-from zipfile import ZipFile, ZipInfo
+from typing import Any
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from mmsearch.archives.members import Member, one_reason, refuse_bomb, too_large
 from mmsearch.errors import MediaError
 from mmsearch.uris import member_name
 
-_METHODS = {0, 8, 12, 14}
-"""Stored, deflate, bzip2, LZMA."""
+_STORED, _DEFLATE, _BZIP2, _LZMA = _METHODS = (0, 8, 12, 14)
 
 
 class Zip:
@@ -42,8 +46,32 @@ class Zip:
     def _read(self, info: ZipInfo) -> bytes:
         if problem := _problem(info):
             raise MediaError(problem)
-        with one_reason(), self._file.open(info) as file:
-            return file.read()  # no more than its size in the table; its CRC is checked
+        with one_reason():
+            data = _unpacked(info.compress_type, self._packed(info), info.file_size)
+            if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+                raise BadZipFile("a member is not as its table says")
+            return data
+
+    def _packed(self, info: ZipInfo) -> bytes:
+        """A member as it is in the archive: zipfile itself would unpack gigabytes of one that
+        claims to be small before it looks at the size."""
+        stored: Any = copy(info)
+        stored.compress_type, stored.file_size = ZIP_STORED, info.compress_size
+        del stored.CRC  # of what it is unpacked
+        with self._file.open(stored) as file:
+            return file.read()
+
+
+def _unpacked(method: int, data: bytes, size: int) -> bytes:
+    """So many bytes, and one more if there are more; never all that a bomb would give."""
+    if method == _DEFLATE:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
+    if method == _BZIP2:
+        return bz2.BZ2Decompressor().decompress(data, size + 1)
+    if method == _LZMA:  # behind its version and the length of its 5 properties (APPNOTE 5.8)
+        alone = data[4:9] + b"\xff" * 8 + data[9:]
+        return lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(alone, size + 1)
+    return data
 
 
 def _name(info: ZipInfo) -> str:
@@ -74,4 +102,4 @@ def _problem(info: ZipInfo) -> str:
     if info.compress_type not in _METHODS:
         return f"compressed in a way that cannot be read (method {info.compress_type})"
     return "a symbolic link in an archive" if stat.S_ISLNK(info.external_attr >> 16) \
-        else too_large(info.file_size)
+        else too_large(max(info.file_size, info.compress_size))

@@ -20,7 +20,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,7 +81,11 @@ class Cache:
         if precision == "fp32" and self._refused():
             return self._torch("fp32")
         if not (self.path / precision / "model.json").exists():
-            made = self._make(precision)
+            try:
+                made = self._make(precision)
+            except OSError as error:
+                raise ModelError(f"{self.path} cannot be written ({error.strerror or error}); free "
+                                 "space, or name another directory with MMSEARCH_CACHE") from error
             if made is not None:
                 return made
         return OnnxEncoder(self.path / precision)
@@ -95,7 +99,7 @@ class Cache:
         facts = self.path / "auto.json"
         try:
             return cast(Precision, json.loads(facts.read_text("utf-8"))["precision"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         encoders = {"fp32": self.encoder("fp32")}
         if not self._refused():
@@ -106,7 +110,9 @@ class Cache:
         least = measured["fp32"]["recall"] - TOLERATED
         chosen = max((name for name in measured if measured[name]["recall"] >= least),
                      key=lambda name: measured[name]["images_per_second"])
-        facts.write_text(json.dumps({"precision": chosen, "measured": measured}, indent=1), "utf-8")
+        with suppress(OSError):  # it is found out again
+            facts.write_text(json.dumps({"precision": chosen, "measured": measured}, indent=1),
+                             "utf-8")
         return cast(Precision, chosen)
 
     def _torch(self, precision: Literal["fp32", "bf16"]) -> OpenClipEncoder:
@@ -125,37 +131,45 @@ class Cache:
         """
         from filelock import FileLock
 
-        source = self.path / "fp32"
-        if precision == "int8" and not (source / "model.json").exists():
+        if precision == "int8" and not (self.path / "fp32" / "model.json").exists():
             self.encoder("fp32")
         self.path.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path / "lock"), _whole(self.path / precision) as directory:
-            from mmsearch.encoders import export
-
-            if find_spec("onnx") is None:
-                raise MissingExtra(f"running {self.model} on a CPU", "openclip")
-            if precision == "int8":
-                if self._refused():
-                    raise ModelError(f"{self.model} runs on torch alone "
-                                     f"({(self.path / _REFUSED).read_text('utf-8')}); take "
-                                     "--precision fp32 or bf16")
-                export.quantize(source, directory)
+        with FileLock(self.path / "lock"):
+            if (self.path / precision / "model.json").exists():  # made meanwhile, and in use
                 return None
-            encoder = self._torch("fp32")
-            warnings.warn(f"preparing {self.model} for this machine, once; it takes a minute",
-                          stacklevel=2)
-            pictures, captions = _demo()
-            images, texts = pictures[:8], captions[:16]
-            wanted = encoder.encode_images(images), encoder.encode_texts(texts)
-            try:
-                export.export(encoder, directory)
-                export.check(OnnxEncoder(directory), images, texts, *wanted)
-            except (OSError, MemoryError):  # of this moment, not of the model
-                raise
-            except Exception as error:  # torch's and ONNX Runtime's errors share no base class
-                (self.path / _REFUSED).write_text(str(error).splitlines()[0], "utf-8")
-                shutil.rmtree(directory)
-                return self._torch("fp32")  # anew: the export has changed what it worked on
+            if precision == "fp32" and self._refused():
+                return self._torch("fp32")
+            with _whole(self.path / precision) as directory:
+                return self._filled(directory, precision)
+
+    def _filled(self, directory: Path, precision: Precision) -> Encoder | None:
+        """See `_make`."""
+        from mmsearch.encoders import export
+
+        if find_spec("onnx") is None:
+            raise MissingExtra(f"running {self.model} on a CPU", "openclip")
+        if precision == "int8":
+            if self._refused():
+                raise ModelError(f"{self.model} runs on torch alone "
+                                 f"({(self.path / _REFUSED).read_text('utf-8')}); take "
+                                 "--precision fp32 or bf16")
+            export.quantize(self.path / "fp32", directory)
+            return None
+        encoder = self._torch("fp32")
+        warnings.warn(f"preparing {self.model} for this machine, once; it takes a minute",
+                      stacklevel=2)
+        pictures, captions = _demo()
+        images, texts = pictures[:8], captions[:16]
+        wanted = encoder.encode_images(images), encoder.encode_texts(texts)
+        try:
+            export.export(encoder, directory)
+            export.check(OnnxEncoder(directory), images, texts, *wanted)
+        except (OSError, MemoryError):  # of this moment, not of the model
+            raise
+        except Exception as error:  # torch's and ONNX Runtime's errors share no base class
+            (self.path / _REFUSED).write_text(str(error).splitlines()[0], "utf-8")
+            shutil.rmtree(directory)
+            return self._torch("fp32")  # anew: the export has changed what it worked on
         return None
 
 

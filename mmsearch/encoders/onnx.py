@@ -179,5 +179,6 @@ def _session(path: Path) -> InferenceSession:
 
 def _damaged(path: Path, error: Exception) -> ModelError:
     return ModelError(f"{path} cannot be loaded ({str(error).splitlines()[0]}); "
-                      "reinstall mmsearch, or point --model at a sound model directory")
+                      f"if that is an export in the cache, delete {path.parent}: it is made anew; "
+                      "else reinstall mmsearch, or point --model at a sound model directory")
 

@@ -1,19 +1,22 @@
 """Pages of a PDF as pictures and as text, through PDFium.
 
 PDFium keeps state of its own and must not be called from two threads at once: every call is made
-under one lock.
+under one lock. What has been filled into a form becomes a part of its page first.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from math import ceil
 from typing import IO, TYPE_CHECKING, Any
 
 from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.fragments import on_page
 from mmsearch.frames.choosing import Frame
+from mmsearch.said import LONGEST, clean
 from mmsearch.texts import MAX_TEXT, pieces
 
 if TYPE_CHECKING:
@@ -23,6 +26,15 @@ _ONE_AT_A_TIME = threading.RLock()
 _SIDE = 512
 _LONGEST = 4096
 """Pixels: a page that is a thousand times as long as it is wide must not fill the memory."""
+_SECONDS, _MOST_SLOW = 30.0, 3
+"""To draw a page: a map takes some seconds, what was made to take hours is given up, and after so
+many pages of that kind the document."""
+_MOST_READ = 8 * MAX_TEXT
+"""Characters of a page that are looked at."""
+
+
+class _Slow(MediaError):
+    pass
 
 
 def pages(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Frame]:
@@ -30,18 +42,26 @@ def pages(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Fr
     with _document(handle) as document:
         with _ONE_AT_A_TIME:
             total = len(document)
-            title = _clean(document.get_metadata_dict().get("Title", ""))
+            title = clean(document.get_metadata_dict().get("Title", ""))[:LONGEST]
         meta = {"format": "PDF", "pages": total, **({"title": title} if title else {})}
-        bad = 0
+        bad = slow = 0
         for number in range(1, min(total, most) + 1):
             try:
                 image, text = _read(document, number, min_side)
+            except _Slow:
+                slow += 1
+                if slow == _MOST_SLOW:
+                    break
+                continue
             except Exception:
                 bad += 1
                 continue
             yield Frame(on_page(number), image, meta)
             if any(character.isalnum() for character in text):
                 yield Frame(on_page(number), None, meta, text)
+    if slow:
+        rest = f"; none after page {number} is indexed" if slow == _MOST_SLOW else ""
+        raise MediaError(f"{slow} of {total} pages take more than {_SECONDS:g} s to draw{rest}")
     if bad:
         raise MediaError(f"damaged PDF: {bad} of {total} pages cannot be read")
     if total > most:
@@ -69,6 +89,8 @@ def _document(handle: IO[bytes]) -> Iterator[Any]:
             if "password" in str(error).lower():
                 raise MediaError("encrypted PDF: it cannot be read without its password") from error
             raise
+        if document.get_formtype():
+            document.init_forms()
     try:
         yield document
     finally:
@@ -82,17 +104,42 @@ def _read(document: Any, number: int, min_side: int, *, with_text: bool = True
     with _ONE_AT_A_TIME:
         one = document[number - 1]
         try:
+            if document.formenv:
+                with suppress(RuntimeError):
+                    one.flatten()
+                one.close()
+                one = document[number - 1]
             width, height = one.get_size()
             scale = min(2 * min_side / min(width, height), _LONGEST / max(width, height))
-            image = one.render(scale=scale, fill_color=(255, 255, 255, 255)).to_pil().convert("RGB")
+            image = _drawn(one, ceil(width * scale), ceil(height * scale))
             text = ""
             if with_text:
                 words = one.get_textpage()
-                text = words.get_text_bounded()
+                text = words.get_text_bounded()[:_MOST_READ]
                 words.close()
             return image, next(pieces(_clean(text)[: 2 * MAX_TEXT]), "")
         finally:
             one.close()
+
+
+def _drawn(page: Any, width: int, height: int) -> Image:
+    """A page on white."""
+    from pypdfium2 import PdfBitmap, internal, raw
+
+    bitmap = PdfBitmap.new_native(width, height, raw.FPDFBitmap_BGR)
+    bitmap.fill_rect((255, 255, 255, 255), 0, 0, width, height)
+    until = time.monotonic() + _SECONDS
+    pause = raw.IFSDK_PAUSE(version=1)
+    internal.set_callback(pause, "NeedToPauseNow", lambda _: time.monotonic() > until)
+    done = raw.FPDF_RenderPageBitmap_Start(
+        bitmap, page, 0, 0, width, height, 0, raw.FPDF_ANNOT, pause)
+    raw.FPDF_RenderPage_Close(page)
+    if done == raw.FPDF_RENDER_TOBECONTINUED:
+        raise _Slow(f"takes more than {_SECONDS:g} s to draw")
+    if done != raw.FPDF_RENDER_DONE:
+        raise MediaError("a page that cannot be drawn")
+    image: Image = bitmap.to_pil().convert("RGB")
+    return image
 
 
 def _clean(text: str) -> str:

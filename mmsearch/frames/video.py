@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.exif import with_maker
 from mmsearch.fragments import at_time
 from mmsearch.frames.choosing import SPACING, Frame, choose
 from mmsearch.media import MAX_PIXELS
@@ -167,7 +168,11 @@ class _Looked:
         for frame in _decoded(self.container, self.stream, self):
             if frame.pts is None or frame.is_corrupt:
                 continue
-            self.last = max(0.0, float(frame.time) - self.start)
+            time = max(0.0, float(frame.time) - self.start)
+            if time < self.last - SPACING:  # put together from several: which 0:01 is meant?
+                self.broken = "its clock starts anew"
+                return
+            self.last = time
             if self.last < due and not frame.key_frame:
                 continue
             due = self.last + _STEP
@@ -239,8 +244,8 @@ def _meta(container: InputContainer, stream: VideoStream, name: str, seconds: fl
         moment = datetime.fromisoformat(when.replace("Z", "+00:00"))
         if moment.year > 1970:  # a clock that was never set
             found["taken"] = moment.replace(tzinfo=None, microsecond=0).isoformat()
-    camera = " ".join(filter(None, (tags.get(apple + key, "") for key in ("make", "model"))))
-    return {**found, "camera": camera} if camera.isprintable() and camera else found
+    camera = with_maker(*(tags.get(apple + key) for key in ("make", "model")))
+    return {**found, "camera": camera} if camera else found
 
 
 # -- pixels ----------------------------------------------------------------------------------------
