@@ -25,7 +25,7 @@ import numpy as np
 from mmsearch import places
 from mmsearch.describing import Described, described
 from mmsearch.encoders import Encoder, load_encoder
-from mmsearch.errors import MediaError
+from mmsearch.errors import MediaError, MmsearchError
 from mmsearch.fragments import MOST, file_uri, part_of, room
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
 from mmsearch.said import PIXELS, Said
@@ -147,6 +147,8 @@ def _encode_images(captions: list[Item], encoder: Encoder, shard: Shard, built: 
 
     captions: grows by those of the pictures, which are still to be encoded.
     """
+    from mmsearch.media import reason_of
+
     prepare = partial(_prepare, encoder, shard.expand)
     texts: list[Item] = []
 
@@ -165,6 +167,10 @@ def _encode_images(captions: list[Item], encoder: Encoder, shard: Shard, built: 
                         yield one
             except MediaError as error:
                 built.skipped.append(Skipped(item.uri, str(error)))
+            except MmsearchError:  # of the model: no matter of this file
+                raise
+            except Exception as error:  # what nobody foresaw must not cost all other files
+                built.skipped.append(Skipped(item.uri, reason_of(error, "file")))
             tick(1)
 
     with (ThreadPoolExecutor(shard.threads or os.cpu_count() or 1, "decode") as decoders,
