@@ -38,7 +38,6 @@ PATIENCE = 120.0
 """Seconds of CPU time without a file done: a hang."""
 TOO_LONG = 10.0
 """Seconds of CPU time for a file alone, the start of the command included."""
-SLOWEST = 8
 MOST_CRASHES = 10
 SETTLED = 2000
 """Files after which memory and open files must not grow any more."""
@@ -51,13 +50,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, default=Path("build/bench"))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    parser.add_argument("--slowest", type=int, default=8,
+                        help="so many files are timed alone afterwards (default 8)")
     args = parser.parse_args()
     print(machine())
     folder = (args.cache / f"damaged-{args.seed}").absolute()
     shutil.rmtree(folder, ignore_errors=True)
     files = make_damaged(folder, args.count, args.seed)
     run, crashers = index_all(folder, files, args.cache.absolute())
-    found = figures(run, files, folder, args.cache.absolute())
+    found = figures(run, files, args.cache.absolute())
+    found["slowest"] = slowest(args.cache / "damage-notes.jsonl", args.cache, args.slowest)
     found["crashed or hung"] = [str(path) for path in crashers]
     wrong = problems(found)
     print(table(("", "number"), [(name, value if isinstance(value, int | float) else len(value))
@@ -164,7 +166,7 @@ def alone(path: Path, cache: Path) -> tuple[int, float, str]:
 # --- what came of it ----------------------------------------------------------------------------
 
 
-def figures(run: Sampled, files: Sequence[Damaged], folder: Path, cache: Path) -> dict[str, Any]:
+def figures(run: Sampled, files: Sequence[Damaged], cache: Path) -> dict[str, Any]:
     report = json.loads(run.output)
     skipped = [(one["path"], one["reason"]) for one in report["skipped"]]
     found = places(cache / "damage-index")
@@ -194,7 +196,6 @@ def figures(run: Sampled, files: Sequence[Damaged], folder: Path, cache: Path) -
         "open files at the most": max(one.descriptors for one in run.samples),
         "errors that nobody foresaw": [
             one for one in notes if "failed" in one],
-        "slowest": slowest(notes, cache),
         "reasons": Counter(general(reason) for _, reason in skipped),
         "memory": [(one.done, round(one.own_mb)) for one in run.samples[::10]],
     }
@@ -231,14 +232,14 @@ def floor(run: Sampled, done: int) -> float:
     return min(one.own_mb for one in near)
 
 
-def slowest(notes: Iterable[dict[str, Any]], cache: Path) -> list[tuple[str, float]]:
+def slowest(notes: Path, cache: Path, most: int) -> list[tuple[str, float]]:
     """The files that took longest, with the CPU seconds that the command takes for each alone."""
     wall: Counter[str] = Counter()
-    for one in notes:
+    for one in read(notes):
         if "wall" in one:
             wall[one.get("done", one.get("walked")).partition("!/")[0]] += one["wall"]
     timed = [(Path(path).name, round(alone(Path(path), cache)[1], 2))
-             for path, _ in wall.most_common(SLOWEST)]
+             for path, _ in wall.most_common(most)]
     return sorted(timed, key=lambda one: -one[1])
 
 
