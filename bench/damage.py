@@ -41,6 +41,7 @@ TOO_LONG = 10.0
 MOST_CRASHES = 10
 SETTLED = 2000
 """Files after which memory and open files must not grow any more."""
+ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
 MORE_MB, MORE_DESCRIPTORS = 50, 8
 
 
@@ -52,12 +53,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     parser.add_argument("--slowest", type=int, default=8,
                         help="so many files are timed alone afterwards (default 8)")
+    parser.add_argument("--one-heap", action="store_true",
+                        help="have glibc keep one heap, not one a thread: what then grows is ours")
     args = parser.parse_args()
     print(machine())
     folder = (args.cache / f"damaged-{args.seed}").absolute()
     shutil.rmtree(folder, ignore_errors=True)
     files = make_damaged(folder, args.count, args.seed)
-    run, crashers = index_all(folder, files, args.cache.absolute())
+    run, crashers = index_all(args, folder, files, args.cache.absolute())
     found = figures(run, files, args.cache.absolute())
     found["slowest"] = slowest(args.cache / "damage-notes.jsonl", args.cache, args.slowest)
     found["crashed or hung"] = [str(path) for path in crashers]
@@ -77,7 +80,8 @@ def main() -> None:
 # --- running ------------------------------------------------------------------------------------
 
 
-def index_all(folder: Path, files: Sequence[Damaged], cache: Path) -> tuple[Sampled, list[Path]]:
+def index_all(args: argparse.Namespace, folder: Path, files: Sequence[Damaged], cache: Path
+              ) -> tuple[Sampled, list[Path]]:
     """The run that came to its end, and the files that had to be put aside for that."""
     index, aside = cache / "damage-index", cache / "damage-aside"
     for one in (index, aside):
@@ -88,7 +92,8 @@ def index_all(folder: Path, files: Sequence[Damaged], cache: Path) -> tuple[Samp
         notes = cache / "damage-notes.jsonl"
         notes.unlink(missing_ok=True)
         counted = Counted(notes)
-        run = run_sampled(command(notes, folder, files, index), counted, patience=PATIENCE)
+        run = run_sampled(command(notes, folder, files, index), counted, patience=PATIENCE,
+                          env=ONE_HEAP if args.one_heap else {})
         if run.code in (0, 1) and not run.stalled and run.output.startswith("{"):
             return run, crashers
         print(f"ended with {run.code} after {counted()} files"

@@ -8,7 +8,6 @@ kinds. The numbers that a shard may use are reserved for the most that it can gi
 
 from __future__ import annotations
 
-import ctypes
 import os
 import time
 from collections import deque
@@ -123,15 +122,7 @@ def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -
                                                                           strict=True)]
     if rows:
         _write(shard, rows, np.concatenate(vectors), built)
-    _give_back()
     return built
-
-
-def _give_back() -> None:
-    """Free memory to the system, where the C library is one that can (glibc): else the heap of each
-    thread stays as large as the largest picture it has ever held."""
-    with suppress(OSError, AttributeError, TypeError):  # TypeError: on Windows
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _write(shard: Shard, rows: list[tuple[Item, str]], matrix: Vectors, built: Built) -> None:
