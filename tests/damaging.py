@@ -14,6 +14,7 @@ import io
 import json
 import lzma
 import random
+import re
 import struct
 import tarfile
 import zipfile
@@ -22,6 +23,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import gmtime
 from typing import Any, NamedTuple
 
 import imagecodecs
@@ -265,6 +267,7 @@ def samples() -> Mapping[str, Sample]:
         return _once(partial(_saved, format, mode, **options))
 
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    icc = icc[:24] + bytes(12) + icc[36:]  # when it was made: now
     found = {
         "JPEG": Sample(".jpg", saved("JPEG", icc_profile=icc)),
         "JPEG progressive": Sample(".jpeg", saved("JPEG", progressive=True)),
@@ -348,10 +351,19 @@ def _saved(format: str, mode: str, frames: int = 1, **options: Any) -> bytes:
     if frames > 1:
         more = [_scene(name, mode) for name in ("bus", "pizza", "sunset")[: frames - 1]]
         options |= {"save_all": True, "append_images": more}
-        if format != "PDF":
-            options |= {"duration": 1500}
+        options |= {"creationDate": gmtime(0), "modDate": gmtime(0)} if format == "PDF" else {
+            "duration": 1500}
     _scene("cat", mode).save(data, format, **options)
-    return data.getvalue()
+    return _timeless(data.getvalue()) if format == "AVIF" else data.getvalue()
+
+
+def _timeless(data: bytes) -> bytes:
+    """ISO boxes without the times at which they were made."""
+    pattern = rb"((?:mvhd|tkhd|mdhd)(?:\0...(?=.{8})|\x01...(?=.{16})))"
+    for found in re.finditer(pattern, data, re.DOTALL):
+        times = bytes(8 if found[0][4] == 0 else 16)
+        data = data[: found.end()] + times + data[found.end() + len(times) :]
+    return data
 
 
 def _exif() -> Image.Exif:

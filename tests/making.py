@@ -27,8 +27,8 @@ def film(path: Path, scenes: Iterable[str | Pixels] = SCENES, *, seconds: float 
          codec: str = "libx264", rotation: int = 0, size: tuple[int, int] = (320, 240),
          rate: int = 10, pixels: str = "yuv420p", sound: float = 0, **options: str) -> Path:
     """A video that shows each of some pictures for so long, with so many seconds of silence."""
-    with av.open(str(path), "w", options={"movflags": "faststart"}
-                 if path.suffix == ".mp4" else {}) as container:
+    with av.open(str(path), "w", options={"fflags": "bitexact", **({"movflags": "faststart"}
+                 if path.suffix == ".mp4" else {})}) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, pixels
         stream.options = {"preset": "ultrafast", "deadline": "realtime", "cpu-used": "8", **options}
