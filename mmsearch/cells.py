@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any
 
 from mmsearch.archives import MAX_MEMBER
-from mmsearch.errors import MediaError, MissingExtra, UsageError
+from mmsearch.errors import MediaError, MissingExtra, MmsearchError
 from mmsearch.manifests import IMAGE_COLUMNS, PICTURE_ROWS, picture_in
 from mmsearch.uris import fingerprint_of, member_name
 
@@ -65,10 +65,11 @@ def is_gone(path: Path, name: str) -> bool:
 def _one_reason() -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise MediaError(f"cannot be read: {error.strerror or error}") from error
-    except (MissingExtra, UsageError, ValueError, IndexError, MemoryError) as error:
-        raise MediaError(" ".join(str(error).split())[:200]) from error
+    except Exception as error:  # pyarrow raises anything at all on damaged files
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = " ".join(said.split())[:200] or type(error).__name__
+        raise MediaError(reason if isinstance(error, MmsearchError) else f"cannot be read: {reason}"
+                         ) from error
 
 
 def _pictures(path: Path) -> _Pictures:

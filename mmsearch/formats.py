@@ -105,7 +105,7 @@ def may_move(data: bytes) -> bool:
     if name == "PNG":
         return b"acTL" in data[: max(data.find(b"IDAT"), 0)]
     if name == "WebP":
-        return data[12:16] == b"VP8X" and bool(data[20] & 2)
+        return data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 2)
     return name == "GIF" or (name == "AVIF" and b"avis" in data[8:64])
 
 

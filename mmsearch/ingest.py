@@ -25,7 +25,7 @@ import numpy as np
 from mmsearch import places
 from mmsearch.describing import Described, described
 from mmsearch.encoders import Encoder, load_encoder
-from mmsearch.errors import MediaError
+from mmsearch.errors import MediaError, MmsearchError
 from mmsearch.fragments import MOST, Part, file_uri, part_of, room
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
 from mmsearch.said import PIXELS, Said
@@ -155,6 +155,8 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
 
     captions: grows by those of the pictures, which are still to be encoded.
     """
+    from mmsearch.media import reason_of
+
     prepare = partial(_prepare, encoder, stages, shard)
     texts: list[Item] = []
 
@@ -172,6 +174,10 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
                         yield one
             except MediaError as error:
                 built.skipped.append(Skipped(item.uri, str(error)))
+            except MmsearchError:  # of the model: no matter of this file
+                raise
+            except Exception as error:  # what nobody foresaw must not cost all other files
+                built.skipped.append(Skipped(item.uri, reason_of(error, "file")))
             tick(1)
 
     with (ThreadPoolExecutor(shard.threads or os.cpu_count() or 1, "decode") as decoders,

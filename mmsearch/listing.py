@@ -34,7 +34,7 @@ class Listing:
     def items(self, path: str) -> Iterator[Item]:
         uri, folder = path_to_uri(path), Path(path).parent
         own = {**modified(Path(path).stat()), "manifest": uri}
-        on_the_web = 0
+        on_the_web, row = 0, None
         for row, checked in self.asked(read_rows(Path(path))):
             if isinstance(row, BadRow):
                 self.scan.skip(path, row.reason, row.line)
@@ -55,6 +55,8 @@ class Listing:
             else:
                 yield from self.captioned(row, path_to_uri(found[0]), fingerprint_of(found[1]),
                                           {**modified(found[1]), "manifest": uri})
+        if row is None:
+            self.scan.skip(path, "no rows in it")
         if on_the_web:
             self.scan.skip(path, f"{on_the_web:,} pictures are on the web: --fetch downloads them")
             self.scan.incomplete.append(uri)

@@ -119,33 +119,39 @@ def _opened(path: Path) -> TextIO:
 @contextmanager
 def _parquet(path: Path) -> Iterator[Any]:
     try:
-        import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise MissingExtra(f"reading {path.name}", "parquet") from error
-    try:
+    with _damage(f"{path} is no Parquet file, or damaged"):
         # Buffered: a row group may be as large as the file, and is not needed at once.
         file = parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
-    except pyarrow.ArrowException as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UsageError(f"{path} is no Parquet file, or damaged ({reason})") from error
     with file:
         yield file
 
 
+@contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """What pyarrow makes of damaged files, any error at all, as a UsageError of one line; but for
+    an OSError of the system, which says that the file cannot be read."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise UsageError(f"{what}: {lines[0][:200]}") from error
+
+
 def _parquet_rows(path: Path, start: int) -> Found:
-    with _parquet(path) as file:
+    with _parquet(path) as file, _damage(f"{path} is damaged"):
         at, groups = 0, list(range(file.num_row_groups))
         while groups and at + (rows := file.metadata.row_group(groups[0]).num_rows) <= start:
             at += rows  # passed over unread
             del groups[0]
-        try:
-            for batch in file.iter_batches(_batch_rows(file), row_groups=groups):
-                skip = min(max(start - at, 0), batch.num_rows)
-                yield from enumerate(batch.slice(skip).to_pylist(), at + skip + 1)
-                at += batch.num_rows
-        except (OSError, ValueError) as error:  # as pyarrow says that a page is damaged
-            raise UsageError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+        for batch in file.iter_batches(_batch_rows(file), row_groups=groups):
+            skip = min(max(start - at, 0), batch.num_rows)
+            yield from enumerate(batch.slice(skip).to_pylist(), at + skip + 1)
+            at += batch.num_rows
 
 
 def _batch_rows(file: Any) -> int:

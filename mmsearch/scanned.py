@@ -9,11 +9,21 @@ from dataclasses import dataclass, field
 from mmsearch.records import Item
 from mmsearch.uris import path_to_uri, uri_to_path
 
+_LONGEST = 300
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
+    """reason: one line that can be read, whatever of a damaged file was put into it."""
+
     path: str
     reason: str
+
+    def __post_init__(self) -> None:
+        line = " ".join(self.reason.split())
+        if not line.isprintable():
+            line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+        object.__setattr__(self, "reason", line[:_LONGEST])
 
 
 @dataclass

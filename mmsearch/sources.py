@@ -21,7 +21,7 @@ import io
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -242,13 +242,14 @@ class Walk:
             self.scan.skip(path, "not text")
             return
         with Path(path).open(encoding=encoding, errors="replace") as handle:
-            yield from line_items(path_to_uri(path), handle, modified(status),
-                                   fingerprint_of(status))
+            yield from self.some(path, "no text in it", line_items(
+                path_to_uri(path), handle, modified(status), fingerprint_of(status)))
 
     def archive(self, path: str, status: os.stat_result) -> Iterator[Item]:
         uri, state = path_to_uri(path), f"{fingerprint_of(status)}|{self.rules}"
+        nothing = "no picture and no text in it that could be indexed"
         if (known := self.scan.remembered(uri, state)) is not None:
-            yield from known
+            yield from self.some(path, nothing, known)
             self.scan.contents[uri] = ""
             return
         try:
@@ -256,8 +257,8 @@ class Walk:
             found = samples(open_archive(Path(path)).members(), wanted,
                             pictures=IMAGE_SUFFIXES | SEVERAL_SUFFIXES, texts=TEXT_SUFFIXES,
                             in_groups=not _has_suffix(path, {".zip"}))
-            for sample in found:
-                yield from self.sample(uri, sample)
+            yield from self.some(path, nothing, chain.from_iterable(
+                self.sample(uri, sample) for sample in found))
             self.scan.contents[uri] = state
         except MediaError as error:
             self.scan.skip(path, str(error))
@@ -285,6 +286,17 @@ class Walk:
             yield from read(path)
         except OSError as error:
             self.unreadable(path, error)
+        except UsageError as error:  # a damaged manifest must not cost the other files
+            self.scan.skip(path, str(error).removeprefix(f"{path} "))
+            self.scan.incomplete.append(path_to_uri(path))
+
+    def some(self, path: str, otherwise: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The items of a file; where there are none, and nothing else is said of it, that is."""
+        before, item = len(self.scan.skipped), None
+        for item in items:
+            yield item
+        if item is None and len(self.scan.skipped) == before:
+            self.scan.skip(path, otherwise)
 
     def unreadable(self, path: str, error: OSError) -> None:
         self.scan.skip(path, f"cannot be read: {error.strerror or error}")

@@ -28,9 +28,10 @@ def film(path: Path, scenes: Iterable[str | Pixels] = SCENES, *, seconds: float 
          rate: int = 10, pixels: str = "yuv420p", sound: float = 0,
          tags: Mapping[str, str] | None = None, **options: str) -> Path:
     """A video that shows each of some pictures for so long, with so many seconds of silence."""
-    flags = "faststart+use_metadata_tags" if tags else "faststart"
-    with av.open(str(path), "w", options={"movflags": flags}
-                 if path.suffix == ".mp4" else {}) as container:
+    options_of = {"fflags": "bitexact"}
+    if path.suffix == ".mp4":
+        options_of["movflags"] = "faststart+use_metadata_tags" if tags else "faststart"
+    with av.open(str(path), "w", options=options_of) as container:
         container.metadata.update(tags or {})
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, pixels

@@ -99,12 +99,26 @@ def _av() -> ModuleType:
     return av
 
 
+class _Seekable:
+    """What PyAV reads a file from: it writes to stderr what `seek` raises where a damaged file
+    points outside of itself, and -1 is how FFmpeg is told the same."""
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        self._seek, self.read, self.tell = handle.seek, handle.read, handle.tell
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
+
+
 @contextmanager
 def _video(handle: IO[bytes], name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     av = _av()
     handle.seek(0)
     try:
-        container = av.open(handle, format=_DEMUXERS[name], buffer_size=_BUFFER,
+        container = av.open(_Seekable(handle), format=_DEMUXERS[name], buffer_size=_BUFFER,
                             metadata_errors="replace")
     except av.FFmpegError as error:
         raise MediaError(f"damaged or truncated {name}: {_words(error)}") from error

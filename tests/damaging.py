@@ -1,0 +1,478 @@
+"""Damaged files of every format that can be indexed, the same ones for the same seed.
+
+A sample of a format is made, and then changed as disks, downloads and strangers change files: cut
+short, bytes flipped, blocks gone or twice, numbers in headers at their extremes, two files in one,
+a wrong ending. Checksums are often set right afterwards (PNG, tar), since a decoder would else look
+no further.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import random
+import re
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import gmtime
+from typing import Any, NamedTuple
+
+import imagecodecs
+import numpy as np
+import pillow_heif
+import pyarrow
+import pyarrow.parquet
+from making import dng, document, film, picture
+from PIL import Image, ImageCms
+
+from mmsearch.manifests import MANIFEST_SUFFIXES
+
+WIDTH, HEIGHT = 212, 156
+"""Of every sample: numbers that seldom occur in a file but as its width and height."""
+SCENES = ("cat", "bus")
+_EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF,
+             0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF, 3000, 14_000, 100_000)
+_SPICES = (b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 5000, b'{"a":' * 3000, b"9" * 5000, b"1e999",
+           b'"', b"\r", b"\n\n", b"\xed\xa0\x80", b"\\ud800", b"NaN", b",,,,", b"<!DOCTYPE x>",
+           b"&a;", b"\x1b[2J", b"-", b"99999999999999999999", b"#", b"obj", b"<<", b"/Kids [2 0 R]")
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Sample(NamedTuple):
+    """make: given the name of the sound picture beside it, that some name, its bytes.
+
+    ending: of the name, after a number; a sidecar's is added to its picture's stem.
+    """
+
+    ending: str
+    make: Callable[[str], bytes]
+    is_sidecar: bool = False
+
+
+class Damaged(NamedTuple):
+    """A file, and what was done to it."""
+
+    path: Path
+    sample: str
+    how: str
+    is_sidecar: bool
+
+    @property
+    def is_manifest(self) -> bool:
+        """Whether `mmsearch index` only looks at it where it is named."""
+        return not self.is_sidecar and self.path.suffix.lower() in MANIFEST_SUFFIXES
+
+
+def make_damaged(folder: Path, count: int, seed: int = 0) -> list[Damaged]:
+    """`count` files below `folder`, a thousand a folder: samples in turn, damage by chance.
+
+    Manifests and sidecars have a sound picture of their own beside them.
+    """
+    made: list[Damaged] = []
+    kinds = samples()
+    endings = sorted({sample.ending for sample in kinds.values() if not sample.is_sidecar})
+    intact = picture("sunset", (WIDTH, HEIGHT))
+    for number in range(count):
+        choose = random.Random(f"{seed}/{number}")
+        name = list(kinds)[number % len(kinds)]
+        sample = kinds[name]
+        where = folder / f"{number // 1000:03d}"
+        where.mkdir(parents=True, exist_ok=True)
+        beside = where / f"{number:05d}-intact.jpg"
+        data, how = damage(sample.make(beside.name), choose)
+        ending = sample.ending
+        if choose.random() < 0.05 and not sample.is_sidecar:
+            ending, how = choose.choice(endings), f"{how}-misnamed"
+        path = where / (beside.stem if sample.is_sidecar else f"{number:05d}-{how}")
+        path = path.with_name(path.name + ending)
+        path.write_bytes(data)
+        made.append(Damaged(path, name, how, sample.is_sidecar))
+        if sample.is_sidecar or made[-1].is_manifest:
+            intact.save(beside, "JPEG", comment=str(number))
+    return made
+
+
+# --- damage -------------------------------------------------------------------------------------
+
+
+def damage(data: bytes, choose: random.Random) -> tuple[bytes, str]:
+    """The bytes after one kind of damage or two, and its name."""
+    wrap = _wrapping(data) if choose.random() < 0.5 else None
+    if wrap is not None:  # what is damaged is inside
+        data = wrap.unpack(data)
+    how, changed = "", data
+    for _ in range(choose.choice((1, 1, 2))):
+        name = choose.choice(list(_DAMAGE))
+        changed = _DAMAGE[name](changed or data, choose)
+        how = f"{how}-{name}".strip("-")
+    if choose.random() < 0.7:
+        changed = with_checksums(changed)
+    return (wrap.pack(changed) if wrap is not None else changed), how
+
+
+def _cut(data: bytes, choose: random.Random) -> bytes:
+    return data[: choose.randrange(choose.choice((len(data), len(data), 64)) + 1)]
+
+
+def _flipped(data: bytes, choose: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(choose.choice((1, 1, 2, 5, 20, 100))):
+        at = _place(data, choose)
+        changed[at] = choose.choice((changed[at] ^ 1 << choose.randrange(8), choose.randrange(256)))
+    return bytes(changed)
+
+
+def _block(data: bytes, choose: random.Random) -> tuple[int, int]:
+    start = _place(data, choose)
+    return start, start + choose.choice((1, 2, 4, 16, 64, 512, 4096))
+
+
+def _zeroed(data: bytes, choose: random.Random) -> bytes:
+    start, end = _block(data, choose)
+    return data[:start] + bytes(len(data[start:end])) + data[end:]
+
+
+def _noise(data: bytes, choose: random.Random) -> bytes:
+    start, end = _block(data, choose)
+    return data[:start] + choose.randbytes(len(data[start:end])) + data[end:]
+
+
+def _removed(data: bytes, choose: random.Random) -> bytes:
+    start, end = _block(data, choose)
+    return data[:start] + data[end:]
+
+
+def _inserted(data: bytes, choose: random.Random) -> bytes:
+    start, end = _block(data, choose)
+    return data[:start] + choose.randbytes(end - start) + data[start:]
+
+
+def _repeated(data: bytes, choose: random.Random) -> bytes:
+    start, end = _block(data, choose)
+    return data[:end] + data[start:end] * choose.choice((1, 1, 2, 100)) + data[end:]
+
+
+def _moved(data: bytes, choose: random.Random) -> bytes:
+    start, end = _block(data, choose)
+    rest = data[:start] + data[end:]
+    to = choose.randrange(len(rest) + 1)
+    return rest[:to] + data[start:end] + rest[to:]
+
+
+def _extreme(data: bytes, choose: random.Random) -> bytes:
+    """Numbers somewhere, mostly in the header."""
+    changed = bytearray(data)
+    for _ in range(choose.choice((1, 1, 2, 4, 8))):
+        number = _number(choose)
+        at = _place(data, choose)
+        changed[at : at + len(number)] = number
+    return bytes(changed[: len(data)])
+
+
+def _sized(data: bytes, choose: random.Random) -> bytes:
+    """Width or height (or both) wherever a file says it, in bytes or in letters."""
+    for side in choose.choice(((WIDTH,), (HEIGHT,), (WIDTH, HEIGHT))):
+        new = choose.choice((0, 1, 2, 211, 1000, 14_000, 16_384, 40_000, 65_535, 10**6, 2**31 - 1))
+        for form in (">I", "<I", ">H", "<H"):
+            width = struct.calcsize(form)
+            data = data.replace(struct.pack(form, side),
+                                struct.pack(form, min(new, 2 ** (8 * width) - 1)), 4)
+        data = data.replace(str(side).encode(), str(new).encode(), 4)
+    return data
+
+
+def _spiced(data: bytes, choose: random.Random) -> bytes:
+    """Something that parsers of texts have to be careful with."""
+    at = _place(data, choose)
+    return data[:at] + choose.choice(_SPICES) + data[at:]
+
+
+def _joined(data: bytes, choose: random.Random) -> bytes:
+    """Two files in one, or the head of one and the tail of another."""
+    other = choose.choice(list(samples().values())).make("intact.jpg")
+    if choose.random() < 0.5:
+        return data + other
+    return data[: choose.randrange(len(data) + 1)] + other[choose.randrange(len(other)) :]
+
+
+def _place(data: bytes, choose: random.Random) -> int:
+    """A position: a third of them in the first bytes, where headers are."""
+    return choose.randrange(min(len(data), choose.choice((64, 512, 10**9))) or 1)
+
+
+def _number(choose: random.Random) -> bytes:
+    value, width = choose.choice(_EXTREMES), choose.choice((1, 2, 4, 8))
+    return (value % 256**width).to_bytes(width, choose.choice(("big", "little")))
+
+
+_DAMAGE: dict[str, Callable[[bytes, random.Random], bytes]] = {
+    "cut": _cut, "flipped": _flipped, "zeroed": _zeroed, "noise": _noise, "removed": _removed,
+    "inserted": _inserted, "repeated": _repeated, "moved": _moved, "extreme": _extreme,
+    "sized": _sized, "spiced": _spiced, "joined": _joined}
+
+
+# --- what hides damage from a decoder -----------------------------------------------------------
+
+
+class _Wrapping(NamedTuple):
+    unpack: Callable[[bytes], bytes]
+    pack: Callable[[bytes], bytes]
+
+
+def _wrapping(data: bytes) -> _Wrapping | None:
+    return next((wrap for magic, wrap in {
+        b"\x1f\x8b": _Wrapping(gzip.decompress, partial(gzip.compress, mtime=0)),
+        b"BZh": _Wrapping(bz2.decompress, bz2.compress),
+        b"\xfd7zXZ": _Wrapping(lzma.decompress, lzma.compress)}.items() if data.startswith(magic)),
+        None)
+
+
+def with_checksums(data: bytes) -> bytes:
+    """A PNG or a tar whose checksums fit again, as far as there are blocks; anything else as is."""
+    changed = bytearray(data)
+    if data.startswith(_PNG):
+        at = 8
+        while at + 12 <= len(changed):
+            (length,) = struct.unpack_from(">I", changed, at)
+            if at + 12 + length > len(changed):
+                break
+            checksum = zlib.crc32(changed[at + 4 : at + 8 + length])
+            struct.pack_into(">I", changed, at + 8 + length, checksum)
+            at += 12 + length
+    elif data[257:262] == b"ustar":
+        for at in range(0, len(changed) - 511, 512):
+            if changed[at + 257 : at + 262] == b"ustar":
+                changed[at + 148 : at + 156] = b" " * 8
+                checksum = sum(changed[at : at + 512])
+                changed[at + 148 : at + 156] = b"%06o\0 " % checksum
+    return bytes(changed)
+
+
+# --- samples ------------------------------------------------------------------------------------
+
+
+@cache
+def samples() -> Mapping[str, Sample]:
+    """By name, at least one of each format."""
+    def saved(format: str, mode: str = "RGB", **options: Any) -> Callable[[str], bytes]:
+        return _once(partial(_saved, format, mode, **options))
+
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    icc = icc[:24] + bytes(12) + icc[36:]  # when it was made: now
+    found = {
+        "JPEG": Sample(".jpg", saved("JPEG", icc_profile=icc)),
+        "JPEG progressive": Sample(".jpeg", saved("JPEG", progressive=True)),
+        "JPEG of print": Sample(".jpg", saved("JPEG", "CMYK")),
+        "JPEG with EXIF, XMP, IPTC": Sample(".jpg", _once(_described)),
+        "PNG": Sample(".png", saved("PNG", icc_profile=icc, exif=_exif())),
+        "PNG of 16 bits": Sample(".png", saved("PNG", "I;16")),
+        "PNG with a palette": Sample(".png", saved("PNG", "P")),
+        "PNG animated": Sample(".apng", saved("PNG", frames=3)),
+        "GIF": Sample(".gif", saved("GIF", "P")),
+        "GIF animated": Sample(".gif", saved("GIF", "P", frames=3)),
+        "WebP": Sample(".webp", saved("WEBP", exif=_exif())),
+        "WebP lossless": Sample(".webp", saved("WEBP", "RGBA", lossless=True)),
+        "WebP animated": Sample(".webp", saved("WEBP", frames=3)),
+        "BMP": Sample(".bmp", saved("BMP")),
+        "BMP with a palette": Sample(".dib", saved("BMP", "P")),
+        "PPM": Sample(".ppm", saved("PPM")),
+        "PPM in letters": Sample(".pgm", _once(_plain_pgm)),
+        "AVIF": Sample(".avif", saved("AVIF", speed=10, exif=_exif())),
+        "AVIF animated": Sample(".avif", saved("AVIF", speed=10, frames=3)),
+        "HEIC": Sample(".heic", saved("HEIF", exif=_exif())),
+        "JPEG XL": Sample(".jxl", _once(partial(_jpeg_xl, distance=1))),
+        "JPEG XL lossless": Sample(".jxl", _once(partial(_jpeg_xl, lossless=True))),
+        "PDF": Sample(".pdf", _once(lambda: _file(document, "a.pdf", ["A page.", "", "More."]))),
+        "PDF of pictures": Sample(".pdf", saved("PDF", frames=2)),
+        "zip": Sample(".zip", _once(_zip)),
+        "JSONL": Sample(".jsonl", lambda name: _lines(_rows(name))),
+        "JSON": Sample(".json", lambda name: json.dumps({"images": _rows(name)}).encode()),
+        "CSV": Sample(".csv", lambda name: _table(_rows(name), ",")),
+        "TSV": Sample(".tsv", lambda name: _table(_rows(name), "\t")),
+        "Parquet": Sample(".parquet", lambda name: _parquet(_rows(name))),
+        "Parquet of pictures": Sample(".parquet", _once(_parquet_of_pictures)),
+        "text": Sample(".txt", _once(lambda: b"A cat.\nTwo dogs on a beach.\n" * 20)),
+        "Markdown": Sample(".md", _once(lambda: b"# Cats\n\nA cat.\n\n```\ncode\n```\n" * 20)),
+        "XMP": Sample(".xmp", _once(_xmp), is_sidecar=True),
+        "text sidecar": Sample(".txt", _once(lambda: b"A cat.\nA dog.\n"), is_sidecar=True),
+        "JSON sidecar": Sample(".json", _once(lambda: json.dumps(
+            {"caption": "a cat", "keywords": ["a", "b"], "rating": 4}).encode()), is_sidecar=True),
+        "Takeout sidecar": Sample(".jpg.supplemental-metadata.json", _once(_takeout),
+                                  is_sidecar=True),
+    }
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
+        found[f"TIFF {compression}"] = Sample(".tif", saved("TIFF", compression=compression))
+    for name, preview in (("RAW", False), ("RAW with a preview", True)):
+        found[name] = Sample(".dng", _once(partial(_raw, preview)))
+    for ending in (".tar", ".tar.gz", ".tar.bz2", ".tar.xz"):
+        found[ending] = Sample(ending, _once(partial(_tar, ending)))
+    for ending, codec in _CODECS.items():
+        found[f"video {ending}"] = Sample(ending, _once(partial(_video, ending, codec)))
+    return found
+
+
+_CODECS = {".mp4": "libx264", ".m4v": "libx264", ".mov": "prores", ".3gp": "mpeg4",
+           ".mkv": "libx265", ".webm": "libvpx-vp9", ".avi": "mjpeg", ".mpg": "mpeg2video",
+           ".mts": "libx264", ".wmv": "wmv2", ".flv": "flv", ".ogv": "libvpx"}
+
+
+def _once(make: Callable[[], bytes]) -> Callable[[str], bytes]:
+    kept = cache(make)
+    return lambda name: kept()
+
+
+def _file(make: Callable[..., Any], name: str, *args: Any, **options: Any) -> bytes:
+    """The bytes of what `make` writes to a path."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        make(path, *args, **options)
+        return path.read_bytes()
+
+
+def _scene(name: str = "cat", mode: str = "RGB") -> Image.Image:
+    image = picture(name, (WIDTH, HEIGHT))
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257)
+    return image.convert(mode)
+
+
+def _saved(format: str, mode: str, frames: int = 1, **options: Any) -> bytes:
+    pillow_heif.register_heif_opener()
+    data = io.BytesIO()
+    if frames > 1:
+        more = [_scene(name, mode) for name in ("bus", "pizza", "sunset")[: frames - 1]]
+        options |= {"save_all": True, "append_images": more}
+        options |= {"creationDate": gmtime(0), "modDate": gmtime(0)} if format == "PDF" else {
+            "duration": 1500}
+    _scene("cat", mode).save(data, format, **options)
+    return _timeless(data.getvalue()) if format == "AVIF" else data.getvalue()
+
+
+def _timeless(data: bytes) -> bytes:
+    """ISO boxes without the times at which they were made."""
+    pattern = rb"((?:mvhd|tkhd|mdhd)(?:\0...(?=.{8})|\x01...(?=.{16})))"
+    for found in re.finditer(pattern, data, re.DOTALL):
+        times = bytes(8 if found[0][4] == 0 else 16)
+        data = data[: found.end()] + times + data[found.end() + len(times) :]
+    return data
+
+
+def _exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x010E], exif[0x010F], exif[0x0110], exif[0x0112] = "A cat", "Acme", "Acme One", 6
+    exif.get_ifd(0x8769).update({0x9003: "2021:05:03 14:22:10", 0x829A: 0.01, 0x8827: 100})
+    exif.get_ifd(0x8825).update({1: "N", 2: (38.0, 43.0, 20.0), 3: "W", 4: (9.0, 8.0, 1.0)})
+    return exif
+
+
+def _described() -> bytes:
+    """Little picture and much beside it, so that damage falls there."""
+    data = io.BytesIO()
+    _scene().resize((40, 30)).save(data, "JPEG", quality=20, exif=_exif(), xmp=_xmp())
+    sets = b"".join(b"\x1c\x02" + bytes([tag]) + struct.pack(">H", len(text)) + text
+                    for tag, text in ((5, b"Title"), (25, b"cat"), (90, b"Lisbon"), (120, b"A")))
+    block = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(sets)) + sets + bytes(len(sets) % 2)
+    segment = b"Photoshop 3.0\0" + block
+    segment = b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment
+    return data.getvalue()[:2] + segment + data.getvalue()[2:]
+
+
+def _xmp() -> bytes:
+    return b"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
+ xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+ xmlns:exif="http://ns.adobe.com/exif/1.0/" xmp:Rating="4" exif:GPSLatitude="38,43.338N"
+ exif:GPSLongitude="9,8.5W" exif:DateTimeOriginal="2021-05-03T14:22:10">
+<dc:subject><rdf:Bag><rdf:li>cat</rdf:li><rdf:li>sofa</rdf:li></rdf:Bag></dc:subject>
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">A cat.</rdf:li></rdf:Alt></dc:description>
+</rdf:Description></rdf:RDF></x:xmpmeta>"""
+
+
+def _takeout() -> bytes:
+    where = {"latitude": 38.7, "longitude": -9.1, "altitude": 12.0}
+    return json.dumps({"title": "a.jpg", "description": "A cat.", "people": [{"name": "Ana"}],
+                       "photoTakenTime": {"timestamp": "1620051730"}, "geoData": where}).encode()
+
+
+def _plain_pgm() -> bytes:
+    numbers = " ".join(map(str, np.asarray(_scene(mode="L")).ravel()))
+    return f"P2\n# a comment\n{WIDTH} {HEIGHT}\n255\n{numbers}\n".encode()
+
+
+def _jpeg_xl(**options: Any) -> bytes:
+    return bytes(imagecodecs.jpegxl_encode(np.asarray(_scene()), effort=1, **options))
+
+
+def _raw(preview: bool) -> bytes:
+    return _file(dng, "a.dng", _scene("bus"), preview=_scene("bus") if preview else None)
+
+
+def _video(ending: str, codec: str) -> bytes:
+    pixels = {"prores": "yuv422p10le", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    return _file(film, f"a{ending}", SCENES, seconds=1, rate=25 if codec == "mpeg2video" else 10,
+                 codec=codec, size=(WIDTH, HEIGHT), pixels=pixels,
+                 sound=1 if ending == ".mp4" else 0, **options)
+
+
+def _members() -> dict[str, bytes]:
+    """A shard of webdataset: pictures with captions and columns."""
+    made = samples()
+    return {"0001.jpg": made["JPEG"].make(""), "0001.txt": b"A cat.\n",
+            "0001.json": b'{"caption": "a cat", "year": 2021}', "0002.png": made["PNG"].make(""),
+            "0002.txt": b"Another.\n", "deeper/0003.gif": made["GIF animated"].make("")}
+
+
+def _zip() -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, member in _members().items():
+            file.writestr(zipfile.ZipInfo(name), member, zipfile.ZIP_DEFLATED)
+    return data.getvalue()
+
+
+def _tar(ending: str) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for name, member in _members().items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(member), 1_620_051_730
+            tar.addfile(info, io.BytesIO(member))
+    pack = {".tar.gz": partial(gzip.compress, mtime=0), ".tar.bz2": bz2.compress,
+            ".tar.xz": lzma.compress}.get(ending, bytes)
+    return pack(data.getvalue())
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    return [{"image": name, "captions": [f"A cat, number {n}.", "One more."], "year": 2000 + n,
+             "score": n / 7} for n in range(5)]
+
+
+def _lines(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _table(rows: list[dict[str, Any]], comma: str) -> bytes:
+    lines = [list(rows[0]), *([str(value).replace(comma, " ") for value in row.values()]
+                              for row in rows)]
+    return "".join(comma.join(line) + "\n" for line in lines).encode()
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    data = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), data)
+    return data.getvalue()
+
+
+def _parquet_of_pictures() -> bytes:
+    return _parquet([{"image": {"bytes": samples()[name].make(""), "path": f"{name}.jpg"},
+                      "caption": f"A {name}."} for name in ("JPEG", "PNG", "WebP")])

@@ -1,0 +1,154 @@
+"""Damaged files of every format: none ends a run, and each is in the index or in the report."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import tarfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from conftest import add
+from damaging import damage, make_damaged, samples, with_checksums
+from PIL import Image
+
+from mmsearch import ingest
+from mmsearch.collection import Collection
+from mmsearch.formats import may_move
+from mmsearch.frames.video import _Seekable
+from mmsearch.scanned import Scan, Skipped
+from mmsearch.sources import iter_items
+
+BENCH = Path(__file__).parent.parent / "bench"
+COUNT = 2 * 60
+
+
+def test_a_run_over_damaged_files_of_all_formats(tmp_path: Path) -> None:
+    """The bench itself, over two files of each format: it fails where anything is wrong."""
+    done = subprocess.run([sys.executable, str(BENCH / "damage.py"), "--count", str(COUNT),
+                           "--seed", "1", "--slowest", "0", "--cache", str(tmp_path)],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{COUNT}\n" in done.stdout
+
+
+def test_the_files_are_the_same_ones_for_a_seed(tmp_path: Path) -> None:
+    kinds = len(samples())
+    assert 2 * kinds <= COUNT  # each kind twice, above
+    one, again, other = (make_damaged(tmp_path / name, kinds, seed)
+                         for name, seed in (("a", 3), ("b", 3), ("c", 4)))
+    assert {file.sample for file in one} == set(samples())
+    assert [file.path.read_bytes() for file in one] == [file.path.read_bytes() for file in again]
+    assert [file.how for file in one] != [file.how for file in other]
+
+
+def test_damage_is_done() -> None:
+    sound = samples()["JPEG"].make("")
+    damaged = [damage(sound, random.Random(seed))[0] for seed in range(50)]
+    assert sum(one != sound for one in damaged) > 45
+
+
+def test_checksums_are_set_right(tmp_path: Path) -> None:
+    png = bytearray(samples()["PNG"].make(""))
+    png[16:20] = (100).to_bytes(4, "big")
+    image = Image.open(BytesIO(with_checksums(bytes(png))))  # it refuses a wrong checksum
+    assert image.width == 100
+    tar = bytearray(samples()[".tar"].make(""))
+    tar[:4] = b"abcd"
+    with tarfile.open(fileobj=BytesIO(with_checksums(bytes(tar)))) as found:
+        assert found.getnames()[0] == "abcd.jpg"
+
+
+# --- what was found so --------------------------------------------------------------------------
+
+
+def scanned(*paths: Path, archives: bool = False) -> list[Skipped]:
+    scan = Scan()
+    for _ in iter_items(paths, archives=archives, scan=scan):
+        pass
+    return scan.skipped
+
+
+def test_a_damaged_manifest_does_not_cost_the_other_files(tmp_path: Path, photos: Path) -> None:
+    damaged = tmp_path / "m.parquet"
+    damaged.write_bytes(b"PAR1 or so")
+    collection = Collection.create(tmp_path / "index")
+    report = add(collection, damaged, photos)
+    assert report.added == 12
+    assert [one.path for one in report.skipped] == [str(damaged)]
+    assert report.skipped[0].reason.startswith("is no Parquet file, or damaged")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_pyarrow_says_of_damage_is_a_reason(seed: int, tmp_path: Path) -> None:
+    data = BytesIO()
+    rows = [{"image": f"{n}.jpg", "caption": f"number {n}"} for n in range(50)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), data)
+    path = tmp_path / "m.parquet"
+    path.write_bytes(damage(data.getvalue(), random.Random(seed))[0])
+    for one in scanned(path):
+        assert one.path.startswith(str(path)) and one.reason.isprintable() and one.reason
+
+
+def test_a_file_with_nothing_in_it_is_mentioned(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.md"):
+        (tmp_path / name).write_text(" \n\n")
+    (tmp_path / "c.jsonl").write_text("\n")
+    with tarfile.open(tmp_path / "d.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("code.c"), BytesIO())
+    found = scanned(tmp_path, tmp_path / "c.jsonl", archives=True)
+    assert {(Path(one.path).name, one.reason) for one in found} == {
+        ("a.txt", "no text in it"), ("b.md", "no text in it"), ("c.jsonl", "no rows in it"),
+        ("d.tar", "no picture and no text in it that could be indexed")}
+
+
+def test_an_archive_with_nothing_in_it_is_mentioned_again(tmp_path: Path, photos: Path) -> None:
+    with tarfile.open(tmp_path / "d.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("code.c"), BytesIO())
+    collection = Collection.create(tmp_path / "index")
+    first, second = (add(collection, photos, tmp_path / "d.tar").skipped for _ in range(2))
+    assert first == second and len(first) == 1
+
+
+def test_a_webp_of_a_few_bytes(tmp_path: Path) -> None:
+    sound = samples()["WebP animated"].make("")
+    assert may_move(sound) and not any(may_move(sound[:length]) for length in range(21))
+    (tmp_path / "a.webp").write_bytes(sound[:18])
+    report = add(Collection.create(tmp_path / "index"), tmp_path)
+    assert [one.reason for one in report.skipped] and not report.added
+
+
+def test_an_error_that_nobody_foresaw_costs_one_file(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = sorted(photos.iterdir())[3]
+    prepare = ingest._prepare
+
+    def broken(*given: Any) -> Any:
+        if given[-1].uri == str(victim):
+            raise AttributeError("no such thing")
+        return prepare(*given)
+
+    monkeypatch.setattr(ingest, "_prepare", broken)
+    report = add(Collection.create(tmp_path / "index"), photos)
+    assert report.added == 11
+    assert report.skipped == [
+        Skipped(str(victim), "damaged or unsupported file: no such thing")]
+
+
+def test_a_video_that_points_outside_of_itself() -> None:
+    """FFmpeg is told so by a number: PyAV writes what is raised to stderr."""
+    handle = _Seekable(BytesIO(b"abc"))
+    assert [handle.seek(2), handle.tell(), handle.seek(-5), handle.seek(-1, 1)] == [2, 2, -1, 1]
+    assert handle.seek(1 << 80) == -1
+    assert handle.read() == b"bc"
+
+
+def test_a_reason_is_one_line_that_can_be_read() -> None:
+    assert Skipped("a", "two\nlines\x1b[2J of \0 it").reason == "two lines\\x1b[2J of \\x00 it"
+    assert len(Skipped("a", "x" * 1000).reason) == 300
