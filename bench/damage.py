@@ -41,7 +41,6 @@ TOO_LONG = 10.0
 MOST_CRASHES = 10
 SETTLED = 2000
 """Files after which memory and open files must not grow any more."""
-ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
 MORE_MB, MORE_DESCRIPTORS = 50, 8
 
 
@@ -53,8 +52,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     parser.add_argument("--slowest", type=int, default=8,
                         help="so many files are timed alone afterwards (default 8)")
-    parser.add_argument("--one-heap", action="store_true",
-                        help="have glibc keep one heap, not one a thread: what then grows is ours")
     args = parser.parse_args()
     print(machine())
     folder = (args.cache / f"damaged-{args.seed}").absolute()
@@ -92,8 +89,7 @@ def index_all(args: argparse.Namespace, folder: Path, files: Sequence[Damaged], 
         notes = cache / "damage-notes.jsonl"
         notes.unlink(missing_ok=True)
         counted = Counted(notes)
-        run = run_sampled(command(notes, folder, files, index), counted, patience=PATIENCE,
-                          env=ONE_HEAP if args.one_heap else {})
+        run = run_sampled(command(notes, folder, files, index), counted, patience=PATIENCE)
         if run.code in (0, 1) and not run.stalled and run.output.startswith("{"):
             return run, crashers
         print(f"ended with {run.code} after {counted()} files"

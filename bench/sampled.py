@@ -10,7 +10,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class Sampled:
 
 
 def run_sampled(command: Sequence[str], done: Callable[[], int], *, every: float = 0.25,
-                patience: float = NEVER, env: Mapping[str, str] | None = None) -> Sampled:
+                patience: float = NEVER) -> Sampled:
     """Run `command` to its end.
 
     done: how many files it is through with, asked for at every sample.
@@ -60,8 +60,7 @@ def run_sampled(command: Sequence[str], done: Callable[[], int], *, every: float
     stalled = False
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=errors,
-                                   env={**os.environ, **(env or {})})
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
         before, busy_at = -1, 0.0
         while process.poll() is None:
             with suppress(OSError, KeyError):  # it has just ended

@@ -152,3 +152,32 @@ def test_a_video_that_points_outside_of_itself() -> None:
 def test_a_reason_is_one_line_that_can_be_read() -> None:
     assert Skipped("a", "two\nlines\x1b[2J of \0 it").reason == "two lines\\x1b[2J of \\x00 it"
     assert len(Skipped("a", "x" * 1000).reason) == 300
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_threads_share_one_heap(tmp_path: Path) -> None:
+    script = """
+import ctypes, sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from mmsearch.commands.keeping import share_one_heap
+if sys.argv[2] == "shared":
+    share_one_heap()
+libc, together = ctypes.CDLL(None), Barrier(8)
+libc.malloc.restype = ctypes.c_void_p
+def work(_):
+    together.wait()
+    return [libc.malloc(1000) for _ in range(1000)]
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(work, range(8)))
+    libc.fopen.restype = ctypes.c_void_p
+    out = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+    libc.malloc_info(0, out)
+    libc.fclose(out)
+"""
+    heaps = {}
+    for how in ("shared", "as it comes"):
+        file = tmp_path / f"{how}.xml"
+        subprocess.run([sys.executable, "-c", script, str(file), how], check=True)
+        heaps[how] = file.read_text().count("<heap nr=")
+    assert heaps["shared"] == 1 < heaps["as it comes"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +43,9 @@ from mmsearch.terminal import console, print_json, progress, say, say_skipped
 if TYPE_CHECKING:
     from mmsearch.collection import AddReport, Collection
     from mmsearch.records import Item
+
+
+_M_ARENA_MAX = -8  # of malloc.h
 
 
 def index(
@@ -92,6 +96,7 @@ def index(
     wanted = recall_of(recall)
     check_kind(kind)
     check_tiles(tiles)
+    share_one_heap()
     if vectors is not None and not (paths or exclude or tiles):
         _print_report(*import_vectors(vectors, manifest, as_, directory, model, wanted, kind,
                                       device), json_)
@@ -109,6 +114,19 @@ def index(
         from mmsearch.commands.profiling import say_profile
 
         say_profile(report)
+
+
+def share_one_heap() -> None:
+    """Keep glibc from giving each thread a heap of its own. What large pictures leave scattered
+    over those is never given back; with one heap, indexing takes an eighth less memory and no more
+    time."""
+    import ctypes
+    import os
+    from contextlib import suppress
+
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Path,

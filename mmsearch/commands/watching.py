@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from mmsearch.commands.keeping import counts_of, facts_of, open_or_create
+from mmsearch.commands.keeping import counts_of, facts_of, open_or_create, share_one_heap
 from mmsearch.commands.options import (
     DEFAULT_INDEX,
     Device,
@@ -66,6 +66,7 @@ def watch(
 
     check_kind(kind)
     check_tiles(tiles)
+    share_one_heap()
     wanted, seconds, stop = recall_of(recall), _seconds(every), Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: _end(stop, number))
