@@ -31,6 +31,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -43,6 +44,7 @@ from mmsearch.records import Vectors
 Floats: TypeAlias = npt.NDArray[np.float64]
 SHIPPED = BUILTIN_DIR / "ruler.json"
 PICTURES = Path(__file__).parent / "demo"
+_IMAGES, _TEXTS = 50, 100
 ACROSS = (-3.88, 3.61, -1.52)
 WITHIN = (-3.06, 2.68, -1.35)
 """A, B and C where words ask for pictures or pictures for words, and where like asks for like, for
@@ -89,15 +91,30 @@ def kept_ruler(encoder: Encoder) -> Ruler:
     """`make_ruler`, once for each model on this machine: a large one takes seconds for it."""
     known_as = re.sub(r"[^A-Za-z0-9.@-]+", "-", encoder.name)
     path = cache_directory() / "rulers" / f"{known_as}.json"
-    with suppress(OSError, ValueError, KeyError):
-        return Ruler.of(json.loads(path.read_text("utf-8")), encoder.dim)
+    if (kept := _read_ruler(path, encoder)) is not None:
+        return kept
     ruler = make_ruler(encoder)
     with suppress(OSError):  # a cache that cannot be written costs those seconds again
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(ruler.to_json()), "utf-8")
+        part = path.with_suffix(f".{os.getpid()}-{get_ident()}")
+        part.write_text(json.dumps({"encoder": encoder.name, **ruler.to_json()}), "utf-8")
         part.replace(path)
     return ruler
+
+
+def _read_ruler(path: Path, encoder: Encoder) -> Ruler | None:
+    """The ruler in a file, if it is whole and this model's: a collection keeps what it is given."""
+    try:
+        written = json.loads(path.read_text("utf-8"))
+        name = written.pop("encoder")
+        found = Ruler.of(written, encoder.dim)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    if name != encoder.name or (len(found.images), len(found.texts)) != (_IMAGES, _TEXTS):
+        return None
+    rows = np.concatenate([found.images, found.texts])
+    is_whole = np.isfinite(rows).all() and (np.abs((rows * rows).sum(1) - 1) < 0.02).all()
+    return found if is_whole else None
 
 
 def make_ruler(encoder: Encoder) -> Ruler:

@@ -139,9 +139,24 @@ def test_a_ruler_is_made_once_for_a_model(tmp_path, monkeypatch):
     again = kept_ruler(encoder)
     assert kept.stat().st_mtime_ns == first
     assert np.abs(again.texts - made.texts).max() < 1e-3
-    kept.write_text("{")  # cut short: made anew
-    assert np.allclose(kept_ruler(encoder).images, made.images)
-    assert kept.stat().st_size > 100_000
+    whole = json.loads(kept.read_text())
+    empty = {**whole, "images": "", "texts": ""}
+    wrong = {**whole, "texts": 1}
+    zeros = {**whole, "images": "A" * len(whole["images"])}
+    other = {**whole, "encoder": "another", "texts": whole["texts"][::-1]}
+    for damaged in ({}, [], None, {**whole, "more": ""}, wrong, empty, zeros, other):
+        kept.write_text(json.dumps(damaged))  # made anew
+        assert np.allclose(kept_ruler(encoder).images, made.images, atol=1e-3)
+        assert json.loads(kept.read_text()) == whole
+    kept.write_text("{")
+    kept_ruler(encoder)
+    assert json.loads(kept.read_text()) == whole
+
+
+def test_a_ruler_is_not_kept_where_nothing_can_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / "file"))
+    assert kept_ruler(load_encoder()).texts.shape[0] == 100
 
 
 def test_the_shipped_ruler_is_what_the_built_in_model_makes_of_the_shipped_pictures():
