@@ -7,11 +7,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+from conftest import Cli
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch.stages import NAMES, Spent, Stages, bound
-from tests.conftest import Cli
 
 
 def test_time_in_several_threads_adds_up() -> None:
@@ -70,6 +71,19 @@ def test_profile_says_where_the_time_went(cli: Cli, photos: Path) -> None:
     lines = done.stderr.splitlines()
     assert [line.split()[0] for line in lines[1:8]] == list(NAMES)
     assert "bound" in lines[-1] and "encode" not in done.stdout
+
+
+def test_a_run_that_could_index_nothing_has_a_profile(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    done = cli("index", str(tmp_path / "bad.jpg"), "--profile", "--json")
+    assert done.returncode == 1 and json.loads(done.stdout)["skipped"]
+    assert done.stderr.startswith("stage") and "0." in done.stderr.splitlines()[-1]
+
+
+def test_there_is_no_profile_of_vectors(cli: Cli, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.eye(3, dtype=np.float32))
+    done = cli("index", "--vectors", str(tmp_path / "a.npy"), "--profile")
+    assert done.returncode == 2 and "without --exclude, --tiles or --profile" in done.stderr
 
 
 def test_json_holds_the_stages(cli: Cli, photos: Path) -> None:

@@ -97,23 +97,23 @@ def index(
     check_kind(kind)
     check_tiles(tiles)
     share_one_heap()
-    if vectors is not None and not (paths or exclude or tiles):
+    if vectors is not None and not (paths or exclude or tiles or profile):
         _print_report(*import_vectors(vectors, manifest, as_, directory, model, wanted, kind,
                                       device), json_)
         return
     if not paths or vectors or manifest:
         raise UsageError("say what to index: PATH..., or --vectors FILE with or without --manifest "
-                         "(and without --exclude or --tiles)")
+                         "(and without --exclude, --tiles or --profile)")
     walk = partial(iter_items, paths, exclude=exclude or (), archives=archives)
     rules = Fetch(private=fetch_private) if fetch or fetch_private else None
     with fetching(rules) if rules else nullcontext():
         collection, report = _index(walk, paths, directory, model, precision, wanted, kind,
                                     tiles, device)
-    _print_report(collection, report, json_)
-    if profile:
+    if profile:  # before the report, which ends a run that could index nothing
         from mmsearch.commands.profiling import say_profile
 
         say_profile(report)
+    _print_report(collection, report, json_)
 
 
 def share_one_heap() -> None:
