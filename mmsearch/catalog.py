@@ -323,12 +323,12 @@ class Catalog:
         """Keep 128 MB of the indexes in memory, for very many rows in no order of their uris."""
         self._conn.execute("PRAGMA cache_size = -131072")
 
-    def put_settings(self, values: dict[str, Any]) -> None:
+    def put_settings(self, values: dict[str, Any], drop: Sequence[int] = ()) -> None:
         assert self._db is not None, "this catalog was opened for reading"
         with self._plainly(), self._transaction():
+            self._drop_and_update(Change(drop=list(drop)))  # items that go with them
             self._db.table("settings").upsert_all(
-                [{"key": key, "value": json.dumps(value)} for key, value in values.items()],
-                pk="key")
+                [{"key": k, "value": json.dumps(v)} for k, v in values.items()], pk="key")
             integrity.seal(self._conn, "settings", "key", values)
         self.settings = self._read_settings()
 

@@ -136,10 +136,9 @@ class Collection(Reader):
             self._catalog.settings.update(new)
         if grid is not None and grid != tiling_of(self._catalog.setting("tiles")).grid:
             with self._writing() as catalog:
-                if not grid.tiles:
-                    catalog.commit(Change(drop=[
-                        row.id for row in catalog.rows(None, ["frame"]) if is_tile(row.item)]))
-                catalog.put_settings(chosen(grid, catalog.settings))
+                drop = [row.id for row in catalog.rows(None, ["frame"])
+                        if not grid.tiles and is_tile(row.item)]
+                catalog.put_settings(chosen(grid, catalog.settings), drop)
                 self._catalog.settings["tiles"] = catalog.settings["tiles"]
 
     # -- writing ---------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -455,6 +455,23 @@ def test_the_grid_is_remembered_and_can_be_changed(index: Collection, photo: Pat
     index.configure(tiles="1x1")
     assert uris(index) == ["a.jpg"]
     assert add(index, photo.parent).unchanged == 1 and verify(index.path) == []
+
+
+def test_tiles_go_with_the_grid_at_once(
+        index: Collection, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is killed in between has both or neither."""
+    add(index, photo.parent)
+    states, real = [], Catalog._transaction
+
+    @contextmanager
+    def transaction(self: Catalog) -> Iterator[None]:
+        with real(self):
+            yield
+        states.append((len(rows(index)), Reader.open(index.path).info()["tiles"]))
+
+    monkeypatch.setattr(Catalog, "_transaction", transaction)
+    index.configure(tiles="none")
+    assert states == [(1, "none")]
 
 
 def test_a_grid_that_was_there_encodes_nothing_anew(index: Collection, photo: Path) -> None:
