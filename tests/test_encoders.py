@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmsearch.encoders import BUILTIN_DIR, Encoder, load_encoder
+from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import ModelError
 
 
@@ -180,3 +181,13 @@ def test_open_clip_uses_the_gpu(checkpoint: str, pictures: list[Image.Image]) ->
     encoder = load_encoder(checkpoint)
     assert encoder.workers == 2 * torch.cuda.device_count()
     check(encoder, pictures)
+
+
+def test_providers_are_named_by_the_environment(
+        monkeypatch: pytest.MonkeyPatch, pictures: list[Image.Image]) -> None:
+    plain = load_encoder().encode_images(pictures[:2])
+    monkeypatch.setenv("MMSEARCH_PROVIDERS", "CPU")
+    np.testing.assert_array_equal(OnnxEncoder(BUILTIN_DIR).encode_images(pictures[:2]), plain)
+    monkeypatch.setenv("MMSEARCH_PROVIDERS", "NoSuch,CPU")
+    with pytest.raises(ModelError, match=r"NoSuchExecutionProvider.*it has .*CPUExecution"):
+        OnnxEncoder(BUILTIN_DIR).encode_images(pictures[:2])

@@ -213,10 +213,12 @@ def test_a_changed_checkpoint_is_exported_anew(model: str, tmp_path: Path, cache
     assert first.name != second.name
 
 
-@pytest.mark.parametrize("architecture", ["RN50", "MobileCLIP-S1"])
+@pytest.mark.parametrize("architecture", [
+    "RN50", "MobileCLIP-S1", pytest.param("coca_ViT-B-32", marks=pytest.mark.slow),
+    pytest.param("EVA02-B-16", marks=pytest.mark.slow)])
 def test_other_architectures(architecture: str, random_model: Callable[[str], str],
                              pictures: list[Image.Image]) -> None:
-    """A residual network, and towers from timm behind a text tower of another class."""
+    """A residual network, towers from timm behind a text tower of another class, and more."""
     name = random_model(architecture)
     theirs, ours = OpenClipEncoder(name), load_encoder(f"{name}@fp32")
     assert isinstance(ours, OnnxEncoder)

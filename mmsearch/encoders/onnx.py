@@ -171,10 +171,26 @@ def _session(path: Path) -> InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    providers = _providers(onnxruntime.get_available_providers())
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's own errors share no base class
         raise _damaged(path, error) from error
+
+
+def _providers(available: Sequence[str]) -> list[str]:
+    """What runs the graphs: the CPU, or what MMSEARCH_PROVIDERS names, first come first served.
+
+    Raises:
+        ModelError: it names one that this build of ONNX Runtime has not.
+    """
+    named = os.environ.get("MMSEARCH_PROVIDERS", "CPU").replace(",", " ").split()
+    wanted = [name if name.endswith("ExecutionProvider") else f"{name}ExecutionProvider"
+              for name in named]
+    if missing := [name for name in wanted if name not in available]:
+        raise ModelError(f"MMSEARCH_PROVIDERS names {missing[0]}, which this ONNX Runtime does not "
+                         f"have; it has {', '.join(available)}")
+    return wanted
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
