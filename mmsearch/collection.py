@@ -252,7 +252,7 @@ class Collection(Reader):
         with self._writing() as catalog:
             rows = set(self._ids(catalog.below(paths))) if paths else None
             if where:
-                matching = set(self._ids(catalog.rows(parse_where(where))))
+                matching = set(_with_tiles(catalog, catalog.rows(parse_where(where))))
                 rows = matching if rows is None else rows & matching
             drop = sorted(rows or ())
             catalog.commit(Change(drop=drop))
@@ -297,6 +297,14 @@ class Collection(Reader):
     @staticmethod
     def _ids(rows: Iterable[Row]) -> list[int]:
         return [row.id for row in rows]
+
+
+def _with_tiles(catalog: Catalog, rows: Iterable[Row]) -> Iterator[int]:
+    """The ids of items, and those of the tiles of pictures: a tile is nothing by itself."""
+    for row in rows:
+        yield row.id
+        if row.item.kind == "image" and tiling_of(catalog.settings.get("tiles")).grid.tiles:
+            yield from (one.id for one in catalog.group(row.item.uri) if is_tile(one.item))
 
 
 def _make(root: Path, encoder: Encoder, model: str) -> None:

@@ -324,6 +324,19 @@ def test_a_vanished_or_deleted_picture_drops_its_tiles(index: Collection, photo:
     assert (report.removed, report.added) == (5, 5) and uris(index) == of("b.jpg")
 
 
+def test_a_picture_that_is_deleted_for_its_colour_drops_its_tiles(
+        index: Collection, photo: Path) -> None:
+    """Else they would outlive another grid, or a picture too small for tiles."""
+    Image.new("RGB", (1200, 900), "lime").save(photo.with_name("b.jpg"))
+    half = Image.new("RGB", (1200, 900), "red")
+    half.paste("blue", (0, 0, 700, 540))
+    half.save(photo)
+    add(index, photo.parent)
+    whole = rows(index)["a.jpg"].item.meta["colour"]
+    assert "red" in whole and "red" not in rows(index)["a.jpg" + FRAGMENTS[0]].item.meta["colour"]
+    assert index.delete(where=["colour = red"]) == 5 and uris(index) == of("b.jpg")
+
+
 def test_what_lies_beside_a_picture_describes_its_tiles(index: Collection, photo: Path) -> None:
     (photo.parent / "a.json").write_text('{"keywords": "one"}')
     add(index, photo.parent)
