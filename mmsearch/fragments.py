@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple, TypeAlias
 
-from mmsearch.formats import IMAGE_SUFFIXES
+from mmsearch.formats import IMAGE_SUFFIXES, SEVERAL_SUFFIXES
 from mmsearch.records import Item
 
 MOST = 2000
@@ -97,3 +97,8 @@ def room(item: Item) -> int:
     looked up faster."""
     alone = item.uri[item.uri.rfind("."):].lower() in _ONE_PICTURE
     return 1 if item.kind == "text" or alone or part_of(item) else 2 * MOST
+
+
+def is_named_container(item: Item) -> bool:
+    """Whether an item is called as videos and documents are."""
+    return item.uri[item.uri.rfind("."):].lower() in SEVERAL_SUFFIXES

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b, file_digest
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,7 +27,7 @@ from mmsearch import places
 from mmsearch.describing import Described, described
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError, MmsearchError
-from mmsearch.fragments import MOST, Part, file_uri, part_of, room
+from mmsearch.fragments import MOST, Part, file_uri, is_named_container, part_of, room
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
 from mmsearch.said import PIXELS, Said
 from mmsearch.segments import segment_name, write_segment
@@ -241,14 +242,21 @@ def look_ahead(shard: Shard) -> int:
 
 
 def _prepare(encoder: Encoder, stages: Stages, shard: Shard, item: Item) -> Iterable[_Prepared]:
+    """What is in a file, read and decoded now, or as it is drawn."""
+    if (part := part_of(item)) is not None:  # its vector was lost
+        return [_part(encoder, stages, part, item)]
+    if is_named_container(item) and places.is_large(item):  # or dozens of these fill the memory
+        return chain.from_iterable(map(partial(_pictures, encoder, stages, shard), [item]))
+    return _pictures(encoder, stages, shard, item)
+
+
+def _pictures(encoder: Encoder, stages: Stages, shard: Shard, item: Item) -> Iterable[_Prepared]:
     """The picture in a file, and its tiles; or several, which are then decoded as they are
     drawn."""
     from mmsearch import frames
     from mmsearch.media import decode
     from mmsearch.palette import colours
 
-    if (part := part_of(item)) is not None:  # its vector was lost
-        return [_part(encoder, stages, part, item)]
     path = places.own_file(item.uri)
     with stages.at("read"):
         if shard.expand and path is not None and frames.holds_several(path):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 AT_ONCE = 16
 """Pictures that are fetched from far away at the same time."""
 _LARGE = 16 << 20
-"""Bytes from which on a file is not fetched before its turn: dozens may wait for theirs."""
+"""Bytes from which on a file is not read before its turn: dozens may wait for theirs."""
 _started: dict[str, Future[tuple[bytes, str]]] = {}
 
 
@@ -117,7 +117,7 @@ def ahead(items: Iterable[Item]) -> Iterator[Item]:
     threads: ThreadPoolExecutor | None = None
     try:
         for item in items:
-            if item.kind == "image" and is_far(item.uri) and _size(item) < _LARGE:
+            if item.kind == "image" and is_far(item.uri) and not is_large(item):
                 threads = threads or ThreadPoolExecutor(AT_ONCE, "fetch")
                 _started[item.uri] = threads.submit(_read_far, item.uri)
             waiting.append(item)
@@ -132,10 +132,11 @@ def ahead(items: Iterable[Item]) -> Iterator[Item]:
             threads.shutdown(cancel_futures=bool(waiting))
 
 
-def _size(item: Item) -> int:
-    """In bytes, as far as it is known before it is fetched; else 0."""
+def is_large(item: Item) -> bool:
+    """Whether an item is taken into memory as a whole and has, as far as that is known before, so
+    many bytes that it had better not be before its turn."""
     size = item.fingerprint.partition(":")[0]
-    return int(size) if size.isdecimal() else 0
+    return own_file(item.uri) is None and size.isdecimal() and int(size) >= _LARGE
 
 
 def is_far(uri: str) -> bool:

@@ -13,8 +13,7 @@ from mmsearch import places
 from mmsearch.catalog import Catalog, Change
 from mmsearch.describing import is_own_caption
 from mmsearch.errors import MediaError
-from mmsearch.formats import SEVERAL_SUFFIXES
-from mmsearch.fragments import file_uri, is_tile, part_of, room
+from mmsearch.fragments import file_uri, is_named_container, is_tile, part_of, room
 from mmsearch.ingest import Built, Ready, Shard, build_shard, hash_at, hash_of_file
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.rows import Row
@@ -308,7 +307,7 @@ class Work:
             if len(plan.encode) == waiting:
                 progress(1)
             else:
-                several += _is_large(item)
+                several += is_named_container(item)
             size = (len(plan.encode) * (1 + self.planner.tiling.grid.tiles) + len(plan.ready)
                     + several * (_SEVERAL - 1))
             if size >= self._size or len(plan.update) >= LARGEST:
@@ -387,7 +386,3 @@ class Work:
 def _goes_with(item: Item) -> Kind:
     """The kind of shard for an item with a known vector: tiles are committed with their picture."""
     return "image" if is_tile(item) else item.kind
-
-
-def _is_large(item: Item) -> bool:
-    return item.uri[item.uri.rfind("."):].lower() in SEVERAL_SUFFIXES

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tarfile
+import threading
 import zipfile
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from conftest import DEMO, Cli, add
 from making import SCENES, animation, document, film, picture
 from test_verify import flip
 
-from mmsearch import present
+from mmsearch import places, present
 from mmsearch.catalog import Catalog, Change
 from mmsearch.collection import Collection
 from mmsearch.fragments import file_uri, part_of
@@ -387,3 +388,24 @@ def test_videos_in_stores(index: Collection, folder: Path) -> None:
         assert add(index, "memory://films").removed == 4  # type: ignore[arg-type]
     finally:
         filesystem.store.clear()
+
+
+def test_what_is_large_is_not_taken_out_of_an_archive_before_its_turn(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dozens are decoded ahead: videos of 256 MiB each would fill the memory."""
+    video, pages = film(tmp_path / "a.mp4", ["cat"]), document(tmp_path / "a.pdf", ["a dog"])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for n in range(4):
+            file.write(video, f"{n}.mp4")
+        file.write(pages, "a.pdf")
+    monkeypatch.setattr(places, "_LARGE", video.stat().st_size)
+    read_ahead, real = {}, places.read
+
+    def reading(uri: str) -> tuple[bytes, str]:
+        read_ahead[uri[-5:]] = threading.current_thread().name.startswith("decode")
+        return real(uri)
+
+    monkeypatch.setattr(places, "read", reading)
+    collection = Collection.create(tmp_path / "index")
+    assert add(collection, tmp_path / "a.zip").added == 6
+    assert read_ahead == {**{f"{n}.mp4": False for n in range(4)}, "a.pdf": True}
