@@ -88,10 +88,11 @@ class Planner:
             self.plan.encode.append(item)
 
     def _known(self, item: Item, row: Row) -> None:
-        tiles = self._tiles(row)
-        self.seen.update(tile.id for tile in tiles)
         described = _with_manifest(item, row)
         stored = _with_decoded(described, row)
+        # Without a grid, tiles may have been imported: they are looked for where it matters.
+        tiles = self._tiles(row) if self.tiling.grid.tiles or stored != row.item else []
+        self.seen.update(tile.id for tile in tiles)
         same_file = own(described.fingerprint) == own(row.item.fingerprint)
         if self.tiling.is_behind(row.item, row.seq):
             self._replace(described, [row, *tiles])
@@ -113,7 +114,7 @@ class Planner:
         return [row for row in rows if part_of(row.item) is not None and not is_tile(row.item)]
 
     def _tiles(self, picture: Row) -> list[Row]:
-        if not self.tiling.grid.tiles or picture.item.kind != "image":
+        if picture.item.kind != "image":
             return []
         uri = picture.item.uri
         rows = self._moved.get(uri) or self.catalog.group(uri)

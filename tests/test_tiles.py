@@ -35,6 +35,7 @@ from mmsearch.repairing import repair
 from mmsearch.rows import Row
 from mmsearch.sources import Scan, iter_items
 from mmsearch.tiles import MOST, Grid, parse_grid
+from mmsearch.vectorsets import find_vectors
 from mmsearch.verifying import verify
 
 CORNERS = ("cat", "bus", "pizza", "sunset")
@@ -581,8 +582,6 @@ def test_a_picture_finds_itself_whole(index: Collection, photo: Path) -> None:
 
 
 def test_an_export_has_the_tiles(index: Collection, photo: Path, tmp_path: Path) -> None:
-    from mmsearch.vectorsets import find_vectors
-
     add(index, photo.parent)
     done = index.export(tmp_path / "out", format="jsonl")
     assert done.items == {"image": 1, "frame": 4}
@@ -593,6 +592,21 @@ def test_an_export_has_the_tiles(index: Collection, photo: Path, tmp_path: Path)
     where = {name: part_of(row.item) for name, row in rows(again).items()}
     assert [where["a.jpg" + fragment].region for fragment in FRAGMENTS] == [  # type: ignore[union-attr]
         (0, 0, 55, 55), (45, 0, 55, 55), (0, 45, 55, 55), (45, 45, 55, 55)]
+
+
+def test_imported_tiles_go_with_a_picture_that_changes(
+        index: Collection, photo: Path, tmp_path: Path) -> None:
+    """Also where the collection they came into has no grid."""
+    canvas(photo.with_name("b.jpg"), CORNERS[::-1])
+    add(index, photo.parent)
+    index.export(tmp_path / "out", format="jsonl")
+    found = find_vectors(tmp_path / "out")
+    imported = Collection.for_vectors(tmp_path / "imported", found)
+    assert imported.add_vectors(found).added == 10
+    assert add(imported, photo.parent).replaced == 0
+    picture("cat").save(photo)
+    add(imported, photo.parent)
+    assert uris(imported) == ["a.jpg", *of("b.jpg")]
 
 
 # --- on the command line -------------------------------------------------------------------------
