@@ -12,6 +12,7 @@ from mmsearch import places
 from mmsearch.crops import Crop
 from mmsearch.encoders import Encoder
 from mmsearch.errors import MediaError, UsageError
+from mmsearch.fragments import named
 from mmsearch.records import Vectors
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def image_vector(encoder: Encoder, example: Example, stored: Stored) -> Vectors:
 
 
 def _picture(example: Path | str | bytes | Image, min_side: int | None) -> Image:
+    from mmsearch import frames
     from mmsearch.media import decode
 
     if isinstance(example, bytes):
@@ -100,9 +102,15 @@ def _picture(example: Path | str | bytes | Image, min_side: int | None) -> Image
     if not isinstance(example, Path | str):
         return example.convert("RGB")
     uri = places.locate(example)
-    if places.is_gone(uri):
+    part = named(uri) if places.is_gone(uri) else None
+    file = part.file if part else uri
+    if places.is_gone(file):
         raise UsageError(f"{example} does not exist")
     try:
-        return decode(places.read(uri)[0], min_side=min_side).image
+        source = places.source(file)
+        if part is None and frames.holds_several(source):
+            raise UsageError(f"{example} holds many pictures; say which of them: {example}#t=12.5 "
+                             "is that of a moment, in seconds, #page=3 that of a page")
+        return frames.picture(source, part, min_side)
     except MediaError as error:
         raise MediaError(f"{example}: {error}") from error

@@ -70,13 +70,23 @@ def part_of(item: Item) -> Part | None:
     """Which part of a file an item is; None if it is all of one, or a text beside it."""
     if item.kind == "image" or not item.uri.startswith(item.group + "#"):
         return None
-    match = _PART.fullmatch(item.uri, len(item.group))
-    if match is None or (item.kind == "text" and not match["page"]):
+    part = named(item.uri, item.group)
+    return None if part is None or (item.kind == "text" and part.page is None) else part
+
+
+def named(uri: str, file: str = "") -> Part | None:
+    """What a uri says it is a part of, which need not be there; None if it is none of a part.
+
+    file: the uri of the file, where that is known.
+    """
+    match = _PART.fullmatch(uri, len(file)) if file else _PART.search(uri)
+    if match is None:
         return None
+    file = file or uri[: match.start()]
     if match["region"]:
         x, y, w, h = map(int, match["region"].split(","))
-        return Part(item.group, region=(x, y, w, h))
-    return Part(item.group, float(match["time"]) if match["time"] else None,
+        return Part(file, region=(x, y, w, h))
+    return Part(file, float(match["time"]) if match["time"] else None,
                 int(match["page"]) if match["page"] else None)
 
 

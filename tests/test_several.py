@@ -409,3 +409,25 @@ def test_what_is_large_is_not_taken_out_of_an_archive_before_its_turn(
     collection = Collection.create(tmp_path / "index")
     assert add(collection, tmp_path / "a.zip").added == 6
     assert read_ahead == {**{f"{n}.mp4": False for n in range(4)}, "a.pdf": True}
+
+
+def test_a_part_of_a_file_can_be_asked_for_its_like(folder: Path, cli: Cli) -> None:
+    film(folder / "clip.mp4", ["cat", *[np.zeros((240, 320, 3), np.uint8)] * 5, "bus"])
+    document(folder / "paper.pdf", ["", "On zebras"])
+    with zipfile.ZipFile(folder / "films.zip", "w") as archive:
+        archive.write(folder / "clip.mp4", "clip.mp4")
+    cli("index", DEMO / "bus.jpg", DEMO / "cat.jpg", check=True)
+    for container in ("clip.mp4", "films.zip!/clip.mp4"):
+        for moment, name in (("12", "bus.jpg"), ("0", "cat.jpg")):
+            found = cli("query", "--image", f"{folder}/{container}#t={moment}", "-k", "1", "--json")
+            hit, = json.loads(found.stdout)
+            assert hit["uri"].endswith(name) and hit["score"] > 0.9
+    assert cli("query", "--image", folder / "paper.pdf#page=2").returncode == 0
+    tile = cli("query", "--image", f"{DEMO / 'cat.jpg'}#xywh=percent:0,0,100,100", "-k", "1",
+               "--json", check=True)
+    assert json.loads(tile.stdout)[0]["uri"].endswith("cat.jpg")
+    for name, said in (("clip.mp4", "#t=12.5"), ("none.mp4#t=1", "does not exist"),
+                       ("paper.pdf#page=9", "page")):
+        done = cli("query", "--image", folder / name)
+        assert done.returncode in (1, 2) and said in done.stderr
+        assert "Traceback" not in done.stderr

@@ -96,7 +96,7 @@ def query(
 
     Example: mmsearch query --image street.jpg --crop 50%,0,50%,100%
 
-    Example: mmsearch query "ein Hund am Strand" --multilingual
+    Example: mmsearch query "ein Fahrrad" --multilingual
 
     Example: mmsearch query IMG_2041 --mode text
     """

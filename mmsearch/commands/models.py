@@ -74,7 +74,8 @@ def models(json_: JsonOption = False) -> None:
     """List models: the built-in one, and a choice of open_clip's, with their published recall.
 
     Recall is from words to images, zero-shot, on the test split of MSCOCO (5,000 pictures), in per
-    cent, as open_clip's authors published it. Any other open_clip model works, too.
+    cent, as open_clip's authors published it; --json says where, has Flickr30k beside it, and the
+    folder on the hub that the weights are in. Any other open_clip model works, too.
 
     Example: mmsearch models
     """
@@ -139,7 +140,7 @@ def _table(known: Sequence[Known]) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", no_wrap=True)
-    for name in ("dim", "M params", "COCO R@1", "R@10"):
+    for name in ("dim", "million parameters", "COCO R@1", "R@10"):
         table.add_column(name, justify="right")
     table.add_column("on this machine")
     for one in known:

@@ -1,8 +1,7 @@
 """What is known of models before any of them is loaded: `mmsearch models`.
 
 The recall of open_clip's models is what its authors published (zero-shot, words to images, test
-splits of Flickr30k and MSCOCO): docs/openclip_retrieval_results.csv of
-https://github.com/mlfoundations/open_clip, as of commit 05e7db4.
+splits of Flickr30k and MSCOCO).
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from pathlib import Path
 from mmsearch.encoders import BUILTIN, BUILTIN_DIR
 from mmsearch.encoders.exported import Cache
 
+SOURCE = ("docs/openclip_retrieval_results.csv of https://github.com/mlfoundations/open_clip, as "
+          "of commit 05e7db4")
 _TABLE = Path(__file__).with_name("known.csv")
 
 
@@ -24,7 +25,7 @@ _TABLE = Path(__file__).with_name("known.csv")
 class Known:
     """name: for --model; parameters: in millions, both towers; flickr, coco: recall@1/5/10 in per
     cent of Flickr30k and MSCOCO, None if nobody published it; here: whether it can be loaded
-    without a network; hub: where its weights come from."""
+    without a network; hub: where its weights come from; source: of the recall."""
 
     name: str
     dim: int
@@ -33,19 +34,21 @@ class Known:
     coco: tuple[float, float, float] | None
     here: bool
     hub: str
+    source: str
 
 
 def known_models() -> Iterator[Known]:
     """The built-in model, then a choice of open_clip's, best first; any other works, too."""
     spec = json.loads((BUILTIN_DIR / "model.json").read_text("utf-8"))
-    yield Known(BUILTIN, int(spec["dim"]), None, None, None, True, "")
+    yield Known(BUILTIN, int(spec["dim"]), 28, None, None, True, "",
+                "its model card, on other sets: encoders/builtin/MODEL_CARD.md")
     with _TABLE.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             flickr, coco = (tuple(float(row[f"{of}_{k}"]) for k in (1, 5, 10))
                             for of in ("flickr", "coco"))
             yield Known(row["model"], int(row["dim"]), int(row["parameters_m"]),
                         flickr, coco, _is_here(row["model"], row["hub"]),  # type: ignore[arg-type]
-                        row["hub"])
+                        row["hub"], SOURCE)
 
 
 def _is_here(model: str, hub: str) -> bool:
