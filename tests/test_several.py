@@ -31,12 +31,6 @@ from mmsearch.verifying import verify
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "files").mkdir()
-    return tmp_path / "files"
-
-
-@pytest.fixture
 def index(tmp_path: Path) -> Collection:
     return Collection.create(tmp_path / "index")
 

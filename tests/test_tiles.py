@@ -54,12 +54,6 @@ def canvas(path: Path, names: Sequence[str] = CORNERS, *, columns: int = 2,
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "files").mkdir()
-    return tmp_path / "files"
-
-
-@pytest.fixture
 def index(tmp_path: Path) -> Collection:
     collection = Collection.create(tmp_path / "index")
     collection.configure(tiles="2x2")
