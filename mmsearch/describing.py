@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from mmsearch import sidecars
-from mmsearch.gazetteer import with_names
+from mmsearch.metadata.fields import Said, merged
+from mmsearch.metadata.place_names import with_names
 from mmsearch.records import Item
-from mmsearch.said import Said, merged
 from mmsearch.scanned import Skipped
 from mmsearch.texts import text_items
 from mmsearch.uris import fingerprint_of, path_to_uri, uri_to_path

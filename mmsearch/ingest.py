@@ -28,8 +28,8 @@ from mmsearch.describing import Described, described
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError, MmsearchError
 from mmsearch.fragments import MOST, Part, file_uri, is_named_container, part_of, room
+from mmsearch.metadata.fields import PIXELS, Said
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
-from mmsearch.said import PIXELS, Said
 from mmsearch.segments import segment_name, write_segment
 from mmsearch.sidecars import unread, with_those_of
 from mmsearch.sources import Skipped

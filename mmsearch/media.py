@@ -36,13 +36,14 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from mmsearch import colour, embedded, exif
+from mmsearch import colour
 from mmsearch.errors import MediaError
 from mmsearch.formats import is_raw, sniff
 from mmsearch.jxl import jxl_file
+from mmsearch.metadata import embedded, exif
+from mmsearch.metadata.fields import Said, captions
 from mmsearch.raw import Shot, open_raw
 from mmsearch.records import Pixels
-from mmsearch.said import Said, captions
 
 # Pillow warns about odd metadata in files that decode well; a run over a million files must not
 # print that. (`catch_warnings` around each call would do less, but is not safe in threads.)
@@ -72,7 +73,7 @@ class Picture:
     image: RGB, upright, in sRGB; smaller than the original where `min_side` allowed it.
     width, height: pixels of the upright original.
     meta: width, height, format ("JPEG"), and what the picture says of itself, by the names of
-        `mmsearch.said.FIELDS`.
+        `mmsearch.metadata.fields.FIELDS`.
     captions: texts that are embedded in it.
     """
 

@@ -15,9 +15,9 @@ from mmsearch.describing import is_own_caption
 from mmsearch.errors import MediaError
 from mmsearch.fragments import file_uri, is_named_container, is_tile, part_of, room
 from mmsearch.ingest import Built, Ready, Shard, build_shard, hash_at, hash_of_file
+from mmsearch.metadata.fields import FIELDS, OF_SEVERAL
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.rows import Row
-from mmsearch.said import FIELDS, OF_SEVERAL
 from mmsearch.segments import segment_name
 from mmsearch.sidecars import of_sidecars, own, with_those_of
 from mmsearch.tiles import as_tile, tiling_of

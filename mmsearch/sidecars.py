@@ -22,10 +22,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mmsearch import xmp
 from mmsearch.formats import IMAGE_SUFFIXES, RAW_SUFFIXES
 from mmsearch.manifests import parts
-from mmsearch.said import LONGEST, Said, captions, clean, number, position, words
+from mmsearch.metadata import xmp
+from mmsearch.metadata.fields import LONGEST, Said, captions, clean, number, position, words
 from mmsearch.texts import lines, text_encoding
 
 SUFFIXES = (".txt", ".xmp", ".json")

@@ -20,8 +20,8 @@ from mmsearch.fragments import Part, at_time, file_uri, on_page, part_of
 from mmsearch.frames import pdf
 from mmsearch.frames.choosing import choose
 from mmsearch.media import decode
+from mmsearch.metadata.fields import LONGEST
 from mmsearch.records import Item
-from mmsearch.said import LONGEST
 
 SIDE = 120
 

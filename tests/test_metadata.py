@@ -19,14 +19,14 @@ from PIL import ExifTags, Image, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 from rich.console import Console
 
-from mmsearch import gazetteer, xmp
 from mmsearch.collection import Collection
 from mmsearch.legend import legend, when_and_where
 from mmsearch.media import decode, said_in
+from mmsearch.metadata import place_names, xmp
+from mmsearch.metadata.fields import FIELDS, MOST_WORDS, Said, merged, number
 from mmsearch.palette import TERMS
 from mmsearch.present import contact_sheet, hits_table
 from mmsearch.records import Hit, Item
-from mmsearch.said import FIELDS, MOST_WORDS, Said, merged, number
 
 TYPES: dict[str, type | tuple[type, ...]] = {
     "integer": int, "number": (int, float), "text": str, "date": str, "true/false": bool,
@@ -351,7 +351,7 @@ def test_the_names_of_places() -> None:
     pytest.importorskip("reverse_geocode")
 
     def named(latitude: float, longitude: float) -> dict[str, Any]:
-        found = gazetteer.with_names({"latitude": latitude, "longitude": longitude})
+        found = place_names.with_names({"latitude": latitude, "longitude": longitude})
         return {name: value for name, value in found.items() if isinstance(value, str)}
 
     assert named(38.7223, -9.1393) == {"country": "Portugal", "region": "Lisbon",
@@ -362,25 +362,25 @@ def test_the_names_of_places() -> None:
 
 def test_what_a_person_wrote_about_the_place_stays() -> None:
     said = {"latitude": 40.71, "longitude": -74.0, "city": "Big Apple"}
-    assert gazetteer.with_names(said) == said
+    assert place_names.with_names(said) == said
 
 
 def test_without_the_extra_a_position_stays_a_position(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "reverse_geocode", None)
-    gazetteer._getter.cache_clear()
-    gazetteer._names.cache_clear()
+    place_names._getter.cache_clear()
+    place_names._names.cache_clear()
     try:
         said = {"latitude": 38.7223, "longitude": -9.1393}
-        assert gazetteer.with_names(said) == said
+        assert place_names.with_names(said) == said
     finally:
-        gazetteer._getter.cache_clear()
-        gazetteer._names.cache_clear()
+        place_names._getter.cache_clear()
+        place_names._names.cache_clear()
 
 
 def test_the_gazetteer_is_loaded_only_for_a_position() -> None:
     import subprocess
 
-    code = ("import sys; from mmsearch.gazetteer import with_names; with_names({'iso': 100}); "
+    code = ("import sys; from mmsearch.metadata.place_names import with_names; with_names({'iso': 100}); "
             "print('reverse_geocode' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=Path(__file__).parents[1])

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.fragments import on_page
 from mmsearch.frames.choosing import Frame
-from mmsearch.said import LONGEST, clean
+from mmsearch.metadata.fields import LONGEST, clean
 from mmsearch.texts import MAX_TEXT, pieces
 
 if TYPE_CHECKING:

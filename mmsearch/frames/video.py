@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsearch.errors import MediaError, MissingExtra
-from mmsearch.exif import with_maker
 from mmsearch.fragments import at_time
 from mmsearch.frames.choosing import SPACING, Frame, choose
 from mmsearch.media import MAX_PIXELS
+from mmsearch.metadata.exif import with_maker
 
 if TYPE_CHECKING:
     from av import VideoFrame

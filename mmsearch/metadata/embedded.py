@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from PIL import Image, ImageFile
 
-from mmsearch import exif, xmp
-from mmsearch.said import LONGEST, Said, captions, clean, merged, words
+from mmsearch.metadata import exif, xmp
+from mmsearch.metadata.fields import LONGEST, Said, captions, clean, merged, words
 
 # Datasets of IPTC's record 2 (IIM 4.2): headline and city are short texts, keywords repeat.
 _TITLE, _KEYWORDS, _CITY, _REGION, _COUNTRY, _CAPTION = 5, 25, 90, 95, 101, 120

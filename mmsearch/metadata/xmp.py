@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.said import LONGEST, Said, captions, clean, moment, number, position, words
+from mmsearch.metadata.fields import LONGEST, Said, captions, clean, moment, number, position, words
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

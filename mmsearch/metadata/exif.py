@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from mmsearch.said import captions, clean, number, position
+from mmsearch.metadata.fields import captions, clean, number, position
 
 _Tags = Mapping[int, Any]
 _Base, _Gps = ExifTags.Base, ExifTags.GPS
@@ -46,7 +46,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def describe(image: Image.Image) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Metadata by the names of `mmsearch.said.FIELDS`, and the description as a caption."""
+    """Metadata by the names of `mmsearch.metadata.fields.FIELDS`, and the description as a caption."""
     found: dict[str, Any] = {}
     said: tuple[str, ...] = ()
     with _whatever_it_is():
