@@ -125,7 +125,7 @@ class Reader:
             after: the `cursor` of a hit: what follows it, right also when items were added.
             diverse: 0 to 1: hits that differ from each other, see `mmsearch.diverse`; pages fit
                 together up to hit 20, from there to 100, to 500, and so on.
-            fusion, text_weight: how hybrid adds the two up, see `mmsearch.merge`.
+            fusion, text_weight: how hybrid adds the two up, see `mmsearch.indexes.fusion`.
             min_score: leave out hits of a lower relevance, 0 to 1 (0.5: rather a match than not).
             multilingual: texts are in any of 16 languages, see `mmsearch.encoders.multilingual`.
 

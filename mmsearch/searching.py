@@ -21,7 +21,7 @@ from mmsearch.catalog import Catalog
 from mmsearch.diverse import spread
 from mmsearch.errors import UsageError
 from mmsearch.filters import Condition
-from mmsearch.merge import nothing, reciprocal_rank, top_k, weighted_scores
+from mmsearch.indexes.fusion import nothing, reciprocal_rank, top_k, weighted_scores
 from mmsearch.opened import Opened
 from mmsearch.records import Find, Fusion, Hit, Ids, Item, Kind, Mode, Neighbors, Vectors
 from mmsearch.relevance import SAMPLED, Ruler, relevance

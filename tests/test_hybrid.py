@@ -19,7 +19,7 @@ from mmsearch.catalog import Catalog, Change
 from mmsearch.errors import CollectionError, ModelError, UsageError
 from mmsearch.filters import parse_where
 from mmsearch.fulltext import MOST_TERMS
-from mmsearch.merge import reciprocal_rank, weighted_scores
+from mmsearch.indexes.fusion import reciprocal_rank, weighted_scores
 from mmsearch.records import Item, Neighbors
 
 IMAGE, TEXT, ANY = ("image", "frame"), ("text",), ("image", "frame", "text")

@@ -26,10 +26,10 @@ from mmsearch.indexes import (
     choose_spec,
     load_index,
 )
+from mmsearch.indexes.fusion import top_k
 from mmsearch.indexes.kinds import sized
 from mmsearch.indexes.lists import _shares, sample
 from mmsearch.indexes.tune import tune
-from mmsearch.merge import top_k
 from mmsearch.metrics import ann_recall
 from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mmsearch.indexes import kinds
 from mmsearch.indexes._faiss import load_faiss, set_threads, write_index
-from mmsearch.merge import nothing, top_k
+from mmsearch.indexes.fusion import nothing, top_k
 from mmsearch.records import Effort, Ids, IndexSpec, Neighbors, Vectors
 
 GATHER_UP_TO = 20_000

@@ -26,9 +26,9 @@ from mmsearch.indexes import kinds
 from mmsearch.indexes._faiss import load_faiss
 from mmsearch.indexes.approximate import ApproximateIndex
 from mmsearch.indexes.exact import ExactIndex
+from mmsearch.indexes.fusion import top_k
 from mmsearch.indexes.lists import sample
 from mmsearch.indexes.rescored import few
-from mmsearch.merge import top_k
 from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
 
 SCRATCH = 1_800_000_000
