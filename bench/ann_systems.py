@@ -18,7 +18,7 @@ from ann_data import K, read_json
 
 from mmsearch.collection import Collection
 from mmsearch.records import Ids, Kind, Vectors
-from mmsearch.vectorsets import find_vectors
+from mmsearch.sources.vector_sets import find_vectors
 
 M, EF_CONSTRUCTION = 32, 100
 """Of both HNSW peers; 64 neighbours at the base level, as both of them double M there."""

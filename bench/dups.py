@@ -35,7 +35,7 @@ from mmsearch.collection import Collection
 from mmsearch.duplicates import Duplicates
 from mmsearch.grouped import groups_sheet
 from mmsearch.media import decode
-from mmsearch.sources import Scan, iter_items
+from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.uris import uri_to_path
 
 COSINES = (0.8, 0.9, 0.95, 0.98)

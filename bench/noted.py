@@ -31,12 +31,13 @@ def main() -> None:
     def note(**said: Any) -> None:
         os.write(notes, json.dumps(said).encode() + b"\n")
 
-    from mmsearch import ingest, sources
+    from mmsearch import ingest
     from mmsearch.cli import main
+    from mmsearch.sources import folders
 
     ingest._prepare = decoding(ingest._prepare, note)
-    sources.Walk.named_file = walking(sources.Walk.named_file, note)
-    sources.Walk.file = walking(sources.Walk.file, note)
+    folders.Walk.named_file = walking(folders.Walk.named_file, note)
+    folders.Walk.file = walking(folders.Walk.file, note)
     main()
 
 

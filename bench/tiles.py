@@ -32,7 +32,7 @@ from mmsearch.evaluate import Pair, load_pairs
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.metrics import bootstrap_interval
 from mmsearch.records import Hit
-from mmsearch.sources import Scan, iter_items
+from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.tiles import Grid, parse_grid
 
 DEMO = Path(mmsearch.__file__).parent / "demo" / "captions.jsonl"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mmsearch.encoders import Encoder, load_encoder
     from mmsearch.errors import MmsearchError
     from mmsearch.records import Hit, Item
-    from mmsearch.sources import Scan, iter_items
+    from mmsearch.sources.folders import Scan, iter_items
 
 __version__ = "0.1.0"
 __all__ = ["AddReport", "Collection", "Encoder", "Hit", "Item", "MmsearchError", "Scan",

@@ -40,10 +40,10 @@ from mmsearch.records import Item, Problem
 from mmsearch.relevance import kept_ruler
 from mmsearch.remembering import known_fingerprint, remember, remembered
 from mmsearch.rows import Row
-from mmsearch.sources import Scan, Skipped
+from mmsearch.sources.folders import Scan, Skipped
+from mmsearch.sources.vector_sets import VectorSet
 from mmsearch.stages import Spent, Stages
 from mmsearch.tiles import chosen, parse_grid, tiling_of
-from mmsearch.vectorsets import VectorSet
 
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
@@ -223,7 +223,7 @@ class Collection(Reader):
         Every half million rows or 512 MB are committed; a second run goes on from there. Memory
         stays the same whatever the size.
 
-        vectors: from `mmsearch.vectorsets.find_vectors`.
+        vectors: from `mmsearch.sources.vector_sets.find_vectors`.
         model: which made them; may be left out where they say so, or where nobody ever said.
         progress: called with the number of rows done since the last call.
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mmsearch import places
 from mmsearch.crops import Crop
 from mmsearch.encoders import Encoder
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.fragments import named
 from mmsearch.records import Vectors
+from mmsearch.sources import locate
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,13 +101,13 @@ def _picture(example: Path | str | bytes | Image, min_side: int | None) -> Image
         return decode(example, min_side=min_side).image
     if not isinstance(example, Path | str):
         return example.convert("RGB")
-    uri = places.locate(example)
-    part = named(uri) if places.is_gone(uri) else None
+    uri = locate.locate(example)
+    part = named(uri) if locate.is_gone(uri) else None
     file = part.file if part else uri
-    if places.is_gone(file):
+    if locate.is_gone(file):
         raise UsageError(f"{example} does not exist")
     try:
-        source = places.source(file)
+        source = locate.source(file)
         if part is None and frames.holds_several(source):
             raise UsageError(f"{example} holds many pictures; say which of them: {example}#t=12.5 "
                              "is that of a moment, in seconds, #page=3 that of a page")

@@ -18,15 +18,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mmsearch import places
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.filters import Condition
 from mmsearch.pairs import KINDS, Contents, Pair, Pictures, Read, candidates, rank, same_content
 from mmsearch.perceptual import TURNS, Likeness
 from mmsearch.records import Item
 from mmsearch.rows import Row
-from mmsearch.sidecars import own
-from mmsearch.sources import Skipped
+from mmsearch.sources import locate
+from mmsearch.sources.folders import Skipped
+from mmsearch.sources.sidecars import own
 from mmsearch.uris import fingerprint_of
 
 Star = list[tuple[int, Likeness]]
@@ -209,10 +209,10 @@ def _on_disk(row: Row, seen: dict[tuple[int, int], str]) -> tuple[int, str]:
     Raises:
         MediaError: the file is not what was indexed.
     """
-    path = places.own_file(row.item.uri)
+    path = locate.own_file(row.item.uri)
     size = row.item.fingerprint.partition(":")[0]
     if path is None:
-        if places.fingerprint(row.item.uri) != own(row.item.fingerprint):
+        if locate.fingerprint(row.item.uri) != own(row.item.fingerprint):
             same_content(row)
         return int(size) if size.isdigit() else 0, _NO_FILE
     try:

@@ -31,7 +31,7 @@ from mmsearch.opened import Opened
 from mmsearch.records import Kind
 from mmsearch.rows import Row
 from mmsearch.segments import TEMPORARY, sync
-from mmsearch.vectorsets import EXPORT, EXPORT_FORMAT, EXPORTED
+from mmsearch.sources.vector_sets import EXPORT, EXPORT_FORMAT, EXPORTED
 
 FOLDERS: dict[Kind, tuple[str, str]] = {
     "image": ("", "img_emb"), "frame": ("frames", "img_emb"), "text": ("texts", "text_emb")}

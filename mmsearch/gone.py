@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from mmsearch import places
 from mmsearch.catalog import Catalog
-from mmsearch.describing import is_own_caption
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.records import Item
 from mmsearch.rows import Row
-from mmsearch.sources import Scan
+from mmsearch.sources import locate
+from mmsearch.sources.describe import is_own_caption
+from mmsearch.sources.folders import Scan
+from mmsearch.sources.vector_sets import IMPORTED
 from mmsearch.uris import is_below, split_member
-from mmsearch.vectorsets import IMPORTED
 
 
 def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> Iterator[Row]:
@@ -27,7 +27,7 @@ def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> It
     itself meanwhile, stays, and so does what was imported with its vector: no file need ever have
     been there.
     """
-    is_gone = lru_cache(4096)(places.is_gone)
+    is_gone = lru_cache(4096)(locate.is_gone)
     for row in catalog.below(scan.roots):
         if row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED):
             continue

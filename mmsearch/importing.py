@@ -24,9 +24,9 @@ from mmsearch.opened import Opened
 from mmsearch.records import Ids, Item, SegmentInfo, Vectors
 from mmsearch.rows import Row
 from mmsearch.segments import segment_name, write_segment
-from mmsearch.sources import Skipped
+from mmsearch.sources.folders import Skipped
+from mmsearch.sources.vector_sets import Part, VectorSet
 from mmsearch.uris import path_to_uri
-from mmsearch.vectorsets import Part, VectorSet
 
 RANGE_ROWS, RANGE_BYTES = 1 << 19, 512 << 20
 """A range is at most so many rows, and so many bytes of float16 vectors: some 20 seconds' work,

@@ -23,16 +23,16 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from mmsearch import places
-from mmsearch.describing import Described, described
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError, MmsearchError
 from mmsearch.fragments import MOST, Part, file_uri, is_named_container, part_of, room
 from mmsearch.metadata.fields import PIXELS, Said
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
 from mmsearch.segments import segment_name, write_segment
-from mmsearch.sidecars import unread, with_those_of
-from mmsearch.sources import Skipped
+from mmsearch.sources import locate
+from mmsearch.sources.describe import Described, described
+from mmsearch.sources.folders import Skipped
+from mmsearch.sources.sidecars import unread, with_those_of
 from mmsearch.stages import Spent, Stages
 from mmsearch.tiles import NO_TILES, Grid, decode_side, like_their_pictures, tile_item, tiles_of
 from mmsearch.uris import fingerprint_of
@@ -166,7 +166,7 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
             return encoder.encode_images([one.pixels for one in batch if one.pixels is not None])
 
     def prepared() -> Iterator[_Prepared]:
-        for item, future in _ahead(decoders, prepare, places.ahead(shard.items), look_ahead(shard)):
+        for item, future in _ahead(decoders, prepare, locate.ahead(shard.items), look_ahead(shard)):
             try:
                 for one in future.result():
                     if one.pixels is None:
@@ -205,7 +205,7 @@ def _described_anew(ready: Ready, built: Built, captions: list[Item]) -> Item:
     if ready.item.kind != "image":
         return ready.item
     try:
-        said = said_in(places.source(ready.item.uri))
+        said = said_in(locate.source(ready.item.uri))
     except MediaError as error:
         built.skipped.append(Skipped(ready.item.uri, str(error)))
         return replace(ready.item, meta={**ready.decoded, **ready.item.meta},
@@ -245,7 +245,7 @@ def _prepare(encoder: Encoder, stages: Stages, shard: Shard, item: Item) -> Iter
     """What is in a file, read and decoded now, or as it is drawn."""
     if (part := part_of(item)) is not None:  # its vector was lost
         return [_part(encoder, stages, part, item)]
-    if is_named_container(item) and places.is_large(item):  # or dozens of these fill the memory
+    if is_named_container(item) and locate.is_large(item):  # or dozens of these fill the memory
         return chain.from_iterable(map(partial(_pictures, encoder, stages, shard), [item]))
     return _pictures(encoder, stages, shard, item)
 
@@ -257,13 +257,13 @@ def _pictures(encoder: Encoder, stages: Stages, shard: Shard, item: Item) -> Ite
     from mmsearch.media import decode
     from mmsearch.palette import colours
 
-    path = places.own_file(item.uri)
+    path = locate.own_file(item.uri)
     with stages.at("read"):
         if shard.expand and path is not None and frames.holds_several(path):
             if room(item) == 1:
                 raise MediaError("a video or a document that is named like a picture; rename it")
             return _parts(encoder, stages, item, path, *file_hash(path))
-        data, fingerprint = places.read(item.uri)
+        data, fingerprint = locate.read(item.uri)
         hash = content_hash(data)
     if shard.expand and room(item) > 1 and (
             frames.moves(data) or (path is None and frames.holds_several(data))):
@@ -289,7 +289,7 @@ def _part(encoder: Encoder, stages: Stages, part: Part, item: Item) -> _Prepared
 
     with stages.at("decode"):
         hash, fingerprint = hash_at(part.file)
-        shown = frames.picture(places.source(part.file), part, encoder.min_side)
+        shown = frames.picture(locate.source(part.file), part, encoder.min_side)
         return _Prepared(Described(replace(item, fingerprint=fingerprint)), part_hash(hash, item),
                          encoder.prepare(shown))
 
@@ -333,9 +333,9 @@ def hash_at(uri: str) -> tuple[str, str]:
     Raises:
         MediaError: it cannot be read.
     """
-    if (path := places.own_file(uri)) is not None:
+    if (path := locate.own_file(uri)) is not None:
         return file_hash(path)
-    data, fingerprint = places.read(uri)
+    data, fingerprint = locate.read(uri)
     return content_hash(data), fingerprint
 
 

@@ -13,7 +13,6 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from mmsearch import places
 from mmsearch.catalog import Catalog
 from mmsearch.errors import MediaError
 from mmsearch.ingest import content_hash
@@ -32,8 +31,9 @@ from mmsearch.perceptual import (
 from mmsearch.records import Ids, Kind, Vectors
 from mmsearch.rows import Row
 from mmsearch.searching import nearest
-from mmsearch.sidecars import own
-from mmsearch.sources import Skipped
+from mmsearch.sources import locate
+from mmsearch.sources.folders import Skipped
+from mmsearch.sources.sidecars import own
 
 T = TypeVar("T")
 KINDS: tuple[Kind, ...] = ("image",)
@@ -78,7 +78,7 @@ class Contents:
 
     def rows(self, places: Sequence[int]) -> dict[int, list[Row]]:
         """All files of each content, the one to keep first; those no longer indexed left out."""
-        seqs = {place: self._twins.get(place, self.seqs[place:place + 1]) for place in places}
+        seqs = {place: self._twins.get(place, self.seqs[place:place + 1]) for place in locate}
         wanted = [int(seq) for several in seqs.values() for seq in several]
         rows = self.read(lambda catalog, _: catalog.fetch(wanted))
         return {place: sorted((rows[int(seq)] for seq in several if int(seq) in rows), key=rank)
@@ -170,7 +170,7 @@ class Pictures:
 
     def _load(self, places: Iterable[int]) -> dict[int, Sketch]:
         """The sketches of those that can be decoded."""
-        wanted = sorted(place for place in places if place not in self.failed)
+        wanted = sorted(place for place in locate if place not in self.failed)
         loaded = {place: self._sketches[place] for place in wanted if place in self._sketches}
         missing = [place for place in wanted if place not in loaded]
         rows = self.contents.rows(missing)
@@ -204,7 +204,7 @@ def same_content(row: Row) -> bytes:
     Raises:
         MediaError: it cannot be read, or is not what was indexed.
     """
-    data, fingerprint = places.read(row.item.uri)
+    data, fingerprint = locate.read(row.item.uri)
     if fingerprint != own(row.item.fingerprint) and content_hash(data) != row.hash:
         raise MediaError("changed since it was indexed; run `mmsearch index` again")
     return data

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mmsearch import places
 from mmsearch.catalog import Catalog, Change
-from mmsearch.describing import is_own_caption
 from mmsearch.errors import MediaError
 from mmsearch.fragments import file_uri, is_named_container, is_tile, part_of, room
 from mmsearch.ingest import Built, Ready, Shard, build_shard, hash_at, hash_of_file
@@ -19,7 +17,9 @@ from mmsearch.metadata.fields import FIELDS, OF_SEVERAL
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.rows import Row
 from mmsearch.segments import segment_name
-from mmsearch.sidecars import of_sidecars, own, with_those_of
+from mmsearch.sources import locate
+from mmsearch.sources.describe import is_own_caption
+from mmsearch.sources.sidecars import of_sidecars, own, with_those_of
 from mmsearch.tiles import as_tile, tiling_of
 
 COMMIT_SECONDS = 20.0
@@ -188,7 +188,7 @@ class Planner:
             return False
         item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
         gone = next((row for row in twins if row.id not in self.seen
-                     and places.is_gone(file_uri(row.item))), None)
+                     and locate.is_gone(file_uri(row.item))), None)
         twin = twins[0] if gone is None else gone
         if part_of(twin.item) and (of_sidecars(item.fingerprint) or self._is_described(twin)):
             return False  # what describes it is read anew, and so it is read as a whole

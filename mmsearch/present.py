@@ -19,11 +19,11 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from mmsearch import places
 from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.legend import legend, when_and_where
 from mmsearch.records import Hit, Item, Problem
+from mmsearch.sources import locate
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _THUMBNAIL_SIDE = 320
 _PROBLEMS = 100
-# What `mmsearch.sources` adds to the path of the file that a text was found in or belongs to; parts
+# What `mmsearch.sources.folders` adds to the path of the file that a text was found in or belongs to; parts
 # of files are told by `mmsearch.fragments`.
 _PLACE_IN_FILE = re.compile(r"#((caption|embedded)\d+|L\d+(\.caption\d+)?)(\.\d+)?$")
 _SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
@@ -68,7 +68,7 @@ def address_of(item: Item) -> str:
     It may hold bytes that are not UTF-8: write it with `os.fsencode`.
     """
     uri = _own_uri(item)
-    path = places.own_file(uri)
+    path = locate.own_file(uri)
     return uri if path is None else str(path)
 
 
@@ -304,7 +304,7 @@ def _picture(item: Item) -> Image:
     from mmsearch.frames import picture
 
     # The shorter side is kept at twice min_side: enough, whatever the shape of the picture.
-    image = picture(places.source(file_uri(item)), part_of(item), _THUMBNAIL_SIDE // 2)
+    image = picture(locate.source(file_uri(item)), part_of(item), _THUMBNAIL_SIDE // 2)
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     return image
 
@@ -400,8 +400,8 @@ def _href(item: Item) -> str:
     """A link to the file, in which browsers go to the moment or the page; to the archive that it is
     in, or to the web."""
     uri = _own_uri(item)
-    link = places.link(uri)
-    if part_of(item) is not None and places.own_file(uri) is not None:
+    link = locate.link(uri)
+    if part_of(item) is not None and locate.own_file(uri) is not None:
         link += f"#{item.uri.rpartition('#')[2]}"
     return f' href="{_html(link)}"' if link else ""
 

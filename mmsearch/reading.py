@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from mmsearch import places
 from mmsearch.catalog import CATALOG, Catalog
 from mmsearch.compose import composed, share_of_images, unit
 from mmsearch.encoders import BUILTIN, Encoder, load_encoder
@@ -40,6 +39,7 @@ from mmsearch.records import (
 from mmsearch.relevance import Ruler, ruler_of
 from mmsearch.rows import Row
 from mmsearch.searching import KINDS, TEXT_WEIGHT, Query, nearest, search
+from mmsearch.sources import locate
 
 if TYPE_CHECKING:
     from mmsearch.duplicates import Duplicates
@@ -239,7 +239,7 @@ class Reader:
                rows_per_file: int = 1_000_000, force: bool = False,
                progress: Callable[[int], None] = lambda done: None) -> Exported:
         """Write the items that meet `where` and their vectors as .npy and Parquet (or "jsonl"), for
-        other tools and for `mmsearch.vectorsets.find_vectors`; see `mmsearch.exporting`.
+        other tools and for `mmsearch.sources.vector_sets.find_vectors`; see `mmsearch.exporting`.
 
         dtype: "float16", as stored, or "float32".
         force: replace an export that is there; without it, the directory must be empty.
@@ -299,20 +299,20 @@ class Reader:
     def _stored(self, name: Path | str) -> Vectors | None:
         """The vector of a file that is indexed as it is now: no need to encode it again; or that
         came with its vector, whether the file is there or not."""
-        from mmsearch.sidecars import own
-        from mmsearch.vectorsets import IMPORTED
+        from mmsearch.sources.sidecars import own
+        from mmsearch.sources.vector_sets import IMPORTED
 
         def read() -> Vectors | None:
             row = self._catalog.find(uri, "image")
             if row is None or not (row.item.fingerprint.startswith(IMPORTED)
                                    or (now and own(row.item.fingerprint) == now)
-                                   or places.is_far(uri)):
+                                   or locate.is_far(uri)):
                 return None
             return self._opened.vector(row.seq)
 
-        uri, now = places.locate(name), ""
+        uri, now = locate.locate(name), ""
         with suppress(MediaError):  # what is wrong with the file is said by its decoder
-            now = places.fingerprint(uri)
+            now = locate.fingerprint(uri)
         return self._retrying(read)
 
 

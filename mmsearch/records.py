@@ -32,8 +32,8 @@ class Item:
     group: rows that belong together (a photo and its captions) share it; results show one of them.
     meta: JSON-able values: manifest columns, and after decoding those of `mmsearch.metadata.fields.FIELDS`.
     fingerprint: ``size:mtime_ns`` of the file behind it, with those of the files that describe it
-        (`mmsearch.sidecars`), or ``text:<hash>`` for text given inline; what tells that it is
-        unchanged, wherever it is (see `mmsearch.places`).
+        (`mmsearch.sources.sidecars`), or ``text:<hash>`` for text given inline; what tells that it is
+        unchanged, wherever it is (see `mmsearch.sources.locate`).
     """
 
     uri: str

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mmsearch import places
 from mmsearch.catalog import Catalog
-from mmsearch.describing import is_own_caption
 from mmsearch.records import Item
 from mmsearch.rows import Row
-from mmsearch.scanned import Scan, Skipped
-from mmsearch.sidecars import own
+from mmsearch.sources import locate
+from mmsearch.sources.describe import is_own_caption
+from mmsearch.sources.scan import Scan, Skipped
+from mmsearch.sources.sidecars import own
+from mmsearch.sources.vector_sets import IMPORTED
 from mmsearch.uris import is_below, split_member
-from mmsearch.vectorsets import IMPORTED
 
 _SETTING = "archives"
 """{uri: [state, items]}; read by these functions alone, for there may be many."""
@@ -57,7 +57,7 @@ def remember(catalog: Catalog, scan: Scan, skipped: Iterable[Skipped]) -> None:
         elif state:
             known.pop(uri, None)
     for uri in [uri for uri in known if uri not in scan.contents]:
-        if any(is_below(uri, root) for root in scan.roots) and places.is_gone(uri):
+        if any(is_below(uri, root) for root in scan.roots) and locate.is_gone(uri):
             del known[uri]
     if known != before:
         catalog.put_settings({_SETTING: known})

@@ -51,7 +51,7 @@ from mmsearch.segments import (
     sha256_of,
     sync,
 )
-from mmsearch.sidecars import with_those_of
+from mmsearch.sources.sidecars import with_those_of
 from mmsearch.tiles import tiling_of
 from mmsearch.verifying import check_catalog, reason_of, vector_ids, verify_directory
 

@@ -17,7 +17,7 @@ from mmsearch.errors import UsageError
 from mmsearch.evaluate import Pair, Report, flatten, measure
 from mmsearch.ingest import content_hash
 from mmsearch.records import Ids, Item, Vectors
-from mmsearch.sources import Skipped
+from mmsearch.sources.folders import Skipped
 from mmsearch.uris import path_to_uri
 
 _ANN_QUERIES = 1000

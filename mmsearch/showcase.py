@@ -9,7 +9,7 @@ from shutil import which
 
 from mmsearch import present
 from mmsearch.collection import Collection
-from mmsearch.sources import Scan, iter_items
+from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.terminal import console, progress
 
 PICTURES = Path(__file__).parent / "demo"

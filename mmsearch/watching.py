@@ -32,9 +32,9 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.records import Item
-from mmsearch.scanned import Scan, identity_of
-from mmsearch.sidecars import own
-from mmsearch.sources import iter_items
+from mmsearch.sources.folders import iter_items
+from mmsearch.sources.scan import Scan, identity_of
+from mmsearch.sources.sidecars import own
 from mmsearch.uris import fingerprint_of, path_to_uri, uri_to_path
 
 TICK = 0.25

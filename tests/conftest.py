@@ -14,7 +14,7 @@ import pytest
 import mmsearch
 from mmsearch.collection import AddReport, Collection
 from mmsearch.records import Vectors
-from mmsearch.sources import Scan, iter_items
+from mmsearch.sources.folders import Scan, iter_items
 
 DEMO = Path(mmsearch.__file__).parent / "demo"
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

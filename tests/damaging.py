@@ -34,7 +34,7 @@ import pyarrow.parquet
 from making import dng, document, film, picture
 from PIL import Image, ImageCms
 
-from mmsearch.manifests import MANIFEST_SUFFIXES
+from mmsearch.sources.manifests import MANIFEST_SUFFIXES
 
 WIDTH, HEIGHT = 212, 156
 """Of every sample: numbers that seldom occur in a file but as its width and height."""

@@ -23,14 +23,15 @@ from hypothesis import strategies as st
 from making import animation
 from PIL import ExifTags, Image
 
-from mmsearch import archives, places, present
-from mmsearch.archives import members as archive_members
-from mmsearch.archives import open_archive, tars
+from mmsearch import present
 from mmsearch.collection import Collection
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.records import Hit, Item
-from mmsearch.sidecars import own
-from mmsearch.sources import Scan, iter_items
+from mmsearch.sources import archives, locate, tar
+from mmsearch.sources import members as archive_members
+from mmsearch.sources.archives import open_archive
+from mmsearch.sources.folders import Scan, iter_items
+from mmsearch.sources.sidecars import own
 from mmsearch.uris import (
     as_mark,
     as_said,
@@ -153,8 +154,8 @@ def test_an_archive_gives_its_pictures_and_texts(tmp_path: Path, name: str) -> N
         "image", first.uri, "2020-09-13T12:26:40Z")
     assert first.fingerprint.startswith("6:")
     assert (items[2].text, items[2].meta["file"]) == ("one", f"{path}!/notes.txt")
-    assert places.read(first.uri) == (b"pixels", first.fingerprint)
-    assert places.fingerprint(first.uri) == first.fingerprint
+    assert locate.read(first.uri) == (b"pixels", first.fingerprint)
+    assert locate.fingerprint(first.uri) == first.fingerprint
     assert (scan.skipped, scan.roots, scan.incomplete) == ([], [str(path)], [])
 
 
@@ -164,7 +165,7 @@ def test_members_are_read_in_any_order_from_many_threads(tmp_path: Path, name: s
     path = write(tmp_path / name, files)
     order = [f"{n * 17 % 60}.jpg" for n in range(60)] + list(files)
     with ThreadPoolExecutor(8) as threads:
-        found = threads.map(lambda one: places.read(f"{path}!/{one}")[0], order)
+        found = threads.map(lambda one: locate.read(f"{path}!/{one}")[0], order)
         assert list(found) == [files[one] for one in order]
 
 
@@ -186,10 +187,10 @@ def test_a_compressed_tar_is_unpacked_once_for_its_list_and_once_for_its_members
 
     plain = path.with_name("plain.tar")
     plain.write_bytes(zlib.decompress(path.read_bytes(), 31))
-    monkeypatch.setitem(tars._DECOMPRESSORS, plain.read_bytes()[:5], Counting)
+    monkeypatch.setitem(tar._DECOMPRESSORS, plain.read_bytes()[:5], Counting)
     items, _ = scanned(plain)
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda item: places.read(item.uri), items))
+        list(threads.map(lambda item: locate.read(item.uri), items))
     assert sum(map(len, files.values())) <= taken < 1.5 * plain.stat().st_size
 
 
@@ -202,7 +203,7 @@ def test_what_comes_out_is_what_went_in(tmp_path_factory: pytest.TempPathFactory
     path = write(tmp_path_factory.mktemp("x") / name, wanted)
     found = {one.name: one.read() for one in open_archive(path).members()}
     assert found == wanted
-    assert {one: places.read(f"{path}!/{one}")[0] for one in wanted} == wanted
+    assert {one: locate.read(f"{path}!/{one}")[0] for one in wanted} == wanted
 
 
 def test_an_archive_that_changes_while_it_is_read(tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def test_an_archive_that_changes_while_it_is_read(tmp_path: Path) -> None:
     os.utime(path, (7, 7))
     with pytest.raises(MediaError, match="changed"):
         opened.read("b.jpg")
-    assert places.read(f"{path}!/a.jpg")[0] == b"new, longer"
+    assert locate.read(f"{path}!/a.jpg")[0] == b"new, longer"
 
 
 HOSTILE = ["../../evil.jpg", "/etc/evil.jpg", "a\\..\\b.jpg", "C:\\x.jpg", "é.jpg",
@@ -227,9 +228,9 @@ def test_names_of_members_are_only_names(tmp_path: Path, archive: str) -> None:
     (tmp_path / "evil.jpg").write_bytes(b"not from the archive")
     items, scan = scanned(path)
     assert [item.uri for item in items] == [f"{path}!/{name}" for name in HOSTILE]
-    assert [places.read(item.uri)[0].decode() for item in items] == HOSTILE
-    assert not any(places.is_gone(item.uri) for item in items)
-    assert places.is_gone(f"{path}!/../evil.jpg")
+    assert [locate.read(item.uri)[0].decode() for item in items] == HOSTILE
+    assert not any(locate.is_gone(item.uri) for item in items)
+    assert locate.is_gone(f"{path}!/../evil.jpg")
     assert scan.skipped == []
 
 
@@ -245,7 +246,7 @@ def test_names_that_are_not_utf8_or_hold_nul(tmp_path: Path) -> None:
     items = [*scanned(path)[0], *scanned(pax)[0]]
     assert [item.uri.rpartition("/")[2] for item in items] == [
         "caf\ufffdE9.jpg", "nul\ufffd00.jpg"]
-    assert [places.read(item.uri)[0] for item in items] == [b"", b""]
+    assert [locate.read(item.uri)[0] for item in items] == [b"", b""]
 
 
 def test_a_zip_that_does_not_say_that_its_names_are_utf8(tmp_path: Path) -> None:
@@ -290,7 +291,7 @@ def test_encrypted_members_and_odd_methods_are_named(tmp_path: Path) -> None:
     assert reasons(scan) == {"a.jpg": "encrypted",
                              "b.jpg": "compressed in a way that cannot be read (method 93)"}
     with pytest.raises(MediaError, match="encrypted"):
-        places.read(f"{path}!/a.jpg")
+        locate.read(f"{path}!/a.jpg")
 
 
 @pytest.mark.parametrize("archive", ["a.zip", "a.tar", "a.tar.gz"])
@@ -302,13 +303,13 @@ def test_absurd_sizes_are_refused_unread(tmp_path: Path, monkeypatch: pytest.Mon
     assert [item.uri.rpartition("/")[2] for item in items] == ["b.jpg"]
     assert reasons(scan) == {"a.jpg": "2,097,152 bytes in an archive, limit 1 MiB: unpack it"}
     with pytest.raises(MediaError, match="unpack it"):
-        places.read(f"{path}!/a.jpg")
+        locate.read(f"{path}!/a.jpg")
 
 
 @pytest.mark.parametrize("archive", ["a.zip", "a.tar.gz", "a.tar.bz2", "a.tar.xz"])
 def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archive: str) -> None:
     monkeypatch.setattr(archive_members, "BOMB_BYTES", 1 << 20)
-    monkeypatch.setattr(tars, "_STEP", 1 << 20)
+    monkeypatch.setattr(tar, "_STEP", 1 << 20)
     path = write(tmp_path / archive, {"zeros": bytes(64 << 20), "b.jpg": b"pixels"})
     items, scan = scanned(path)
     assert items == []
@@ -372,7 +373,7 @@ def test_a_member_that_is_larger_than_its_table_says_is_not_unpacked(
     assert len(items) == 1 and scan.skipped == []
     tracemalloc.start()
     with pytest.raises(MediaError, match="not as its table says"):
-        places.read(items[0].uri)
+        locate.read(items[0].uri)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 16 << 20
@@ -413,7 +414,7 @@ def test_a_header_that_leads_in_circles_or_takes_hours_is_passed_over(
     found = [item.uri.rpartition("/")[2] for item in items]
     assert "1.jpg" in found and ("2.jpg" in found or archive == "a.tar.gz")
     assert scan.incomplete == [str(path)] and "damaged archive" in scan.skipped[0].reason
-    assert places.read(items[0].uri)[0] == b"bytes"
+    assert locate.read(items[0].uri)[0] == b"bytes"
 
 
 # --- damage -------------------------------------------------------------------------------------
@@ -436,7 +437,7 @@ def test_the_rest_of_a_damaged_tar_is_indexed(tmp_path: Path) -> None:
     path.write_bytes(data)
     items, scan = scanned(path)
     assert [item.uri.rpartition("/")[2] for item in items] == ["0.jpg", "1.jpg", "3.jpg", "4.jpg"]
-    assert [places.read(item.uri)[0][:1] for item in items] == [b"A", b"B", b"D", b"E"]
+    assert [locate.read(item.uri)[0][:1] for item in items] == [b"A", b"B", b"D", b"E"]
     assert scan.incomplete == [str(path)]
     assert scan.skipped[0].reason == "damaged archive: a header is not as it was written"
 
@@ -452,7 +453,7 @@ def test_an_archive_cut_short(tmp_path: Path, archive: str, share: float) -> Non
     whole = []
     for item in items:
         try:
-            whole.append(places.read(item.uri)[0] == files[item.uri.rpartition("/")[2]])
+            whole.append(locate.read(item.uri)[0] == files[item.uri.rpartition("/")[2]])
         except MediaError as error:
             assert str(error)
     assert all(whole) and (len(whole) >= 20 * share - 2 or archive in ("a.zip", "a.tar.bz2"))
@@ -473,8 +474,8 @@ def test_damage_never_ends_in_anything_but_a_reason(
     items, _ = scanned(path)
     for item in items:
         try:
-            places.read(item.uri)
-            places.is_gone(item.uri)
+            locate.read(item.uri)
+            locate.is_gone(item.uri)
         except MediaError as error:
             assert "\n" not in str(error)
 

@@ -12,11 +12,12 @@ import pyarrow.parquet as parquet
 import pytest
 from conftest import DEMO, Cli, add
 
-from mmsearch import places, present
+from mmsearch import present
 from mmsearch.collection import Collection
 from mmsearch.errors import MediaError
 from mmsearch.records import Hit, Item
-from mmsearch.sources import Scan, iter_items
+from mmsearch.sources import locate
+from mmsearch.sources.folders import Scan, iter_items
 
 PICTURES = [path.read_bytes() for path in sorted(DEMO.glob("*.jpg"))[:5]]
 
@@ -46,7 +47,7 @@ def test_the_layout_of_hugging_face(tmp_path: Path) -> None:
     assert caption.group == picture.uri == picture.group
     assert picture.meta["label"] == 0 and picture.meta["manifest"] == str(path)
     assert "bytes" not in picture.meta and "path" not in picture.meta
-    assert [places.read(one.uri) for one in items[::2]] == [
+    assert [locate.read(one.uri) for one in items[::2]] == [
         (data, one.fingerprint) for data, one in zip(PICTURES, items[::2], strict=True)]
     assert scan.skipped == []
 
@@ -73,7 +74,7 @@ def test_rows_are_read_in_any_order_from_many_threads(tmp_path: Path, in_order: 
     if not in_order:
         random.Random(0).shuffle(order)
     with ThreadPoolExecutor(8) as threads:
-        found = threads.map(lambda n: places.read(f"{path}!/{n + 1}")[0], order)
+        found = threads.map(lambda n: locate.read(f"{path}!/{n + 1}")[0], order)
         assert list(found) == [files[n] for n in order]
 
 
@@ -81,14 +82,14 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     path = dataset(tmp_path / "a.parquet")
     for name in ("6", "0", "-1", "x", "../1", "\ufffd00"):
         with pytest.raises(MediaError):
-            places.read(f"{path}!/{name}")
-        assert places.is_gone(f"{path}!/{name}") == (name != "0")
+            locate.read(f"{path}!/{name}")
+        assert locate.is_gone(f"{path}!/{name}") == (name != "0")
     path.write_bytes(b"PAR1 nonsense")
     with pytest.raises(MediaError):
-        places.read(f"{path}!/1")
-    assert not places.is_gone(f"{path}!/1")  # who knows
+        locate.read(f"{path}!/1")
+    assert not locate.is_gone(f"{path}!/1")  # who knows
     path.unlink()
-    assert places.is_gone(f"{path}!/1")
+    assert locate.is_gone(f"{path}!/1")
 
 
 def test_embedded_pictures_in_a_collection(tmp_path: Path, cli: Cli) -> None:

@@ -21,8 +21,8 @@ from mmsearch import ingest
 from mmsearch.collection import Collection
 from mmsearch.formats import may_move
 from mmsearch.frames.video import _Seekable
-from mmsearch.scanned import Scan, Skipped
-from mmsearch.sources import iter_items
+from mmsearch.sources.folders import iter_items
+from mmsearch.sources.scan import Scan, Skipped
 
 BENCH = Path(__file__).parent.parent / "bench"
 COUNT = 2 * 60

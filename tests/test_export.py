@@ -22,8 +22,8 @@ from mmsearch.errors import CollectionDamaged, EncoderMismatch, MissingExtra, Us
 from mmsearch.exporting import Format
 from mmsearch.records import Item, Kind
 from mmsearch.segments import segment_name, write_segment
-from mmsearch.vectorfiles import VectorFile
-from mmsearch.vectorsets import Part, VectorSet, find_vectors
+from mmsearch.sources.vector_files import VectorFile
+from mmsearch.sources.vector_sets import Part, VectorSet, find_vectors
 
 DIM = 6
 NO_MODEL = sys.prefix

@@ -27,7 +27,7 @@ from mmsearch.indexes.gpu import (
 from mmsearch.indexes.kinds import sized
 from mmsearch.metrics import ann_recall
 from mmsearch.records import Effort, IndexSpec, Vectors
-from mmsearch.vectorsets import find_vectors
+from mmsearch.sources.vector_sets import find_vectors
 
 EXACT = IndexSpec("exact")
 GIB = 1 << 30

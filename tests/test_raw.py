@@ -21,7 +21,7 @@ from mmsearch.errors import MediaError
 from mmsearch.formats import RAW_SUFFIXES, container, sniff
 from mmsearch.jxl import size
 from mmsearch.media import decode
-from mmsearch.sources import Scan, iter_items
+from mmsearch.sources.folders import Scan, iter_items
 
 TURNS = {1: 0, 3: 180, 6: -90, 8: 90}
 

@@ -19,7 +19,7 @@ from conftest import DEMO, Cli, add
 from making import SCENES, animation, document, film, picture
 from test_verify import flip
 
-from mmsearch import places, present
+from mmsearch import present
 from mmsearch.catalog import Catalog, Change
 from mmsearch.collection import Collection
 from mmsearch.fragments import file_uri, part_of
@@ -27,6 +27,7 @@ from mmsearch.ingest import file_hash
 from mmsearch.reading import Reader
 from mmsearch.records import Hit, Item
 from mmsearch.repairing import repair
+from mmsearch.sources import locate
 from mmsearch.verifying import verify
 
 
@@ -392,14 +393,14 @@ def test_what_is_large_is_not_taken_out_of_an_archive_before_its_turn(
         for n in range(4):
             file.write(video, f"{n}.mp4")
         file.write(pages, "a.pdf")
-    monkeypatch.setattr(places, "_LARGE", video.stat().st_size)
-    read_ahead, real = {}, places.read
+    monkeypatch.setattr(locate, "_LARGE", video.stat().st_size)
+    read_ahead, real = {}, locate.read
 
     def reading(uri: str) -> tuple[bytes, str]:
         read_ahead[uri[-5:]] = threading.current_thread().name.startswith("decode")
         return real(uri)
 
-    monkeypatch.setattr(places, "read", reading)
+    monkeypatch.setattr(locate, "read", reading)
     collection = Collection.create(tmp_path / "index")
     assert add(collection, tmp_path / "a.zip").added == 6
     assert read_ahead == {**{f"{n}.mp4": False for n in range(4)}, "a.pdf": True}

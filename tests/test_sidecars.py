@@ -22,8 +22,16 @@ from mmsearch.collection import AddReport, Collection
 from mmsearch.errors import CollectionError
 from mmsearch.filters import parse_where
 from mmsearch.records import Item
-from mmsearch.sidecars import Beside, names_in, of_sidecars, own, paired, read, with_sidecars
-from mmsearch.sources import Scan, iter_items
+from mmsearch.sources.folders import Scan, iter_items
+from mmsearch.sources.sidecars import (
+    Beside,
+    names_in,
+    of_sidecars,
+    own,
+    paired,
+    read,
+    with_sidecars,
+)
 
 Decoded = Callable[[], int]
 
@@ -367,7 +375,7 @@ def test_a_broken_sidecar_costs_only_itself(collection: Collection, folder: Path
 
 def test_an_unreadable_sidecar_is_tried_again(
         collection: Collection, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmsearch import sidecars
+    from mmsearch.sources import sidecars
 
     def denied(path: Path) -> Any:
         raise PermissionError(13, "Permission denied")

@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch.errors import UsageError
-from mmsearch.manifests import storable
 from mmsearch.records import Item
-from mmsearch.sources import Scan, Skipped, iter_items
-from mmsearch.texts import MAX_TEXT
+from mmsearch.sources.folders import Scan, Skipped, iter_items
+from mmsearch.sources.manifests import storable
+from mmsearch.sources.texts import MAX_TEXT
 from mmsearch.uris import path_to_uri, uri_to_path
 
 SMALL_MODIFIED = 1_600_000_000

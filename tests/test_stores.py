@@ -12,11 +12,12 @@ import fsspec
 import pytest
 from conftest import DEMO, Cli, add
 
-from mmsearch import places, present, stores
+from mmsearch import present
 from mmsearch.collection import Collection
 from mmsearch.errors import MediaError, MissingExtra, UsageError
 from mmsearch.records import Hit
-from mmsearch.sources import Scan, iter_items
+from mmsearch.sources import locate, remote
+from mmsearch.sources.folders import Scan, iter_items
 
 PICTURES = sorted(DEMO.glob("*.jpg"))[:4]
 
@@ -64,7 +65,7 @@ def test_a_store_in_a_collection(
     assert "data:image/jpeg" in present.contact_sheet([Hit(1, 1.0, hit.item)], title="t")
     assert collection.search(image=hit.item.uri, k=1)[0].item.uri == hit.item.uri
     reads = []
-    monkeypatch.setattr(stores, "read", lambda uri: reads.append(uri))
+    monkeypatch.setattr(remote, "read", lambda uri: reads.append(uri))
     assert (index().unchanged, reads) == (4, [])
     monkeypatch.undo()
 
@@ -79,29 +80,29 @@ def test_a_store_in_a_collection(
 
 def test_pictures_are_fetched_ahead_and_none_is_kept(memory: Any) -> None:
     items = list(iter_items(["memory://bucket"], scan=Scan()))
-    ahead = places.ahead(items * 10)
+    ahead = locate.ahead(items * 10)
     for _ in range(3):
         item = next(ahead)
-        assert places.read(item.uri)[0] == memory.cat(item.uri)
+        assert locate.read(item.uri)[0] == memory.cat(item.uri)
     ahead.close()  # type: ignore[attr-defined]
-    assert places._started == {}
-    for item in places.ahead(items):
-        assert places.read(item.uri) == (memory.cat(item.uri), item.fingerprint)
-    assert places._started == {}
+    assert locate._started == {}
+    for item in locate.ahead(items):
+        assert locate.read(item.uri) == (memory.cat(item.uri), item.fingerprint)
+    assert locate._started == {}
 
 
 def test_what_is_large_is_not_fetched_before_its_turn(
         memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     items = list(iter_items(["memory://bucket"], scan=Scan()))
     sizes = sorted(len(memory.cat(item.uri)) for item in items)
-    monkeypatch.setattr(places, "_LARGE", sizes[2])
+    monkeypatch.setattr(locate, "_LARGE", sizes[2])
     seen = 0
-    for item in places.ahead(items):
+    for item in locate.ahead(items):
         small = len(memory.cat(item.uri)) < sizes[2]
-        assert (item.uri in places._started) == small
-        assert places.read(item.uri) == (memory.cat(item.uri), item.fingerprint)
+        assert (item.uri in locate._started) == small
+        assert locate.read(item.uri) == (memory.cat(item.uri), item.fingerprint)
         seen += small
-    assert seen == 2 and places._started == {}
+    assert seen == 2 and locate._started == {}
 
 
 def test_nothing_is_dropped_because_a_store_cannot_be_listed(
@@ -126,12 +127,12 @@ def test_a_folder_by_its_address(tmp_path: Path) -> None:
     shutil.copy(PICTURES[0], tmp_path / "p" / "a.jpg")
     uris, _ = scanned(f"file://{tmp_path}/p")
     assert uris == [f"file://{tmp_path}/p/a.jpg"]
-    assert places.read(uris[0])[0] == PICTURES[0].read_bytes()
-    assert not places.is_gone(uris[0])
+    assert locate.read(uris[0])[0] == PICTURES[0].read_bytes()
+    assert not locate.is_gone(uris[0])
     (tmp_path / "p" / "a.jpg").unlink()
-    assert places.is_gone(uris[0])
+    assert locate.is_gone(uris[0])
     with pytest.raises(MediaError, match="cannot be read"):
-        places.read(uris[0])
+        locate.read(uris[0])
 
 
 @pytest.mark.parametrize(("address", "said"), [
@@ -166,8 +167,8 @@ def test_the_command_line(tmp_path: Path, cli: Cli) -> None:
 def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
     for address in ("sftp://me:hush@host/photos", "ftp://me:@host/a", "sftp://:hush@host/a"):
         with pytest.raises(UsageError, match=r"FSSPEC_S?FTP_PASSWORD") as error:
-            stores.check(address)
+            remote.check(address)
         assert "hush" not in str(error.value)
         with pytest.raises(MediaError) as failed:
-            stores.read(address)
+            remote.read(address)
         assert "hush" not in str(failed.value)

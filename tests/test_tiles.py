@@ -33,9 +33,9 @@ from mmsearch.reading import Reader
 from mmsearch.records import Hit, Item
 from mmsearch.repairing import repair
 from mmsearch.rows import Row
-from mmsearch.sources import Scan, iter_items
+from mmsearch.sources.folders import Scan, iter_items
+from mmsearch.sources.vector_sets import find_vectors
 from mmsearch.tiles import MOST, Grid, parse_grid
-from mmsearch.vectorsets import find_vectors
 from mmsearch.verifying import verify
 
 CORNERS = ("cat", "bus", "pizza", "sunset")

@@ -30,10 +30,10 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.indexes import ExactIndex, flatfile
-from mmsearch.manifests import count_rows, read_columns
 from mmsearch.records import IndexSpec, Kind
-from mmsearch.vectorfiles import VectorFile, lengths, query_vector, unit_rows
-from mmsearch.vectorsets import find_vectors
+from mmsearch.sources.manifests import count_rows, read_columns
+from mmsearch.sources.vector_files import VectorFile, lengths, query_vector, unit_rows
+from mmsearch.sources.vector_sets import find_vectors
 
 Columns = list[dict[str, Any]]
 

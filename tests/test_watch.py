@@ -288,7 +288,7 @@ def test_a_folder_that_is_gone_is_waited_for(photos: Path, index: Path, tmp_path
 
 
 def test_nothing_has_vanished_when_its_disk_goes_during_a_run(photos: Path, index: Path) -> None:
-    from mmsearch.sources import Scan, iter_items
+    from mmsearch.sources.folders import Scan, iter_items
 
     collection = Collection.create(index)
     add(collection, photos)

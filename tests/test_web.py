@@ -20,12 +20,13 @@ from typing import Any
 import pytest
 from conftest import DEMO, Cli, add
 
-from mmsearch import places, present, web
+from mmsearch import present
 from mmsearch.collection import Collection
 from mmsearch.errors import MediaError
 from mmsearch.records import Hit, Item
-from mmsearch.sources import Scan, iter_items
-from mmsearch.web import Fetch, Gone, fetching
+from mmsearch.sources import locate, web
+from mmsearch.sources.folders import Scan, iter_items
+from mmsearch.sources.web import Fetch, Gone, fetching
 
 PICTURES = sorted(DEMO.glob("*.jpg"))[:4]
 DATA = [path.read_bytes() for path in PICTURES]
@@ -170,7 +171,7 @@ def allowed() -> Iterator[None]:
 
 def reason(url: str) -> str:
     with pytest.raises(MediaError) as caught:
-        places.read(url)
+        locate.read(url)
     return str(caught.value)
 
 
@@ -183,7 +184,7 @@ def test_nothing_is_fetched_unasked(site: Site) -> None:
 
 
 def test_a_picture_whatever_the_server_calls_it(site: Site, allowed: None) -> None:
-    data, fingerprint = places.read(f"{site.url}/0.jpg?size=large#top")
+    data, fingerprint = locate.read(f"{site.url}/0.jpg?size=large#top")
     assert data == DATA[0]
     assert fingerprint == f'{len(data)}:etag="{hash(data)}"'
     (_, headers), = site.seen
@@ -213,7 +214,7 @@ def test_servers_that_misbehave(site: Site, path: str, said: str) -> None:
 
 
 def test_retries_and_what_is_not_tried_again(site: Site, allowed: None) -> None:
-    assert places.read(f"{site.url}/busy")[0] == DATA[0]
+    assert locate.read(f"{site.url}/busy")[0] == DATA[0]
     for path in ("broken", "gone", "lying", "nowhere"):
         reason(f"{site.url}/{path}")
     asked = site.asked()
@@ -222,7 +223,7 @@ def test_retries_and_what_is_not_tried_again(site: Site, allowed: None) -> None:
 
 
 def test_redirects_are_followed(site: Site, allowed: None) -> None:
-    assert places.read(f"{site.url}/to?/to?1.jpg")[0] == DATA[1]
+    assert locate.read(f"{site.url}/to?/to?1.jpg")[0] == DATA[1]
 
 
 @pytest.mark.parametrize("host", [
@@ -275,12 +276,12 @@ def test_odd_addresses(allowed: None, url: str) -> None:
 
 def test_what_is_known_is_asked_for_by_its_tag(site: Site, allowed: None) -> None:
     for path in ("0.jpg", "dated"):
-        _, known = places.read(f"{site.url}/{path}")
+        _, known = locate.read(f"{site.url}/{path}")
         assert web.check(f"{site.url}/{path}", known) == known
     site.pictures[0] = DATA[1]
-    assert web.check(f"{site.url}/0.jpg", places.read(f"{site.url}/1.jpg")[1]) != ""
+    assert web.check(f"{site.url}/0.jpg", locate.read(f"{site.url}/1.jpg")[1]) != ""
     assert web.check(f"{site.url}/0.jpg", '9:etag="other"') == ""
-    assert web.check(f"{site.url}/plain", places.read(f"{site.url}/plain")[1]) == ""
+    assert web.check(f"{site.url}/plain", locate.read(f"{site.url}/plain")[1]) == ""
     with pytest.raises(Gone):
         web.check(f"{site.url}/gone", "9:")
 
@@ -390,6 +391,6 @@ def test_certificates_are_checked_against_the_name(
         assert "certificate" in reason(f"https://localhost:{port}/0.jpg")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with fetching(once):
-        assert places.read(f"https://localhost:{port}/0.jpg")[0] == DATA[0]
+        assert locate.read(f"https://localhost:{port}/0.jpg")[0] == DATA[0]
         assert "cannot be fetched" in reason(f"https://127.0.0.1:{port}/0.jpg")
     assert [headers["Host"] for _, headers in site.seen] == [f"localhost:{port}"]

@@ -149,7 +149,7 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
 
 
 def _vector(file: Path) -> Any:
-    from mmsearch.vectorfiles import query_vector
+    from mmsearch.sources.vector_files import query_vector
 
     return query_vector(file)
 

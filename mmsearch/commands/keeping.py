@@ -90,8 +90,8 @@ def index(
     from contextlib import nullcontext
     from functools import partial
 
-    from mmsearch.sources import iter_items
-    from mmsearch.web import Fetch, fetching
+    from mmsearch.sources.folders import iter_items
+    from mmsearch.sources.web import Fetch, fetching
 
     wanted = recall_of(recall)
     check_kind(kind)
@@ -138,7 +138,7 @@ def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Pat
 
     from mmsearch.catalog import CATALOG, Catalog
     from mmsearch.remembering import remembered
-    from mmsearch.sources import Scan
+    from mmsearch.sources.folders import Scan
 
     scan = Scan()
     items = walk(scan=scan)
@@ -185,7 +185,7 @@ def delete(
     Example: mmsearch delete ~/Pictures/screenshots
     """
     from mmsearch.collection import Collection
-    from mmsearch.places import locate
+    from mmsearch.sources.locate import locate
 
     uris = [locate(path) for path in paths or ()]
     collection = Collection.open(directory)

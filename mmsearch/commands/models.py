@@ -107,7 +107,7 @@ def train(
     Example: mmsearch train captions.jsonl -o models/mine
     """
     from mmsearch import train as training
-    from mmsearch.sources import Skipped
+    from mmsearch.sources.folders import Skipped
 
     config = training.TrainConfig(base=base, val=val, epochs=epochs, batch_size=batch_size, lr=lr,
                                   seed=seed, resume=resume)

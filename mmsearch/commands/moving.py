@@ -44,7 +44,7 @@ def import_vectors(path: Path, manifest: Path | None, kind: As, directory: Path,
     """What `mmsearch index --vectors` does."""
     from mmsearch.collection import Collection
     from mmsearch.encoders.external import EXTERNAL
-    from mmsearch.vectorsets import find_vectors
+    from mmsearch.sources.vector_sets import find_vectors
 
     found = find_vectors(path, manifest, kind.value)
     collection = Collection.for_vectors(directory, found, model=model or "", device=device.value)

@@ -17,7 +17,7 @@ from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.fragments import on_page
 from mmsearch.frames.choosing import Frame
 from mmsearch.metadata.fields import LONGEST, clean
-from mmsearch.texts import MAX_TEXT, pieces
+from mmsearch.sources.texts import MAX_TEXT, pieces
 
 if TYPE_CHECKING:
     from PIL.Image import Image

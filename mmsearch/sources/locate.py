@@ -31,7 +31,7 @@ from mmsearch.uris import (
 )
 
 if TYPE_CHECKING:
-    from mmsearch.archives import Archive
+    from mmsearch.sources.archives import Archive
 
 AT_ONCE = 16
 """Pictures that are fetched from far away at the same time."""
@@ -99,14 +99,14 @@ def is_gone(uri: str) -> bool:
         with suppress(MediaError):
             if is_archive(member.container):
                 return _archive(path).fingerprint(member.name) is None
-            from mmsearch import cells
+            from mmsearch.sources import parquet_images
 
-            return cells.is_gone(path, member.name)
+            return parquet_images.is_gone(path, member.name)
         return False
     if kind == "store":
-        from mmsearch import stores
+        from mmsearch.sources import remote
 
-        return stores.is_gone(uri)
+        return remote.is_gone(uri)
     return False
 
 
@@ -176,9 +176,9 @@ def _absolute(path: str | os.PathLike[str]) -> str:
 
 
 def _read_far(uri: str) -> tuple[bytes, str]:
-    from mmsearch import stores, web
+    from mmsearch.sources import remote, web
 
-    return web.read(uri) if kind_of(uri) == "web" else stores.read(uri)
+    return web.read(uri) if kind_of(uri) == "web" else remote.read(uri)
 
 
 def _read_file(path: Path) -> tuple[bytes, str]:
@@ -196,7 +196,7 @@ def _read_file(path: Path) -> tuple[bytes, str]:
 
 
 def _archive(path: Path) -> Archive:
-    from mmsearch.archives import open_archive  # 10 ms, and a search seldom needs one
+    from mmsearch.sources.archives import open_archive  # 10 ms, and a search seldom needs one
 
     return open_archive(path)
 
@@ -205,6 +205,6 @@ def _read_member(member: Member) -> tuple[bytes, str]:
     path = uri_to_path(member.container)
     if is_archive(member.container):
         return _archive(path).read(member.name)
-    from mmsearch import cells
+    from mmsearch.sources import parquet_images
 
-    return cells.read(path, member.name)
+    return parquet_images.read(path, member.name)

@@ -3,14 +3,14 @@
 What is yielded for each file:
 
     picture           one "image" item, uri = its absolute path (see `path_to_uri`); its fingerprint
-                      names the files that describe it (`mmsearch.sidecars`), which are no items
+                      names the files that describe it (`mmsearch.sources.sidecars`), which are no items
     video, PDF        the same: what it holds is found when it is decoded, see `mmsearch.frames`
     .txt              one "text" item a line that is not blank, uri = `path#L3`
     .md               one "text" item a paragraph, uri = `path#L<its first line>`
     manifest          only where named on the call: an "image" item for each picture, and a "text"
                       item `path#caption2` for each caption, in the picture's group
     archive           only where named on the call, or asked for: what it holds, as above, with
-                      uris such as `path!/member.jpg`; see `mmsearch.samples` for tars
+                      uris such as `path!/member.jpg`; see `mmsearch.sources.webdataset` for tars
 
 A picture may itself be called `a.jpg#L3`: tell texts from pictures by `kind`, never by the uri.
 """
@@ -27,21 +27,21 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from mmsearch import stores
-from mmsearch.archives import open_archive
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.formats import CONTAINER_HEAD, IMAGE_SUFFIXES, SEVERAL_SUFFIXES, container, sniff
-from mmsearch.globs import Glob, is_junk
-from mmsearch.globs import is_wanted as is_wanted_inside
-from mmsearch.listing import Listing, absolute, modified, moment, renamed
-from mmsearch.manifests import MANIFEST_SUFFIXES
 from mmsearch.records import Item
-from mmsearch.samples import Sample, samples
-from mmsearch.scanned import Scan as Scan
-from mmsearch.scanned import Skipped as Skipped
-from mmsearch.scanned import identity, identity_of
-from mmsearch.sidecars import Beside, with_sidecars
-from mmsearch.texts import line_items, text_encoding, text_items
+from mmsearch.sources import remote
+from mmsearch.sources.archives import open_archive
+from mmsearch.sources.globs import Glob, is_junk
+from mmsearch.sources.globs import is_wanted as is_wanted_inside
+from mmsearch.sources.listing import Listing, absolute, modified, moment, renamed
+from mmsearch.sources.manifests import MANIFEST_SUFFIXES
+from mmsearch.sources.scan import Scan as Scan
+from mmsearch.sources.scan import Skipped as Skipped
+from mmsearch.sources.scan import identity, identity_of
+from mmsearch.sources.sidecars import Beside, with_sidecars
+from mmsearch.sources.texts import line_items, text_encoding, text_items
+from mmsearch.sources.webdataset import Sample, samples
 from mmsearch.uris import (
     expand_braces,
     fingerprint_of,
@@ -69,10 +69,10 @@ def iter_items(paths: Sequence[Path | str], *, exclude: Sequence[str] = (), arch
     each = [one for path in paths for one in _several(path)]
     far = [path for path in each if isinstance(path, str) and scheme_of(path)]
     for address in far:
-        stores.check(address)
+        remote.check(address)
     given = [(absolute(path), _status(Path(path))) for path in each if path not in far]
     return chain(Walk(given, exclude, scan, archives).items(), chain.from_iterable(
-        stores.items(one, exclude, scan) for one in far))
+        remote.items(one, exclude, scan) for one in far))
 
 
 def is_wanted(name: str) -> bool:

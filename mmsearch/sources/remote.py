@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from mmsearch.archives import MAX_MEMBER
 from mmsearch.errors import MediaError, MissingExtra, UsageError
 from mmsearch.formats import IMAGE_SUFFIXES, SEVERAL_SUFFIXES
-from mmsearch.globs import Glob, is_wanted
 from mmsearch.records import Item
-from mmsearch.scanned import Scan, Skipped
+from mmsearch.sources.archives import MAX_MEMBER
+from mmsearch.sources.globs import Glob, is_wanted
+from mmsearch.sources.scan import Scan, Skipped
 from mmsearch.uris import STORES, as_mark, scheme_of
 
 _MARKS = ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified",

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmsearch.errors import UsageError
-from mmsearch.manifests import (
+from mmsearch.records import Item, Kind
+from mmsearch.sources.manifests import (
     CAPTION_COLUMNS,
     IMAGE_COLUMNS,
     MANIFEST_SUFFIXES,
@@ -32,9 +33,8 @@ from mmsearch.manifests import (
     read_columns,
     storable,
 )
-from mmsearch.records import Item, Kind
+from mmsearch.sources.vector_files import VectorFile
 from mmsearch.uris import fingerprint_of, path_to_uri
-from mmsearch.vectorfiles import VectorFile
 
 EXPORT = "mmsearch.json"
 """Written last by `mmsearch export`: what the files beside it are."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from mmsearch.archives.members import Member, one_reason, refuse_bomb, too_large
 from mmsearch.errors import MediaError
+from mmsearch.sources.members import Member, one_reason, refuse_bomb, too_large
 from mmsearch.uris import member_name
 
 _STORED, _DEFLATE, _BZIP2, _LZMA = _METHODS = (0, 8, 12, 14)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mmsearch import sidecars
 from mmsearch.metadata.fields import Said, merged
 from mmsearch.metadata.place_names import with_names
 from mmsearch.records import Item
-from mmsearch.scanned import Skipped
-from mmsearch.texts import text_items
+from mmsearch.sources import sidecars
+from mmsearch.sources.scan import Skipped
+from mmsearch.sources.texts import text_items
 from mmsearch.uris import fingerprint_of, path_to_uri, uri_to_path
 
 _EMBEDDED = re.compile(r"#embedded\d+(\.\d+)?")

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mmsearch import places, web
 from mmsearch.errors import MediaError
-from mmsearch.manifests import BadRow, Row, read_rows, storable
 from mmsearch.records import Item
-from mmsearch.scanned import Scan, Skipped
-from mmsearch.texts import text_items
+from mmsearch.sources import locate, web
+from mmsearch.sources.manifests import BadRow, Row, read_rows, storable
+from mmsearch.sources.scan import Scan, Skipped
+from mmsearch.sources.texts import text_items
 from mmsearch.uris import fingerprint_of, kind_of, member_uri, path_to_uri, uri_to_path
 
 UNKNOWN = "?"
@@ -84,8 +84,8 @@ class Listing:
             elif kind_of(image) == "member":
                 fingerprint = ""
                 with suppress(ValueError):  # no path at all
-                    uri = places.locate(os.path.join(Path(path).parent, image))  # noqa: PTH118
-                    fingerprint = places.fingerprint(uri)
+                    uri = locate.locate(os.path.join(Path(path).parent, image))  # noqa: PTH118
+                    fingerprint = locate.fingerprint(uri)
                 if not fingerprint:
                     self.scan.skip(path, f"image not found: {storable(image)}", row.line)
                     return
@@ -101,13 +101,13 @@ class Listing:
 
     def pictured(self, row: Row, data: bytes, manifest: str, own: dict[str, Any]) -> Iterator[Item]:
         """A picture that the row itself holds, and its captions."""
-        from mmsearch import cells
+        from mmsearch.sources import parquet_images
 
-        uri = member_uri(manifest, cells.name_of(row.line, row.image))
-        if problem := cells.too_large(data):
+        uri = member_uri(manifest, parquet_images.name_of(row.line, row.image))
+        if problem := parquet_images.too_large(data):
             self.scan.skipped.append(Skipped(uri, problem))
         else:
-            yield from self.captioned(row, uri, cells.fingerprint_in(data), own)
+            yield from self.captioned(row, uri, parquet_images.fingerprint_in(data), own)
 
     def captioned(
         self, row: Row, uri: str, fingerprint: str, own: dict[str, Any]

@@ -16,9 +16,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from mmsearch.archives import MAX_MEMBER
 from mmsearch.errors import MediaError, MissingExtra, MmsearchError
-from mmsearch.manifests import IMAGE_COLUMNS, PICTURE_ROWS, picture_in
+from mmsearch.sources.archives import MAX_MEMBER
+from mmsearch.sources.manifests import IMAGE_COLUMNS, PICTURE_ROWS, picture_in
 from mmsearch.uris import fingerprint_of, member_name
 
 _OPEN_FILES = 4

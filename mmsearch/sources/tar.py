@@ -17,9 +17,9 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any, NamedTuple
 
-from mmsearch.archives.members import UNREADABLE, Member, one_reason, refuse_bomb, too_large
 from mmsearch.errors import MediaError
 from mmsearch.formats import IMAGE_SUFFIXES, SEVERAL_SUFFIXES
+from mmsearch.sources.members import UNREADABLE, Member, one_reason, refuse_bomb, too_large
 from mmsearch.uris import fingerprint_of, member_name
 
 _MAX_HEADER = 1 << 20

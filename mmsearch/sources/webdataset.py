@@ -12,10 +12,10 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmsearch.archives import Member
 from mmsearch.errors import MediaError
-from mmsearch.manifests import parts
-from mmsearch.texts import decoded
+from mmsearch.sources.archives import Member
+from mmsearch.sources.manifests import parts
+from mmsearch.sources.texts import decoded
 
 COLUMNS = ".json"
 _MAX_TEXT = 16 << 20

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
 
-from mmsearch.archives.members import MAX_MEMBER, Archive, Member, one_reason
+from mmsearch.sources.members import MAX_MEMBER, Archive, Member, one_reason
 from mmsearch.uris import fingerprint_of
 
 __all__ = ["MAX_MEMBER", "Archive", "Member", "open_archive"]
@@ -42,8 +42,8 @@ def open_archive(path: Path) -> Archive:
 
 
 def _open(path: Path) -> Archive:
-    from mmsearch.archives.tars import Tar
-    from mmsearch.archives.zips import Zip
+    from mmsearch.sources.tar import Tar
+    from mmsearch.sources.zip import Zip
 
     with path.open("rb") as file:
         head = file.read(6)

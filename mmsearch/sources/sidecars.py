@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.formats import IMAGE_SUFFIXES, RAW_SUFFIXES
-from mmsearch.manifests import parts
 from mmsearch.metadata import xmp
 from mmsearch.metadata.fields import LONGEST, Said, captions, clean, number, position, words
-from mmsearch.texts import lines, text_encoding
+from mmsearch.sources.manifests import parts
+from mmsearch.sources.texts import lines, text_encoding
 
 SUFFIXES = (".txt", ".xmp", ".json")
 MOST_BYTES = xmp.MOST_BYTES

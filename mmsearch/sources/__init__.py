@@ -1,0 +1,1 @@
+"""Where items and their bytes come from."""
