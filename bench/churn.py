@@ -29,12 +29,12 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.catalog import CATALOG, Catalog
 from mmsearch.collection import Collection
 from mmsearch.indexes import kinds
 from mmsearch.ingest import Built, Shard, content_hash
 from mmsearch.records import Item, Vectors
-from mmsearch.segments import write_segment
+from mmsearch.storage.catalog import CATALOG, Catalog
+from mmsearch.storage.segments import write_segment
 
 State = dict[int, int]
 """pair -> version, of the pairs that are there"""

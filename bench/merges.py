@@ -23,10 +23,10 @@ import numpy as np
 from measure import machine, table
 
 from mmsearch import upkeep
-from mmsearch.catalog import CATALOG, Catalog, Change
 from mmsearch.collection import Collection
 from mmsearch.records import Item, SegmentInfo
-from mmsearch.segments import segment_name, write_segment
+from mmsearch.storage.catalog import CATALOG, Catalog, Change
+from mmsearch.storage.segments import segment_name, write_segment
 
 LINES = 10
 

@@ -25,7 +25,7 @@ from mmsearch.collection import Collection
 from mmsearch.encoders import load_encoder
 from mmsearch.ingest import Built, Shard
 from mmsearch.records import Item, Vectors
-from mmsearch.segments import write_segment
+from mmsearch.storage.segments import write_segment
 
 HEAD = ("vectors", "mmsearch s", "MB", "rclip s", "MB", "mmsearch/rclip time", "memory")
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch import upkeep
-from mmsearch.catalog import CATALOG, Catalog, Change
 from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder
 from mmsearch.encoders.external import ready
 from mmsearch.errors import (
@@ -26,23 +25,24 @@ from mmsearch.errors import (
     CollectionNotFound,
     UsageError,
 )
-from mmsearch.filters import parse_where
 from mmsearch.fragments import is_tile
 from mmsearch.gone import vanished
 from mmsearch.importing import check_maker, import_vectors, maker
 from mmsearch.indexes import KINDS, Device, check_builder, choose_spec
 from mmsearch.ingest import Built, Shard, build_shard
-from mmsearch.lock import writer_lock
-from mmsearch.opened import Opened
 from mmsearch.plan import Planner, Work
 from mmsearch.reading import Reader, ruler_in, usable
 from mmsearch.records import Item, Problem
 from mmsearch.relevance import kept_ruler
 from mmsearch.remembering import known_fingerprint, remember, remembered
-from mmsearch.rows import Row
 from mmsearch.sources.folders import Scan, Skipped
 from mmsearch.sources.vector_sets import VectorSet
 from mmsearch.stages import Spent, Stages
+from mmsearch.storage.catalog import CATALOG, Catalog, Change
+from mmsearch.storage.filters import parse_where
+from mmsearch.storage.lock import writer_lock
+from mmsearch.storage.open_segments import Opened
+from mmsearch.storage.rows import Row
 from mmsearch.tiles import chosen, parse_grid, tiling_of
 
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]

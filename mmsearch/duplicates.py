@@ -19,14 +19,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmsearch.errors import MediaError, UsageError
-from mmsearch.filters import Condition
 from mmsearch.pairs import KINDS, Contents, Pair, Pictures, Read, candidates, rank, same_content
 from mmsearch.perceptual import TURNS, Likeness
 from mmsearch.records import Item
-from mmsearch.rows import Row
 from mmsearch.sources import locate
 from mmsearch.sources.folders import Skipped
 from mmsearch.sources.sidecars import own
+from mmsearch.storage.filters import Condition
+from mmsearch.storage.rows import Row
 from mmsearch.uris import fingerprint_of
 
 Star = list[tuple[int, Likeness]]

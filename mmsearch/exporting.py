@@ -23,15 +23,15 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 
-from mmsearch.catalog import Catalog
 from mmsearch.encoders.external import EXTERNAL
 from mmsearch.errors import CollectionDamaged, MissingExtra, UsageError
-from mmsearch.filters import Condition
-from mmsearch.opened import Opened
 from mmsearch.records import Kind
-from mmsearch.rows import Row
-from mmsearch.segments import TEMPORARY, sync
 from mmsearch.sources.vector_sets import EXPORT, EXPORT_FORMAT, EXPORTED
+from mmsearch.storage.catalog import Catalog
+from mmsearch.storage.filters import Condition
+from mmsearch.storage.open_segments import Opened
+from mmsearch.storage.rows import Row
+from mmsearch.storage.segments import TEMPORARY, sync
 
 FOLDERS: dict[Kind, tuple[str, str]] = {
     "image": ("", "img_emb"), "frame": ("frames", "img_emb"), "text": ("texts", "text_emb")}

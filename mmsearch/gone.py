@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from mmsearch.catalog import Catalog
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.records import Item
-from mmsearch.rows import Row
 from mmsearch.sources import locate
 from mmsearch.sources.describe import is_own_caption
 from mmsearch.sources.folders import Scan
 from mmsearch.sources.vector_sets import IMPORTED
+from mmsearch.storage.catalog import Catalog
+from mmsearch.storage.rows import Row
 from mmsearch.uris import is_below, split_member
 
 

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.catalog import Catalog, Change
 from mmsearch.encoders import Encoder, absolute_name
 from mmsearch.encoders.external import EXTERNAL, ExternalEncoder
 from mmsearch.errors import EncoderMismatch, ModelError, UsageError
-from mmsearch.filters import Condition
-from mmsearch.opened import Opened
 from mmsearch.records import Ids, Item, SegmentInfo, Vectors
-from mmsearch.rows import Row
-from mmsearch.segments import segment_name, write_segment
 from mmsearch.sources.folders import Skipped
 from mmsearch.sources.vector_sets import Part, VectorSet
+from mmsearch.storage.catalog import Catalog, Change
+from mmsearch.storage.filters import Condition
+from mmsearch.storage.open_segments import Opened
+from mmsearch.storage.rows import Row
+from mmsearch.storage.segments import segment_name, write_segment
 from mmsearch.uris import path_to_uri
 
 RANGE_ROWS, RANGE_BYTES = 1 << 19, 512 << 20

@@ -28,12 +28,12 @@ from mmsearch.errors import MediaError, MmsearchError
 from mmsearch.fragments import MOST, Part, file_uri, is_named_container, part_of, room
 from mmsearch.metadata.fields import PIXELS, Said
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
-from mmsearch.segments import segment_name, write_segment
 from mmsearch.sources import locate
 from mmsearch.sources.describe import Described, described
 from mmsearch.sources.folders import Skipped
 from mmsearch.sources.sidecars import unread, with_those_of
 from mmsearch.stages import Spent, Stages
+from mmsearch.storage.segments import segment_name, write_segment
 from mmsearch.tiles import NO_TILES, Grid, decode_side, like_their_pictures, tile_item, tiles_of
 from mmsearch.uris import fingerprint_of
 

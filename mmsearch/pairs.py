@@ -13,11 +13,9 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from mmsearch.catalog import Catalog
 from mmsearch.errors import MediaError
 from mmsearch.ingest import content_hash
 from mmsearch.media import decode
-from mmsearch.opened import Opened
 from mmsearch.perceptual import (
     SIDE,
     THUMB,
@@ -29,11 +27,13 @@ from mmsearch.perceptual import (
     turned_correlations,
 )
 from mmsearch.records import Ids, Kind, Vectors
-from mmsearch.rows import Row
 from mmsearch.searching import nearest
 from mmsearch.sources import locate
 from mmsearch.sources.folders import Skipped
 from mmsearch.sources.sidecars import own
+from mmsearch.storage.catalog import Catalog
+from mmsearch.storage.open_segments import Opened
+from mmsearch.storage.rows import Row
 
 T = TypeVar("T")
 KINDS: tuple[Kind, ...] = ("image",)

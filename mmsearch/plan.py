@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mmsearch.catalog import Catalog, Change
 from mmsearch.errors import MediaError
 from mmsearch.fragments import file_uri, is_named_container, is_tile, part_of, room
 from mmsearch.ingest import Built, Ready, Shard, build_shard, hash_at, hash_of_file
 from mmsearch.metadata.fields import FIELDS, OF_SEVERAL
 from mmsearch.records import Item, Kind, Vectors
-from mmsearch.rows import Row
-from mmsearch.segments import segment_name
 from mmsearch.sources import locate
 from mmsearch.sources.describe import is_own_caption
 from mmsearch.sources.sidecars import of_sidecars, own, with_those_of
+from mmsearch.storage.catalog import Catalog, Change
+from mmsearch.storage.rows import Row
+from mmsearch.storage.segments import segment_name
 from mmsearch.tiles import as_tile, tiling_of
 
 COMMIT_SECONDS = 20.0

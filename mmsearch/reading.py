@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from mmsearch.catalog import CATALOG, Catalog
 from mmsearch.compose import composed, share_of_images, unit
 from mmsearch.encoders import BUILTIN, Encoder, load_encoder
 from mmsearch.encoders.external import EXTERNAL, ExternalEncoder
@@ -21,9 +20,7 @@ from mmsearch.errors import (
     UsageError,
     no_collection,
 )
-from mmsearch.filters import parse_where
 from mmsearch.indexes import Device
-from mmsearch.opened import Opened
 from mmsearch.records import (
     Find,
     Fusion,
@@ -37,9 +34,12 @@ from mmsearch.records import (
     Vectors,
 )
 from mmsearch.relevance import Ruler, ruler_of
-from mmsearch.rows import Row
 from mmsearch.searching import KINDS, TEXT_WEIGHT, Query, nearest, search
 from mmsearch.sources import locate
+from mmsearch.storage.catalog import CATALOG, Catalog
+from mmsearch.storage.filters import parse_where
+from mmsearch.storage.open_segments import Opened
+from mmsearch.storage.rows import Row
 
 if TYPE_CHECKING:
     from mmsearch.duplicates import Duplicates
@@ -115,7 +115,7 @@ class Reader:
             vector: float32 [dim], a query embedded elsewhere by the same model.
             without, without_image: texts and images to keep away from.
             weights: one for each of the texts and then the images (default 1).
-            where: conditions on metadata, see `mmsearch.filters`.
+            where: conditions on metadata, see `mmsearch.storage.filters`.
             find: what to look for: images, texts, or both.
             collapse: one hit a group (a photo and its captions), the best; False for all;
                 "folder" or the name of a metadata column for one each.
@@ -198,7 +198,7 @@ class Reader:
 
     def columns(self) -> list[str]:
         """The names of all metadata that an item has: what conditions may name besides
-        `mmsearch.filters.FIELDS`."""
+        `mmsearch.storage.filters.FIELDS`."""
         with self._catalog.snapshot():
             return sorted(self._catalog.meta_types(None, KINDS["any"]))
 
@@ -257,7 +257,7 @@ class Reader:
 
     def verify(self) -> list[Problem]:
         """Check every checksum and count; -> nothing if all is sound."""
-        from mmsearch.verifying import verify
+        from mmsearch.storage.verify import verify
 
         return verify(self.path)
 

@@ -30,19 +30,21 @@ from typing import get_args
 
 import numpy as np
 
-from mmsearch import integrity, upkeep, wal
-from mmsearch.catalog import CATALOG, Catalog, Change
+from mmsearch import upkeep
 from mmsearch.encoders import BUILTIN, load_encoder
 from mmsearch.errors import CollectionDamaged, MediaError, MmsearchError
 from mmsearch.fragments import file_uri
 from mmsearch.ingest import Shard, build_shard, hash_at, hash_of_file
-from mmsearch.lock import writer_lock
-from mmsearch.opened import directory
 from mmsearch.plan import LARGEST
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
-from mmsearch.rows import Row
-from mmsearch.schema import open_to_write
-from mmsearch.segments import (
+from mmsearch.sources.sidecars import with_those_of
+from mmsearch.storage import integrity, wal
+from mmsearch.storage.catalog import CATALOG, Catalog, Change
+from mmsearch.storage.lock import writer_lock
+from mmsearch.storage.open_segments import directory
+from mmsearch.storage.rows import Row
+from mmsearch.storage.schema import open_to_write
+from mmsearch.storage.segments import (
     MANIFEST,
     TEMPORARY,
     Segment,
@@ -51,9 +53,8 @@ from mmsearch.segments import (
     sha256_of,
     sync,
 )
-from mmsearch.sources.sidecars import with_those_of
+from mmsearch.storage.verify import check_catalog, reason_of, vector_ids, verify_directory
 from mmsearch.tiles import tiling_of
-from mmsearch.verifying import check_catalog, reason_of, vector_ids, verify_directory
 
 _HEADER = {0: b"SQLite format 3\0", 16: b"\x10\x00\x02\x02\x00\x40\x20\x20", 44: b"\0\0\0\x04",
            56: b"\0\0\0\x01"}

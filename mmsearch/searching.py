@@ -17,16 +17,16 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from mmsearch.catalog import Catalog
 from mmsearch.diverse import spread
 from mmsearch.errors import UsageError
-from mmsearch.filters import Condition
 from mmsearch.indexes.fusion import nothing, reciprocal_rank, top_k, weighted_scores
-from mmsearch.opened import Opened
 from mmsearch.records import Find, Fusion, Hit, Ids, Item, Kind, Mode, Neighbors, Vectors
 from mmsearch.relevance import SAMPLED, Ruler, relevance
-from mmsearch.rows import Row
-from mmsearch.segments import Ann
+from mmsearch.storage.catalog import Catalog
+from mmsearch.storage.filters import Condition
+from mmsearch.storage.open_segments import Opened
+from mmsearch.storage.rows import Row
+from mmsearch.storage.segments import Ann
 
 KINDS: dict[Find, tuple[Kind, ...]] = {
     "image": ("image", "frame"), "text": ("text",), "any": ("image", "frame", "text")}

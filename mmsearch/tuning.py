@@ -7,15 +7,15 @@ from importlib.resources import files
 
 import numpy as np
 
-from mmsearch.catalog import Catalog
 from mmsearch.encoders import load_encoder
 from mmsearch.errors import MmsearchError
 from mmsearch.indexes import RescoredIndex
 from mmsearch.indexes.kinds import DEFAULT_RECALL
 from mmsearch.indexes.tune import tune
-from mmsearch.opened import Opened
 from mmsearch.records import Ids, Kind, Tuning, Vectors
-from mmsearch.segments import Tuner
+from mmsearch.storage.catalog import Catalog
+from mmsearch.storage.open_segments import Opened
+from mmsearch.storage.segments import Tuner
 
 QUERIES, QUERIES_LARGE, LARGE = 2000, 1000, 2_000_000
 """Half of them tune and half of them measure; fewer where exact answers take long to find."""

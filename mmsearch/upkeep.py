@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.catalog import Catalog, Change
 from mmsearch.errors import CollectionDamaged, GpuUnavailable, MissingExtra, UsageError
 from mmsearch.indexes import Device, kinds
-from mmsearch.lock import HOLDER, LOCK
-from mmsearch.opened import Opened, directory
 from mmsearch.records import Ids, IndexSpec, Kind, Problem, SegmentInfo
-from mmsearch.segments import (
+from mmsearch.storage.catalog import Catalog, Change
+from mmsearch.storage.lock import HOLDER, LOCK
+from mmsearch.storage.open_segments import Opened, directory
+from mmsearch.storage.segments import (
     TEMPORARY,
     Segment,
     describe,
@@ -38,9 +38,9 @@ from mmsearch.segments import (
     write_ann,
     write_segment,
 )
+from mmsearch.storage.verify import verify_directory
 from mmsearch.tiles import tiling_of
 from mmsearch.tuning import tuner_for
-from mmsearch.verifying import verify_directory
 
 FACTOR = 8
 """So many segments of one tier become one of a higher tier."""

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsearch.catalog import Catalog, Change
 from mmsearch.errors import CollectionDamaged, CollectionError, CollectionNotFound
-from mmsearch.filters import parse_where
 from mmsearch.records import Item, SegmentInfo
+from mmsearch.storage.catalog import Catalog, Change
+from mmsearch.storage.filters import parse_where
 
 
 def item(n: int, **meta: object) -> Item:

@@ -17,7 +17,7 @@ from mmsearch import upkeep
 from mmsearch.collection import Collection
 from mmsearch.errors import CollectionNotFound, EncoderMismatch, UsageError
 from mmsearch.records import Item
-from mmsearch.segments import write_segment
+from mmsearch.storage.segments import write_segment
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def filled(path: Path, batches: list[int], dim: int) -> Collection:
         catalog.put_settings({"dim": dim})
         seq = 1
         for n, rows in enumerate(batches):
-            from mmsearch.catalog import Change
+            from mmsearch.storage.catalog import Change
 
             vectors = unit_vectors(rows, dim, seed=n)
             ids = np.arange(seq, seq + rows)

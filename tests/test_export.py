@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch import exporting
-from mmsearch.catalog import Catalog, Change
 from mmsearch.collection import Collection
 from mmsearch.errors import CollectionDamaged, EncoderMismatch, MissingExtra, UsageError
 from mmsearch.exporting import Format
 from mmsearch.records import Item, Kind
-from mmsearch.segments import segment_name, write_segment
 from mmsearch.sources.vector_files import VectorFile
 from mmsearch.sources.vector_sets import Part, VectorSet, find_vectors
+from mmsearch.storage.catalog import Catalog, Change
+from mmsearch.storage.segments import segment_name, write_segment
 
 DIM = 6
 NO_MODEL = sys.prefix

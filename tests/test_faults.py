@@ -18,9 +18,9 @@ from conftest import Cli, add
 
 from mmsearch.collection import Collection
 from mmsearch.errors import CollectionBusy, CollectionDamaged, MmsearchError
-from mmsearch.lock import writer_lock
 from mmsearch.repairing import repair
-from mmsearch.verifying import verify
+from mmsearch.storage.lock import writer_lock
+from mmsearch.storage.verify import verify
 
 MMSEARCH = [sys.executable, "-m", "mmsearch"]
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmsearch.errors import FilterError
-from mmsearch.filters import parse_where
+from mmsearch.storage.filters import parse_where
 
 settings.register_profile("filters", deadline=None)
 settings.load_profile("filters")

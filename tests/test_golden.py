@@ -15,11 +15,11 @@ import pytest
 from conftest import unit_vectors
 
 from mmsearch import upkeep
-from mmsearch.catalog import Change
 from mmsearch.collection import Collection
 from mmsearch.records import Item
 from mmsearch.repairing import repair
-from mmsearch.segments import segment_name, write_segment
+from mmsearch.storage.catalog import Change
+from mmsearch.storage.segments import segment_name, write_segment
 
 HERE = Path(__file__).parent / "golden"
 GOLDEN = ["format-1", "format-1-ann"]

@@ -14,13 +14,14 @@ from conftest import DEMO, Cli, add
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsearch import Collection, integrity
-from mmsearch.catalog import Catalog, Change
+from mmsearch import Collection
 from mmsearch.errors import CollectionError, ModelError, UsageError
-from mmsearch.filters import parse_where
-from mmsearch.fulltext import MOST_TERMS
 from mmsearch.indexes.fusion import reciprocal_rank, weighted_scores
 from mmsearch.records import Item, Neighbors
+from mmsearch.storage import integrity
+from mmsearch.storage.catalog import Catalog, Change
+from mmsearch.storage.filters import parse_where
+from mmsearch.storage.fulltext import MOST_TERMS
 
 IMAGE, TEXT, ANY = ("image", "frame"), ("text",), ("image", "frame", "text")
 

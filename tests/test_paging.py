@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch import Collection
-from mmsearch.catalog import Change
 from mmsearch.diverse import spread
 from mmsearch.records import Hit, Item, Kind, Vectors
-from mmsearch.segments import write_segment
+from mmsearch.storage.catalog import Change
+from mmsearch.storage.segments import write_segment
 
 DIM = 8
 

@@ -22,7 +22,6 @@ from mmsearch.compose import share_of_images
 from mmsearch.encoders import BUILTIN, BUILTIN_DIR, load_encoder
 from mmsearch.errors import UsageError
 from mmsearch.heads import Head, Heads, read_heads, unit, write_model
-from mmsearch.opened import Opened
 from mmsearch.records import Hit, Item
 from mmsearch.relevance import (
     ACROSS,
@@ -34,7 +33,8 @@ from mmsearch.relevance import (
     probability,
     relevance,
 )
-from mmsearch.segments import write_segment
+from mmsearch.storage.open_segments import Opened
+from mmsearch.storage.segments import write_segment
 
 NONSENSE = ["tax return form for 2019", "asdf qwerty zxcv", "a submarine"]
 SHOWN = {"a cat": "cat.jpg", "a bicycle": "bicycle.jpg", "a bus": "bus.jpg"}

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from mmsearch.errors import CollectionDamaged
 from mmsearch.indexes.tune import tune
 from mmsearch.records import IndexSpec, SegmentInfo, Vectors
-from mmsearch.segments import Ann, Segment, describe, retune_ann, write_ann, write_segment
-from mmsearch.verifying import verify_directory
+from mmsearch.storage.segments import Ann, Segment, describe, retune_ann, write_ann, write_segment
+from mmsearch.storage.verify import verify_directory
 
 
 def written(root: Path, ids: np.ndarray, vectors: Vectors, name: str = "s") -> Segment:

@@ -20,7 +20,6 @@ from making import SCENES, animation, document, film, picture
 from test_verify import flip
 
 from mmsearch import present
-from mmsearch.catalog import Catalog, Change
 from mmsearch.collection import Collection
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.ingest import file_hash
@@ -28,7 +27,8 @@ from mmsearch.reading import Reader
 from mmsearch.records import Hit, Item
 from mmsearch.repairing import repair
 from mmsearch.sources import locate
-from mmsearch.verifying import verify
+from mmsearch.storage.catalog import Catalog, Change
+from mmsearch.storage.verify import verify
 
 
 @pytest.fixture

@@ -17,10 +17,8 @@ from PIL import Image
 from test_metadata import IN_XMP, XMP, exif, iptc
 
 from mmsearch import ingest, media, plan
-from mmsearch.catalog import CATALOG, Catalog
 from mmsearch.collection import AddReport, Collection
 from mmsearch.errors import CollectionError
-from mmsearch.filters import parse_where
 from mmsearch.records import Item
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.sources.sidecars import (
@@ -32,6 +30,8 @@ from mmsearch.sources.sidecars import (
     read,
     with_sidecars,
 )
+from mmsearch.storage.catalog import CATALOG, Catalog
+from mmsearch.storage.filters import parse_where
 
 Decoded = Callable[[], int]
 

@@ -23,7 +23,6 @@ from PIL import ExifTags, Image
 from test_verify import flip
 
 from mmsearch import frames, present
-from mmsearch.catalog import Catalog
 from mmsearch.collection import Collection
 from mmsearch.crops import Crop
 from mmsearch.errors import UsageError
@@ -32,11 +31,12 @@ from mmsearch.media import decode
 from mmsearch.reading import Reader
 from mmsearch.records import Hit, Item
 from mmsearch.repairing import repair
-from mmsearch.rows import Row
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.sources.vector_sets import find_vectors
+from mmsearch.storage.catalog import Catalog
+from mmsearch.storage.rows import Row
+from mmsearch.storage.verify import verify
 from mmsearch.tiles import MOST, Grid, parse_grid
-from mmsearch.verifying import verify
 
 CORNERS = ("cat", "bus", "pizza", "sunset")
 FRAGMENTS = [f"#xywh=percent:{x},{y},55,55" for y in (0, 45) for x in (0, 45)]

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mmsearch import importing, upkeep
-from mmsearch.catalog import Catalog
 from mmsearch.collection import AddReport, Collection
 from mmsearch.encoders import BUILTIN_DIR, load_encoder
 from mmsearch.errors import (
@@ -34,6 +33,7 @@ from mmsearch.records import IndexSpec, Kind
 from mmsearch.sources.manifests import count_rows, read_columns
 from mmsearch.sources.vector_files import VectorFile, lengths, query_vector, unit_rows
 from mmsearch.sources.vector_sets import find_vectors
+from mmsearch.storage.catalog import Catalog
 
 Columns = list[dict[str, Any]]
 

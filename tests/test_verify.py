@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmsearch import integrity, wal
-from mmsearch.catalog import Catalog, Change
 from mmsearch.collection import Collection
 from mmsearch.errors import CollectionDamaged
 from mmsearch.records import Item, Problem
 from mmsearch.repairing import repair
-from mmsearch.verifying import verify
+from mmsearch.storage import integrity, wal
+from mmsearch.storage.catalog import Catalog, Change
+from mmsearch.storage.verify import verify
 
 NAMES = ("apple", "bus", "cat", "dogs", "guitar", "pizza", "wren")
 UNREAD = (".lock", "lock", "writer.json", "catalog.db-shm")

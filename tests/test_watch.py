@@ -25,9 +25,9 @@ from mmsearch import watching
 from mmsearch.changes import Changes
 from mmsearch.collection import Collection
 from mmsearch.errors import MissingExtra, UsageError
-from mmsearch.lock import writer_lock
 from mmsearch.reading import Reader
-from mmsearch.verifying import verify
+from mmsearch.storage.lock import writer_lock
+from mmsearch.storage.verify import verify
 
 LIMIT = 60.0
 QUICK = ("import sys, mmsearch.watching as w; w.SETTLED = 0.3; w.TICK = 0.1; "

@@ -156,7 +156,7 @@ def _vector(file: Path) -> Any:
 
 def unknown_fields(collection: Reader, where: Sequence[str]) -> str:
     """What to say of fields in conditions that no item of a collection has; empty if all are."""
-    from mmsearch.filters import FIELDS, parse_where
+    from mmsearch.storage.filters import FIELDS, parse_where
 
     columns = collection.columns()
     unknown = sorted(parse_where(where).columns - set(columns))

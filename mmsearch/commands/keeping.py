@@ -136,9 +136,9 @@ def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Pat
     from functools import partial
     from itertools import chain
 
-    from mmsearch.catalog import CATALOG, Catalog
     from mmsearch.remembering import remembered
     from mmsearch.sources.folders import Scan
+    from mmsearch.storage.catalog import CATALOG, Catalog
 
     scan = Scan()
     items = walk(scan=scan)
@@ -213,7 +213,7 @@ def verify(
         with progress("encoding again", lambda: None) as advance:
             problems = mend(directory, tick=advance)
     else:
-        from mmsearch.verifying import verify as find
+        from mmsearch.storage.verify import verify as find
 
         problems = find(directory)
     sound = all(problem.mended for problem in problems)

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from mmsearch import fulltext
-from mmsearch.filters import Condition
 from mmsearch.records import Item, Kind
+from mmsearch.storage import fulltext
+from mmsearch.storage.filters import Condition
 
 COLUMNS = ("size", "taken", "modified", "width", "height", "camera", "manifest")
 """Metadata with a column of its own; all other metadata is JSON in the column `meta`. There, a

@@ -18,12 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch import fulltext, integrity
 from mmsearch.errors import CollectionBusy, CollectionDamaged, CollectionError, no_collection
-from mmsearch.filters import Condition
 from mmsearch.records import Ids, Item, Kind, Neighbors, SegmentInfo
-from mmsearch.rows import COLUMNS, ITEM, SQL_PUT, SQL_UPDATE, Row, as_row, described, where_sql
-from mmsearch.schema import open_to_read, open_to_write
+from mmsearch.storage import fulltext, integrity
+from mmsearch.storage.filters import Condition
+from mmsearch.storage.rows import (
+    COLUMNS,
+    ITEM,
+    SQL_PUT,
+    SQL_UPDATE,
+    Row,
+    as_row,
+    described,
+    where_sql,
+)
+from mmsearch.storage.schema import open_to_read, open_to_write
 from mmsearch.uris import inside_of
 
 if TYPE_CHECKING:
@@ -132,7 +141,7 @@ class Catalog:
 
     def match(self, text: str, k: int, where: Condition | None = None, kinds: Sequence[Kind] = (),
               without: Sequence[str] = (), least: float = 0.0) -> Neighbors:
-        """The k items that the terms of `text` match best, see `mmsearch.fulltext`: sequence
+        """The k items that the terms of `text` match best, see `mmsearch.storage.fulltext`: sequence
         numbers (int64 [1, n]) and BM25 scores (float32 [1, n], above 0), best first, n <= k.
 
         An item has all terms or, if none has, any of them. A picture is found by its captions

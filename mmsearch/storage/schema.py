@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmsearch import fulltext, integrity
+from mmsearch.storage import fulltext, integrity
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -10,7 +10,7 @@ import numpy as np
 from mmsearch.errors import GpuUnavailable, MissingExtra
 from mmsearch.indexes import Device, RescoredIndex
 from mmsearch.records import Ids, Kind, SegmentInfo, Vectors
-from mmsearch.segments import Ann, Segment, describe
+from mmsearch.storage.segments import Ann, Segment, describe
 
 _LARGEST_ANN_K = 1000
 """More neighbours than this are searched exactly: candidates would outnumber any gain."""

@@ -17,13 +17,13 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mmsearch import integrity, wal
-from mmsearch.catalog import CATALOG, Catalog
 from mmsearch.errors import CollectionDamaged
-from mmsearch.opened import directory
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
-from mmsearch.schema import open_to_read
-from mmsearch.segments import MANIFEST, Segment, sha256_of
+from mmsearch.storage import integrity, wal
+from mmsearch.storage.catalog import CATALOG, Catalog
+from mmsearch.storage.open_segments import directory
+from mmsearch.storage.schema import open_to_read
+from mmsearch.storage.segments import MANIFEST, Segment, sha256_of
 
 NAMED = 5
 """So many items are named in one line."""

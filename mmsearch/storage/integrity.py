@@ -15,7 +15,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
-from mmsearch import fulltext
+from mmsearch.storage import fulltext
 
 CHECKED = {
     "items": ("id", "seq", "uri", "kind", "text", "grp", "meta", "fingerprint", "hash", "size",
