@@ -34,7 +34,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 from mmsearch.collection import Collection
 from mmsearch.duplicates import Duplicates
 from mmsearch.grouped import groups_sheet
-from mmsearch.media import decode
+from mmsearch.media.decoding import decode
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.uris import uri_to_path
 

@@ -162,7 +162,7 @@ def bare_encoder(args: argparse.Namespace, model: str) -> float:
 
 def bare_rate(model: str, photos: list[Path]) -> float:
     from mmsearch.encoders import load_encoder
-    from mmsearch.media import decode
+    from mmsearch.media.decoding import decode
 
     encoder = load_encoder(model)
     prepared = [encoder.prepare(decode(photo, min_side=encoder.min_side).image)

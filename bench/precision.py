@@ -33,7 +33,7 @@ from mmsearch.encoders.exported import has_bf16
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.evaluate import flatten, load_pairs, measure
 from mmsearch.heads import read_heads, unit, with_head
-from mmsearch.media import decode
+from mmsearch.media.decoding import decode
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import build_model

@@ -30,7 +30,7 @@ from measure import machine, table
 
 from mmsearch.encoders import load_encoder
 from mmsearch.evaluate import flatten, load_pairs
-from mmsearch.media import decode
+from mmsearch.media.decoding import decode
 from mmsearch.relevance import (
     ACROSS,
     SAMPLED,

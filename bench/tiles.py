@@ -30,10 +30,10 @@ import mmsearch
 from mmsearch.collection import Collection
 from mmsearch.evaluate import Pair, load_pairs
 from mmsearch.fragments import file_uri, part_of
+from mmsearch.media.tiles import Grid, parse_grid
 from mmsearch.metrics import bootstrap_interval
 from mmsearch.records import Hit
 from mmsearch.sources.folders import Scan, iter_items
-from mmsearch.tiles import Grid, parse_grid
 
 DEMO = Path(mmsearch.__file__).parent / "demo" / "captions.jsonl"
 CELL = (560, 420)

@@ -30,6 +30,7 @@ from mmsearch.gone import vanished
 from mmsearch.importing import check_maker, import_vectors, maker
 from mmsearch.indexes import KINDS, Device, check_builder, choose_spec
 from mmsearch.ingest import Built, Shard, build_shard
+from mmsearch.media.tiles import chosen, parse_grid, tiling_of
 from mmsearch.plan import Planner, Work
 from mmsearch.reading import Reader, ruler_in, usable
 from mmsearch.records import Item, Problem
@@ -43,7 +44,6 @@ from mmsearch.storage.filters import parse_where
 from mmsearch.storage.lock import writer_lock
 from mmsearch.storage.open_segments import Opened
 from mmsearch.storage.rows import Row
-from mmsearch.tiles import chosen, parse_grid, tiling_of
 
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
@@ -113,7 +113,7 @@ class Collection(Reader):
 
         recall: recall@10 of approximate indexes, 1 for exact search whatever it costs.
         kind: of index, a row of `mmsearch.indexes.KINDS`, or "auto". None leaves what was said.
-        tiles: see `mmsearch.tiles.parse_grid`. Another grid holds for what is added from now on,
+        tiles: see `mmsearch.media.tiles.parse_grid`. Another grid holds for what is added from now on,
             and pictures that are there are encoded anew when `add` comes by them; "none" removes
             all tiles at once.
 

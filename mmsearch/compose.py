@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mmsearch.crops import Crop
 from mmsearch.encoders import Encoder
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.fragments import named
+from mmsearch.media.crops import Crop
 from mmsearch.records import Vectors
 from mmsearch.sources import locate
 
@@ -94,8 +94,8 @@ def image_vector(encoder: Encoder, example: Example, stored: Stored) -> Vectors:
 
 
 def _picture(example: Path | str | bytes | Image, min_side: int | None) -> Image:
-    from mmsearch import frames
-    from mmsearch.media import decode
+    from mmsearch.media import frames
+    from mmsearch.media.decoding import decode
 
     if isinstance(example, bytes):
         return decode(example, min_side=min_side).image

@@ -4,7 +4,7 @@ cropped a little, brightened, watermarked, mirrored or turned.
     copies       items of one content hash; nothing is decoded
     candidates   for each other content, the stored vectors nearest to its own; a vector tells what
                  is in a picture, so these are merely alike, and few are the same picture
-    pairs        candidates whose pixels agree (see `mmsearch.perceptual`); only these are decoded
+    pairs        candidates whose pixels agree (see `mmsearch.media.perceptual`); only these are decoded
     groups       pictures that are connected by such pairs, and each agree with the best of the
                  group, the one to keep: A like B and B like C do not put A and C together
 
@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmsearch.errors import MediaError, UsageError
+from mmsearch.media.perceptual import TURNS, Likeness
 from mmsearch.pairs import KINDS, Contents, Pair, Pictures, Read, candidates, rank, same_content
-from mmsearch.perceptual import TURNS, Likeness
 from mmsearch.records import Item
 from mmsearch.sources import locate
 from mmsearch.sources.folders import Skipped

@@ -82,7 +82,7 @@ def with_index(pairs: Sequence[Pair], images: Vectors, texts: Vectors) -> Featur
 
 def _decode(base: OnnxEncoder, part: Sequence[Pair]
             ) -> tuple[list[int], list[Pixels], dict[str, str]]:
-    from mmsearch.media import decode
+    from mmsearch.media.decoding import decode
 
     def one(pair: Pair) -> Pixels | str:
         try:

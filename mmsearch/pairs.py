@@ -15,8 +15,8 @@ import numpy as np
 
 from mmsearch.errors import MediaError
 from mmsearch.ingest import content_hash
-from mmsearch.media import decode
-from mmsearch.perceptual import (
+from mmsearch.media.decoding import decode
+from mmsearch.media.perceptual import (
     SIDE,
     THUMB,
     Likeness,

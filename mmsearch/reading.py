@@ -111,7 +111,7 @@ class Reader:
 
         Args:
             text, image: one or several; images are paths, bytes, PIL pictures (taken as they are),
-                or parts of any of these (`mmsearch.crops.Crop`).
+                or parts of any of these (`mmsearch.media.crops.Crop`).
             vector: float32 [dim], a query embedded elsewhere by the same model.
             without, without_image: texts and images to keep away from.
             weights: one for each of the texts and then the images (default 1).

@@ -119,7 +119,7 @@ def _read_ruler(path: Path, encoder: Encoder) -> Ruler | None:
 
 def make_ruler(encoder: Encoder) -> Ruler:
     """Encode the shipped pictures and captions: half a second with a small model on two cores."""
-    from mmsearch.media import decode
+    from mmsearch.media.decoding import decode
 
     lines = (PICTURES / "captions.jsonl").read_text("utf-8").splitlines()
     rows: list[dict[str, Any]] = [json.loads(line) for line in lines]

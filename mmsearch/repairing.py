@@ -35,6 +35,7 @@ from mmsearch.encoders import BUILTIN, load_encoder
 from mmsearch.errors import CollectionDamaged, MediaError, MmsearchError
 from mmsearch.fragments import file_uri
 from mmsearch.ingest import Shard, build_shard, hash_at, hash_of_file
+from mmsearch.media.tiles import tiling_of
 from mmsearch.plan import LARGEST
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
 from mmsearch.sources.sidecars import with_those_of
@@ -54,7 +55,6 @@ from mmsearch.storage.segments import (
     sync,
 )
 from mmsearch.storage.verify import check_catalog, reason_of, vector_ids, verify_directory
-from mmsearch.tiles import tiling_of
 
 _HEADER = {0: b"SQLite format 3\0", 16: b"\x10\x00\x02\x02\x00\x40\x20\x20", 44: b"\0\0\0\x04",
            56: b"\0\0\0\x01"}

@@ -23,6 +23,7 @@ import numpy as np
 
 from mmsearch.errors import CollectionDamaged, GpuUnavailable, MissingExtra, UsageError
 from mmsearch.indexes import Device, kinds
+from mmsearch.media.tiles import tiling_of
 from mmsearch.records import Ids, IndexSpec, Kind, Problem, SegmentInfo
 from mmsearch.storage.catalog import Catalog, Change
 from mmsearch.storage.lock import HOLDER, LOCK
@@ -39,7 +40,6 @@ from mmsearch.storage.segments import (
     write_segment,
 )
 from mmsearch.storage.verify import verify_directory
-from mmsearch.tiles import tiling_of
 from mmsearch.tuning import tuner_for
 
 FACTOR = 8

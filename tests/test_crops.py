@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from mmsearch.collection import Collection
-from mmsearch.crops import Crop, crops
 from mmsearch.errors import MediaError, UsageError
+from mmsearch.media.crops import Crop, crops
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from PIL import Image
 from mmsearch import ingest
 from mmsearch.collection import Collection
 from mmsearch.formats import may_move
-from mmsearch.frames.video import _Seekable
+from mmsearch.media.video import _Seekable
 from mmsearch.sources.folders import iter_items
 from mmsearch.sources.scan import Scan, Skipped
 

@@ -23,8 +23,8 @@ from mmsearch.collection import Collection
 from mmsearch.commands.dups import dups
 from mmsearch.duplicates import Duplicates, find_duplicates, star_groups
 from mmsearch.errors import UsageError
+from mmsearch.media.perceptual import SIDE, THUMB, Likeness, Sketch, compare, sketch, thumb
 from mmsearch.pairs import NEAREST_COSINE, NEIGHBOURS, Contents, Pair, candidates
-from mmsearch.perceptual import SIDE, THUMB, Likeness, Sketch, compare, sketch, thumb
 
 SAME = 0.8
 Turn = Image.Transpose

@@ -26,7 +26,7 @@ from mmsearch.encoders.cleaning import clean_lower
 from mmsearch.encoders.exported import Cache
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import ModelError, UsageError
-from mmsearch.media import fit
+from mmsearch.media.decoding import fit
 
 open_clip = pytest.importorskip("open_clip")
 torch = pytest.importorskip("torch")

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from making import SCENES, animation, difference, document, film, picture, seen
 from PIL import Image
 
-from mmsearch import frames
 from mmsearch.errors import MediaError
 from mmsearch.fragments import Part, at_time, file_uri, on_page, part_of
-from mmsearch.frames import pdf
-from mmsearch.frames.choosing import choose
-from mmsearch.media import decode
+from mmsearch.media import frames, pdf
+from mmsearch.media.decoding import decode
+from mmsearch.media.keyframes import choose
 from mmsearch.metadata.fields import LONGEST
 from mmsearch.records import Item
 

@@ -24,7 +24,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from mmsearch.errors import MediaError
 from mmsearch.formats import IMAGE_SUFFIXES, sniff
-from mmsearch.media import decode, fit
+from mmsearch.media.decoding import decode, fit
 from mmsearch.records import Pixels
 
 # The module's own filter, which pytest sets aside; what a program prints is tested in a process.

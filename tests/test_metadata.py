@@ -21,10 +21,10 @@ from rich.console import Console
 
 from mmsearch.collection import Collection
 from mmsearch.legend import legend, when_and_where
-from mmsearch.media import decode, said_in
+from mmsearch.media.decoding import decode, said_in
+from mmsearch.media.palette import TERMS
 from mmsearch.metadata import place_names, xmp
 from mmsearch.metadata.fields import FIELDS, MOST_WORDS, Said, merged, number
-from mmsearch.palette import TERMS
 from mmsearch.present import contact_sheet, hits_table
 from mmsearch.records import Hit, Item
 

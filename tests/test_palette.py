@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
 from mmsearch.collection import Collection
-from mmsearch.palette import MOST, TERMS, colours, term_of
+from mmsearch.media.palette import MOST, TERMS, colours, term_of
 
 
 @pytest.mark.parametrize(("term", "names"), [

@@ -19,8 +19,8 @@ from PIL import Image
 from mmsearch.collection import Collection
 from mmsearch.errors import MediaError
 from mmsearch.formats import RAW_SUFFIXES, container, sniff
-from mmsearch.jxl import size
-from mmsearch.media import decode
+from mmsearch.media.decoding import decode
+from mmsearch.media.jxl import size
 from mmsearch.sources.folders import Scan, iter_items
 
 TURNS = {1: 0, 3: 180, 6: -90, 8: 90}

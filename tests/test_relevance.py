@@ -74,7 +74,7 @@ def shifted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _picture(name: str):
-    from mmsearch.media import decode
+    from mmsearch.media.decoding import decode
 
     return decode(DEMO / name).image
 

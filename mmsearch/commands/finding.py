@@ -101,7 +101,7 @@ def query(
     Example: mmsearch query IMG_2041 --mode text
     """
     from mmsearch import present
-    from mmsearch.crops import crops
+    from mmsearch.media.crops import crops
     from mmsearch.reading import Reader
     from mmsearch.searching import has_value
 

@@ -123,7 +123,7 @@ def check_tiles(tiles: str | None) -> None:
     Raises:
         UsageError: no grid.
     """
-    from mmsearch.tiles import parse_grid
+    from mmsearch.media.tiles import parse_grid
 
     if tiles is not None:
         parse_grid(tiles)

@@ -217,7 +217,7 @@ def _image_spec(how: dict[str, Any]) -> dict[str, Any]:
     """model.json's description of an open_clip preprocessing.
 
     Raises:
-        ModelError: `mmsearch.media.fit` has no counterpart.
+        ModelError: `mmsearch.media.decoding.fit` has no counterpart.
     """
     size = how["size"] if isinstance(how["size"], int) else how["size"][0]
     square = isinstance(how["size"], int) or how["size"][0] == how["size"][1]

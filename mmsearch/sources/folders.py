@@ -4,7 +4,7 @@ What is yielded for each file:
 
     picture           one "image" item, uri = its absolute path (see `path_to_uri`); its fingerprint
                       names the files that describe it (`mmsearch.sources.sidecars`), which are no items
-    video, PDF        the same: what it holds is found when it is decoded, see `mmsearch.frames`
+    video, PDF        the same: what it holds is found when it is decoded, see `mmsearch.media.frames`
     .txt              one "text" item a line that is not blank, uri = `path#L3`
     .md               one "text" item a paragraph, uri = `path#L<its first line>`
     manifest          only where named on the call: an "image" item for each picture, and a "text"

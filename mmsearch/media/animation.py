@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING
 from mmsearch.errors import MediaError
 from mmsearch.formats import sniff
 from mmsearch.fragments import at_time
-from mmsearch.frames.choosing import Frame, choose
-from mmsearch.media import open_image, upright
+from mmsearch.media.decoding import open_image, upright
+from mmsearch.media.keyframes import Frame, choose
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,7 +31,7 @@ def count(data: bytes) -> int:
 
 
 def frames(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Frame]:
-    """See `mmsearch.frames.read`."""
+    """See `mmsearch.media.frames.read`."""
     image, name = _open(handle)
     meta = {"width": image.width, "height": image.height, "format": name}
     for time, frame in islice(choose(_timed(image, min_side)), most):

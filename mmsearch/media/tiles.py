@@ -16,9 +16,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from mmsearch.crops import Crop
 from mmsearch.errors import UsageError
 from mmsearch.fragments import Region, in_region, is_tile
+from mmsearch.media.crops import Crop
 from mmsearch.records import Item
 
 if TYPE_CHECKING:

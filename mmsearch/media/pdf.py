@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.fragments import on_page
-from mmsearch.frames.choosing import Frame
+from mmsearch.media.keyframes import Frame
 from mmsearch.metadata.fields import LONGEST, clean
 from mmsearch.sources.texts import MAX_TEXT, pieces
 
@@ -38,7 +38,7 @@ class _Slow(MediaError):
 
 
 def pages(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Frame]:
-    """See `mmsearch.frames.read`; a page with text is followed by its text."""
+    """See `mmsearch.media.frames.read`; a page with text is followed by its text."""
     with _document(handle) as document:
         with _ONE_AT_A_TIME:
             total = len(document)

@@ -15,9 +15,9 @@ from typing import IO, TYPE_CHECKING
 from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.formats import CONTAINER_HEAD, container, may_move
 from mmsearch.fragments import Part
-from mmsearch.frames.choosing import Frame
-from mmsearch.media import decode, opened, reason_of
-from mmsearch.tiles import cut, decode_side
+from mmsearch.media.decoding import decode, opened, reason_of
+from mmsearch.media.keyframes import Frame
+from mmsearch.media.tiles import cut, decode_side
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,7 +36,7 @@ def holds_several(source: Path | bytes) -> bool:
 
 def moves(data: bytes) -> bool:
     """Whether a picture is an animation of more than one frame; one that is damaged is not."""
-    from mmsearch.frames.animation import count
+    from mmsearch.media.animation import count
 
     return may_move(data) and count(data) > 1
 
@@ -69,13 +69,13 @@ def picture(source: Path | bytes, part: Part | None, min_side: int | None) -> Im
         return cut(decode(source, min_side=side).image, part.region)
     with _opened(source) as (handle, name):
         if name == "PDF":
-            from mmsearch.frames.pdf import page
+            from mmsearch.media.pdf import page
 
             return page(handle, part.page or 0, min_side)
         if name is None:
-            from mmsearch.frames.animation import frame_at
+            from mmsearch.media.animation import frame_at
         else:
-            from mmsearch.frames.video import frame_at
+            from mmsearch.media.video import frame_at
         return frame_at(handle, name or "animation", part.time or 0.0, min_side)
 
 
@@ -84,13 +84,13 @@ _Read = Callable[[IO[bytes], str, int, int], Iterator[Frame]]
 
 def _reader(name: str | None) -> _Read:
     if name == "PDF":
-        from mmsearch.frames.pdf import pages
+        from mmsearch.media.pdf import pages
 
         return pages
     if name is None:
-        from mmsearch.frames.animation import frames
+        from mmsearch.media.animation import frames
     else:
-        from mmsearch.frames.video import frames
+        from mmsearch.media.video import frames
     return frames
 
 
@@ -107,5 +107,5 @@ def _opened(source: Path | bytes) -> Iterator[tuple[IO[bytes], str | None]]:
         raise
     except MissingExtra as error:  # as good a reason to skip one file as any
         raise MediaError(str(error)) from error
-    except Exception as error:  # as in `mmsearch.media.decode`: hostile bytes, any error
+    except Exception as error:  # as in `mmsearch.media.decoding.decode`: hostile bytes, any error
         raise MediaError(reason_of(error, name or "file")) from error

@@ -36,13 +36,13 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from mmsearch import colour
 from mmsearch.errors import MediaError
 from mmsearch.formats import is_raw, sniff
-from mmsearch.jxl import jxl_file
+from mmsearch.media import colour
+from mmsearch.media.jxl import jxl_file
+from mmsearch.media.raw import Shot, open_raw
 from mmsearch.metadata import embedded, exif
 from mmsearch.metadata.fields import Said, captions
-from mmsearch.raw import Shot, open_raw
 from mmsearch.records import Pixels
 
 # Pillow warns about odd metadata in files that decode well; a run over a million files must not
