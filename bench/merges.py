@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from measure import machine, table
 
-from mmsearch import upkeep
 from mmsearch.collection import Collection
+from mmsearch.ingest import upkeep
 from mmsearch.records import Item, SegmentInfo
 from mmsearch.storage.catalog import CATALOG, Catalog, Change
 from mmsearch.storage.segments import segment_name, write_segment

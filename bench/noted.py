@@ -31,11 +31,11 @@ def main() -> None:
     def note(**said: Any) -> None:
         os.write(notes, json.dumps(said).encode() + b"\n")
 
-    from mmsearch import ingest
     from mmsearch.cli import main
+    from mmsearch.ingest import shards
     from mmsearch.sources import folders
 
-    ingest._prepare = decoding(ingest._prepare, note)
+    shards._prepare = decoding(shards._prepare, note)
     folders.Walk.named_file = walking(folders.Walk.named_file, note)
     folders.Walk.file = walking(folders.Walk.file, note)
     main()

@@ -20,8 +20,8 @@ from statistics import median
 import numpy as np
 from measure import machine, table
 
-from mmsearch import upkeep
 from mmsearch.collection import Collection
+from mmsearch.ingest import upkeep
 from mmsearch.records import Item
 from mmsearch.storage.catalog import CATALOG, Catalog, Change
 from mmsearch.storage.segments import segment_name, write_segment

@@ -23,7 +23,7 @@ from rclip_peer import Rclip, add_arguments, from_arguments
 
 from mmsearch.collection import Collection
 from mmsearch.encoders import load_encoder
-from mmsearch.ingest import Built, Shard
+from mmsearch.ingest.shards import Built, Shard
 from mmsearch.records import Item, Vectors
 from mmsearch.storage.segments import write_segment
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsearch import upkeep
 from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder
 from mmsearch.encoders.external import ready
 from mmsearch.errors import (
@@ -26,16 +25,17 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.fragments import is_tile
-from mmsearch.gone import vanished
-from mmsearch.importing import check_maker, import_vectors, maker
 from mmsearch.indexes import KINDS, Device, check_builder, choose_spec
-from mmsearch.ingest import Built, Shard, build_shard
+from mmsearch.ingest import upkeep
+from mmsearch.ingest.archive_memory import known_fingerprint, remember, remembered
+from mmsearch.ingest.plan import Planner, Work
+from mmsearch.ingest.shards import Built, Shard, build_shard
+from mmsearch.ingest.vanished import vanished
+from mmsearch.ingest.vectors import check_maker, import_vectors, maker
 from mmsearch.media.tiles import chosen, parse_grid, tiling_of
-from mmsearch.plan import Planner, Work
 from mmsearch.reading import Reader, ruler_in, usable
 from mmsearch.records import Item, Problem
 from mmsearch.relevance import kept_ruler
-from mmsearch.remembering import known_fingerprint, remember, remembered
 from mmsearch.sources.folders import Scan, Skipped
 from mmsearch.sources.vector_sets import VectorSet
 from mmsearch.stages import Spent, Stages

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from mmsearch.errors import MediaError
-from mmsearch.ingest import content_hash
+from mmsearch.ingest.shards import content_hash
 from mmsearch.media.decoding import decode
 from mmsearch.media.perceptual import (
     SIDE,

@@ -230,7 +230,7 @@ class Reader:
 
     def info(self) -> dict[str, Any]:
         """What is in the collection: counts, model, size on disk, index kinds."""
-        from mmsearch import upkeep
+        from mmsearch.ingest import upkeep
 
         return self._retrying(lambda: upkeep.info(self.path, self._catalog), vectors=False)
 

@@ -30,13 +30,13 @@ from typing import get_args
 
 import numpy as np
 
-from mmsearch import upkeep
 from mmsearch.encoders import BUILTIN, load_encoder
 from mmsearch.errors import CollectionDamaged, MediaError, MmsearchError
 from mmsearch.fragments import file_uri
-from mmsearch.ingest import Shard, build_shard, hash_at, hash_of_file
+from mmsearch.ingest import upkeep
+from mmsearch.ingest.plan import LARGEST
+from mmsearch.ingest.shards import Shard, build_shard, hash_at, hash_of_file
 from mmsearch.media.tiles import tiling_of
-from mmsearch.plan import LARGEST
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
 from mmsearch.sources.sidecars import with_those_of
 from mmsearch.storage import integrity, wal

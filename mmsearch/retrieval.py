@@ -15,7 +15,7 @@ from mmsearch.collection import Collection
 from mmsearch.encoders import BUILTIN
 from mmsearch.errors import UsageError
 from mmsearch.evaluate import Pair, Report, flatten, measure
-from mmsearch.ingest import content_hash
+from mmsearch.ingest.shards import content_hash
 from mmsearch.records import Ids, Item, Vectors
 from mmsearch.sources.folders import Skipped
 from mmsearch.uris import path_to_uri

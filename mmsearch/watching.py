@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-from mmsearch.changes import Changes
 from mmsearch.collection import AddReport, Collection
 from mmsearch.errors import (
     CollectionBusy,
@@ -31,6 +30,7 @@ from mmsearch.errors import (
     MmsearchError,
     UsageError,
 )
+from mmsearch.ingest.changes import Changes
 from mmsearch.records import Item
 from mmsearch.sources.folders import iter_items
 from mmsearch.sources.scan import Scan, identity_of

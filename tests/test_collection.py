@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmsearch import upkeep
 from mmsearch.collection import Collection
 from mmsearch.errors import CollectionNotFound, EncoderMismatch, UsageError
+from mmsearch.ingest import upkeep
 from mmsearch.records import Item
 from mmsearch.storage.segments import write_segment
 

@@ -17,9 +17,9 @@ from conftest import add
 from damaging import damage, make_damaged, samples, with_checksums
 from PIL import Image
 
-from mmsearch import ingest
 from mmsearch.collection import Collection
 from mmsearch.formats import may_move
+from mmsearch.ingest import shards
 from mmsearch.media.video import _Seekable
 from mmsearch.sources.folders import iter_items
 from mmsearch.sources.scan import Scan, Skipped
@@ -127,14 +127,14 @@ def test_an_error_that_nobody_foresaw_costs_one_file(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     victim = sorted(photos.iterdir())[3]
-    prepare = ingest._prepare
+    prepare = shards._prepare
 
     def broken(*given: Any) -> Any:
         if given[-1].uri == str(victim):
             raise AttributeError("no such thing")
         return prepare(*given)
 
-    monkeypatch.setattr(ingest, "_prepare", broken)
+    monkeypatch.setattr(shards, "_prepare", broken)
     report = add(Collection.create(tmp_path / "index"), photos)
     assert report.added == 11
     assert report.skipped == [

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from conftest import unit_vectors
 
-from mmsearch import upkeep
 from mmsearch.collection import Collection
+from mmsearch.ingest import upkeep
 from mmsearch.records import Item
 from mmsearch.repairing import repair
 from mmsearch.storage.catalog import Change

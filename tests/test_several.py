@@ -22,7 +22,7 @@ from test_verify import flip
 from mmsearch import present
 from mmsearch.collection import Collection
 from mmsearch.fragments import file_uri, part_of
-from mmsearch.ingest import file_hash
+from mmsearch.ingest.shards import file_hash
 from mmsearch.reading import Reader
 from mmsearch.records import Hit, Item
 from mmsearch.repairing import repair
@@ -274,7 +274,7 @@ def test_a_missing_extra_is_a_reason(folder: Path, index: Collection,
 
 
 def test_the_hash_of_a_file_larger_than_a_buffer(tmp_path: Path) -> None:
-    from mmsearch.ingest import content_hash
+    from mmsearch.ingest.shards import content_hash
 
     data = bytes(range(256)) * 40_000
     (tmp_path / "a").write_bytes(data)

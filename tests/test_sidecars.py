@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_metadata import IN_XMP, XMP, exif, iptc
 
-from mmsearch import ingest, plan
 from mmsearch.collection import AddReport, Collection
 from mmsearch.errors import CollectionError
+from mmsearch.ingest import plan, shards
 from mmsearch.media import decoding
 from mmsearch.records import Item
 from mmsearch.sources.folders import Scan, iter_items
@@ -247,7 +247,7 @@ def test_a_run_over_an_unchanged_folder_reads_nothing(
         monkeypatch: pytest.MonkeyPatch) -> None:
     add(collection, folder)
     assert decoded() == 3
-    for module, name in ((ingest, "described"), (plan, "hash_at")):
+    for module, name in ((shards, "described"), (plan, "hash_at")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("something was read"))
     assert numbers(add(collection, folder)) == {"unchanged": 3}
     assert texts(collection) == BUS | CAT

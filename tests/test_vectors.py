@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmsearch import importing, upkeep
 from mmsearch.collection import AddReport, Collection
 from mmsearch.encoders import BUILTIN_DIR, load_encoder
 from mmsearch.errors import (
@@ -29,6 +28,7 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.indexes import ExactIndex, flatfile
+from mmsearch.ingest import upkeep, vectors
 from mmsearch.records import IndexSpec, Kind
 from mmsearch.sources.manifests import count_rows, read_columns
 from mmsearch.sources.vector_files import VectorFile, lengths, query_vector, unit_rows
@@ -324,8 +324,8 @@ def test_folders_of_parts(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "RANGE_ROWS", 40)
-    monkeypatch.setattr(importing, "COMPARED_ROWS", 15)
+    monkeypatch.setattr(vectors, "RANGE_ROWS", 40)
+    monkeypatch.setattr(vectors, "COMPARED_ROWS", 15)
 
 
 @pytest.mark.usefixtures("small_ranges")
@@ -560,7 +560,7 @@ def test_indexing_a_folder_leaves_imported_items_alone(tmp_path: Path,
                                                        words: tuple[Path, Path]) -> None:
     collection, _ = bring(tmp_path / "c", *words, model="builtin")
     (tmp_path / "pictures").mkdir()
-    shutil.copy(next((Path(importing.__file__).parent / "demo").glob("*.jpg")), tmp_path / "0.jpg")
+    shutil.copy(next((Path(vectors.__file__).parent / "demo").glob("*.jpg")), tmp_path / "0.jpg")
     report = add(collection, tmp_path)  # 1.jpg and 2.jpg were never there
     assert (report.removed, report.replaced) == (0, 1)
     assert collection.info()["kinds"]["image"] == 3

@@ -22,9 +22,9 @@ from conftest import DEMO, Cli, add
 from PIL import Image
 
 from mmsearch import watching
-from mmsearch.changes import Changes
 from mmsearch.collection import Collection
 from mmsearch.errors import MissingExtra, UsageError
+from mmsearch.ingest.changes import Changes
 from mmsearch.reading import Reader
 from mmsearch.storage.lock import writer_lock
 from mmsearch.storage.verify import verify

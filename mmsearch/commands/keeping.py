@@ -136,7 +136,7 @@ def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Pat
     from functools import partial
     from itertools import chain
 
-    from mmsearch.remembering import remembered
+    from mmsearch.ingest.archive_memory import remembered
     from mmsearch.sources.folders import Scan
     from mmsearch.storage.catalog import CATALOG, Catalog
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from mmsearch.errors import CollectionDamaged, GpuUnavailable, MissingExtra, UsageError
 from mmsearch.indexes import Device, kinds
+from mmsearch.ingest.tuning import tuner_for
 from mmsearch.media.tiles import tiling_of
 from mmsearch.records import Ids, IndexSpec, Kind, Problem, SegmentInfo
 from mmsearch.storage.catalog import Catalog, Change
@@ -40,7 +41,6 @@ from mmsearch.storage.segments import (
     write_segment,
 )
 from mmsearch.storage.verify import verify_directory
-from mmsearch.tuning import tuner_for
 
 FACTOR = 8
 """So many segments of one tier become one of a higher tier."""

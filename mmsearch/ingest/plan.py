@@ -11,7 +11,7 @@ from typing import Any
 
 from mmsearch.errors import MediaError
 from mmsearch.fragments import file_uri, is_named_container, is_tile, part_of, room
-from mmsearch.ingest import Built, Ready, Shard, build_shard, hash_at, hash_of_file
+from mmsearch.ingest.shards import Built, Ready, Shard, build_shard, hash_at, hash_of_file
 from mmsearch.media.tiles import as_tile, tiling_of
 from mmsearch.metadata.fields import FIELDS, OF_SEVERAL
 from mmsearch.records import Item, Kind, Vectors
