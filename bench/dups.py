@@ -32,9 +32,9 @@ from measure import machine, table
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from mmsearch.collection import Collection
-from mmsearch.duplicates import Duplicates
 from mmsearch.grouped import groups_sheet
 from mmsearch.media.decoding import decode
+from mmsearch.search.duplicates import Duplicates
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.uris import uri_to_path
 

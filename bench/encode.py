@@ -120,7 +120,7 @@ def random_models(architecture: str, cache: Path) -> list[str]:
     import torch
 
     from mmsearch.encoders import load_encoder
-    from mmsearch.relevance import kept_ruler
+    from mmsearch.search.relevance import kept_ruler
 
     file = cache.resolve() / f"{architecture}.pt"
     if not file.exists():

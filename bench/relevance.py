@@ -31,7 +31,7 @@ from measure import machine, table
 from mmsearch.encoders import load_encoder
 from mmsearch.evaluate import flatten, load_pairs
 from mmsearch.media.decoding import decode
-from mmsearch.relevance import (
+from mmsearch.search.relevance import (
     ACROSS,
     SAMPLED,
     WITHIN,
@@ -141,7 +141,7 @@ def cases(model: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def measured(queries: Any, scores: Any, foreign: Any, coefficients: Sequence[float],
              random: Any) -> dict[str, Any]:
-    """The best score of each query, and its relevance as `mmsearch.relevance` computes it.
+    """The best score of each query, and its relevance as `mmsearch.search.relevance` computes it.
 
     scores: [queries, gallery], nan for what is not in the gallery.
     """

@@ -35,7 +35,7 @@ from mmsearch.ingest.vectors import check_maker, import_vectors, maker
 from mmsearch.media.tiles import chosen, parse_grid, tiling_of
 from mmsearch.reading import Reader, ruler_in, usable
 from mmsearch.records import Item, Problem
-from mmsearch.relevance import kept_ruler
+from mmsearch.search.relevance import kept_ruler
 from mmsearch.sources.folders import Scan, Skipped
 from mmsearch.sources.vector_sets import VectorSet
 from mmsearch.stages import Spent, Stages

@@ -10,7 +10,7 @@ from mmsearch.present import Tile, address_of, safe_text, sheet, size_text, stri
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmsearch.duplicates import Duplicates, Group, Member
+    from mmsearch.search.duplicates import Duplicates, Group, Member
 
 
 def groups_tsv(groups: Sequence[Group]) -> str:

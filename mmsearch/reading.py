@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from mmsearch.compose import composed, share_of_images, unit
 from mmsearch.encoders import BUILTIN, Encoder, load_encoder
 from mmsearch.encoders.external import EXTERNAL, ExternalEncoder
 from mmsearch.errors import (
@@ -33,8 +32,9 @@ from mmsearch.records import (
     SegmentInfo,
     Vectors,
 )
-from mmsearch.relevance import Ruler, ruler_of
-from mmsearch.searching import KINDS, TEXT_WEIGHT, Query, nearest, search
+from mmsearch.search.compose import composed, share_of_images, unit
+from mmsearch.search.pipeline import KINDS, TEXT_WEIGHT, Query, nearest, search
+from mmsearch.search.relevance import Ruler, ruler_of
 from mmsearch.sources import locate
 from mmsearch.storage.catalog import CATALOG, Catalog
 from mmsearch.storage.filters import parse_where
@@ -42,8 +42,8 @@ from mmsearch.storage.open_segments import Opened
 from mmsearch.storage.rows import Row
 
 if TYPE_CHECKING:
-    from mmsearch.duplicates import Duplicates
     from mmsearch.exporting import Exported, Format
+    from mmsearch.search.duplicates import Duplicates
 
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class Reader:
                 and metadata, without a model; "hybrid" does both.
             offset: so many hits are passed over; pages put together are one big search.
             after: the `cursor` of a hit: what follows it, right also when items were added.
-            diverse: 0 to 1: hits that differ from each other, see `mmsearch.diverse`; pages fit
+            diverse: 0 to 1: hits that differ from each other, see `mmsearch.search.diversity`; pages fit
                 together up to hit 20, from there to 100, to 500, and so on.
             fusion, text_weight: how hybrid adds the two up, see `mmsearch.indexes.fusion`.
             min_score: leave out hits of a lower relevance, 0 to 1 (0.5: rather a match than not).
@@ -166,7 +166,7 @@ class Reader:
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
               weights: Sequence[float] = (), multilingual: bool = False) -> Vectors:
-        """A composed query as one unit vector, float32 [dim]; see `mmsearch.compose`."""
+        """A composed query as one unit vector, float32 [dim]; see `mmsearch.search.compose`."""
         encoder = self.encoder
         if multilingual:
             from mmsearch.encoders.multilingual import Multilingual
@@ -221,7 +221,9 @@ class Reader:
         Raises:
             UsageError: a threshold or number out of range, or a condition that cannot be read.
         """
-        from mmsearch.duplicates import find_duplicates  # loads Pillow, which a search does not
+        from mmsearch.search.duplicates import (
+            find_duplicates,  # loads Pillow, which a search does not
+        )
 
         condition = parse_where(_several(where)) if where else None
         return find_duplicates(

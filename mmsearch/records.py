@@ -53,7 +53,7 @@ class Hit:
     bm25: how well its words match, above 0; None if it was found by its vector alone.
     cursor: for `after`, with mode vector: what follows this hit.
     relevance: how likely it is a match, 0 to 1, whatever the model and the kind of query (see
-        `mmsearch.relevance`); None where the collection has nothing to tell that by.
+        `mmsearch.search.relevance`); None where the collection has nothing to tell that by.
     """
 
     id: int

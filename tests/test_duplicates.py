@@ -21,10 +21,10 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from mmsearch.collection import Collection
 from mmsearch.commands.dups import dups
-from mmsearch.duplicates import Duplicates, find_duplicates, star_groups
 from mmsearch.errors import UsageError
 from mmsearch.media.perceptual import SIDE, THUMB, Likeness, Sketch, compare, sketch, thumb
-from mmsearch.pairs import NEAREST_COSINE, NEIGHBOURS, Contents, Pair, candidates
+from mmsearch.search.duplicate_pairs import NEAREST_COSINE, NEIGHBOURS, Contents, Pair, candidates
+from mmsearch.search.duplicates import Duplicates, find_duplicates, star_groups
 
 SAME = 0.8
 Turn = Image.Transpose

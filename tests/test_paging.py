@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch import Collection
-from mmsearch.diverse import spread
 from mmsearch.records import Hit, Item, Kind, Vectors
+from mmsearch.search.diversity import spread
 from mmsearch.storage.catalog import Change
 from mmsearch.storage.segments import write_segment
 

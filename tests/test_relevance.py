@@ -18,12 +18,12 @@ from rich.console import Console
 
 from mmsearch import present
 from mmsearch.collection import Collection
-from mmsearch.compose import share_of_images
 from mmsearch.encoders import BUILTIN, BUILTIN_DIR, load_encoder
 from mmsearch.errors import UsageError
 from mmsearch.heads import Head, Heads, read_heads, unit, write_model
 from mmsearch.records import Hit, Item
-from mmsearch.relevance import (
+from mmsearch.search.compose import share_of_images
+from mmsearch.search.relevance import (
     ACROSS,
     SHIPPED,
     WITHIN,

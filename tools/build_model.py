@@ -42,7 +42,7 @@ from mmsearch.evaluate import Pair, load_pairs
 from mmsearch.features import Features, encode
 from mmsearch.heads import Head, Heads, unit, write_model
 from mmsearch.media.decoding import decode
-from mmsearch.relevance import SHIPPED, make_ruler
+from mmsearch.search.relevance import SHIPPED, make_ruler
 from mmsearch.train import TrainConfig, closed_form, fit, recall
 
 HERE = Path(__file__).parent

@@ -103,7 +103,7 @@ def query(
     from mmsearch import present
     from mmsearch.media.crops import crops
     from mmsearch.reading import Reader
-    from mmsearch.searching import has_value
+    from mmsearch.search.pipeline import has_value
 
     images = crops(image or [], crop or [])
     collection = Reader.open(directory, model=model, device=device.value)

@@ -27,7 +27,7 @@ from mmsearch.media.perceptual import (
     turned_correlations,
 )
 from mmsearch.records import Ids, Kind, Vectors
-from mmsearch.searching import nearest
+from mmsearch.search.pipeline import nearest
 from mmsearch.sources import locate
 from mmsearch.sources.folders import Skipped
 from mmsearch.sources.sidecars import own

@@ -20,8 +20,17 @@ from typing import Any
 
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.media.perceptual import TURNS, Likeness
-from mmsearch.pairs import KINDS, Contents, Pair, Pictures, Read, candidates, rank, same_content
 from mmsearch.records import Item
+from mmsearch.search.duplicate_pairs import (
+    KINDS,
+    Contents,
+    Pair,
+    Pictures,
+    Read,
+    candidates,
+    rank,
+    same_content,
+)
 from mmsearch.sources import locate
 from mmsearch.sources.folders import Skipped
 from mmsearch.sources.sidecars import own

@@ -17,11 +17,11 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from mmsearch.diverse import spread
 from mmsearch.errors import UsageError
 from mmsearch.indexes.fusion import nothing, reciprocal_rank, top_k, weighted_scores
 from mmsearch.records import Find, Fusion, Hit, Ids, Item, Kind, Mode, Neighbors, Vectors
-from mmsearch.relevance import SAMPLED, Ruler, relevance
+from mmsearch.search.diversity import spread
+from mmsearch.search.relevance import SAMPLED, Ruler, relevance
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.filters import Condition
 from mmsearch.storage.open_segments import Opened
@@ -66,7 +66,7 @@ class Query:
     fusion: Fusion = "weighted"
     text_weight: float = TEXT_WEIGHT
     diverse: float | None = None
-    """`trade` of `mmsearch.diverse.spread`: 1 keeps the ranking, 0 only spreads."""
+    """`trade` of `mmsearch.search.diversity.spread`: 1 keeps the ranking, 0 only spreads."""
     pictures: float = 0.5
     """The share of pictures in what is asked for, 0 (words alone) to 1; a half if not known."""
     min_score: float | None = None
