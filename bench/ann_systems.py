@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, cast
 import numpy as np
 from ann_data import K, read_json
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.records import Ids, Kind, Vectors
 from mmsearch.sources.vector_sets import find_vectors
 

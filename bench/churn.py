@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.indexes import kinds
 from mmsearch.ingest.shards import Built, Shard, content_hash
 from mmsearch.records import Item, Vectors

@@ -20,7 +20,7 @@ from ann_data import recall
 from clipvectors import ClipVectors
 from measure import table
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.indexes._faiss import load_faiss
 from mmsearch.records import Ids, Vectors
 

@@ -29,7 +29,7 @@ import numpy as np
 from measure import MMSEARCH, machine, table
 from photos import make_photos
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.errors import CollectionNotFound
 
 COMMIT_ROWS = 16

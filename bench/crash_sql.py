@@ -23,7 +23,7 @@ from crash import Content, content, first_difference
 from measure import machine
 from photos import DEMO
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.errors import CollectionNotFound, MmsearchError
 
 PICTURES = 5

@@ -31,7 +31,7 @@ import numpy as np
 from measure import machine, table
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.grouped import groups_sheet
 from mmsearch.media.decoding import decode
 from mmsearch.search.duplicates import Duplicates

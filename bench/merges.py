@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from measure import machine, table
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.ingest import upkeep
 from mmsearch.records import Item, SegmentInfo
 from mmsearch.storage.catalog import CATALOG, Catalog, Change

@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 from measure import machine, table
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.ingest import upkeep
 from mmsearch.records import Item
 from mmsearch.storage.catalog import CATALOG, Catalog, Change

@@ -21,7 +21,7 @@ import numpy as np
 from measure import MMSEARCH, Measured, machine, measure, medians, table
 from rclip_peer import Rclip, add_arguments, from_arguments
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.encoders import load_encoder
 from mmsearch.ingest.shards import Built, Shard
 from mmsearch.records import Item, Vectors

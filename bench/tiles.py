@@ -27,7 +27,7 @@ from measure import machine, table
 from PIL import Image
 
 import mmsearch
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.evaluate import Pair, load_pairs
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.media.tiles import Grid, parse_grid

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmsearch.collection import AddReport, Collection
+    from mmsearch.collection.collection import AddReport, Collection
     from mmsearch.encoders import Encoder, load_encoder
     from mmsearch.errors import MmsearchError
     from mmsearch.records import Hit, Item

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch import metrics
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.encoders import BUILTIN
 from mmsearch.errors import UsageError
 from mmsearch.evaluate import Pair, Report, flatten, measure

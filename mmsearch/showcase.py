@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import which
 
 from mmsearch import present
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.terminal import console, progress
 

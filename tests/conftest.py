@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import mmsearch
-from mmsearch.collection import AddReport, Collection
+from mmsearch.collection.collection import AddReport, Collection
 from mmsearch.records import Vectors
 from mmsearch.sources.folders import Scan, iter_items
 

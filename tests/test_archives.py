@@ -24,7 +24,7 @@ from making import animation
 from PIL import ExifTags, Image
 
 from mmsearch import present
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.records import Hit, Item
 from mmsearch.sources import archives, locate, tar

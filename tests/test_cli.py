@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import DEMO, Cli
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 
 ROOT = Path(__file__).parent.parent
 

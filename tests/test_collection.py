@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.errors import CollectionNotFound, EncoderMismatch, UsageError
 from mmsearch.ingest import upkeep
 from mmsearch.records import Item

@@ -17,7 +17,7 @@ from conftest import add
 from damaging import damage, make_damaged, samples, with_checksums
 from PIL import Image
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.formats import may_move
 from mmsearch.ingest import shards
 from mmsearch.media.video import _Seekable

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.commands.dups import dups
 from mmsearch.errors import UsageError
 from mmsearch.media.perceptual import SIDE, THUMB, Likeness, Sketch, compare, sketch, thumb

@@ -81,7 +81,7 @@ def test_a_collection_made_with_an_open_clip_model_finds_its_pictures(
         checkpoint: str, tmp_path: Path) -> None:
     from conftest import add
 
-    from mmsearch.collection import Collection
+    from mmsearch.collection.collection import Collection
 
     collection = Collection.create(tmp_path / "index", model=checkpoint)
     add(collection, DEMO / "cat.jpg", DEMO / "lake.jpg")

@@ -15,10 +15,10 @@ from conftest import DEMO, Cli, add, unit_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsearch import exporting
-from mmsearch.collection import Collection
+from mmsearch.collection import export
+from mmsearch.collection.collection import Collection
+from mmsearch.collection.export import Format
 from mmsearch.errors import CollectionDamaged, EncoderMismatch, MissingExtra, UsageError
-from mmsearch.exporting import Format
 from mmsearch.records import Item, Kind
 from mmsearch.sources.vector_files import VectorFile
 from mmsearch.sources.vector_sets import Part, VectorSet, find_vectors
@@ -183,7 +183,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 
 def test_an_export_that_is_stopped_is_no_export(tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "_BATCH", 2)
+    monkeypatch.setattr(export, "_BATCH", 2)
     collection = collection_of(tmp_path / "c", [Item(f"/x/{n}", "image") for n in range(12)])
     seen: list[int] = []
 
@@ -195,7 +195,7 @@ def test_an_export_that_is_stopped_is_no_export(tmp_path: Path,
     with pytest.raises(KeyboardInterrupt):
         collection.export(tmp_path / "out", rows_per_file=5, progress=stop)
     files = sorted(path.name for path in (tmp_path / "out").rglob("*.*"))
-    assert files == [exporting._BEGUN, "img_emb_0.npy", "metadata_0.parquet"]
+    assert files == [export._BEGUN, "img_emb_0.npy", "metadata_0.parquet"]
     assert np.load(tmp_path / "out" / "img_emb" / "img_emb_0.npy").shape == (5, DIM)
     (tmp_path / "out" / "img_emb" / ".tmp-img_emb_1.npy").write_text("of one that was killed")
     collection.export(tmp_path / "out", force=True)
@@ -205,7 +205,7 @@ def test_an_export_that_is_stopped_is_no_export(tmp_path: Path,
 
 def test_searching_and_writing_go_on_meanwhile(tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "_BATCH", 2)
+    monkeypatch.setattr(export, "_BATCH", 2)
     collection = collection_of(tmp_path / "c", [Item(f"/x/{n}", "image") for n in range(12)])
 
     def meddle(rows: int) -> None:

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.encoders import load_encoder, split_precision
 from mmsearch.encoders.cleaning import clean_lower
 from mmsearch.encoders.exported import Cache

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from conftest import Cli, add
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
+from mmsearch.collection.repair import repair
 from mmsearch.errors import CollectionBusy, CollectionDamaged, MmsearchError
-from mmsearch.repairing import repair
 from mmsearch.storage.lock import writer_lock
 from mmsearch.storage.verify import verify
 

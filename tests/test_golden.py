@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from conftest import unit_vectors
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
+from mmsearch.collection.repair import repair
 from mmsearch.ingest import upkeep
 from mmsearch.records import Item
-from mmsearch.repairing import repair
 from mmsearch.storage.catalog import Change
 from mmsearch.storage.segments import segment_name, write_segment
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import DEMO, Cli, unit_vectors
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.errors import UsageError
 from mmsearch.indexes import KINDS, ApproximateIndex, ExactIndex, build_index, load_index
 from mmsearch.indexes._faiss import load_faiss

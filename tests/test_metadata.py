@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 from rich.console import Console
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.legend import legend, when_and_where
 from mmsearch.media.decoding import decode, said_in
 from mmsearch.media.palette import TERMS

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Cli
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.encoders import BUILTIN_DIR, load_encoder
 from mmsearch.encoders.multilingual import Multilingual, _loaded
 from mmsearch.encoders.onnx import OnnxEncoder

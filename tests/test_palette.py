@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.media.palette import MOST, TERMS, colours, term_of
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from making import difference, dng, film, picture
 from PIL import Image
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError
 from mmsearch.formats import RAW_SUFFIXES, container, sniff
 from mmsearch.media.decoding import decode

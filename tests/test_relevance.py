@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from mmsearch import present
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.encoders import BUILTIN, BUILTIN_DIR, load_encoder
 from mmsearch.errors import UsageError
 from mmsearch.heads import Head, Heads, read_heads, unit, write_model

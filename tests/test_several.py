@@ -20,12 +20,12 @@ from making import SCENES, animation, document, film, picture
 from test_verify import flip
 
 from mmsearch import present
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
+from mmsearch.collection.reader import Reader
+from mmsearch.collection.repair import repair
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.ingest.shards import file_hash
-from mmsearch.reading import Reader
 from mmsearch.records import Hit, Item
-from mmsearch.repairing import repair
 from mmsearch.sources import locate
 from mmsearch.storage.catalog import Catalog, Change
 from mmsearch.storage.verify import verify

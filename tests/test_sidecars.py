@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_metadata import IN_XMP, XMP, exif, iptc
 
-from mmsearch.collection import AddReport, Collection
+from mmsearch.collection.collection import AddReport, Collection
 from mmsearch.errors import CollectionError
 from mmsearch.ingest import plan, shards
 from mmsearch.media import decoding

@@ -13,7 +13,7 @@ import pytest
 from conftest import DEMO, Cli, add
 
 from mmsearch import present
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError, MissingExtra, UsageError
 from mmsearch.records import Hit
 from mmsearch.sources import locate, remote

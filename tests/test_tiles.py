@@ -23,16 +23,16 @@ from PIL import ExifTags, Image
 from test_verify import flip
 
 from mmsearch import present
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
+from mmsearch.collection.reader import Reader
+from mmsearch.collection.repair import repair
 from mmsearch.errors import UsageError
 from mmsearch.fragments import file_uri, in_region, part_of
 from mmsearch.media import frames
 from mmsearch.media.crops import Crop
 from mmsearch.media.decoding import decode
 from mmsearch.media.tiles import MOST, Grid, parse_grid
-from mmsearch.reading import Reader
 from mmsearch.records import Hit, Item
-from mmsearch.repairing import repair
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.sources.vector_sets import find_vectors
 from mmsearch.storage.catalog import Catalog

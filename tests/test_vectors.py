@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmsearch.collection import AddReport, Collection
+from mmsearch.collection.collection import AddReport, Collection
 from mmsearch.encoders import BUILTIN_DIR, load_encoder
 from mmsearch.errors import (
     EncoderMismatch,

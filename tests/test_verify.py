@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
+from mmsearch.collection.repair import repair
 from mmsearch.errors import CollectionDamaged
 from mmsearch.records import Item, Problem
-from mmsearch.repairing import repair
 from mmsearch.storage import integrity, wal
 from mmsearch.storage.catalog import Catalog, Change
 from mmsearch.storage.verify import verify

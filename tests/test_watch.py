@@ -21,16 +21,16 @@ import pytest
 from conftest import DEMO, Cli, add
 from PIL import Image
 
-from mmsearch import watching
-from mmsearch.collection import Collection
+from mmsearch.collection import watch
+from mmsearch.collection.collection import Collection
+from mmsearch.collection.reader import Reader
 from mmsearch.errors import MissingExtra, UsageError
 from mmsearch.ingest.changes import Changes
-from mmsearch.reading import Reader
 from mmsearch.storage.lock import writer_lock
 from mmsearch.storage.verify import verify
 
 LIMIT = 60.0
-QUICK = ("import sys, mmsearch.watching as w; w.SETTLED = 0.3; w.TICK = 0.1; "
+QUICK = ("import sys, mmsearch.collection.watch as w; w.SETTLED = 0.3; w.TICK = 0.1; "
          "from mmsearch.cli import main; main()")
 """The command line, with less time for files to settle."""
 
@@ -68,13 +68,13 @@ class Watching:
 
 @contextmanager
 def watch(index: Path, *args: object, before: Sequence[str] = ()) -> Iterator[Watching]:
-    watching = Watching([*before, sys.executable, "-c", QUICK, "watch", *args, "-i", index,
+    watch = Watching([*before, sys.executable, "-c", QUICK, "watch", *args, "-i", index,
                          "--json"])
     try:
-        yield watching
+        yield watch
     finally:
-        watching.process.kill()
-        watching.process.wait()
+        watch.process.kill()
+        watch.process.wait()
 
 
 @pytest.fixture
@@ -385,14 +385,14 @@ def test_what_cannot_be_watched_is_said(cli: Cli, photos: Path, tmp_path: Path) 
         assert "--every takes a time such as 90s" in done.stderr
     add(Collection.create(tmp_path / "x"), photos)
     with pytest.raises(UsageError, match="no such file or folder"):
-        next(watching.watch(Collection.open(tmp_path / "x"), [tmp_path / "nowhere"]))
+        next(watch.watch(Collection.open(tmp_path / "x"), [tmp_path / "nowhere"]))
 
 
 def test_the_library_watches_too(photos: Path, index: Path, monkeypatch: pytest.MonkeyPatch
                                  ) -> None:
-    monkeypatch.setattr(watching, "SETTLED", 0.2)
+    monkeypatch.setattr(watch, "SETTLED", 0.2)
     stop = Event()
-    batches = watching.watch(Collection.create(index), [photos], stop=stop)
+    batches = watch.watch(Collection.create(index), [photos], stop=stop)
     assert next(batches).items == 12
     picture(photos / "new.png", 1)
     assert next(batches).report.added == 1
@@ -404,7 +404,7 @@ def test_the_missing_library_is_named(photos: Path, index: Path, monkeypatch: py
                                       ) -> None:
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     with pytest.raises(MissingExtra, match=r"watching folders needs .*mmsearch\[watch\]"):
-        watching.watch(Collection.create(index), [photos])
+        watch.watch(Collection.create(index), [photos])
 
 
 def test_a_link_to_a_folder_that_is_watched_adds_nothing(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 from conftest import DEMO, Cli, add
 
 from mmsearch import present
-from mmsearch.collection import Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError
 from mmsearch.records import Hit, Item
 from mmsearch.sources import locate, web

@@ -41,7 +41,7 @@ def dups(
     Example: mmsearch dups --exact --filepath-only
     """
     from mmsearch import grouped
-    from mmsearch.collection import Collection
+    from mmsearch.collection.collection import Collection
 
     collection = Collection.open(directory)
     total = collection.count(where=where or ())

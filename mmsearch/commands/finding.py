@@ -25,7 +25,7 @@ from mmsearch.errors import UsageError
 from mmsearch.terminal import console, print_json, print_paths, say
 
 if TYPE_CHECKING:
-    from mmsearch.reading import Reader
+    from mmsearch.collection.reader import Reader
     from mmsearch.records import Hit
 
 
@@ -101,8 +101,8 @@ def query(
     Example: mmsearch query IMG_2041 --mode text
     """
     from mmsearch import present
+    from mmsearch.collection.reader import Reader
     from mmsearch.media.crops import crops
-    from mmsearch.reading import Reader
     from mmsearch.search.pipeline import has_value
 
     images = crops(image or [], crop or [])

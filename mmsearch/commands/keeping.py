@@ -41,7 +41,7 @@ from mmsearch.errors import UsageError
 from mmsearch.terminal import console, print_json, progress, say, say_skipped
 
 if TYPE_CHECKING:
-    from mmsearch.collection import AddReport, Collection
+    from mmsearch.collection.collection import AddReport, Collection
     from mmsearch.records import Item
 
 
@@ -166,7 +166,7 @@ def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> N
     Example: mmsearch info -i indexes/default
     """
     from mmsearch import present
-    from mmsearch.collection import Collection
+    from mmsearch.collection.collection import Collection
 
     facts = Collection.open(directory).info()
     print_json(facts) if json_ else console().print(present.info_table(facts))
@@ -184,7 +184,7 @@ def delete(
 
     Example: mmsearch delete ~/Pictures/screenshots
     """
-    from mmsearch.collection import Collection
+    from mmsearch.collection.collection import Collection
     from mmsearch.sources.locate import locate
 
     uris = [locate(path) for path in paths or ()]
@@ -208,7 +208,7 @@ def verify(
     from mmsearch.present import problem_lines
 
     if repair:
-        from mmsearch.repairing import repair as mend
+        from mmsearch.collection.repair import repair as mend
 
         with progress("encoding again", lambda: None) as advance:
             problems = mend(directory, tick=advance)
@@ -238,7 +238,7 @@ def compact(
 
     Example: mmsearch compact
     """
-    from mmsearch.collection import Collection
+    from mmsearch.collection.collection import Collection
 
     collection = Collection.open(directory, device=device.value)
     collection.configure(recall=recall_of(recall), kind=kind)
@@ -256,7 +256,7 @@ def compact(
 
 def open_or_create(directory: Path, model: str | None, precision: Precision | None,
                    device: Device) -> Collection:
-    from mmsearch.collection import Collection
+    from mmsearch.collection.collection import Collection
     from mmsearch.errors import CollectionNotFound
 
     try:

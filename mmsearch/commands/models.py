@@ -44,7 +44,7 @@ def evaluate(
     Example: mmsearch eval captions.jsonl --split test
     """
     from mmsearch import present
-    from mmsearch.collection import Collection
+    from mmsearch.collection.collection import Collection
     from mmsearch.evaluate import load_pairs, splits
     from mmsearch.retrieval import evaluate_collection, evaluate_model
 

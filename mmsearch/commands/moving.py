@@ -12,7 +12,7 @@ from mmsearch.commands.options import DEFAULT_INDEX, Device, IndexOption, JsonOp
 from mmsearch.terminal import print_json, progress, say
 
 if TYPE_CHECKING:
-    from mmsearch.collection import AddReport, Collection
+    from mmsearch.collection.collection import AddReport, Collection
 
 
 class As(StrEnum):
@@ -42,7 +42,7 @@ def import_vectors(path: Path, manifest: Path | None, kind: As, directory: Path,
                    model: str | None, recall: float | None, index_kind: str | None,
                    device: Device) -> tuple[Collection, AddReport]:
     """What `mmsearch index --vectors` does."""
-    from mmsearch.collection import Collection
+    from mmsearch.collection.collection import Collection
     from mmsearch.encoders.external import EXTERNAL
     from mmsearch.sources.vector_sets import find_vectors
 
@@ -80,7 +80,7 @@ def export(
     """
     from dataclasses import asdict
 
-    from mmsearch.collection import Collection
+    from mmsearch.collection.collection import Collection
 
     collection = Collection.open(directory)
     with progress("exporting", lambda: sum(collection.info()["kinds"].values())) as advance:

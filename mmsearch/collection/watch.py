@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-from mmsearch.collection import AddReport, Collection
+from mmsearch.collection.collection import AddReport, Collection
 from mmsearch.errors import (
     CollectionBusy,
     CollectionDamaged,

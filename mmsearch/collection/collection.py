@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.collection.reader import Reader, ruler_in, usable
 from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder
 from mmsearch.encoders.external import ready
 from mmsearch.errors import (
@@ -33,7 +34,6 @@ from mmsearch.ingest.shards import Built, Shard, build_shard
 from mmsearch.ingest.vanished import vanished
 from mmsearch.ingest.vectors import check_maker, import_vectors, maker
 from mmsearch.media.tiles import chosen, parse_grid, tiling_of
-from mmsearch.reading import Reader, ruler_in, usable
 from mmsearch.records import Item, Problem
 from mmsearch.search.relevance import kept_ruler
 from mmsearch.sources.folders import Scan, Skipped
@@ -69,7 +69,7 @@ class AddReport:
 
 
 class Collection(Reader):
-    """An open collection: what `mmsearch.reading.Reader` does without a lock, and writing."""
+    """An open collection: what `mmsearch.collection.reader.Reader` does without a lock, and writing."""
 
     @classmethod
     def create(cls, path: Path | str, *, model: str = BUILTIN, recall: float | None = None,
@@ -267,11 +267,11 @@ class Collection(Reader):
     # -- reading ---------------------------------------------------------------------------------
 
     def repair(self, tick: Callable[[int], None] = lambda done: None) -> list[Problem]:
-        """Mend what can be mended (see `mmsearch.repairing`); -> what was found, mended or not.
+        """Mend what can be mended (see `mmsearch.collection.repair`); -> what was found, mended or not.
 
         tick: called with the number of items encoded again since the last call.
         """
-        from mmsearch.repairing import repair
+        from mmsearch.collection.repair import repair
 
         return repair(self.path, self.model, tick)
 

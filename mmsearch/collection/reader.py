@@ -42,7 +42,7 @@ from mmsearch.storage.open_segments import Opened
 from mmsearch.storage.rows import Row
 
 if TYPE_CHECKING:
-    from mmsearch.exporting import Exported, Format
+    from mmsearch.collection.export import Exported, Format
     from mmsearch.search.duplicates import Duplicates
 
 
@@ -241,12 +241,12 @@ class Reader:
                rows_per_file: int = 1_000_000, force: bool = False,
                progress: Callable[[int], None] = lambda done: None) -> Exported:
         """Write the items that meet `where` and their vectors as .npy and Parquet (or "jsonl"), for
-        other tools and for `mmsearch.sources.vector_sets.find_vectors`; see `mmsearch.exporting`.
+        other tools and for `mmsearch.sources.vector_sets.find_vectors`; see `mmsearch.collection.export`.
 
         dtype: "float16", as stored, or "float32".
         force: replace an export that is there; without it, the directory must be empty.
         """
-        from mmsearch.exporting import Plan, export
+        from mmsearch.collection.export import Plan, export
 
         plan = Plan(Path(directory), dtype, format, rows_per_file,
                     parse_where(_several(where)) if where else None, force)

@@ -1,0 +1,1 @@
+"""The handle with the verbs of the command line."""
