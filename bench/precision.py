@@ -31,7 +31,7 @@ from onnx import numpy_helper
 from mmsearch.encoders import BUILTIN_DIR
 from mmsearch.encoders.exported import has_bf16
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.evaluate import flatten, load_pairs, measure
+from mmsearch.evaluation.recall import flatten, load_pairs, measure
 from mmsearch.heads import read_heads, unit, with_head
 from mmsearch.media.decoding import decode
 

@@ -29,7 +29,7 @@ import numpy as np
 from measure import machine, table
 
 from mmsearch.encoders import load_encoder
-from mmsearch.evaluate import flatten, load_pairs
+from mmsearch.evaluation.recall import flatten, load_pairs
 from mmsearch.media.decoding import decode
 from mmsearch.search.relevance import (
     ACROSS,

@@ -28,7 +28,7 @@ from PIL import Image
 
 import mmsearch
 from mmsearch.collection.collection import Collection
-from mmsearch.evaluate import Pair, load_pairs
+from mmsearch.evaluation.recall import Pair, load_pairs
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.media.tiles import Grid, parse_grid
 from mmsearch.metrics import bootstrap_interval

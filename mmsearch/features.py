@@ -19,7 +19,7 @@ from mmsearch.records import Ids, Pixels, Vectors
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.evaluate import Pair
+    from mmsearch.evaluation.recall import Pair
 
 CHUNK = 512
 """Pictures whose features are kept in one cache file: what a killed run loses at most."""

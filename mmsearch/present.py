@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mmsearch.evaluate import Report
+    from mmsearch.evaluation.recall import Report
 
 _THUMBNAIL_SIDE = 320
 _PROBLEMS = 100

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import torch
 
     from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.evaluate import Pair
+    from mmsearch.evaluation.recall import Pair
 
 MAX_VAL = 2000  # pictures; more would cost more than the training itself
 
@@ -164,7 +164,7 @@ def _need_extra() -> None:
 
 def _split(path: Path, config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
     """Training and validation pairs; what is marked "test" is never looked at."""
-    from mmsearch.evaluate import load_pairs
+    from mmsearch.evaluation.recall import load_pairs
 
     captioned = [pair for pair in load_pairs(path) if pair.captions and pair.split != "test"]
     chosen = [pair for pair in captioned if pair.split != "val"]

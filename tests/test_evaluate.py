@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsearch import evaluate
 from mmsearch.errors import UsageError
-from mmsearch.evaluate import Pair
+from mmsearch.evaluation import recall
+from mmsearch.evaluation.recall import Pair
 
 settings.register_profile("evaluate", deadline=None)
 settings.load_profile("evaluate")
@@ -38,7 +38,7 @@ def lines(*rows):
 
 def test_jsonl_with_one_or_several_captions(folder):
     rows = [{"image": "a.jpg", "captions": ["one", "two"]}, {"image": "b.jpg", "caption": "three"}]
-    assert evaluate.load_pairs(write(folder / "pairs.jsonl", lines(*rows))) == [
+    assert recall.load_pairs(write(folder / "pairs.jsonl", lines(*rows))) == [
         Pair(folder / "a.jpg", ("one", "two")),
         Pair(folder / "b.jpg", ("three",)),
     ]
@@ -48,7 +48,7 @@ def test_jsonl_with_one_or_several_captions(folder):
 def test_rows_of_one_image_become_one_pair(folder, suffix, separator):
     rows = [("image", "caption"), ("a.jpg", "one"), ("b.jpg", "two"), ("./a.jpg", "one")]
     text = "\n".join(separator.join(row) for row in rows)
-    assert evaluate.load_pairs(write(folder / f"pairs.{suffix}", text)) == [
+    assert recall.load_pairs(write(folder / f"pairs.{suffix}", text)) == [
         Pair(folder / "a.jpg", ("one", "one")),
         Pair(folder / "b.jpg", ("two",)),
     ]
@@ -66,9 +66,9 @@ def test_karpathy_json(folder):
     path = write(folder / "dataset_coco.json", json.dumps({"images": images, "dataset": "coco"}))
     train = Pair(folder / "images/c.jpg", ("one",), "train")
     test = Pair(folder / "val2014/d.jpg", ("two", "three"), "test")
-    assert evaluate.load_pairs(path) == [train, test]
-    assert evaluate.load_pairs(path, split="test") == [test]
-    assert evaluate.splits([train, test, test, Pair(folder / "a.jpg", ("x",))]) == {
+    assert recall.load_pairs(path) == [train, test]
+    assert recall.load_pairs(path, split="test") == [test]
+    assert recall.splits([train, test, test, Pair(folder / "a.jpg", ("x",))]) == {
         "train": 1,
         "test": 2,
     }
@@ -79,13 +79,13 @@ def test_images_of_other_splits_need_not_be_there(folder):
         {"image": "gone.jpg", "caption": "x", "split": "train"},
         {"image": "a.jpg", "caption": "y", "split": "val"},
     ]
-    pairs = evaluate.load_pairs(write(folder / "p.jsonl", lines(*rows)), split="val")
+    pairs = recall.load_pairs(write(folder / "p.jsonl", lines(*rows)), split="val")
     assert pairs == [Pair(folder / "a.jpg", ("y",), "val")]
 
 
 def test_flatten_keeps_who_belongs_to_whom(folder):
     pairs = [Pair(folder, ("a", "b")), Pair(folder, ()), Pair(folder, ("b",))]
-    captions, caption_image = evaluate.flatten(pairs)
+    captions, caption_image = recall.flatten(pairs)
     assert captions == ["a", "b", "b"]
     assert caption_image.tolist() == [0, 0, 2]
     assert caption_image.dtype == np.int64
@@ -114,25 +114,25 @@ def test_flatten_keeps_who_belongs_to_whom(folder):
 def test_a_bad_file_is_named_with_its_line(folder, name, text, message):
     path = write(folder / name, text)
     with pytest.raises(UsageError) as caught:
-        evaluate.load_pairs(path)
+        recall.load_pairs(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_a_missing_file_and_a_missing_split_are_usage_errors(folder):
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        evaluate.load_pairs(folder / "none.jsonl")
+        recall.load_pairs(folder / "none.jsonl")
     rows = [{"image": "a.jpg", "caption": "x", "split": split} for split in ("val", "train")]
     path = write(folder / "p.jsonl", lines(*rows))
     with pytest.raises(UsageError, match="no rows of split 'test'; the file has train, val"):
-        evaluate.load_pairs(path, split="test")
+        recall.load_pairs(path, split="test")
 
 
 def test_figures_worked_out_by_hand():
     # Captions 0 and 1 are of picture 0, caption 2 of picture 1; picture 2 is a distractor.
     images = np.eye(3, dtype=np.float32)
     texts = np.array([[3, 1, 2], [1, 2, 3], [1, 2, 0]], dtype=np.float32)
-    report = evaluate.measure(images, texts, np.array([0, 0, 1]), ks=(1, 2)).to_json()
+    report = recall.measure(images, texts, np.array([0, 0, 1]), ks=(1, 2)).to_json()
 
     # Ranks from 1 are 1, 3, 1.
     text_to_image = report["text_to_image"]
@@ -159,7 +159,7 @@ def test_figures_worked_out_by_hand():
 
 def test_the_keys_that_scripts_rely_on():
     vectors = np.eye(2, dtype=np.float32)
-    report = evaluate.measure(vectors, vectors, np.array([0, 1])).to_json()
+    report = recall.measure(vectors, vectors, np.array([0, 1])).to_json()
     common = ["queries", "gallery"]
     for k in (1, 5, 10):
         common += [f"recall@{k}", f"recall@{k}_ci95"]
@@ -176,15 +176,15 @@ def test_blocks_do_not_change_the_figures(seed, images, texts, block):
     image_vectors = generator.integers(-2, 3, (images, 3)).astype(np.float32)
     text_vectors = generator.integers(-2, 3, (texts, 3)).astype(np.float32)
     caption_image = generator.integers(0, images, texts)
-    whole = evaluate.measure(image_vectors, text_vectors, caption_image)
+    whole = recall.measure(image_vectors, text_vectors, caption_image)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "_BLOCK_SCORES", block)
-        assert evaluate.measure(image_vectors, text_vectors, caption_image) == whole
+        patch.setattr(recall, "_BLOCK_SCORES", block)
+        assert recall.measure(image_vectors, text_vectors, caption_image) == whole
 
 
 def test_equal_vectors_find_nothing():
     same = np.ones((50, 4), dtype=np.float32)
-    report = evaluate.measure(same, same, np.arange(50))
+    report = recall.measure(same, same, np.arange(50))
     assert report.text_to_image.recall[10] == 0.0
     assert report.image_to_text.recall[10] == 0.0
 
@@ -195,8 +195,8 @@ def test_the_order_of_the_captions_does_not_matter():
     owner = np.repeat(np.arange(30), 5)
     texts = images[owner] + generator.standard_normal((150, 8)).astype(np.float32)
     shuffled = generator.permutation(150)
-    one = evaluate.measure(images, texts, owner)
-    other = evaluate.measure(images, texts[shuffled], owner[shuffled])
+    one = recall.measure(images, texts, owner)
+    other = recall.measure(images, texts[shuffled], owner[shuffled])
     assert other.image_to_text == one.image_to_text
     assert other.text_to_image.recall == one.text_to_image.recall
     assert 0.1 < one.text_to_image.recall[1] < 0.9
@@ -218,6 +218,6 @@ def test_the_order_of_the_captions_does_not_matter():
 )
 def test_wrong_calls_say_what_is_wrong(images, texts, owner, ks, message):
     with pytest.raises(UsageError, match=message):
-        evaluate.measure(
+        recall.measure(
             np.zeros(images, np.float32), np.zeros(texts, np.float32), np.array(owner, int), ks=ks
         )

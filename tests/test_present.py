@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
-from mmsearch import evaluate, present
+from mmsearch import present
 from mmsearch.errors import MissingExtra
+from mmsearch.evaluation import recall
 from mmsearch.records import Hit, Item
 from mmsearch.uris import path_to_uri
 
@@ -217,7 +218,7 @@ def test_sizes(size, shown):
 
 def test_report_table():
     vectors = np.eye(4, dtype=np.float32)
-    shown = rendered(present.report_table(evaluate.measure(vectors, vectors, np.arange(4))))
+    shown = rendered(present.report_table(recall.measure(vectors, vectors, np.arange(4))))
     assert re.search(r"recall@1 %\s+100\.0  \[100\.0, 100\.0\]\s+100\.0", shown)
     assert re.search(r"median rank\s+1\s+1\n", shown)
     assert re.search(r"ndcg@10\s+1\.000\n", shown)

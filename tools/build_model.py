@@ -38,7 +38,7 @@ from tokenizers import Tokenizer
 from tune_text import TuneConfig, as_torch_sees_it, tune
 
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.evaluate import Pair, load_pairs
+from mmsearch.evaluation.recall import Pair, load_pairs
 from mmsearch.features import Features, encode
 from mmsearch.heads import Head, Heads, unit, write_model
 from mmsearch.media.decoding import decode

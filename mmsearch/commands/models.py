@@ -45,8 +45,8 @@ def evaluate(
     """
     from mmsearch import present
     from mmsearch.collection.collection import Collection
-    from mmsearch.evaluate import load_pairs, splits
-    from mmsearch.retrieval import evaluate_collection, evaluate_model
+    from mmsearch.evaluation.recall import load_pairs, splits
+    from mmsearch.evaluation.retrieval import evaluate_collection, evaluate_model
 
     loaded = load_pairs(pairs, split=split)
     if len(mixed := splits(loaded)) > 1:

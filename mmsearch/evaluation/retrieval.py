@@ -14,7 +14,7 @@ from mmsearch import metrics
 from mmsearch.collection.collection import Collection
 from mmsearch.encoders import BUILTIN
 from mmsearch.errors import UsageError
-from mmsearch.evaluate import Pair, Report, flatten, measure
+from mmsearch.evaluation.recall import Pair, Report, flatten, measure
 from mmsearch.ingest.shards import content_hash
 from mmsearch.records import Ids, Item, Vectors
 from mmsearch.sources.folders import Skipped

@@ -1,0 +1,1 @@
+"""Measure: recall@k with intervals."""
