@@ -32,8 +32,8 @@ from mmsearch.encoders import BUILTIN_DIR
 from mmsearch.encoders.exported import has_bf16
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.evaluation.recall import flatten, load_pairs, measure
-from mmsearch.heads import read_heads, unit, with_head
 from mmsearch.media.decoding import decode
+from mmsearch.training.heads import read_heads, unit, with_head
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import build_model

@@ -168,7 +168,7 @@ def test_float32_weights_of_the_text_tower_come_back(bench: Any, tmp_path: Path)
     onnx, torch = pytest.importorskip("onnx"), pytest.importorskip("torch")
     from mmsearch.encoders import BUILTIN_DIR
     from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.heads import unit
+    from mmsearch.training.heads import unit
 
     precision = bench("precision")
     text = onnx.load(BUILTIN_DIR / "text.onnx")

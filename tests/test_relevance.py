@@ -20,7 +20,6 @@ from mmsearch import present
 from mmsearch.collection.collection import Collection
 from mmsearch.encoders import BUILTIN, BUILTIN_DIR, load_encoder
 from mmsearch.errors import UsageError
-from mmsearch.heads import Head, Heads, read_heads, unit, write_model
 from mmsearch.records import Hit, Item
 from mmsearch.search.compose import share_of_images
 from mmsearch.search.relevance import (
@@ -35,6 +34,7 @@ from mmsearch.search.relevance import (
 )
 from mmsearch.storage.open_segments import Opened
 from mmsearch.storage.segments import write_segment
+from mmsearch.training.heads import Head, Heads, read_heads, unit, write_model
 
 NONSENSE = ["tax return form for 2019", "asdf qwerty zxcv", "a submarine"]
 SHOWN = {"a cat": "cat.jpg", "a bicycle": "bicycle.jpg", "a bus": "bus.jpg"}

