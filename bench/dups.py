@@ -31,8 +31,8 @@ import numpy as np
 from measure import machine, table
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
+from mmsearch.cli.duplicate_groups import groups_sheet
 from mmsearch.collection.collection import Collection
-from mmsearch.grouped import groups_sheet
 from mmsearch.media.decoding import decode
 from mmsearch.search.duplicates import Duplicates
 from mmsearch.sources.folders import Scan, iter_items

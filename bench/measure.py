@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-MMSEARCH = (sys.executable, "-c", "from mmsearch.cli import main; main()")
+MMSEARCH = (sys.executable, "-c", "from mmsearch.cli.app import main; main()")
 """The command line of the installed package, whatever the PATH."""
 
 

@@ -31,7 +31,7 @@ def main() -> None:
     def note(**said: Any) -> None:
         os.write(notes, json.dumps(said).encode() + b"\n")
 
-    from mmsearch.cli import main
+    from mmsearch.cli.app import main
     from mmsearch.ingest import shards
     from mmsearch.sources import folders
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from making import animation
 from PIL import ExifTags, Image
 
-from mmsearch import present
+from mmsearch.cli import present
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.records import Hit, Item

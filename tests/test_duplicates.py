@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
+from mmsearch.cli.dups import dups
 from mmsearch.collection.collection import Collection
-from mmsearch.commands.dups import dups
 from mmsearch.errors import UsageError
 from mmsearch.media.perceptual import SIDE, THUMB, Likeness, Sketch, compare, sketch, thumb
 from mmsearch.search.duplicate_pairs import NEAREST_COSINE, NEIGHBOURS, Contents, Pair, candidates

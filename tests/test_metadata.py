@@ -19,13 +19,13 @@ from PIL import ExifTags, Image, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 from rich.console import Console
 
+from mmsearch.cli.legend import legend, when_and_where
+from mmsearch.cli.present import contact_sheet, hits_table
 from mmsearch.collection.collection import Collection
-from mmsearch.legend import legend, when_and_where
 from mmsearch.media.decoding import decode, said_in
 from mmsearch.media.palette import TERMS
 from mmsearch.metadata import place_names, xmp
 from mmsearch.metadata.fields import FIELDS, MOST_WORDS, Said, merged, number
-from mmsearch.present import contact_sheet, hits_table
 from mmsearch.records import Hit, Item
 
 TYPES: dict[str, type | tuple[type, ...]] = {

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from mmsearch import present
+from mmsearch.cli import present
 from mmsearch.collection.collection import Collection
 from mmsearch.encoders import BUILTIN, BUILTIN_DIR, load_encoder
 from mmsearch.errors import UsageError

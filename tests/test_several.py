@@ -19,7 +19,7 @@ from conftest import DEMO, Cli, add
 from making import SCENES, animation, document, film, picture
 from test_verify import flip
 
-from mmsearch import present
+from mmsearch.cli import present
 from mmsearch.collection.collection import Collection
 from mmsearch.collection.reader import Reader
 from mmsearch.collection.repair import repair

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 from conftest import DEMO, Cli, add
 
-from mmsearch import present
+from mmsearch.cli import present
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError, MissingExtra, UsageError
 from mmsearch.records import Hit

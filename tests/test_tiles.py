@@ -22,7 +22,7 @@ from making import animation, picture
 from PIL import ExifTags, Image
 from test_verify import flip
 
-from mmsearch import present
+from mmsearch.cli import present
 from mmsearch.collection.collection import Collection
 from mmsearch.collection.reader import Reader
 from mmsearch.collection.repair import repair

@@ -31,7 +31,7 @@ from mmsearch.storage.verify import verify
 
 LIMIT = 60.0
 QUICK = ("import sys, mmsearch.collection.watch as w; w.SETTLED = 0.3; w.TICK = 0.1; "
-         "from mmsearch.cli import main; main()")
+         "from mmsearch.cli.app import main; main()")
 """The command line, with less time for files to settle."""
 
 

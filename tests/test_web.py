@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from conftest import DEMO, Cli, add
 
-from mmsearch import present
+from mmsearch.cli import present
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError
 from mmsearch.records import Hit, Item

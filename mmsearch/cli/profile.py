@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmsearch.terminal import console, say
+from mmsearch.cli.terminal import console, say
 
 if TYPE_CHECKING:
     from rich.table import Table

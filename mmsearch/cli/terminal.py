@@ -16,7 +16,7 @@ def say(message: str) -> None:
 
 
 def say_skipped(skipped: Sequence[Skipped]) -> None:
-    from mmsearch.present import safe_text
+    from mmsearch.cli.present import safe_text
 
     for one in skipped:
         say(f"skipped {safe_text(one.path)}: {safe_text(one.reason)}")
@@ -26,7 +26,7 @@ def print_paths(paths: Iterable[str]) -> None:
     """One path a line: to a terminal escaped, for the next program as it is named on disk."""
     import os
 
-    from mmsearch.present import safe_text
+    from mmsearch.cli.present import safe_text
 
     for path in paths:
         if sys.stdout.isatty():

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.commands.options import DEFAULT_INDEX, Device, IndexOption, JsonOption, WhereOption
-from mmsearch.terminal import print_json, progress, say
+from mmsearch.cli.options import DEFAULT_INDEX, Device, IndexOption, JsonOption, WhereOption
+from mmsearch.cli.terminal import print_json, progress, say
 
 if TYPE_CHECKING:
     from mmsearch.collection.collection import AddReport, Collection

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.commands.options import (
+from mmsearch.cli.options import (
     DEFAULT_INDEX,
     Device,
     DeviceOption,
@@ -21,8 +21,8 @@ from mmsearch.commands.options import (
     ModelOption,
     WhereOption,
 )
+from mmsearch.cli.terminal import console, print_json, print_paths, say
 from mmsearch.errors import UsageError
-from mmsearch.terminal import console, print_json, print_paths, say
 
 if TYPE_CHECKING:
     from mmsearch.collection.reader import Reader
@@ -100,7 +100,7 @@ def query(
 
     Example: mmsearch query IMG_2041 --mode text
     """
-    from mmsearch import present
+    from mmsearch.cli import present
     from mmsearch.collection.reader import Reader
     from mmsearch.media.crops import crops
     from mmsearch.search.pipeline import has_value
@@ -134,7 +134,7 @@ def query(
 
 def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: bool,
                 parts: bool) -> None:
-    from mmsearch import present
+    from mmsearch.cli import present
 
     if json_:
         print_json(present.hits_json(hits, parts=parts))

@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.commands.finding import unknown_fields
-from mmsearch.commands.moving import (
-    As,
-    AsOption,
-    ManifestOption,
-    VectorsOption,
-    import_vectors,
-)
-from mmsearch.commands.options import (
+from mmsearch.cli.options import (
     DEFAULT_INDEX,
     Device,
     DeviceOption,
@@ -37,8 +29,10 @@ from mmsearch.commands.options import (
     recall_of,
     with_precision,
 )
+from mmsearch.cli.query import unknown_fields
+from mmsearch.cli.terminal import console, print_json, progress, say, say_skipped
+from mmsearch.cli.vectors import As, AsOption, ManifestOption, VectorsOption, import_vectors
 from mmsearch.errors import UsageError
-from mmsearch.terminal import console, print_json, progress, say, say_skipped
 
 if TYPE_CHECKING:
     from mmsearch.collection.collection import AddReport, Collection
@@ -110,7 +104,7 @@ def index(
         collection, report = _index(walk, paths, directory, model, precision, wanted, kind,
                                     tiles, device)
     if profile:  # before the report, which ends a run that could index nothing
-        from mmsearch.commands.profiling import say_profile
+        from mmsearch.cli.profile import say_profile
 
         say_profile(report)
     _print_report(collection, report, json_)
@@ -165,7 +159,7 @@ def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> N
 
     Example: mmsearch info -i indexes/default
     """
-    from mmsearch import present
+    from mmsearch.cli import present
     from mmsearch.collection.collection import Collection
 
     facts = Collection.open(directory).info()
@@ -205,7 +199,7 @@ def verify(
 
     Example: mmsearch verify --repair -i indexes/default
     """
-    from mmsearch.present import problem_lines
+    from mmsearch.cli.present import problem_lines
 
     if repair:
         from mmsearch.collection.repair import repair as mend

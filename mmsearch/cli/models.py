@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.commands.options import (
+from mmsearch.cli.options import (
     IndexOption,
     JsonOption,
     ModelOption,
     PrecisionOption,
     with_precision,
 )
-from mmsearch.terminal import console, print_json, progress, say, say_skipped
+from mmsearch.cli.terminal import console, print_json, progress, say, say_skipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def evaluate(
 
     Example: mmsearch eval captions.jsonl --split test
     """
-    from mmsearch import present
+    from mmsearch.cli import present
     from mmsearch.collection.collection import Collection
     from mmsearch.evaluation.recall import load_pairs, splits
     from mmsearch.evaluation.retrieval import evaluate_collection, evaluate_model
@@ -129,7 +129,7 @@ def demo(directory: IndexOption = Path("indexes/demo")) -> None:
 
     Example: mmsearch demo
     """
-    from mmsearch.showcase import show
+    from mmsearch.cli.demo import show
 
     show(directory)
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.commands.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
-from mmsearch.terminal import console, print_json, print_paths, progress, say, say_skipped
+from mmsearch.cli.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
+from mmsearch.cli.terminal import console, print_json, print_paths, progress, say, say_skipped
 
 _LISTED = 100
 
@@ -40,7 +40,7 @@ def dups(
 
     Example: mmsearch dups --exact --filepath-only
     """
-    from mmsearch import grouped
+    from mmsearch.cli import duplicate_groups
     from mmsearch.collection.collection import Collection
 
     collection = Collection.open(directory)
@@ -52,23 +52,23 @@ def dups(
     if (more := len(found.unconfirmed) - _LISTED) > 0:
         say(f"skipped {more} more")
     if html:
-        html.write_text(grouped.groups_sheet(found, title=f"Duplicates in {directory}"), "utf-8")
+        html.write_text(duplicate_groups.groups_sheet(found, title=f"Duplicates in {directory}"), "utf-8")
         say(f"wrote {html}")
     if json_:
-        print_json(grouped.groups_json(found))
+        print_json(duplicate_groups.groups_json(found))
     elif filepath_only:
-        _print_redundant(list(grouped.redundant_paths(found.groups)))
+        _print_redundant(list(duplicate_groups.redundant_paths(found.groups)))
     elif sys.stdout.isatty():
-        console().print(grouped.groups_table(found.groups))
+        console().print(duplicate_groups.groups_table(found.groups))
     else:
-        print(grouped.groups_tsv(found.groups), end="")
-    say(grouped.summary(found))
+        print(duplicate_groups.groups_tsv(found.groups), end="")
+    say(duplicate_groups.summary(found))
 
 
 def _print_redundant(paths: list[str]) -> None:
     """Without names that hold a line end: the next program, which may delete, would read another
     file's name in them."""
-    from mmsearch.present import safe_text
+    from mmsearch.cli.present import safe_text
 
     for path in paths:
         if "\n" in path:

@@ -19,9 +19,9 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.cli.legend import legend, when_and_where
 from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.fragments import file_uri, part_of
-from mmsearch.legend import legend, when_and_where
 from mmsearch.records import Hit, Item, Problem
 from mmsearch.sources import locate
 

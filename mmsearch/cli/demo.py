@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from shutil import which
 
-from mmsearch import present
+from mmsearch.cli import present
+from mmsearch.cli.terminal import console, progress
 from mmsearch.collection.collection import Collection
 from mmsearch.sources.folders import Scan, iter_items
-from mmsearch.terminal import console, progress
 
 PICTURES = Path(__file__).parent / "demo"
 WORDS = "a bird on a branch"

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from mmsearch import __version__
-from mmsearch.commands import dups, finding, keeping, models, moving, watching
+from mmsearch.cli import dups, index, models, query, vectors, watch
+from mmsearch.cli.terminal import say
 from mmsearch.errors import MmsearchError
-from mmsearch.terminal import say
 
 app = typer.Typer(
     name="mmsearch", no_args_is_help=True, pretty_exceptions_enable=False,
@@ -22,16 +22,16 @@ app = typer.Typer(
     help="Find images by words, images by images, and words by images. Everything runs on this "
          "machine, offline.")
 
-app.command()(keeping.index)
-app.command()(watching.watch)
-app.command()(finding.query)
+app.command()(index.index)
+app.command()(watch.watch)
+app.command()(query.query)
 app.command()(dups.dups)
 app.command(name="eval")(models.evaluate)
-app.command()(keeping.info)
-app.command()(keeping.delete)
-app.command()(keeping.verify)
-app.command()(keeping.compact)
-app.command()(moving.export)
+app.command()(index.info)
+app.command()(index.delete)
+app.command()(index.verify)
+app.command()(index.compact)
+app.command()(vectors.export)
 app.command()(models.models)
 app.command()(models.train)
 app.command()(models.demo)
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _run() -> Any:
-    from mmsearch.present import safe_text
+    from mmsearch.cli.present import safe_text
 
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: `>&-`

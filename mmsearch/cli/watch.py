@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from mmsearch.commands.keeping import counts_of, facts_of, open_or_create, share_one_heap
-from mmsearch.commands.options import (
+from mmsearch.cli.index import counts_of, facts_of, open_or_create, share_one_heap
+from mmsearch.cli.options import (
     DEFAULT_INDEX,
     Device,
     DeviceOption,
@@ -28,8 +28,8 @@ from mmsearch.commands.options import (
     path_given,
     recall_of,
 )
+from mmsearch.cli.terminal import print_json_line, say, say_skipped
 from mmsearch.errors import CollectionBusy, UsageError
-from mmsearch.terminal import print_json_line, say, say_skipped
 
 T = TypeVar("T")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -107,7 +107,7 @@ def _end(stop: Event, number: int) -> None:
 
 
 def _say(message: str) -> None:
-    from mmsearch.present import safe_text
+    from mmsearch.cli.present import safe_text
 
     say(safe_text(message))
 
