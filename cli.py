@@ -1,3 +1,3 @@
-from mmsearch.cli.app import main
+from mmsearch.cli import main
 
 main()

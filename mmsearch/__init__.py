@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmsearch.collection.collection import AddReport, Collection
+    from mmsearch.collection import AddReport, Collection
     from mmsearch.encoders import Encoder, load_encoder
     from mmsearch.errors import MmsearchError
     from mmsearch.records import Hit, Item
-    from mmsearch.sources.folders import Scan, iter_items
+    from mmsearch.sources import Scan, iter_items
 
 __version__ = "0.1.0"
 __all__ = ["AddReport", "Collection", "Encoder", "Hit", "Item", "MmsearchError", "Scan",

@@ -91,7 +91,7 @@ def named(uri: str, file: str = "") -> Part | None:
 
 
 def is_tile(item: Item) -> bool:
-    """Whether an item is a part of a picture that is an item, too; see `mmsearch.media.tiles`."""
+    """Whether an item is a part of a picture that is an item, too; see `media.tiles`."""
     return item.kind == "frame" and "#xywh=" in item.uri and part_of(item) is not None
 
 

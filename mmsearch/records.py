@@ -30,10 +30,10 @@ class Item:
         a page of a document and a tile of a picture (see `mmsearch.fragments`); for other
         addresses see `mmsearch.uris`.
     group: rows that belong together (a photo and its captions) share it; results show one of them.
-    meta: JSON-able values: manifest columns, and after decoding those of `mmsearch.metadata.fields.FIELDS`.
+    meta: JSON-able values: manifest columns, and after decoding those of `metadata.fields.FIELDS`.
     fingerprint: ``size:mtime_ns`` of the file behind it, with those of the files that describe it
-        (`mmsearch.sources.sidecars`), or ``text:<hash>`` for text given inline; what tells that it is
-        unchanged, wherever it is (see `mmsearch.sources.locate`).
+        (`sources.sidecars`), or ``text:<hash>`` for text given inline; what tells that it is
+        unchanged, wherever it is (see `sources.locate`).
     """
 
     uri: str
@@ -53,7 +53,7 @@ class Hit:
     bm25: how well its words match, above 0; None if it was found by its vector alone.
     cursor: for `after`, with mode vector: what follows this hit.
     relevance: how likely it is a match, 0 to 1, whatever the model and the kind of query (see
-        `mmsearch.search.relevance`); None where the collection has nothing to tell that by.
+        `search.relevance`); None where the collection has nothing to tell that by.
     """
 
     id: int
@@ -74,7 +74,7 @@ class Neighbors(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IndexSpec:
-    """What to build: `kind` is a row of `mmsearch.indexes.kinds.KINDS`.
+    """What to build: `kind` is a row of `indexes.kinds.KINDS`.
 
     nlist: inverted lists; m: neighbours of a node in a graph; ef_construction: candidates looked
     at when a node is put into it.

@@ -24,7 +24,7 @@ from mmsearch.errors import UsageError
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hf", "hdfs", "sftp",
                     "ssh", "ftp", "ftps", "smb", "webdav", "memory", "file"})
-"""Schemes that fsspec may be asked for: no `http` (see `mmsearch.sources.web`), and none that chain or run
+"""Schemes that fsspec may be asked for: no `http` (see `sources.web`), and none that chain or run
 others."""
 _MAX_BRACES = 100_000
 
@@ -140,7 +140,7 @@ def fingerprint_of(status: os.stat_result) -> str:
 
 
 def as_mark(text: str) -> str:
-    """What a server says as a fingerprint can hold it, without a slash: see `mmsearch.sources.sidecars`."""
+    """What a server says as a fingerprint can hold it, without a slash: see `sources.sidecars`."""
     return text.replace("%", "%25").replace("/", "%2F")
 
 

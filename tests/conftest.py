@@ -25,6 +25,12 @@ def unit_vectors(rows: int, dim: int, seed: int = 0) -> Vectors:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def flip(path: Path, at: int, mask: int = 16) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= mask
+    path.write_bytes(data)
+
+
 def add(collection: Collection, *paths: Path) -> AddReport:
     scan = Scan()
     return collection.add(iter_items(paths, scan=scan), scan=scan)

@@ -1,1 +1,5 @@
-"""The command line, a file a command."""
+"""The command line: parse, call one verb, show. A file a command."""
+
+from mmsearch.cli.app import main
+
+__all__ = ["main"]

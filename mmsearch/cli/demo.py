@@ -9,10 +9,10 @@ from shutil import which
 
 from mmsearch.cli import present
 from mmsearch.cli.terminal import console, progress
-from mmsearch.collection.collection import Collection
-from mmsearch.sources.folders import Scan, iter_items
+from mmsearch.collection import Collection
+from mmsearch.sources import Scan, iter_items
 
-PICTURES = Path(__file__).parent / "demo"
+PICTURES = Path(__file__).parent.parent / "demo"
 WORDS = "a bird on a branch"
 EXAMPLE, DESCRIBED = "blue-flowers.jpg", "lake.jpg"
 

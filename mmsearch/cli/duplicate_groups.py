@@ -10,7 +10,7 @@ from mmsearch.cli.present import Tile, address_of, safe_text, sheet, size_text, 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmsearch.search.duplicates import Duplicates, Group, Member
+    from mmsearch.search import Duplicates, Group, Member
 
 
 def groups_tsv(groups: Sequence[Group]) -> str:
@@ -72,7 +72,7 @@ def redundant_paths(groups: Sequence[Group]) -> Iterator[str]:
 
 
 def groups_sheet(found: Duplicates, *, title: str) -> str:
-    """One HTML page, a section for each group; see `mmsearch.cli.present.sheet`."""
+    """One HTML page, a section for each group; see `cli.present.sheet`."""
     sections = [(_heading(number, group), [
         Tile(one.item, "" if place else "keep", "" if place == 0 else f"{one.score:.3f}",
              "share of the detail that agrees with the one to keep, 0 to 1",

@@ -41,7 +41,7 @@ def dups(
     Example: mmsearch dups --exact --filepath-only
     """
     from mmsearch.cli import duplicate_groups
-    from mmsearch.collection.collection import Collection
+    from mmsearch.collection import Collection
 
     collection = Collection.open(directory)
     total = collection.count(where=where or ())
@@ -52,7 +52,8 @@ def dups(
     if (more := len(found.unconfirmed) - _LISTED) > 0:
         say(f"skipped {more} more")
     if html:
-        html.write_text(duplicate_groups.groups_sheet(found, title=f"Duplicates in {directory}"), "utf-8")
+        page = duplicate_groups.groups_sheet(found, title=f"Duplicates in {directory}")
+        html.write_text(page, "utf-8")
         say(f"wrote {html}")
     if json_:
         print_json(duplicate_groups.groups_json(found))

@@ -35,7 +35,7 @@ from mmsearch.cli.vectors import As, AsOption, ManifestOption, VectorsOption, im
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from mmsearch.collection.collection import AddReport, Collection
+    from mmsearch.collection import AddReport, Collection
     from mmsearch.records import Item
 
 
@@ -84,8 +84,7 @@ def index(
     from contextlib import nullcontext
     from functools import partial
 
-    from mmsearch.sources.folders import iter_items
-    from mmsearch.sources.web import Fetch, fetching
+    from mmsearch.sources import Fetch, fetching, iter_items
 
     wanted = recall_of(recall)
     check_kind(kind)
@@ -130,9 +129,9 @@ def _index(walk: Callable[..., Iterator[Item]], paths: list[str], directory: Pat
     from functools import partial
     from itertools import chain
 
-    from mmsearch.ingest.archive_memory import remembered
-    from mmsearch.sources.folders import Scan
-    from mmsearch.storage.catalog import CATALOG, Catalog
+    from mmsearch.ingest import remembered
+    from mmsearch.sources import Scan
+    from mmsearch.storage import CATALOG, Catalog
 
     scan = Scan()
     items = walk(scan=scan)
@@ -160,7 +159,7 @@ def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> N
     Example: mmsearch info -i indexes/default
     """
     from mmsearch.cli import present
-    from mmsearch.collection.collection import Collection
+    from mmsearch.collection import Collection
 
     facts = Collection.open(directory).info()
     print_json(facts) if json_ else console().print(present.info_table(facts))
@@ -178,10 +177,10 @@ def delete(
 
     Example: mmsearch delete ~/Pictures/screenshots
     """
-    from mmsearch.collection.collection import Collection
-    from mmsearch.sources.locate import locate
+    from mmsearch.collection import Collection
+    from mmsearch.sources import uri_of
 
-    uris = [locate(path) for path in paths or ()]
+    uris = [uri_of(path) for path in paths or ()]
     collection = Collection.open(directory)
     count = collection.delete(uris, where=where or ())
     if not count and where and (hint := unknown_fields(collection, where)):
@@ -202,12 +201,12 @@ def verify(
     from mmsearch.cli.present import problem_lines
 
     if repair:
-        from mmsearch.collection.repair import repair as mend
+        from mmsearch.collection import repair_collection as mend
 
         with progress("encoding again", lambda: None) as advance:
             problems = mend(directory, tick=advance)
     else:
-        from mmsearch.storage.verify import verify as find
+        from mmsearch.storage import find_problems as find
 
         problems = find(directory)
     sound = all(problem.mended for problem in problems)
@@ -232,7 +231,7 @@ def compact(
 
     Example: mmsearch compact
     """
-    from mmsearch.collection.collection import Collection
+    from mmsearch.collection import Collection
 
     collection = Collection.open(directory, device=device.value)
     collection.configure(recall=recall_of(recall), kind=kind)
@@ -250,7 +249,7 @@ def compact(
 
 def open_or_create(directory: Path, model: str | None, precision: Precision | None,
                    device: Device) -> Collection:
-    from mmsearch.collection.collection import Collection
+    from mmsearch.collection import Collection
     from mmsearch.errors import CollectionNotFound
 
     try:

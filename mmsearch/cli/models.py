@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from mmsearch.encoders.known import Known
+    from mmsearch.encoders import Known
 
 
 def evaluate(
@@ -44,9 +44,8 @@ def evaluate(
     Example: mmsearch eval captions.jsonl --split test
     """
     from mmsearch.cli import present
-    from mmsearch.collection.collection import Collection
-    from mmsearch.evaluation.recall import load_pairs, splits
-    from mmsearch.evaluation.retrieval import evaluate_collection, evaluate_model
+    from mmsearch.collection import Collection
+    from mmsearch.evaluation import evaluate_collection, evaluate_model, load_pairs, splits
 
     loaded = load_pairs(pairs, split=split)
     if len(mixed := splits(loaded)) > 1:
@@ -79,7 +78,7 @@ def models(json_: JsonOption = False) -> None:
 
     Example: mmsearch models
     """
-    from mmsearch.encoders.known import known_models
+    from mmsearch.encoders import known_models
 
     known = list(known_models())
     if json_:
@@ -106,7 +105,7 @@ def train(
 
     Example: mmsearch train captions.jsonl -o models/mine
     """
-    from mmsearch.sources.folders import Skipped
+    from mmsearch.sources import Skipped
     from mmsearch.training import trainer as training
 
     config = training.TrainConfig(base=base, val=val, epochs=epochs, batch_size=batch_size, lr=lr,

@@ -123,7 +123,7 @@ def check_tiles(tiles: str | None) -> None:
     Raises:
         UsageError: no grid.
     """
-    from mmsearch.media.tiles import parse_grid
+    from mmsearch.media import parse_grid
 
     if tiles is not None:
         parse_grid(tiles)
@@ -135,7 +135,7 @@ def check_kind(kind: str | None) -> None:
     Raises:
         UsageError: no such kind.
     """
-    from mmsearch.indexes.kinds import choose_spec
+    from mmsearch.indexes import choose_spec
 
     if kind is not None:
         choose_spec(0, kind=kind)

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mmsearch.evaluation.recall import Report
+    from mmsearch.evaluation import Report
 
 _THUMBNAIL_SIDE = 320
 _PROBLEMS = 100
-# What `mmsearch.sources.folders` adds to the path of the file that a text was found in or belongs to; parts
+# What `sources.folders` adds to the path of the file that a text was found in or belongs to; parts
 # of files are told by `mmsearch.fragments`.
 _PLACE_IN_FILE = re.compile(r"#((caption|embedded)\d+|L\d+(\.caption\d+)?)(\.\d+)?$")
 _SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
@@ -301,7 +301,7 @@ def preview(hits: Iterable[Hit], console: Console) -> None:
 
 def _picture(item: Item) -> Image:
     """A picture that fits into a square of _THUMBNAIL_SIDE; MediaError if there is none."""
-    from mmsearch.media.frames import picture
+    from mmsearch.media import picture
 
     # The shorter side is kept at twice min_side: enough, whatever the shape of the picture.
     image = picture(locate.source(file_uri(item)), part_of(item), _THUMBNAIL_SIDE // 2)
@@ -346,7 +346,7 @@ def sheet(title: str, summary: str, sections: Sequence[tuple[str, Sequence[Tile]
             listed = "\n".join(map(_tile, tiles, views))
             title_line = f'<h2 dir="auto">{_html(heading)}</h2>\n' if heading else ""
             parts.append(f"{title_line}<ol>\n{listed}\n</ol>")
-    page = Template(files("mmsearch").joinpath("sheet.html").read_text(encoding="utf-8"))
+    page = Template(files("mmsearch.cli").joinpath("sheet.html").read_text(encoding="utf-8"))
     return page.substitute(title=_html(title), summary=_html(summary), sections="\n".join(parts))
 
 

@@ -9,7 +9,7 @@ from mmsearch.cli.terminal import console, say
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmsearch.collection.collection import AddReport
+    from mmsearch.collection import AddReport
 
 
 def say_profile(report: AddReport) -> None:

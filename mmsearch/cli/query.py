@@ -25,7 +25,7 @@ from mmsearch.cli.terminal import console, print_json, print_paths, say
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from mmsearch.collection.reader import Reader
+    from mmsearch.collection import Reader
     from mmsearch.records import Hit
 
 
@@ -101,11 +101,11 @@ def query(
     Example: mmsearch query IMG_2041 --mode text
     """
     from mmsearch.cli import present
-    from mmsearch.collection.reader import Reader
-    from mmsearch.media.crops import crops
-    from mmsearch.search.pipeline import has_value
+    from mmsearch.collection import Reader
+    from mmsearch.media import parse_crops
+    from mmsearch.search import has_value
 
-    images = crops(image or [], crop or [])
+    images = parse_crops(image or [], crop or [])
     collection = Reader.open(directory, model=model, device=device.value)
     if vector is not None and (texts or image or without or without_image or weight):
         raise UsageError("--vector is a whole query: give it alone")
@@ -149,14 +149,14 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
 
 
 def _vector(file: Path) -> Any:
-    from mmsearch.sources.vector_files import query_vector
+    from mmsearch.sources import query_vector
 
     return query_vector(file)
 
 
 def unknown_fields(collection: Reader, where: Sequence[str]) -> str:
     """What to say of fields in conditions that no item of a collection has; empty if all are."""
-    from mmsearch.storage.filters import FIELDS, parse_where
+    from mmsearch.storage import FIELDS, parse_where
 
     columns = collection.columns()
     unknown = sorted(parse_where(where).columns - set(columns))

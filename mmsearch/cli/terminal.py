@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmsearch.sources.folders import Skipped
+    from mmsearch.sources import Skipped
 
 
 def say(message: str) -> None:

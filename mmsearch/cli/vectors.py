@@ -12,7 +12,7 @@ from mmsearch.cli.options import DEFAULT_INDEX, Device, IndexOption, JsonOption,
 from mmsearch.cli.terminal import print_json, progress, say
 
 if TYPE_CHECKING:
-    from mmsearch.collection.collection import AddReport, Collection
+    from mmsearch.collection import AddReport, Collection
 
 
 class As(StrEnum):
@@ -42,9 +42,9 @@ def import_vectors(path: Path, manifest: Path | None, kind: As, directory: Path,
                    model: str | None, recall: float | None, index_kind: str | None,
                    device: Device) -> tuple[Collection, AddReport]:
     """What `mmsearch index --vectors` does."""
-    from mmsearch.collection.collection import Collection
-    from mmsearch.encoders.external import EXTERNAL
-    from mmsearch.sources.vector_sets import find_vectors
+    from mmsearch.collection import Collection
+    from mmsearch.encoders import EXTERNAL
+    from mmsearch.sources import find_vectors
 
     found = find_vectors(path, manifest, kind.value)
     collection = Collection.for_vectors(directory, found, model=model or "", device=device.value)
@@ -80,7 +80,7 @@ def export(
     """
     from dataclasses import asdict
 
-    from mmsearch.collection.collection import Collection
+    from mmsearch.collection import Collection
 
     collection = Collection.open(directory)
     with progress("exporting", lambda: sum(collection.info()["kinds"].values())) as advance:

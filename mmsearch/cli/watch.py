@@ -62,7 +62,7 @@ def watch(
 
     Example: mmsearch watch /mnt/nas/photos --every 10m --json
     """
-    from mmsearch.collection.watch import watch as follow
+    from mmsearch.collection import follow as follow
 
     check_kind(kind)
     check_tiles(tiles)

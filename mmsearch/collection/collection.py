@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.collection.reader import Reader, ruler_in, usable
-from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder
-from mmsearch.encoders.external import ready
+from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder, ready
 from mmsearch.errors import (
     CollectionError,
     CollectionNotFound,
@@ -27,23 +26,27 @@ from mmsearch.errors import (
 )
 from mmsearch.fragments import is_tile
 from mmsearch.indexes import KINDS, Device, check_builder, choose_spec
-from mmsearch.ingest import upkeep
-from mmsearch.ingest.archive_memory import known_fingerprint, remember, remembered
-from mmsearch.ingest.plan import Planner, Work
-from mmsearch.ingest.shards import Built, Shard, build_shard
-from mmsearch.ingest.vanished import vanished
-from mmsearch.ingest.vectors import check_maker, import_vectors, maker
-from mmsearch.media.tiles import chosen, parse_grid, tiling_of
+from mmsearch.ingest import (
+    Built,
+    Planner,
+    Shard,
+    Work,
+    build_shard,
+    check_maker,
+    import_vectors,
+    items_vanished,
+    known_fingerprint,
+    maker,
+    remember,
+    remembered,
+    upkeep,
+)
+from mmsearch.media import chosen, parse_grid, tiling_of
 from mmsearch.records import Item, Problem
-from mmsearch.search.relevance import kept_ruler
-from mmsearch.sources.folders import Scan, Skipped
-from mmsearch.sources.vector_sets import VectorSet
+from mmsearch.search import kept_ruler
+from mmsearch.sources import Scan, Skipped, VectorSet
 from mmsearch.stages import Spent, Stages
-from mmsearch.storage.catalog import CATALOG, Catalog, Change
-from mmsearch.storage.filters import parse_where
-from mmsearch.storage.lock import writer_lock
-from mmsearch.storage.open_segments import Opened
-from mmsearch.storage.rows import Row
+from mmsearch.storage import CATALOG, Catalog, Change, Opened, Row, parse_where, writer_lock
 
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
@@ -69,7 +72,7 @@ class AddReport:
 
 
 class Collection(Reader):
-    """An open collection: what `mmsearch.collection.reader.Reader` does without a lock, and writing."""
+    """An open collection: what `collection.reader.Reader` does without a lock, and writing."""
 
     @classmethod
     def create(cls, path: Path | str, *, model: str = BUILTIN, recall: float | None = None,
@@ -112,8 +115,8 @@ class Collection(Reader):
         `compact` act on it.
 
         recall: recall@10 of approximate indexes, 1 for exact search whatever it costs.
-        kind: of index, a row of `mmsearch.indexes.KINDS`, or "auto". None leaves what was said.
-        tiles: see `mmsearch.media.tiles.parse_grid`. Another grid holds for what is added from now on,
+        kind: of index, a row of `indexes.KINDS`, or "auto". None leaves what was said.
+        tiles: see `media.tiles.parse_grid`. Another grid holds for what is added from now on,
             and pictures that are there are encoded anew when `add` comes by them; "none" removes
             all tiles at once.
 
@@ -187,7 +190,8 @@ class Collection(Reader):
             with stages.at("commit"):
                 catalog.commit(Change(update=work.updates()))
             with stages.at("find"):
-                gone = () if scan is None else vanished(catalog, scan, planner.seen, first_seq)
+                gone = () if scan is None else \
+                    items_vanished(catalog, scan, planner.seen, first_seq)
                 drop = list(dict.fromkeys(self._ids(gone)))  # one may lie below several roots
             with stages.at("commit"):
                 catalog.commit(Change(drop=drop))
@@ -213,7 +217,7 @@ class Collection(Reader):
             planner.take(item)
             if planner.plan.encode or planner.plan.ready or planner.plan.update:
                 return False
-        return not any(vanished(self._catalog, scan, planner.seen,
+        return not any(items_vanished(self._catalog, scan, planner.seen,
                                 int(self._catalog.setting("next_seq"))))
 
     def add_vectors(self, vectors: VectorSet, *, model: str = "",
@@ -223,7 +227,7 @@ class Collection(Reader):
         Every half million rows or 512 MB are committed; a second run goes on from there. Memory
         stays the same whatever the size.
 
-        vectors: from `mmsearch.sources.vector_sets.find_vectors`.
+        vectors: from `sources.vector_sets.find_vectors`.
         model: which made them; may be left out where they say so, or where nobody ever said.
         progress: called with the number of rows done since the last call.
 
@@ -267,13 +271,13 @@ class Collection(Reader):
     # -- reading ---------------------------------------------------------------------------------
 
     def repair(self, tick: Callable[[int], None] = lambda done: None) -> list[Problem]:
-        """Mend what can be mended (see `mmsearch.collection.repair`); -> what was found, mended or not.
+        """Mend what can be mended (see `collection.repair`); -> what was found, mended or not.
 
         tick: called with the number of items encoded again since the last call.
         """
-        from mmsearch.collection.repair import repair
+        from mmsearch.collection.repair import repair_collection
 
-        return repair(self.path, self.model, tick)
+        return repair_collection(self.path, self.model, tick)
 
     # -- inside ----------------------------------------------------------------------------------
 

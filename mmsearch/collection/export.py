@@ -23,15 +23,11 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 
-from mmsearch.encoders.external import EXTERNAL
+from mmsearch.encoders import EXTERNAL
 from mmsearch.errors import CollectionDamaged, MissingExtra, UsageError
 from mmsearch.records import Kind
-from mmsearch.sources.vector_sets import EXPORT, EXPORT_FORMAT, EXPORTED
-from mmsearch.storage.catalog import Catalog
-from mmsearch.storage.filters import Condition
-from mmsearch.storage.open_segments import Opened
-from mmsearch.storage.rows import Row
-from mmsearch.storage.segments import TEMPORARY, sync
+from mmsearch.sources import EXPORT, EXPORT_FORMAT, EXPORTED
+from mmsearch.storage import TEMPORARY, Catalog, Condition, Opened, Row, sync
 
 FOLDERS: dict[Kind, tuple[str, str]] = {
     "image": ("", "img_emb"), "frame": ("frames", "img_emb"), "text": ("texts", "text_emb")}
@@ -63,7 +59,7 @@ class Exported:
     files: list[str] = field(default_factory=list)
 
 
-def export(catalog: Catalog, opened: Opened, plan: Plan,
+def export_items(catalog: Catalog, opened: Opened, plan: Plan,
            progress: Callable[[int], None]) -> Exported:
     """Write the live items and their vectors, in the order they came in; from one snapshot.
 

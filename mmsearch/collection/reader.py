@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from mmsearch.encoders import BUILTIN, Encoder, load_encoder
-from mmsearch.encoders.external import EXTERNAL, ExternalEncoder
+from mmsearch.encoders import BUILTIN, EXTERNAL, Encoder, ExternalEncoder, load_encoder
 from mmsearch.errors import (
     CollectionDamaged,
     EncoderMismatch,
@@ -32,18 +31,24 @@ from mmsearch.records import (
     SegmentInfo,
     Vectors,
 )
-from mmsearch.search.compose import composed, share_of_images, unit
-from mmsearch.search.pipeline import KINDS, TEXT_WEIGHT, Query, nearest, search
-from mmsearch.search.relevance import Ruler, ruler_of
+from mmsearch.search import (
+    KINDS,
+    TEXT_WEIGHT,
+    Query,
+    Ruler,
+    composed,
+    nearest,
+    ruler_of,
+    search,
+    share_of_images,
+    unit,
+)
 from mmsearch.sources import locate
-from mmsearch.storage.catalog import CATALOG, Catalog
-from mmsearch.storage.filters import parse_where
-from mmsearch.storage.open_segments import Opened
-from mmsearch.storage.rows import Row
+from mmsearch.storage import CATALOG, Catalog, Opened, Row, parse_where
 
 if TYPE_CHECKING:
     from mmsearch.collection.export import Exported, Format
-    from mmsearch.search.duplicates import Duplicates
+    from mmsearch.search import Duplicates
 
 
 T = TypeVar("T")
@@ -111,11 +116,11 @@ class Reader:
 
         Args:
             text, image: one or several; images are paths, bytes, PIL pictures (taken as they are),
-                or parts of any of these (`mmsearch.media.crops.Crop`).
+                or parts of any of these (`media.crops.Crop`).
             vector: float32 [dim], a query embedded elsewhere by the same model.
             without, without_image: texts and images to keep away from.
             weights: one for each of the texts and then the images (default 1).
-            where: conditions on metadata, see `mmsearch.storage.filters`.
+            where: conditions on metadata, see `storage.filters`.
             find: what to look for: images, texts, or both.
             collapse: one hit a group (a photo and its captions), the best; False for all;
                 "folder" or the name of a metadata column for one each.
@@ -123,11 +128,11 @@ class Reader:
                 and metadata, without a model; "hybrid" does both.
             offset: so many hits are passed over; pages put together are one big search.
             after: the `cursor` of a hit: what follows it, right also when items were added.
-            diverse: 0 to 1: hits that differ from each other, see `mmsearch.search.diversity`; pages fit
+            diverse: 0 to 1: hits that differ from each other, see `search.diversity`; pages fit
                 together up to hit 20, from there to 100, to 500, and so on.
-            fusion, text_weight: how hybrid adds the two up, see `mmsearch.indexes.fusion`.
+            fusion, text_weight: how hybrid adds the two up, see `indexes.fusion`.
             min_score: leave out hits of a lower relevance, 0 to 1 (0.5: rather a match than not).
-            multilingual: texts are in any of 16 languages, see `mmsearch.encoders.multilingual`.
+            multilingual: texts are in any of 16 languages, see `encoders.multilingual`.
 
         Raises:
             UsageError: no query, k < 1, a condition that cannot be read, and the like.
@@ -166,10 +171,10 @@ class Reader:
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
               weights: Sequence[float] = (), multilingual: bool = False) -> Vectors:
-        """A composed query as one unit vector, float32 [dim]; see `mmsearch.search.compose`."""
+        """A composed query as one unit vector, float32 [dim]; see `search.compose`."""
         encoder = self.encoder
         if multilingual:
-            from mmsearch.encoders.multilingual import Multilingual
+            from mmsearch.encoders import Multilingual
 
             encoder = Multilingual(encoder)
         return composed(encoder, texts, images, without, without_images, weights, self._stored)
@@ -198,7 +203,7 @@ class Reader:
 
     def columns(self) -> list[str]:
         """The names of all metadata that an item has: what conditions may name besides
-        `mmsearch.storage.filters.FIELDS`."""
+        `storage.filters.FIELDS`."""
         with self._catalog.snapshot():
             return sorted(self._catalog.meta_types(None, KINDS["any"]))
 
@@ -221,9 +226,7 @@ class Reader:
         Raises:
             UsageError: a threshold or number out of range, or a condition that cannot be read.
         """
-        from mmsearch.search.duplicates import (
-            find_duplicates,  # loads Pillow, which a search does not
-        )
+        from mmsearch.search import find_duplicates
 
         condition = parse_where(_several(where)) if where else None
         return find_duplicates(
@@ -241,27 +244,28 @@ class Reader:
                rows_per_file: int = 1_000_000, force: bool = False,
                progress: Callable[[int], None] = lambda done: None) -> Exported:
         """Write the items that meet `where` and their vectors as .npy and Parquet (or "jsonl"), for
-        other tools and for `mmsearch.sources.vector_sets.find_vectors`; see `mmsearch.collection.export`.
+        other tools and for `sources.vector_sets.find_vectors`; see `collection.export`.
 
         dtype: "float16", as stored, or "float32".
         force: replace an export that is there; without it, the directory must be empty.
         """
-        from mmsearch.collection.export import Plan, export
+        from mmsearch.collection.export import Plan, export_items
 
         plan = Plan(Path(directory), dtype, format, rows_per_file,
                     parse_where(_several(where)) if where else None, force)
         # A handle of its own: an export takes its time, and this one may go on searching.
         apart = Reader(self.path)
         try:
-            return apart._retrying(lambda: export(apart._catalog, apart._opened, plan, progress))
+            return apart._retrying(
+                lambda: export_items(apart._catalog, apart._opened, plan, progress))
         finally:
             apart.close()
 
     def verify(self) -> list[Problem]:
         """Check every checksum and count; -> nothing if all is sound."""
-        from mmsearch.storage.verify import verify
+        from mmsearch.storage import find_problems
 
-        return verify(self.path)
+        return find_problems(self.path)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -301,8 +305,7 @@ class Reader:
     def _stored(self, name: Path | str) -> Vectors | None:
         """The vector of a file that is indexed as it is now: no need to encode it again; or that
         came with its vector, whether the file is there or not."""
-        from mmsearch.sources.sidecars import own
-        from mmsearch.sources.vector_sets import IMPORTED
+        from mmsearch.sources import IMPORTED, own
 
         def read() -> Vectors | None:
             row = self._catalog.find(uri, "image")
@@ -312,7 +315,7 @@ class Reader:
                 return None
             return self._opened.vector(row.seq)
 
-        uri, now = locate.locate(name), ""
+        uri, now = locate.uri_of(name), ""
         with suppress(MediaError):  # what is wrong with the file is said by its decoder
             now = locate.fingerprint(uri)
         return self._retrying(read)

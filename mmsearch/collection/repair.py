@@ -33,28 +33,32 @@ import numpy as np
 from mmsearch.encoders import BUILTIN, load_encoder
 from mmsearch.errors import CollectionDamaged, MediaError, MmsearchError
 from mmsearch.fragments import file_uri
-from mmsearch.ingest import upkeep
-from mmsearch.ingest.plan import LARGEST
-from mmsearch.ingest.shards import Shard, build_shard, hash_at, hash_of_file
-from mmsearch.media.tiles import tiling_of
+from mmsearch.ingest import LARGEST, Shard, build_shard, hash_at, hash_of_file, upkeep
+from mmsearch.media import tiling_of
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
-from mmsearch.sources.sidecars import with_those_of
-from mmsearch.storage import integrity, wal
-from mmsearch.storage.catalog import CATALOG, Catalog, Change
-from mmsearch.storage.lock import writer_lock
-from mmsearch.storage.open_segments import directory
-from mmsearch.storage.rows import Row
-from mmsearch.storage.schema import open_to_write
-from mmsearch.storage.segments import (
+from mmsearch.sources import with_those_of
+from mmsearch.storage import (
+    CATALOG,
     MANIFEST,
     TEMPORARY,
+    Catalog,
+    Change,
+    Row,
     Segment,
+    check_catalog,
     description,
+    directory,
+    integrity,
+    open_to_write,
+    reason_of,
     segment_name,
     sha256_of,
     sync,
+    vector_ids,
+    verify_directory,
+    wal,
+    writer_lock,
 )
-from mmsearch.storage.verify import check_catalog, reason_of, vector_ids, verify_directory
 
 _HEADER = {0: b"SQLite format 3\0", 16: b"\x10\x00\x02\x02\x00\x40\x20\x20", 44: b"\0\0\0\x04",
            56: b"\0\0\0\x01"}
@@ -68,7 +72,8 @@ DAMAGED = "damaged"
 Tick = Callable[[int], None]
 
 
-def repair(root: Path, model: str | None = None, tick: Tick = lambda done: None) -> list[Problem]:
+def repair_collection(root: Path, model: str | None = None,
+                      tick: Tick = lambda done: None) -> list[Problem]:
     """Mend what can be mended; -> every problem that was found, and whether it is one no more.
 
     model: what to encode lost vectors with; by default the model of the collection.

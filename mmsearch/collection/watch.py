@@ -30,11 +30,9 @@ from mmsearch.errors import (
     MmsearchError,
     UsageError,
 )
-from mmsearch.ingest.changes import Changes
+from mmsearch.ingest import Changes
 from mmsearch.records import Item
-from mmsearch.sources.folders import iter_items
-from mmsearch.sources.scan import Scan, identity_of
-from mmsearch.sources.sidecars import own
+from mmsearch.sources import Scan, identity_of, iter_items, own
 from mmsearch.uris import fingerprint_of, path_to_uri, uri_to_path
 
 TICK = 0.25
@@ -56,7 +54,7 @@ class Batch:
     items: int
 
 
-def watch(collection: Collection, paths: Sequence[Path], *, exclude: Sequence[str] = (),
+def follow(collection: Collection, paths: Sequence[Path], *, exclude: Sequence[str] = (),
           every: float | None = None, stop: Event | None = None,
           say: Callable[[str], None] = lambda message: None) -> Iterator[Batch]:
     """Bring a collection up to date with `paths`, as `Collection.add` does, and keep it so; a batch

@@ -1,7 +1,7 @@
 """An open_clip model as a model directory that ONNX Runtime runs: exported once, and checked.
 
 Normalisation is part of the image graph, which takes uint8 pixels. The token table is not part of
-the text graph (see `mmsearch.encoders.onnx`). Where attention is causal, sequences may have any
+the text graph (see `encoders.onnx`). Where attention is causal, sequences may have any
 length: what follows the end of a text changes nothing, and short texts are not padded to 77 tokens.
 """
 
@@ -217,7 +217,7 @@ def _image_spec(how: dict[str, Any]) -> dict[str, Any]:
     """model.json's description of an open_clip preprocessing.
 
     Raises:
-        ModelError: `mmsearch.media.decoding.fit` has no counterpart.
+        ModelError: `media.decoding.fit` has no counterpart.
     """
     size = how["size"] if isinstance(how["size"], int) else how["size"][0]
     square = isinstance(how["size"], int) or how["size"][0] == how["size"][1]

@@ -207,7 +207,7 @@ def _measure(encoder: Encoder) -> dict[str, float]:
 @cache
 def _demo() -> tuple[list[Any], list[str]]:
     """The pictures of the demo, and CAPTIONS captions for each, picture by picture."""
-    from mmsearch.media.decoding import decode
+    from mmsearch.media import decode
 
     rows = [json.loads(line) for line in (DEMO / "captions.jsonl").read_text("utf-8").splitlines()]
     return ([decode(DEMO / row["image"]).image for row in rows],

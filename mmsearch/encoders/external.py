@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.encoders import Encoder, load_encoder
+from mmsearch.encoders.load import load_encoder
+from mmsearch.encoders.protocol import Encoder
 from mmsearch.errors import EncoderMismatch, MissingExtra, ModelError
 from mmsearch.records import Pixels, Vectors
 

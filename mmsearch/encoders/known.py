@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmsearch.encoders import BUILTIN, BUILTIN_DIR
 from mmsearch.encoders.exported import Cache
+from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR
 
 SOURCE = ("docs/openclip_retrieval_results.csv of https://github.com/mlfoundations/open_clip, as "
           "of commit 05e7db4")

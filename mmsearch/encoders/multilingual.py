@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.encoders import BUILTIN, BUILTIN_DIR
+from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR
 from mmsearch.encoders.protocol import Encoder
 from mmsearch.errors import MissingExtra, UsageError
 from mmsearch.records import Pixels, Vectors

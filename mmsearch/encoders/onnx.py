@@ -55,7 +55,7 @@ class OnnxEncoder:
     def prepare(self, image: Image) -> Pixels:
         from PIL.Image import Resampling
 
-        from mmsearch.media.decoding import fit
+        from mmsearch.media import fit
 
         how = self._spec["image"]
         return fit(image, self.min_side, resize=how["resize"],

@@ -1,4 +1,4 @@
-"""What every encoder offers; see `mmsearch.encoders.load_encoder` for how one is found."""
+"""What every encoder offers; see `encoders.load_encoder` for how one is found."""
 
 from __future__ import annotations
 

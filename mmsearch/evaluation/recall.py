@@ -1,6 +1,6 @@
 """How well a model finds a picture by its caption, and a caption by its picture.
 
-Ground truth is any manifest of pictures and captions (see `mmsearch.sources.manifests`), Karpathy's
+Ground truth is any manifest of pictures and captions (see `sources.manifests`), Karpathy's
 ``dataset_coco.json`` and ``dataset_flickr8k.json`` among them. What counts as found:
 
 - text to image: each caption is a query, and only its own picture answers it, even where another
@@ -24,7 +24,7 @@ import numpy as np
 from mmsearch import metrics
 from mmsearch.errors import UsageError
 from mmsearch.records import Ids, Vectors
-from mmsearch.sources.manifests import MANIFEST_SUFFIXES, BadRow, Row, read_rows
+from mmsearch.sources import MANIFEST_SUFFIXES, BadRow, Row, read_rows
 
 _BLOCK_SCORES = 1 << 24
 """Scores held at a time: 64 MB, whatever the size of the gallery."""

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from mmsearch import metrics
-from mmsearch.collection.collection import Collection
+from mmsearch.collection import Collection
 from mmsearch.encoders import BUILTIN
 from mmsearch.errors import UsageError
 from mmsearch.evaluation.recall import Pair, Report, flatten, measure
-from mmsearch.ingest.shards import content_hash
+from mmsearch.ingest import content_hash
 from mmsearch.records import Ids, Item, Vectors
-from mmsearch.sources.folders import Skipped
+from mmsearch.sources import Skipped
 from mmsearch.uris import path_to_uri
 
 _ANN_QUERIES = 1000

@@ -23,7 +23,7 @@ WIDTHS = tuple(2**n for n in range(3, 13))
 _TIMED = 50
 
 
-def tune(index: RescoredIndex, queries: Vectors, target: float, source: str) -> Tuning:
+def tune_index(index: RescoredIndex, queries: Vectors, target: float, source: str) -> Tuning:
     """The cheapest effort that reaches recall@10 `target` (0 to 1) on `queries`, and what it gives;
     where none does, the one that comes nearest.
 

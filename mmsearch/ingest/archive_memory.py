@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mmsearch.records import Item
-from mmsearch.sources import locate
-from mmsearch.sources.describe import is_own_caption
-from mmsearch.sources.scan import Scan, Skipped
-from mmsearch.sources.sidecars import own
-from mmsearch.sources.vector_sets import IMPORTED
-from mmsearch.storage.catalog import Catalog
-from mmsearch.storage.rows import Row
+from mmsearch.sources import IMPORTED, Scan, Skipped, is_own_caption, locate, own
+from mmsearch.storage import Catalog, Row
 from mmsearch.uris import is_below, split_member
 
 _SETTING = "archives"

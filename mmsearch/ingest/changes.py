@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import cast
 
 from mmsearch.records import Item
-from mmsearch.sources.folders import Scan, Walk, is_wanted
-from mmsearch.sources.sidecars import is_sidecar
+from mmsearch.sources import Scan, Walk, is_sidecar, is_wanted
 from mmsearch.uris import path_to_uri
 
 
 class Changes:
-    """Looks at single paths by the rules by which `mmsearch.sources.folders.iter_items` walks whole trees.
+    """Looks at single paths by the rules by which `sources.folders.iter_items` walks whole trees.
 
     roots: absolute paths of folders and files, those that `iter_items` would be given.
     exclude: the same globs.

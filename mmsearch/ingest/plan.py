@@ -12,15 +12,11 @@ from typing import Any
 from mmsearch.errors import MediaError
 from mmsearch.fragments import file_uri, is_named_container, is_tile, part_of, room
 from mmsearch.ingest.shards import Built, Ready, Shard, build_shard, hash_at, hash_of_file
-from mmsearch.media.tiles import as_tile, tiling_of
-from mmsearch.metadata.fields import FIELDS, OF_SEVERAL
+from mmsearch.media import as_tile, tiling_of
+from mmsearch.metadata import FIELDS, OF_SEVERAL
 from mmsearch.records import Item, Kind, Vectors
-from mmsearch.sources import locate
-from mmsearch.sources.describe import is_own_caption
-from mmsearch.sources.sidecars import of_sidecars, own, with_those_of
-from mmsearch.storage.catalog import Catalog, Change
-from mmsearch.storage.rows import Row
-from mmsearch.storage.segments import segment_name
+from mmsearch.sources import is_own_caption, locate, of_sidecars, own, with_those_of
+from mmsearch.storage import Catalog, Change, Row, segment_name
 
 COMMIT_SECONDS = 20.0
 FIRST_SHARD, SMALLEST, LARGEST = 256, 64, 4096

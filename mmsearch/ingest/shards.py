@@ -2,7 +2,7 @@
 
 `build_shard` is self-contained and picklable: no catalog, no lock, so that it can run anywhere.
 
-A file may give several items (see `mmsearch.media.frames` and `mmsearch.media.tiles`): only decoding tells how
+A file may give several items (see `media.frames` and `media.tiles`): only decoding tells how
 many, and of which kinds. The numbers that a shard may use are reserved for the most that it can
 give.
 """
@@ -26,22 +26,12 @@ import numpy as np
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError, MmsearchError
 from mmsearch.fragments import MOST, Part, file_uri, is_named_container, part_of, room
-from mmsearch.media.tiles import (
-    NO_TILES,
-    Grid,
-    decode_side,
-    like_their_pictures,
-    tile_item,
-    tiles_of,
-)
-from mmsearch.metadata.fields import PIXELS, Said
+from mmsearch.media import NO_TILES, Grid, decode_side, like_their_pictures, tile_item, tiles_of
+from mmsearch.metadata import PIXELS, Said
 from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
-from mmsearch.sources import locate
-from mmsearch.sources.describe import Described, described
-from mmsearch.sources.folders import Skipped
-from mmsearch.sources.sidecars import unread, with_those_of
+from mmsearch.sources import Described, Skipped, described, locate, unread, with_those_of
 from mmsearch.stages import Spent, Stages
-from mmsearch.storage.segments import segment_name, write_segment
+from mmsearch.storage import segment_name, write_segment
 from mmsearch.uris import fingerprint_of
 
 T = TypeVar("T")
@@ -163,7 +153,7 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
 
     captions: grows by those of the pictures, which are still to be encoded.
     """
-    from mmsearch.media.decoding import reason_of
+    from mmsearch.media import reason_of
 
     prepare = partial(_prepare, encoder, stages, shard)
     texts: list[Item] = []
@@ -207,7 +197,7 @@ def _taken(about: Described, built: Built, captions: list[Item]) -> Item:
 def _described_anew(ready: Ready, built: Built, captions: list[Item]) -> Item:
     """The item of a picture with a known vector, as its file and those beside it are now; texts,
     frames and pages stay as they are."""
-    from mmsearch.media.decoding import said_in
+    from mmsearch.media import said_in
 
     if ready.item.kind != "image":
         return ready.item
@@ -260,9 +250,7 @@ def _prepare(encoder: Encoder, stages: Stages, shard: Shard, item: Item) -> Iter
 def _pictures(encoder: Encoder, stages: Stages, shard: Shard, item: Item) -> Iterable[_Prepared]:
     """The picture in a file, and its tiles; or several, which are then decoded as they are
     drawn."""
-    from mmsearch.media import frames
-    from mmsearch.media.decoding import decode
-    from mmsearch.media.palette import colours
+    from mmsearch.media import colours, decode, frames
 
     path = locate.own_file(item.uri)
     with stages.at("read"):
@@ -308,9 +296,7 @@ def _parts(encoder: Encoder, stages: Stages, file: Item, source: Path | bytes, h
     source: the bytes of an animation or of what has no file of its own, else the path. MediaError,
     after what could be read, says what could not be.
     """
-    from mmsearch.media import frames
-    from mmsearch.media.decoding import said_in
-    from mmsearch.media.palette import colours
+    from mmsearch.media import colours, frames, said_in
 
     said, size = Said(), fingerprint.partition(":")[0]
     if isinstance(source, bytes):

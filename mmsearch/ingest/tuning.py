@@ -9,13 +9,9 @@ import numpy as np
 
 from mmsearch.encoders import load_encoder
 from mmsearch.errors import MmsearchError
-from mmsearch.indexes import RescoredIndex
-from mmsearch.indexes.kinds import DEFAULT_RECALL
-from mmsearch.indexes.tune import tune
+from mmsearch.indexes import DEFAULT_RECALL, RescoredIndex, tune_index
 from mmsearch.records import Ids, Kind, Tuning, Vectors
-from mmsearch.storage.catalog import Catalog
-from mmsearch.storage.open_segments import Opened
-from mmsearch.storage.segments import Tuner
+from mmsearch.storage import Catalog, Opened, Tuner
 
 QUERIES, QUERIES_LARGE, LARGE = 2000, 1000, 2_000_000
 """Half of them tune and half of them measure; fewer where exact answers take long to find."""
@@ -30,7 +26,7 @@ def tuner_for(catalog: Catalog, opened: Opened, kind: Kind) -> Tuner:
     def tuner(index: RescoredIndex) -> Tuning:
         limit = QUERIES if index.rows <= LARGE else QUERIES_LARGE
         queries, source = _queries(catalog, opened, kind, limit)
-        return tune(index, queries, target, source)
+        return tune_index(index, queries, target, source)
 
     return tuner
 
@@ -58,7 +54,7 @@ def _queries(catalog: Catalog, opened: Opened, kind: Kind, limit: int) -> tuple[
 @lru_cache(maxsize=1)
 def _shipped(model: str) -> Vectors:
     """The texts that come with the package, embedded: they take seconds."""
-    texts = files("mmsearch").joinpath("queries.txt").read_text("utf-8").splitlines()
+    texts = files("mmsearch.ingest").joinpath("queries.txt").read_text("utf-8").splitlines()
     return load_encoder(model).encode_texts(texts)
 
 

@@ -24,23 +24,26 @@ import numpy as np
 from mmsearch.errors import CollectionDamaged, GpuUnavailable, MissingExtra, UsageError
 from mmsearch.indexes import Device, kinds
 from mmsearch.ingest.tuning import tuner_for
-from mmsearch.media.tiles import tiling_of
+from mmsearch.media import tiling_of
 from mmsearch.records import Ids, IndexSpec, Kind, Problem, SegmentInfo
-from mmsearch.storage.catalog import Catalog, Change
-from mmsearch.storage.lock import HOLDER, LOCK
-from mmsearch.storage.open_segments import Opened, directory
-from mmsearch.storage.segments import (
+from mmsearch.storage import (
+    HOLDER,
+    LOCK,
     TEMPORARY,
+    Catalog,
+    Change,
+    Opened,
     Segment,
     describe,
+    directory,
     remove,
     retune_ann,
     segment_name,
     tuning_of,
+    verify_directory,
     write_ann,
     write_segment,
 )
-from mmsearch.storage.verify import verify_directory
 
 FACTOR = 8
 """So many segments of one tier become one of a higher tier."""

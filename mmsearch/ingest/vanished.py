@@ -7,16 +7,12 @@ from functools import lru_cache
 
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.records import Item
-from mmsearch.sources import locate
-from mmsearch.sources.describe import is_own_caption
-from mmsearch.sources.folders import Scan
-from mmsearch.sources.vector_sets import IMPORTED
-from mmsearch.storage.catalog import Catalog
-from mmsearch.storage.rows import Row
+from mmsearch.sources import IMPORTED, Scan, is_own_caption, locate
+from mmsearch.storage import Catalog, Row
 from mmsearch.uris import is_below, split_member
 
 
-def vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> Iterator[Row]:
+def items_vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> Iterator[Row]:
     """Items below the roots that a complete scan did not see: their ids are not in `seen`, and
     their vectors are older than this run, whose numbers begin with `first_seq`.
 

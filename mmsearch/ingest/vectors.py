@@ -15,17 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.encoders import Encoder, absolute_name
-from mmsearch.encoders.external import EXTERNAL, ExternalEncoder
+from mmsearch.encoders import EXTERNAL, Encoder, ExternalEncoder, absolute_name
 from mmsearch.errors import EncoderMismatch, ModelError, UsageError
 from mmsearch.records import Ids, Item, SegmentInfo, Vectors
-from mmsearch.sources.folders import Skipped
-from mmsearch.sources.vector_sets import Part, VectorSet
-from mmsearch.storage.catalog import Catalog, Change
-from mmsearch.storage.filters import Condition
-from mmsearch.storage.open_segments import Opened
-from mmsearch.storage.rows import Row
-from mmsearch.storage.segments import segment_name, write_segment
+from mmsearch.sources import Part, Skipped, VectorSet
+from mmsearch.storage import Catalog, Change, Condition, Opened, Row, segment_name, write_segment
 from mmsearch.uris import path_to_uri
 
 RANGE_ROWS, RANGE_BYTES = 1 << 19, 512 << 20

@@ -31,7 +31,7 @@ def count(data: bytes) -> int:
 
 
 def frames(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Frame]:
-    """See `mmsearch.media.frames.read`."""
+    """See `media.frames.read`."""
     image, name = _open(handle)
     meta = {"width": image.width, "height": image.height, "format": name}
     for time, frame in islice(choose(_timed(image, min_side)), most):

@@ -64,7 +64,7 @@ class Crop:
         return f" {self.image}" if isinstance(self.image, str | Path) else ""
 
 
-def crops(images: list[str], areas: list[str]) -> list[Any]:
+def parse_crops(images: list[str], areas: list[str]) -> list[Any]:
     """`images`, cut to `areas`: one for each of them, or one for all.
 
     Raises:

@@ -41,8 +41,7 @@ from mmsearch.formats import is_raw, sniff
 from mmsearch.media import colour
 from mmsearch.media.jxl import jxl_file
 from mmsearch.media.raw import Shot, open_raw
-from mmsearch.metadata import embedded, exif
-from mmsearch.metadata.fields import Said, captions
+from mmsearch.metadata import Said, captions, embedded, exif
 from mmsearch.records import Pixels
 
 # Pillow warns about odd metadata in files that decode well; a run over a million files must not
@@ -73,7 +72,7 @@ class Picture:
     image: RGB, upright, in sRGB; smaller than the original where `min_side` allowed it.
     width, height: pixels of the upright original.
     meta: width, height, format ("JPEG"), and what the picture says of itself, by the names of
-        `mmsearch.metadata.fields.FIELDS`.
+        `metadata.fields.FIELDS`.
     captions: texts that are embedded in it.
     """
 

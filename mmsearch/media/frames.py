@@ -107,5 +107,5 @@ def _opened(source: Path | bytes) -> Iterator[tuple[IO[bytes], str | None]]:
         raise
     except MissingExtra as error:  # as good a reason to skip one file as any
         raise MediaError(str(error)) from error
-    except Exception as error:  # as in `mmsearch.media.decoding.decode`: hostile bytes, any error
+    except Exception as error:  # as in `media.decoding.decode`: hostile bytes, any error
         raise MediaError(reason_of(error, name or "file")) from error

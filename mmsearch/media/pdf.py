@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.fragments import on_page
 from mmsearch.media.keyframes import Frame
-from mmsearch.metadata.fields import LONGEST, clean
-from mmsearch.sources.texts import MAX_TEXT, pieces
+from mmsearch.metadata import LONGEST, clean
+from mmsearch.sources import MAX_TEXT, pieces
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,7 +38,7 @@ class _Slow(MediaError):
 
 
 def pages(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Frame]:
-    """See `mmsearch.media.frames.read`; a page with text is followed by its text."""
+    """See `media.frames.read`; a page with text is followed by its text."""
     with _document(handle) as document:
         with _ONE_AT_A_TIME:
             total = len(document)

@@ -3,7 +3,7 @@
 Keyframes are enough where they come often enough: cameras make one every second, and what lies
 between two of them costs ten times as much to decode. Where two are more than `_OFTEN` apart, what
 lies between is decoded too, but for frames that no other one is made from. What is kept of all
-that, `mmsearch.media.keyframes` says.
+that, `media.keyframes` says.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.fragments import at_time
 from mmsearch.media.decoding import MAX_PIXELS
 from mmsearch.media.keyframes import SPACING, Frame, choose
-from mmsearch.metadata.exif import with_maker
+from mmsearch.metadata import with_maker
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -44,7 +44,7 @@ _WHITE = 203.0
 
 
 def frames(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Frame]:
-    """See `mmsearch.media.frames.read`."""
+    """See `media.frames.read`."""
     keys, end, whole = _packets(handle, name)
     start = keys[0] if keys else 0.0
     with _video(handle, name) as (container, stream):

@@ -46,7 +46,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def describe(image: Image.Image) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Metadata by the names of `mmsearch.metadata.fields.FIELDS`, and the description as a caption."""
+    """Metadata by the names of `metadata.fields.FIELDS`, and the description as a caption."""
     found: dict[str, Any] = {}
     said: tuple[str, ...] = ()
     with _whatever_it_is():

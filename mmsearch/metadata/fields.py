@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[str, str]] = {
 """All metadata that is found in or beside a picture: its type, and what it is."""
 
 OF_SEVERAL = frozenset({"duration", "codec", "fps", "pages"})
-"""What is found beyond that in videos and documents, see `mmsearch.media.frames`."""
+"""What is found beyond that in videos and documents, see `media.frames`."""
 PIXELS = frozenset({"width", "height", "format", "colour"})
 """What it takes a decoder to know."""
 _PLACE = ("latitude", "longitude", "altitude")

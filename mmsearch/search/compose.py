@@ -11,7 +11,7 @@ import numpy as np
 from mmsearch.encoders import Encoder
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.fragments import named
-from mmsearch.media.crops import Crop
+from mmsearch.media import Crop
 from mmsearch.records import Vectors
 from mmsearch.sources import locate
 
@@ -94,14 +94,13 @@ def image_vector(encoder: Encoder, example: Example, stored: Stored) -> Vectors:
 
 
 def _picture(example: Path | str | bytes | Image, min_side: int | None) -> Image:
-    from mmsearch.media import frames
-    from mmsearch.media.decoding import decode
+    from mmsearch.media import decode, frames
 
     if isinstance(example, bytes):
         return decode(example, min_side=min_side).image
     if not isinstance(example, Path | str):
         return example.convert("RGB")
-    uri = locate.locate(example)
+    uri = locate.uri_of(example)
     part = named(uri) if locate.is_gone(uri) else None
     file = part.file if part else uri
     if locate.is_gone(file):

@@ -14,26 +14,22 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from mmsearch.errors import MediaError
-from mmsearch.ingest.shards import content_hash
-from mmsearch.media.decoding import decode
-from mmsearch.media.perceptual import (
+from mmsearch.ingest import content_hash
+from mmsearch.media import (
     SIDE,
     THUMB,
     Likeness,
     Sketch,
     compare,
+    decode,
     sketch,
     thumb,
     turned_correlations,
 )
 from mmsearch.records import Ids, Kind, Vectors
 from mmsearch.search.pipeline import nearest
-from mmsearch.sources import locate
-from mmsearch.sources.folders import Skipped
-from mmsearch.sources.sidecars import own
-from mmsearch.storage.catalog import Catalog
-from mmsearch.storage.open_segments import Opened
-from mmsearch.storage.rows import Row
+from mmsearch.sources import Skipped, locate, own
+from mmsearch.storage import Catalog, Opened, Row
 
 T = TypeVar("T")
 KINDS: tuple[Kind, ...] = ("image",)
@@ -78,7 +74,7 @@ class Contents:
 
     def rows(self, places: Sequence[int]) -> dict[int, list[Row]]:
         """All files of each content, the one to keep first; those no longer indexed left out."""
-        seqs = {place: self._twins.get(place, self.seqs[place:place + 1]) for place in locate}
+        seqs = {place: self._twins.get(place, self.seqs[place:place + 1]) for place in places}
         wanted = [int(seq) for several in seqs.values() for seq in several]
         rows = self.read(lambda catalog, _: catalog.fetch(wanted))
         return {place: sorted((rows[int(seq)] for seq in several if int(seq) in rows), key=rank)
@@ -170,7 +166,7 @@ class Pictures:
 
     def _load(self, places: Iterable[int]) -> dict[int, Sketch]:
         """The sketches of those that can be decoded."""
-        wanted = sorted(place for place in locate if place not in self.failed)
+        wanted = sorted(place for place in places if place not in self.failed)
         loaded = {place: self._sketches[place] for place in wanted if place in self._sketches}
         missing = [place for place in wanted if place not in loaded]
         rows = self.contents.rows(missing)

@@ -4,7 +4,7 @@ cropped a little, brightened, watermarked, mirrored or turned.
     copies       items of one content hash; nothing is decoded
     candidates   for each other content, the stored vectors nearest to its own; a vector tells what
                  is in a picture, so these are merely alike, and few are the same picture
-    pairs        candidates whose pixels agree (see `mmsearch.media.perceptual`); only these are decoded
+    pairs        candidates whose pixels agree (see `media.perceptual`); only these are decoded
     groups       pictures that are connected by such pairs, and each agree with the best of the
                  group, the one to keep: A like B and B like C do not put A and C together
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmsearch.errors import MediaError, UsageError
-from mmsearch.media.perceptual import TURNS, Likeness
+from mmsearch.media import TURNS, Likeness
 from mmsearch.records import Item
 from mmsearch.search.duplicate_pairs import (
     KINDS,
@@ -31,11 +31,8 @@ from mmsearch.search.duplicate_pairs import (
     rank,
     same_content,
 )
-from mmsearch.sources import locate
-from mmsearch.sources.folders import Skipped
-from mmsearch.sources.sidecars import own
-from mmsearch.storage.filters import Condition
-from mmsearch.storage.rows import Row
+from mmsearch.sources import Skipped, locate, own
+from mmsearch.storage import Condition, Row
 from mmsearch.uris import fingerprint_of
 
 Star = list[tuple[int, Likeness]]

@@ -18,15 +18,11 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from mmsearch.errors import UsageError
-from mmsearch.indexes.fusion import nothing, reciprocal_rank, top_k, weighted_scores
+from mmsearch.indexes import nothing, reciprocal_rank, top_k, weighted_scores
 from mmsearch.records import Find, Fusion, Hit, Ids, Item, Kind, Mode, Neighbors, Vectors
 from mmsearch.search.diversity import spread
-from mmsearch.search.relevance import SAMPLED, Ruler, relevance
-from mmsearch.storage.catalog import Catalog
-from mmsearch.storage.filters import Condition
-from mmsearch.storage.open_segments import Opened
-from mmsearch.storage.rows import Row
-from mmsearch.storage.segments import Ann
+from mmsearch.search.relevance import SAMPLED, Ruler, relevance_of
+from mmsearch.storage import Ann, Catalog, Condition, Opened, Row
 
 KINDS: dict[Find, tuple[Kind, ...]] = {
     "image": ("image", "frame"), "text": ("text",), "any": ("image", "frame", "text")}
@@ -66,7 +62,7 @@ class Query:
     fusion: Fusion = "weighted"
     text_weight: float = TEXT_WEIGHT
     diverse: float | None = None
-    """`trade` of `mmsearch.search.diversity.spread`: 1 keeps the ranking, 0 only spreads."""
+    """`trade` of `search.diversity.spread`: 1 keeps the ranking, 0 only spreads."""
     pictures: float = 0.5
     """The share of pictures in what is asked for, 0 (words alone) to 1; a half if not known."""
     min_score: float | None = None
@@ -161,7 +157,7 @@ def _relevance(catalog: Catalog, opened: Opened, query: Query, page: Sequence[Fo
             if query.condition:
                 rows = len(catalog.select(query.condition, kinds))
             sample = np.concatenate([*opened.sample(kinds, SAMPLED)])
-            found = relevance(cosines[those].tolist(), query.vector, foreign, sample, rows, like)
+            found = relevance_of(cosines[those].tolist(), query.vector, foreign, sample, rows, like)
             for n, value in zip(those, found.tolist(), strict=True):
                 judged[n] = value
     return judged

@@ -37,13 +37,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.encoders import BUILTIN_DIR, Encoder
-from mmsearch.encoders.exported import cache_directory
+from mmsearch.encoders import BUILTIN_DIR, Encoder, cache_directory
 from mmsearch.records import Vectors
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 SHIPPED = BUILTIN_DIR / "ruler.json"
-PICTURES = Path(__file__).parent / "demo"
+PICTURES = Path(__file__).parent.parent / "demo"
 _IMAGES, _TEXTS = 50, 100
 ACROSS = (-3.88, 3.61, -1.52)
 WITHIN = (-3.06, 2.68, -1.35)
@@ -119,7 +118,7 @@ def _read_ruler(path: Path, encoder: Encoder) -> Ruler | None:
 
 def make_ruler(encoder: Encoder) -> Ruler:
     """Encode the shipped pictures and captions: half a second with a small model on two cores."""
-    from mmsearch.media.decoding import decode
+    from mmsearch.media import decode
 
     lines = (PICTURES / "captions.jsonl").read_text("utf-8").splitlines()
     rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
@@ -128,7 +127,7 @@ def make_ruler(encoder: Encoder) -> Ruler:
                  encoder.encode_texts([text for row in rows for text in row["captions"]]))
 
 
-def relevance(scores: Sequence[float], query: Vectors, foreign: Vectors, sample: Vectors,
+def relevance_of(scores: Sequence[float], query: Vectors, foreign: Vectors, sample: Vectors,
               rows: int, like: float = 0.5) -> Floats:
     """The relevance of hits, float64 [hits], never falling as the score rises.
 

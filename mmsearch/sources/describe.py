@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mmsearch.metadata.fields import Said, merged
-from mmsearch.metadata.place_names import with_names
+from mmsearch.metadata import Said, merged, with_names
 from mmsearch.records import Item
 from mmsearch.sources import sidecars
 from mmsearch.sources.scan import Skipped

@@ -3,14 +3,14 @@
 What is yielded for each file:
 
     picture           one "image" item, uri = its absolute path (see `path_to_uri`); its fingerprint
-                      names the files that describe it (`mmsearch.sources.sidecars`), which are no items
-    video, PDF        the same: what it holds is found when it is decoded, see `mmsearch.media.frames`
+                      names the files that describe it (`sources.sidecars`), which are no items
+    video, PDF        the same: what it holds is found when it is decoded, see `media.frames`
     .txt              one "text" item a line that is not blank, uri = `path#L3`
     .md               one "text" item a paragraph, uri = `path#L<its first line>`
     manifest          only where named on the call: an "image" item for each picture, and a "text"
                       item `path#caption2` for each caption, in the picture's group
     archive           only where named on the call, or asked for: what it holds, as above, with
-                      uris such as `path!/member.jpg`; see `mmsearch.sources.webdataset` for tars
+                      uris such as `path!/member.jpg`; see `sources.webdataset` for tars
 
 A picture may itself be called `a.jpg#L3`: tell texts from pictures by `kind`, never by the uri.
 """

@@ -84,7 +84,7 @@ class Listing:
             elif kind_of(image) == "member":
                 fingerprint = ""
                 with suppress(ValueError):  # no path at all
-                    uri = locate.locate(os.path.join(Path(path).parent, image))  # noqa: PTH118
+                    uri = locate.uri_of(os.path.join(Path(path).parent, image))  # noqa: PTH118
                     fingerprint = locate.fingerprint(uri)
                 if not fingerprint:
                     self.scan.skip(path, f"image not found: {storable(image)}", row.line)

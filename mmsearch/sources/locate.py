@@ -144,7 +144,7 @@ def is_far(uri: str) -> bool:
     return kind_of(uri) in ("web", "store")
 
 
-def locate(name: str | os.PathLike[str]) -> str:
+def uri_of(name: str | os.PathLike[str]) -> str:
     """The uri of what somebody typed: a path, `archive.zip!/member`, or an address."""
     text = os.fsdecode(name)
     if isinstance(name, str) and scheme_of(text):

@@ -5,7 +5,7 @@
 The image column is the first of `IMAGE_COLUMNS` that holds a string (or, in Parquet, the picture
 itself), the caption column the first
 of `CAPTION_COLUMNS` that holds text; every other column describes the row. Nothing here looks
-at the pictures: `mmsearch.sources.folders` turns rows into items, evaluation and training read them as is.
+at the pictures: `sources.folders` turns rows into items, evaluation and training read them as is.
 """
 
 from __future__ import annotations

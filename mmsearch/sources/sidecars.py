@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.formats import IMAGE_SUFFIXES, RAW_SUFFIXES
-from mmsearch.metadata import xmp
-from mmsearch.metadata.fields import LONGEST, Said, captions, clean, number, position, words
+from mmsearch.metadata import LONGEST, Said, captions, clean, number, position, words, xmp
 from mmsearch.sources.manifests import parts
 from mmsearch.sources.texts import lines, text_encoding
 

@@ -141,7 +141,7 @@ class Catalog:
 
     def match(self, text: str, k: int, where: Condition | None = None, kinds: Sequence[Kind] = (),
               without: Sequence[str] = (), least: float = 0.0) -> Neighbors:
-        """The k items that the terms of `text` match best, see `mmsearch.storage.fulltext`: sequence
+        """The k items that the terms of `text` match best, see `storage.fulltext`: sequence
         numbers (int64 [1, n]) and BM25 scores (float32 [1, n], above 0), best first, n <= k.
 
         An item has all terms or, if none has, any of them. A picture is found by its captions

@@ -63,7 +63,7 @@ class Opened:
         Raises:
             GpuUnavailable, MissingExtra: with "cuda", where that cannot be; "auto" warns.
         """
-        from mmsearch.indexes.gpu import on_device
+        from mmsearch.indexes import on_device
 
         over = {id(ann.segment): ann for ann in self._anns.values()}
         for segment in self._segments.values():

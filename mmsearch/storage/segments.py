@@ -33,10 +33,10 @@ from mmsearch.indexes import (
     RescoredIndex,
     VectorIndex,
     build_index,
+    few,
     load_index,
+    write_flat,
 )
-from mmsearch.indexes.flatfile import write_flat
-from mmsearch.indexes.rescored import few
 from mmsearch.records import (
     Effort,
     Ids,

@@ -29,7 +29,7 @@ NAMED = 5
 """So many items are named in one line."""
 
 
-def verify(root: Path) -> list[Problem]:
+def find_problems(root: Path) -> list[Problem]:
     """Everything that is not as it was written; nothing if all is sound. Writes nothing.
 
     Raises:

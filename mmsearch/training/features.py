@@ -18,8 +18,8 @@ from mmsearch.records import Ids, Pixels, Vectors
 from mmsearch.training.heads import save_whole
 
 if TYPE_CHECKING:
-    from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.evaluation.recall import Pair
+    from mmsearch.encoders import OnnxEncoder
+    from mmsearch.evaluation import Pair
 
 CHUNK = 512
 """Pictures whose features are kept in one cache file: what a killed run loses at most."""
@@ -82,7 +82,7 @@ def with_index(pairs: Sequence[Pair], images: Vectors, texts: Vectors) -> Featur
 
 def _decode(base: OnnxEncoder, part: Sequence[Pair]
             ) -> tuple[list[int], list[Pixels], dict[str, str]]:
-    from mmsearch.media.decoding import decode
+    from mmsearch.media import decode
 
     def one(pair: Pair) -> Pixels | str:
         try:

@@ -11,7 +11,7 @@ towers stay as they are, in ONNX, and the heads are trained:
     5. choose    on validation: the best epoch, and how far to go from the start towards it
     6. export    the base model's ONNX graphs with the new heads in them: a model directory
 
-What a head is, and how it gets in and out of ONNX: `mmsearch.training.heads`; step 2: `mmsearch.training.features`.
+What a head is, and how it gets in and out of ONNX: `training.heads`; step 2: `training.features`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from mmsearch.training.heads import Head, Heads, read_heads, save_whole, unit, w
 if TYPE_CHECKING:
     import torch
 
-    from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.evaluation.recall import Pair
+    from mmsearch.encoders import OnnxEncoder
+    from mmsearch.evaluation import Pair
 
 MAX_VAL = 2000  # pictures; more would cost more than the training itself
 
@@ -164,7 +164,7 @@ def _need_extra() -> None:
 
 def _split(path: Path, config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
     """Training and validation pairs; what is marked "test" is never looked at."""
-    from mmsearch.evaluation.recall import load_pairs
+    from mmsearch.evaluation import load_pairs
 
     captioned = [pair for pair in load_pairs(path) if pair.captions and pair.split != "test"]
     chosen = [pair for pair in captioned if pair.split != "val"]
@@ -388,8 +388,7 @@ def recall(heads: Heads, data: Features) -> Recall:
 
 
 def _load_base(name: str) -> OnnxEncoder:
-    from mmsearch.encoders import load_encoder
-    from mmsearch.encoders.onnx import OnnxEncoder
+    from mmsearch.encoders import OnnxEncoder, load_encoder
 
     encoder = load_encoder(name)
     if not isinstance(encoder, OnnxEncoder):

@@ -29,7 +29,7 @@ from mmsearch.indexes import (
 from mmsearch.indexes.fusion import top_k
 from mmsearch.indexes.kinds import sized
 from mmsearch.indexes.lists import _shares, sample
-from mmsearch.indexes.tune import tune
+from mmsearch.indexes.tune import tune_index
 from mmsearch.metrics import ann_recall
 from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
 
@@ -166,7 +166,7 @@ def test_tuning_reaches_what_is_asked_for_and_says_what_it_reached(
         approximate: tuple[Vectors, RescoredIndex]) -> None:
     vectors, index = approximate
     queries = clustered(ROWS + 400, DIM, seed=3)[-400:]
-    modest, high = (tune(index, queries, target, "test queries") for target in (0.8, 0.99))
+    modest, high = (tune_index(index, queries, target, "test queries") for target in (0.8, 0.99))
     truth = exact_ids(queries, vectors, 10)
     for tuning in (modest, high):
         found = index.search(queries[1::2], 10, effort=tuning.effort)
@@ -175,7 +175,8 @@ def test_tuning_reaches_what_is_asked_for_and_says_what_it_reached(
     assert modest.recall >= 0.78
     assert high.recall >= 0.97
     assert modest.effort.width <= high.effort.width
-    hopeless = tune(index, queries, 1.1, "test queries")  # says what it is, not what was asked for
+    # It says what it is, not what was asked for.
+    hopeless = tune_index(index, queries, 1.1, "test queries")
     assert hopeless.recall <= 1
 
 
@@ -219,7 +220,7 @@ def test_a_cut_or_foreign_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_table_in_the_docs_is_the_table_in_the_code() -> None:
-    text = (Path(__file__).parent.parent / "docs" / "search.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "search.md").read_text("utf-8")
     rows = [line.strip("| ").split(" | ") for line in text.splitlines()
             if re.match(r"\| `[\w-]+` \|", line)]
     said = {row[0].strip("`"): row[1:] for row in rows}

@@ -17,10 +17,10 @@ import pytest
 from conftest import Cli, add
 
 from mmsearch.collection.collection import Collection
-from mmsearch.collection.repair import repair
+from mmsearch.collection.repair import repair_collection
 from mmsearch.errors import CollectionBusy, CollectionDamaged, MmsearchError
 from mmsearch.storage.lock import writer_lock
-from mmsearch.storage.verify import verify
+from mmsearch.storage.verify import find_problems
 
 MMSEARCH = [sys.executable, "-m", "mmsearch"]
 
@@ -87,7 +87,7 @@ def test_sigkill_a_hundred_times(tmp_path: Path) -> None:
     kill_loop(tmp_path, lines=60_000, kills=100, seed=2)
 
 
-CHURN = Path(__file__).parent.parent / "bench" / "churn.py"
+CHURN = Path(__file__).parents[2] / "bench" / "churn.py"
 
 
 def churn(tmp_path: Path, *options: str) -> dict[str, int]:
@@ -159,15 +159,15 @@ def test_every_file_cut_short_is_named_and_no_command_breaks(
         index = tmp_path / "index"
         shutil.copytree(tmp_path / "sound", index)
         os.truncate(index / file, int((index / file).stat().st_size * part))
-        assert file.name in "\n".join(map(str, verify(index)))
+        assert file.name in "\n".join(map(str, find_problems(index)))
         for attempt in (lambda index=index: Collection.open(index).search(text="a cat"),
                         lambda index=index: Collection.open(index).info(),
                         lambda index=index: add(Collection.open(index), photos)):
             with suppress(MmsearchError):  # one clear sentence, and nothing else
                 attempt()
-        repair(index)
+        repair_collection(index)
         if file.name != "catalog.db":
-            assert verify(index) == []
+            assert find_problems(index) == []
             assert len(Collection.open(index).search(
                 text="a cat", k=20, where="width >= 1")) == 12
         shutil.rmtree(index)

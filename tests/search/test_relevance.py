@@ -30,7 +30,7 @@ from mmsearch.search.relevance import (
     kept_ruler,
     make_ruler,
     probability,
-    relevance,
+    relevance_of,
 )
 from mmsearch.storage.open_segments import Opened
 from mmsearch.storage.segments import write_segment
@@ -86,8 +86,8 @@ def _picture(name: str):
        st.floats(0, 1), st.integers(0, 5))
 def test_it_never_falls_as_the_cosine_rises(scores, rows, like, seed):
     query, *foreign = unit_vectors(60, 16, seed)
-    found = relevance(sorted(scores), query, np.stack(foreign[:50]), np.stack(foreign[50:]), rows,
-                      like)
+    found = relevance_of(sorted(scores), query, np.stack(foreign[:50]), np.stack(foreign[50:]),
+                         rows, like)
     assert ((found >= 0) & (found <= 1)).all()
     assert (np.diff(found) >= 0).all()
 
@@ -109,7 +109,7 @@ def test_it_is_the_same_for_vectors_that_are_rotated_and_share_a_direction():
         return (longer / np.sqrt(5)) @ rotation.T
 
     def judged(query, others):
-        return relevance(others[150:] @ query, query, others[:50], others[50:], 1000)
+        return relevance_of(others[150:] @ query, query, others[:50], others[50:], 1000)
 
     before, after = judged(query, others), judged(moved(query[None])[0], moved(others))
     assert np.abs(before - after).max() < 1e-4
@@ -118,9 +118,9 @@ def test_it_is_the_same_for_vectors_that_are_rotated_and_share_a_direction():
 
 def test_a_constant_collection_and_a_certain_hit_give_a_number():
     same = np.repeat(unit_vectors(1, 8), 50, axis=0)
-    assert np.isfinite(relevance([1.0, 0.5], same[0], same, same, 50)).all()
+    assert np.isfinite(relevance_of([1.0, 0.5], same[0], same, same, 50)).all()
     foreign = unit_vectors(50, 8)
-    assert relevance([1.0], foreign[0], foreign, foreign, 50, 1)[0] > 0.95
+    assert relevance_of([1.0], foreign[0], foreign, foreign, 50, 1)[0] > 0.95
 
 
 def test_a_ruler_is_kept_as_float16():

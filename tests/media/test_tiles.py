@@ -15,17 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DEMO, Cli, add
+from conftest import DEMO, Cli, add, flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import animation, picture
 from PIL import ExifTags, Image
-from test_verify import flip
 
 from mmsearch.cli import present
 from mmsearch.collection.collection import Collection
 from mmsearch.collection.reader import Reader
-from mmsearch.collection.repair import repair
+from mmsearch.collection.repair import repair_collection
 from mmsearch.errors import UsageError
 from mmsearch.fragments import file_uri, in_region, part_of
 from mmsearch.media import frames
@@ -37,7 +36,7 @@ from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.sources.vector_sets import find_vectors
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.rows import Row
-from mmsearch.storage.verify import verify
+from mmsearch.storage.verify import find_problems
 
 CORNERS = ("cat", "bus", "pizza", "sunset")
 FRAGMENTS = [f"#xywh=percent:{x},{y},55,55" for y in (0, 45) for x in (0, 45)]
@@ -229,7 +228,7 @@ def test_an_unchanged_picture_is_not_read_again(index: Collection, photo: Path) 
     assert (report.unchanged, report.added, "encode" in report.stages) == (5, 0, False)
     assert len({row.item.fingerprint for row in rows(index).values()}) == 1
     assert add(index, photo.parent).unchanged == 5
-    assert vectors(index, "frame").keys() == before.keys() and verify(index.path) == []
+    assert vectors(index, "frame").keys() == before.keys() and find_problems(index.path) == []
 
 
 def test_a_changed_picture_changes_its_tiles(index: Collection, photo: Path) -> None:
@@ -244,7 +243,7 @@ def test_a_changed_picture_changes_its_tiles(index: Collection, photo: Path) -> 
     picture("cat").save(photo)  # a small one
     report = add(index, photo.parent)
     assert (report.replaced, report.removed) == (1, 4)
-    assert uris(index) == ["a.jpg"] and verify(index.path) == []
+    assert uris(index) == ["a.jpg"] and find_problems(index.path) == []
 
 
 def test_a_picture_becomes_an_animation_and_back(folder: Path, index: Collection) -> None:
@@ -256,7 +255,7 @@ def test_a_picture_becomes_an_animation_and_back(folder: Path, index: Collection
     assert all("#t=" in uri for uri in uris(index))
     canvas(folder / "a.png")
     add(index, folder)
-    assert uris(index) == of("a.png") and verify(index.path) == []
+    assert uris(index) == of("a.png") and find_problems(index.path) == []
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -278,7 +277,7 @@ def test_a_moved_picture_takes_its_tiles_along(index: Collection, photo: Path, b
     after = vectors(index, "frame")
     for uri, vector in before.items():
         assert np.array_equal(vector, after[uri.replace("/a.", "/below/b.")])
-    assert add(index, photo.parent).unchanged == 5 and verify(index.path) == []
+    assert add(index, photo.parent).unchanged == 5 and find_problems(index.path) == []
 
 
 def test_a_copied_picture_copies_its_tiles(index: Collection, photo: Path) -> None:
@@ -290,7 +289,7 @@ def test_a_copied_picture_copies_its_tiles(index: Collection, photo: Path) -> No
     assert set(uris(index)) == {*of("a.jpg"), *of("b.jpg")}
     copies = [row.item for name, row in rows(index).items() if name.startswith("b.")]
     assert len({(item.group, item.fingerprint, item.meta["size"]) for item in copies}) == 1
-    assert add(index, photo.parent).unchanged == 10 and verify(index.path) == []
+    assert add(index, photo.parent).unchanged == 10 and find_problems(index.path) == []
 
 
 def test_a_picture_and_its_tiles_are_committed_at_once(
@@ -346,7 +345,7 @@ def test_what_lies_beside_a_picture_describes_its_tiles(index: Collection, photo
     assert all(found[name].item.meta["keywords"] == ["two", "three"] for name in of("a.jpg"))
     after = vectors(index, "frame")
     assert all(np.array_equal(before[uri], after[uri]) for uri in before)
-    assert add(index, photo.parent).unchanged == 5 and verify(index.path) == []
+    assert add(index, photo.parent).unchanged == 5 and find_problems(index.path) == []
     assert len(index.search(text="a cat", where="keywords = three", collapse=False)) == 5
 
 
@@ -379,7 +378,7 @@ def test_pictures_in_an_archive_have_tiles(folder: Path, index: Collection, phot
         assert len(rows(index)) == tiles + 2
         assert (report.added, report.replaced, report.removed) == (0, 0, 0)
         assert "encode" not in report.stages
-    assert verify(index.path) == []
+    assert find_problems(index.path) == []
 
 
 @pytest.fixture(scope="module")
@@ -463,7 +462,7 @@ def test_the_grid_is_remembered_and_can_be_changed(index: Collection, photo: Pat
     assert uris(index) == ["a.jpg", *(f"a.jpg#xywh=percent:{x},0,37,100" for x in (0, 32, 63))]
     index.configure(tiles="1x1")
     assert uris(index) == ["a.jpg"]
-    assert add(index, photo.parent).unchanged == 1 and verify(index.path) == []
+    assert add(index, photo.parent).unchanged == 1 and find_problems(index.path) == []
 
 
 def test_tiles_go_with_the_grid_at_once(
@@ -499,7 +498,7 @@ def test_pictures_moved_or_copied_meanwhile_are_cut_too(index: Collection, photo
     shutil.copy(photo.with_name("c.jpg"), photo.with_name("d.jpg"))
     add(index, photo.parent)
     assert set(uris(index)) == {*of("b.jpg"), *of("c.jpg"), *of("d.jpg")}
-    assert add(index, photo.parent).unchanged == 15 and verify(index.path) == []
+    assert add(index, photo.parent).unchanged == 15 and find_problems(index.path) == []
 
 
 def test_in_step_knows_of_the_grid(index: Collection, photo: Path) -> None:
@@ -535,9 +534,9 @@ def test_lost_vectors_are_made_again(index: Collection, photo: Path, kind: str) 
     before = vectors(index, kind)
     (path,) = (index.path / "segments").glob(f"{kind}-*/vectors.faiss")
     flip(path, path.stat().st_size - 5)
-    assert not all(problem.mended for problem in verify(index.path))
-    assert all(problem.mended for problem in repair(index.path))
-    assert verify(index.path) == []
+    assert not all(problem.mended for problem in find_problems(index.path))
+    assert all(problem.mended for problem in repair_collection(index.path))
+    assert find_problems(index.path) == []
     after = vectors(index, kind)
     assert before.keys() == after.keys()
     for uri, vector in before.items():
@@ -552,9 +551,9 @@ def test_what_is_repaired_before_it_is_cut_is_cut_later(index: Collection, photo
     index.configure(tiles="2x2")
     (path,) = (index.path / "segments").glob("image-*/vectors.faiss")
     flip(path, path.stat().st_size - 5)
-    assert all(problem.mended for problem in repair(index.path))
+    assert all(problem.mended for problem in repair_collection(index.path))
     add(index, photo.parent)
-    assert uris(index) == of("a.jpg") and verify(index.path) == []
+    assert uris(index) == of("a.jpg") and find_problems(index.path) == []
 
 
 def test_tiles_are_no_duplicates(index: Collection, photo: Path) -> None:
@@ -640,7 +639,7 @@ def test_tiles_of_vectors_from_elsewhere_are_refused(cli: Cli, tmp_path: Path) -
 
 
 def test_the_benchmark_finds_more_with_tiles(tmp_path: Path) -> None:
-    script = Path(__file__).parent.parent / "bench" / "tiles.py"
+    script = Path(__file__).parents[2] / "bench" / "tiles.py"
     done = subprocess.run(
         [sys.executable, script, "--rounds", "1", "--mosaics", "2x2", "--tiles", "none", "2x2",
          "--cache", tmp_path / "cache", "--json", tmp_path / "figures.json"],

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import DEMO
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.S)
 COMMANDS = [line for language, block in BLOCKS if not language for line in block.splitlines()]

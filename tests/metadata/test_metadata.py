@@ -15,6 +15,7 @@ import pytest
 from conftest import Cli, add
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from making_metadata import IN_XMP, XMP, exif, iptc, jpeg
 from PIL import ExifTags, Image, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 from rich.console import Console
@@ -33,22 +34,6 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "list": list}
 B, G = ExifTags.Base, ExifTags.GPS
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-
-
-def jpeg(**options: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (24, 16), "teal").save(buffer, "JPEG", **options)
-    return buffer.getvalue()
-
-
-def exif(details: dict[int, Any] | None = None, gps: dict[int, Any] | None = None,
-         **base: Any) -> Image.Exif:
-    found = Image.Exif()
-    for name, value in base.items():
-        found[B[name]] = value
-    found.get_ifd(ExifTags.IFD.Exif).update(details or {})
-    found.get_ifd(ExifTags.IFD.GPSInfo).update(gps or {})
-    return found
 
 
 def meta_of(details: dict[int, Any] | None = None, gps: dict[int, Any] | None = None,
@@ -192,44 +177,6 @@ def test_a_number_is_finite_and_within_bounds_or_nothing(value: Any) -> None:
 # --- XMP ----------------------------------------------------------------------------------------
 
 
-XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
- xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
-  xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:exif="http://ns.adobe.com/exif/1.0/"
-  xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
-  xmlns:lr="http://ns.adobe.com/lightroom/1.0/" xmlns:digiKam="http://www.digikam.org/ns/1.0/"
-  xmlns:mwg-rs="http://www.metadataworkinggroup.com/schemas/regions/"
-  xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-  xmlns:MP="http://ns.microsoft.com/photo/1.2/"
-  xmlns:MPReg="http://ns.microsoft.com/photo/1.2/t/Region#"
-  xmp:Rating="4" photoshop:City="Lisboa" exif:GPSLatitude="38,43.338N"
-  exif:GPSLongitude="9,8,21.48W">
- <photoshop:DateCreated>2020-01-02T03:04:05+01:00</photoshop:DateCreated>
- <dc:title><rdf:Alt><rdf:li xml:lang="x-default">The  old tram</rdf:li></rdf:Alt></dc:title>
- <dc:description><rdf:Alt><rdf:li xml:lang="x-default">A yellow tram climbs a hill.</rdf:li>
-   <rdf:li xml:lang="de">Eine gelbe Bahn fährt bergauf.</rdf:li></rdf:Alt></dc:description>
- <dc:subject><rdf:Bag><rdf:li>tram</rdf:li><rdf:li>street</rdf:li></rdf:Bag></dc:subject>
- <lr:hierarchicalSubject><rdf:Bag><rdf:li>Places|Portugal|Lisbon</rdf:li></rdf:Bag>
- </lr:hierarchicalSubject>
- <digiKam:TagsList><rdf:Seq><rdf:li>Things/tram</rdf:li></rdf:Seq></digiKam:TagsList>
- <Iptc4xmpExt:PersonInImage><rdf:Bag><rdf:li>Anna Li</rdf:li></rdf:Bag>
- </Iptc4xmpExt:PersonInImage>
- <mwg-rs:Regions rdf:parseType="Resource"><mwg-rs:RegionList><rdf:Bag>
-  <rdf:li><rdf:Description mwg-rs:Name="Ben" mwg-rs:Type="Face"/></rdf:li>
-  <rdf:li rdf:parseType="Resource"><mwg-rs:Name>Rex</mwg-rs:Name><mwg-rs:Type>Pet</mwg-rs:Type>
-  </rdf:li></rdf:Bag></mwg-rs:RegionList></mwg-rs:Regions>
- <MP:RegionInfo><rdf:Description><MPReg:Regions><rdf:Bag><rdf:li
-   MPReg:PersonDisplayName="Cem"/></rdf:Bag></MPReg:Regions></rdf:Description></MP:RegionInfo>
-</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>""".encode()
-IN_XMP = Said(
-    ("A yellow tram climbs a hill.", "Eine gelbe Bahn fährt bergauf."),
-    {"title": "The old tram", "rating": 4, "city": "Lisboa", "latitude": 38.7223,
-     "longitude": -9.1393, "taken": "2020-01-02T03:04:05+01:00",
-     "keywords": ["tram", "street", "Places", "Portugal", "Lisbon", "Things"],
-     "people": ["Anna Li", "Cem", "Ben"]})
-
-
 def test_everything_in_a_packet() -> None:
     assert xmp.read(XMP) == IN_XMP
 
@@ -305,17 +252,6 @@ def test_deeply_nested_and_very_many() -> None:
 # --- IPTC ---------------------------------------------------------------------------------------
 
 
-def iptc(*sets: tuple[int, bytes]) -> bytes:
-    """A JPEG with an IPTC record in Photoshop's resources, as photo agencies write them."""
-    record = b"".join(b"\x1c\x02" + struct.pack(">BH", number, len(text)) + text
-                      for number, text in sets)
-    resource = b"8BIM\x04\x04\0\0" + struct.pack(">L", len(record)) + record + b"\0" * (
-        len(record) % 2)
-    segment = b"Photoshop 3.0\0" + resource
-    data = jpeg()
-    return data[:2] + b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
-
-
 def test_iptc_caption_keywords_and_place() -> None:
     data = iptc((5, b"Derby"), (25, b"football"), (25, "Fu\u00dfball".encode()), (90, b"K\xf6ln"),
                 (101, b"Germany"), (120, b"Two players jump for the ball."))
@@ -380,10 +316,11 @@ def test_without_the_extra_a_position_stays_a_position(monkeypatch: pytest.Monke
 def test_the_gazetteer_is_loaded_only_for_a_position() -> None:
     import subprocess
 
-    code = ("import sys; from mmsearch.metadata.place_names import with_names; with_names({'iso': 100}); "
+    code = ("import sys; from mmsearch.metadata.place_names import with_names; "
+            "with_names({'iso': 100}); "
             "print('reverse_geocode' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          cwd=Path(__file__).parents[1])
+                          cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "False"
 
 
@@ -391,7 +328,7 @@ def test_the_gazetteer_is_loaded_only_for_a_position() -> None:
 
 
 def test_the_documented_names_are_those_of_the_code() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "metadata.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "metadata.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| ([\w/]+) \| (.+) \|$", text, re.MULTILINE)
     assert {name: (kind, what) for name, kind, what in rows} == FIELDS
     terms = re.search(r"`colour` is one or more of ([\w, \n]+), the basic", text)

@@ -11,18 +11,18 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import DEMO, Cli, add
+from conftest import DEMO, Cli, add, flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from mmsearch.collection.collection import Collection
-from mmsearch.collection.repair import repair
+from mmsearch.collection.repair import repair_collection
 from mmsearch.errors import CollectionDamaged
 from mmsearch.records import Item, Problem
 from mmsearch.storage import integrity, wal
 from mmsearch.storage.catalog import Catalog, Change
-from mmsearch.storage.verify import verify
+from mmsearch.storage.verify import find_problems
 
 NAMES = ("apple", "bus", "cat", "dogs", "guitar", "pizza", "wren")
 UNREAD = (".lock", "lock", "writer.json", "catalog.db-shm")
@@ -70,12 +70,6 @@ def collection_files(index: Path) -> dict[str, list[Path]]:
     return found
 
 
-def flip(path: Path, at: int, mask: int = 16) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= mask
-    path.write_bytes(data)
-
-
 def rows_of(index: Path) -> list[object]:
     with closing(sqlite3.connect(index / "catalog.db")) as db:
         return [db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
@@ -88,7 +82,7 @@ def execute(index: Path, sql: str, *parameters: object) -> None:
 
 
 def found(index: Path) -> str:
-    return "\n".join(map(str, verify(index)))
+    return "\n".join(map(str, find_problems(index)))
 
 
 # -- finding ---------------------------------------------------------------------------------------
@@ -99,11 +93,11 @@ def test_a_flipped_byte_in_any_file_is_found_and_mended(index: Path, name: str) 
     before, rng, paths = rows_of(index), random.Random(name), collection_files(index)[name]
     for path in paths:
         flip(path, rng.randrange(path.stat().st_size), 1 << rng.randrange(8))
-    assert {problem.file for problem in verify(index)} == set(map(str, paths))
-    done = repair(index)
+    assert {problem.file for problem in find_problems(index)} == set(map(str, paths))
+    done = repair_collection(index)
     assert done
     assert all(problem.mended for problem in done)
-    assert verify(index) == []
+    assert find_problems(index) == []
     items = [row[2:9] for row in rows_of(index)[0]]  # type: ignore[attr-defined]
     assert items == [row[2:9] for row in before[0]]  # type: ignore[attr-defined]
 
@@ -118,12 +112,12 @@ def test_a_flipped_byte_in_the_catalog_is_found_or_changes_nothing(
         shutil.rmtree(index, ignore_errors=True)
         shutil.copytree(made / "index", index)
         flip(index / "catalog.db", at, 1 << rng.randrange(8))
-        if not verify(index):
+        if not find_problems(index):
             assert rows_of(index) == before, at
             continue
         noticed += 1
-        repair(index)
-        if not verify(index):
+        repair_collection(index)
+        if not find_problems(index):
             assert rows_of(index) == before, at
             mended += 1
     assert noticed > 8
@@ -153,9 +147,9 @@ def test_a_letter_that_changed_in_a_cell_is_found_and_changed_back(
                    f"typeof({column}) = 'integer')")
     assert rows_of(index) != before
     assert f"{table}: the row" in found(index)
-    assert all(problem.mended for problem in repair(index))
+    assert all(problem.mended for problem in repair_collection(index))
     assert rows_of(index) == before
-    assert verify(index) == []
+    assert find_problems(index) == []
 
 
 def test_rows_that_went_and_rows_that_came_are_found(index: Path) -> None:
@@ -165,7 +159,7 @@ def test_rows_that_went_and_rows_that_came_are_found(index: Path) -> None:
     assert "items: the row 5 (" in found(index)
     execute(index, "UPDATE counts SET items = 99 WHERE kind = 'text'")
     assert "counts" in found(index)
-    problems = repair(index)
+    problems = repair_collection(index)
     assert "the row 3 is gone" in "\n".join(str(p) for p in problems if not p.mended)
 
 
@@ -179,7 +173,7 @@ def test_a_flipped_byte_in_the_write_ahead_log_is_found(made: Path, tmp_path: Pa
         (index / "catalog.db-shm").unlink()
     log = index / "catalog.db-wal"
     assert log.stat().st_size > 3 * 4096
-    assert verify(index) == []
+    assert find_problems(index) == []
     sound = log.read_bytes()
     for at in (1, 17, 26, 33, 37, 40, 50, 60, 500, 32 + 24 + 4096 + 9, len(sound) - 999):
         log.write_bytes(sound)
@@ -193,8 +187,8 @@ def test_a_flipped_byte_in_the_write_ahead_log_is_found(made: Path, tmp_path: Pa
     log.write_bytes(sound)
     flip(log, 60)
     flip(log, 2000)
-    assert [problem.mended for problem in repair(index)] == [False]
-    assert verify(index) == []
+    assert [problem.mended for problem in repair_collection(index)] == [False]
+    assert find_problems(index) == []
 
 
 def test_a_mended_log_loses_no_commit(made: Path, tmp_path: Path) -> None:
@@ -206,7 +200,7 @@ def test_a_mended_log_loses_no_commit(made: Path, tmp_path: Path) -> None:
         shutil.copytree(tmp_path / "live", index)
         (index / "catalog.db-shm").unlink()
     flip(index / "catalog.db-wal", 32 + 24 + 70)
-    problems = repair(index)
+    problems = repair_collection(index)
     assert [problem.mended for problem in problems if problem.file.endswith("-wal")] == [True]
     with closing(Catalog(index / "catalog.db")) as catalog:
         assert catalog.settings["note"] == 1
@@ -218,8 +212,8 @@ def test_damage_to_full_text_is_found_and_mended(index: Path) -> None:
                    "DELETE FROM items_fts_docsize WHERE id = 3"):
         execute(index, damage)
         assert "full text" in found(index)
-        assert [problem.mended for problem in repair(index)] == [True]
-        assert verify(index) == []
+        assert [problem.mended for problem in repair_collection(index)] == [True]
+        assert find_problems(index) == []
 
 
 def test_a_damaged_index_of_sqlite_is_made_anew(index: Path) -> None:
@@ -230,8 +224,8 @@ def test_a_damaged_index_of_sqlite_is_made_anew(index: Path) -> None:
     data[(page - 1) * 4096 : page * 4096] = bytes(4096)
     (index / "catalog.db").write_bytes(data)
     assert found(index)
-    assert all(problem.mended for problem in repair(index))
-    assert (verify(index), rows_of(index)) == ([], before)
+    assert all(problem.mended for problem in repair_collection(index))
+    assert (find_problems(index), rows_of(index)) == ([], before)
 
 
 @settings(max_examples=50, deadline=None)
@@ -288,9 +282,9 @@ def test_lost_vectors_are_encoded_again(index: Path, damage: str) -> None:
             flip(path, len(data) // 2)
         elif damage != "missing":
             path.write_bytes(data[: len(data) // 2] if damage == "cut" else b"")
-    assert len(verify(index)) == len(doomed)
-    assert all(problem.mended for problem in repair(index))
-    assert verify(index) == []
+    assert len(find_problems(index)) == len(doomed)
+    assert all(problem.mended for problem in repair_collection(index))
+    assert find_problems(index) == []
     collection = Collection.open(index)
     for kind, vectors in before.items():
         after = vectors_of(collection, kind)
@@ -322,18 +316,18 @@ def test_what_cannot_be_encoded_again_is_named_and_nothing_sound_is_lost(
     flip(victim, victim.stat().st_size // 2)
     if damage == "cut":
         victim.write_bytes(victim.read_bytes()[:100])
-    problems = [problem for problem in repair(own) if problem.file.endswith(".jpg")]
+    problems = [problem for problem in repair_collection(own) if problem.file.endswith(".jpg")]
     assert {(p.file, p.mended) for p in problems} == {(str(gone), False), (str(changed), False)}
     assert "put it back" in next(p.reason for p in problems if p.file == str(gone))
     assert "has changed" in next(p.reason for p in problems if p.file == str(changed))
-    assert verify(own)
+    assert find_problems(own)
     collection = Collection.open(own)
     assert collection.info()["items"] == 12
     assert len(collection.search(text="a picture", k=20)) == (12 if damage == "flipped" else 10)
     gone.write_bytes(kept)
     assert add(collection, photos).replaced == 2
-    repair(own)
-    assert verify(own) == []
+    repair_collection(own)
+    assert find_problems(own) == []
     assert len(collection.search(text="a picture", k=20)) == 12
     assert collection.search(image=gone, k=1)[0].item.uri == str(gone)
 
@@ -349,7 +343,7 @@ def test_numbers_with_gaps_are_brought_back(own: Path, photos: Path) -> None:
     sound, stamp = path.read_bytes(), collection_files(own)["vectors.faiss"][0].stat().st_mtime_ns
     for at in (3, 128, 129, 128 + 8 * 4, 128 + 8 * 5 + 7):
         flip(path, at)
-        assert [p.mended for p in repair(own)] == [True]
+        assert [p.mended for p in repair_collection(own)] == [True]
         assert path.read_bytes() == sound
     assert collection_files(own)["vectors.faiss"][0].stat().st_mtime_ns == stamp
 
@@ -359,7 +353,7 @@ def test_another_model_does_not_mend(own: Path, monkeypatch: pytest.MonkeyPatch)
     execute(own, "UPDATE settings SET value = '\"other@1\"' WHERE key = 'encoder'")
     with closing(Catalog(own / "catalog.db", write=True)) as catalog:
         integrity.seal(catalog._conn, "settings")
-    problems = repair(own)
+    problems = repair_collection(own)
     assert sum("other@1" in str(problem) for problem in problems) == 12
     assert Collection.open(own).info()["items"] == 12
 
@@ -387,7 +381,7 @@ def test_verify_writes_nothing(index: Path) -> None:
     flip(collection_files(index)["ids.npy"][0], 130)
     before = {path: path.read_bytes() for paths in collection_files(index).values()
               for path in paths}
-    assert verify(index)
+    assert find_problems(index)
     assert before == {path: path.read_bytes() for paths in collection_files(index).values()
                       for path in paths}
 

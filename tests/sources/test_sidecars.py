@@ -13,8 +13,8 @@ import pytest
 from conftest import DEMO, add
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from making_metadata import IN_XMP, XMP, exif, iptc
 from PIL import Image
-from test_metadata import IN_XMP, XMP, exif, iptc
 
 from mmsearch.collection.collection import AddReport, Collection
 from mmsearch.errors import CollectionError

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError, UsageError
-from mmsearch.media.crops import Crop, crops
+from mmsearch.media.crops import Crop, parse_crops
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +105,10 @@ def test_what_is_no_part_is_refused(cli: Cli, demo_index: Path, pair: Path, area
 
 
 def test_one_crop_for_each_image_or_one_for_all(cli: Cli, demo_index: Path, pair: Path) -> None:
-    assert [one.area for one in crops(["a", "b"], ["0,0,1,1"])] == ["0,0,1,1"] * 2
-    assert [one.area for one in crops(["a", "b"], ["0,0,1,1", "0,0,2,2"])] == ["0,0,1,1", "0,0,2,2"]
-    assert crops(["a"], []) == ["a"]
+    assert [one.area for one in parse_crops(["a", "b"], ["0,0,1,1"])] == ["0,0,1,1"] * 2
+    areas = ["0,0,1,1", "0,0,2,2"]
+    assert [one.area for one in parse_crops(["a", "b"], areas)] == areas
+    assert parse_crops(["a"], []) == ["a"]
     for arguments in (["--image", pair, "--crop", "0,0,1,1", "--crop", "0,0,1,1"],
                       ["a cat", "--crop", "0,0,1,1"], ["--image", pair, "--crop", "0,0,9999,1"]):
         done = cli("query", *arguments, "-i", demo_index)

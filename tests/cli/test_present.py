@@ -356,7 +356,8 @@ def test_preview_prints_pictures_texts_and_reasons(photo, tmp_path):
 
 def test_importing_it_loads_neither_rich_nor_pillow():
     script = (
-        "import sys, mmsearch.cli.present; print(sorted({'rich', 'PIL', 'numpy'} & set(sys.modules)))"
+        "import sys, mmsearch.cli.present; "
+        "print(sorted({'rich', 'PIL', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

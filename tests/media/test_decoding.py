@@ -670,7 +670,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         [sys.executable, "-W", "default", "-c", code, tmp_path],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "decompression bomb" in done.stdout

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch.errors import CollectionDamaged
-from mmsearch.indexes.tune import tune
+from mmsearch.indexes.tune import tune_index
 from mmsearch.records import IndexSpec, SegmentInfo, Vectors
 from mmsearch.storage.segments import Ann, Segment, describe, retune_ann, write_ann, write_segment
 from mmsearch.storage.verify import verify_directory
@@ -108,7 +108,7 @@ def test_an_approximate_index_rescores_from_its_segment(tmp_path: Path) -> None:
     segment = written(tmp_path, ids, vectors, "a")
     queries = unit_vectors(300, 32, seed=5)
     info = write_ann(tmp_path, segment, "image", IndexSpec("ivf-rabitq", 32),
-                     lambda index: tune(index, queries, 0.95, "test queries"))
+                     lambda index: tune_index(index, queries, 0.95, "test queries"))
     path = tmp_path / info.name
     ann = Ann(path, describe(path), segment)
     assert ann.tuned is not None
@@ -119,7 +119,8 @@ def test_an_approximate_index_rescores_from_its_segment(tmp_path: Path) -> None:
     truth = np.take_along_axis(vectors[::100] @ vectors.T, (found.ids - 7) // 2, 1)
     np.testing.assert_allclose(found.scores, truth, atol=1e-3)
     # Tuned anew it is a directory of its own over the same file.
-    again = retune_ann(tmp_path, ann, "image", lambda index: tune(index, queries, 0.5, "fewer"))
+    again = retune_ann(tmp_path, ann, "image",
+                       lambda index: tune_index(index, queries, 0.5, "fewer"))
     other = Ann(tmp_path / again.name, describe(tmp_path / again.name), segment)
     assert other.tuned is not None
     assert (other.tuned.target, other.tuned.source) == (0.5, "fewer")

@@ -15,7 +15,7 @@ import pytest
 from conftest import unit_vectors
 
 from mmsearch.collection.collection import Collection
-from mmsearch.collection.repair import repair
+from mmsearch.collection.repair import repair_collection
 from mmsearch.ingest import upkeep
 from mmsearch.records import Item
 from mmsearch.storage.catalog import Change
@@ -110,7 +110,7 @@ def test_it_can_be_written_to_and_mended(index: Path, golden: str) -> None:
     collection.compact()
     assert Collection.open(index).info()["items"] == items
     check_queries(collection, golden)
-    assert collection.verify() == repair(index) == []
+    assert collection.verify() == repair_collection(index) == []
 
 
 def test_deleted_and_replaced_items_stay_so(index: Path, golden: str) -> None:

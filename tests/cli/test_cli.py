@@ -16,7 +16,7 @@ from conftest import DEMO, Cli
 
 from mmsearch.collection.collection import Collection
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def complaint(done: subprocess.CompletedProcess[str], code: int) -> str:

@@ -15,20 +15,19 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from conftest import DEMO, Cli, add
+from conftest import DEMO, Cli, add, flip
 from making import SCENES, animation, document, film, picture
-from test_verify import flip
 
 from mmsearch.cli import present
 from mmsearch.collection.collection import Collection
 from mmsearch.collection.reader import Reader
-from mmsearch.collection.repair import repair
+from mmsearch.collection.repair import repair_collection
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.ingest.shards import file_hash
 from mmsearch.records import Hit, Item
 from mmsearch.sources import locate
 from mmsearch.storage.catalog import Catalog, Change
-from mmsearch.storage.verify import verify
+from mmsearch.storage.verify import find_problems
 
 
 @pytest.fixture
@@ -82,7 +81,7 @@ def test_an_unchanged_file_is_not_read_again(file: Path, index: Collection) -> N
     report = add(index, file.parent)
     assert (report.unchanged, report.updated) == (0, items) and "encode" not in report.stages
     assert add(index, file.parent).unchanged == items
-    assert verify(index.path) == []
+    assert find_problems(index.path) == []
 
 
 def test_a_changed_file_changes_at_once(file: Path, index: Collection,
@@ -103,7 +102,7 @@ def test_a_changed_file_changes_at_once(file: Path, index: Collection,
     assert new != old and len(new) == 2 and set(map(tuple, states)) <= {tuple(old), tuple(new)}
     assert report.added + report.replaced == 2
     assert report.replaced + report.removed == len(old)
-    assert verify(index.path) == []
+    assert find_problems(index.path) == []
     assert add(index, file.parent).unchanged == 2
 
 
@@ -120,7 +119,7 @@ def test_a_moved_file_keeps_its_vectors(file: Path, index: Collection) -> None:
         groups = {row.item.group for row in catalog.rows()}
     assert groups == {f"{file.parent}/below/b{file.suffix}"}
     assert add(index, file.parent).unchanged == items
-    assert verify(index.path) == []
+    assert find_problems(index.path) == []
 
 
 def test_a_copied_file_is_not_decoded(file: Path, index: Collection) -> None:
@@ -129,7 +128,7 @@ def test_a_copied_file_is_not_decoded(file: Path, index: Collection) -> None:
     report = add(index, file.parent)
     assert (report.copied, report.added, report.unchanged) == (items, 0, items)
     assert "encode" not in report.stages
-    assert len(uris(index)) == 2 * items and verify(index.path) == []
+    assert len(uris(index)) == 2 * items and find_problems(index.path) == []
     assert add(index, file.parent).unchanged == 2 * items
 
 
@@ -157,7 +156,7 @@ def test_an_animation_that_becomes_a_picture_and_back(folder: Path, index: Colle
     assert uris(index) == ["a.gif"] and (report.added, report.removed) == (1, 4)
     animation(folder / "a.gif")
     assert add(index, folder).removed == 1
-    assert uris(index) == frames and verify(index.path) == []
+    assert uris(index) == frames and find_problems(index.path) == []
 
 
 def test_many_files_of_all_kinds_in_one_run(folder: Path, index: Collection) -> None:
@@ -170,9 +169,9 @@ def test_many_files_of_all_kinds_in_one_run(folder: Path, index: Collection) -> 
     assert report.skipped == [] and report.added == 4 + 4 + 5 + 4 + 2
     assert index.info()["kinds"] == {"frame": 11, "image": 4, "text": 4}
     assert add(index, folder).unchanged == report.added
-    assert verify(index.path) == []
+    assert find_problems(index.path) == []
     index.compact()
-    assert verify(index.path) == []
+    assert find_problems(index.path) == []
 
 
 def test_a_manifest_may_name_a_video(folder: Path, index: Collection) -> None:
@@ -203,9 +202,9 @@ def test_lost_vectors_of_frames_are_made_again(file: Path, index: Collection) ->
     before = vectors(index)
     (path,) = (index.path / "segments").glob("frame-*/vectors.faiss")
     flip(path, path.stat().st_size - 5)
-    assert not all(problem.mended for problem in verify(index.path))
-    assert all(problem.mended for problem in repair(index.path))
-    assert verify(index.path) == []
+    assert not all(problem.mended for problem in find_problems(index.path))
+    assert all(problem.mended for problem in repair_collection(index.path))
+    assert find_problems(index.path) == []
     after = vectors(index)
     assert before.keys() == after.keys()
     for uri, vector in before.items():
@@ -219,12 +218,12 @@ def test_vectors_of_frames_that_are_gone_are_named(folder: Path, index: Collecti
     (path,) = (index.path / "segments").glob("frame-*/vectors.faiss")
     flip(path, path.stat().st_size - 5)
     OTHER["a.mp4"](folder / "a.mp4")
-    problems = [str(problem) for problem in repair(index.path) if not problem.mended]
+    problems = [str(problem) for problem in repair_collection(index.path) if not problem.mended]
     assert any("a.mp4#t=0" in one and "has changed" in one for one in problems)
     report = add(index, folder)
     assert report.replaced + report.added == 2 and len(uris(index)) == 2
-    assert all(problem.mended for problem in repair(index.path))
-    assert verify(index.path) == []
+    assert all(problem.mended for problem in repair_collection(index.path))
+    assert find_problems(index.path) == []
 
 
 def vectors(index: Collection) -> dict[str, object]:
@@ -367,7 +366,7 @@ def test_videos_and_documents_in_archives(
     archive.rename(archive.with_name(f"moved-{container}"))
     report = add(index, archive.with_name(f"moved-{container}"))
     assert report.added == 0 and "encode" not in report.stages
-    assert verify(index.path) == []
+    assert find_problems(index.path) == []
 
 
 def test_videos_in_stores(index: Collection, folder: Path) -> None:

@@ -24,7 +24,7 @@ from mmsearch.media.video import _Seekable
 from mmsearch.sources.folders import iter_items
 from mmsearch.sources.scan import Scan, Skipped
 
-BENCH = Path(__file__).parent.parent / "bench"
+BENCH = Path(__file__).parents[2] / "bench"
 COUNT = 2 * 60
 
 

@@ -21,13 +21,13 @@ import pytest
 from conftest import DEMO, Cli, add
 from PIL import Image
 
-from mmsearch.collection import watch
+from mmsearch.collection import watch as following
 from mmsearch.collection.collection import Collection
 from mmsearch.collection.reader import Reader
 from mmsearch.errors import MissingExtra, UsageError
 from mmsearch.ingest.changes import Changes
 from mmsearch.storage.lock import writer_lock
-from mmsearch.storage.verify import verify
+from mmsearch.storage.verify import find_problems
 
 LIMIT = 60.0
 QUICK = ("import sys, mmsearch.collection.watch as w; w.SETTLED = 0.3; w.TICK = 0.1; "
@@ -68,13 +68,13 @@ class Watching:
 
 @contextmanager
 def watch(index: Path, *args: object, before: Sequence[str] = ()) -> Iterator[Watching]:
-    watch = Watching([*before, sys.executable, "-c", QUICK, "watch", *args, "-i", index,
+    watching = Watching([*before, sys.executable, "-c", QUICK, "watch", *args, "-i", index,
                          "--json"])
     try:
-        yield watch
+        yield watching
     finally:
-        watch.process.kill()
-        watch.process.wait()
+        watching.process.kill()
+        watching.process.wait()
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def index(tmp_path: Path) -> Path:
 
 def indexed(index: Path) -> set[str]:
     """The names of the pictures in a sound collection."""
-    assert verify(index) == []
+    assert find_problems(index) == []
     reader = Reader.open(index)
     try:
         return {Path(row.item.uri).name for row in reader.vectors("image")[0]}
@@ -385,14 +385,14 @@ def test_what_cannot_be_watched_is_said(cli: Cli, photos: Path, tmp_path: Path) 
         assert "--every takes a time such as 90s" in done.stderr
     add(Collection.create(tmp_path / "x"), photos)
     with pytest.raises(UsageError, match="no such file or folder"):
-        next(watch.watch(Collection.open(tmp_path / "x"), [tmp_path / "nowhere"]))
+        next(following.follow(Collection.open(tmp_path / "x"), [tmp_path / "nowhere"]))
 
 
 def test_the_library_watches_too(photos: Path, index: Path, monkeypatch: pytest.MonkeyPatch
                                  ) -> None:
-    monkeypatch.setattr(watch, "SETTLED", 0.2)
+    monkeypatch.setattr(following, "SETTLED", 0.2)
     stop = Event()
-    batches = watch.watch(Collection.create(index), [photos], stop=stop)
+    batches = following.follow(Collection.create(index), [photos], stop=stop)
     assert next(batches).items == 12
     picture(photos / "new.png", 1)
     assert next(batches).report.added == 1
@@ -404,7 +404,7 @@ def test_the_missing_library_is_named(photos: Path, index: Path, monkeypatch: py
                                       ) -> None:
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     with pytest.raises(MissingExtra, match=r"watching folders needs .*mmsearch\[watch\]"):
-        watch.watch(Collection.create(index), [photos])
+        following.follow(Collection.create(index), [photos])
 
 
 def test_a_link_to_a_folder_that_is_watched_adds_nothing(tmp_path: Path) -> None:
