@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from conftest import Cli
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from mmsearch.stages import NAMES, Spent, Stages, bound
 

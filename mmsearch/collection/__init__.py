@@ -3,9 +3,6 @@
 May import every room below.
 """
 
-from mmsearch.collection.collection import AddReport, Collection
-from mmsearch.collection.reader import Reader
-from mmsearch.collection.repair import repair_collection
-from mmsearch.collection.watch import follow
+import lazy_loader
 
-__all__ = ["AddReport", "Collection", "Reader", "follow", "repair_collection"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

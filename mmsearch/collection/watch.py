@@ -172,8 +172,7 @@ class _Watch:
 
     def _events(self) -> Generator[set[Path]]:
         """What changed since the last look, every TICK or so; from the first set on, all of it."""
-        from watchfiles import Change
-        from watchfiles import watch as notifications
+        from watchfiles import Change, watch as notifications
 
         folders = [root for root in self.here if root not in self.files]
         milliseconds = int(TICK * 1000)

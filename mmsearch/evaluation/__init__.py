@@ -3,7 +3,6 @@
 May import every room below.
 """
 
-from mmsearch.evaluation.recall import Pair, Report, load_pairs, splits
-from mmsearch.evaluation.retrieval import evaluate_collection, evaluate_model
+import lazy_loader
 
-__all__ = ["Pair", "Report", "evaluate_collection", "evaluate_model", "load_pairs", "splits"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

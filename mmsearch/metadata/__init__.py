@@ -3,24 +3,6 @@
 May import the ground floor.
 """
 
-from mmsearch.metadata import embedded, exif, xmp
-from mmsearch.metadata.exif import with_maker
-from mmsearch.metadata.fields import (
-    FIELDS,
-    LONGEST,
-    OF_SEVERAL,
-    PIXELS,
-    Said,
-    captions,
-    clean,
-    merged,
-    number,
-    position,
-    words,
-)
-from mmsearch.metadata.place_names import with_names
+import lazy_loader
 
-__all__ = [
-    "FIELDS", "LONGEST", "OF_SEVERAL", "PIXELS", "Said", "captions", "clean", "embedded",
-    "exif", "merged", "number", "position", "with_maker", "with_names", "words", "xmp",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

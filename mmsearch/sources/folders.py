@@ -32,13 +32,10 @@ from mmsearch.formats import CONTAINER_HEAD, IMAGE_SUFFIXES, SEVERAL_SUFFIXES, c
 from mmsearch.records import Item
 from mmsearch.sources import remote
 from mmsearch.sources.archives import open_archive
-from mmsearch.sources.globs import Glob, is_junk
-from mmsearch.sources.globs import is_wanted as is_wanted_inside
+from mmsearch.sources.globs import Glob, is_junk, is_wanted as is_wanted_inside
 from mmsearch.sources.listing import Listing, absolute, modified, moment, renamed
 from mmsearch.sources.manifests import MANIFEST_SUFFIXES
-from mmsearch.sources.scan import Scan as Scan
-from mmsearch.sources.scan import Skipped as Skipped
-from mmsearch.sources.scan import identity, identity_of
+from mmsearch.sources.scan import Scan as Scan, Skipped as Skipped, identity, identity_of
 from mmsearch.sources.sidecars import Beside, with_sidecars
 from mmsearch.sources.texts import line_items, text_encoding, text_items
 from mmsearch.sources.webdataset import Sample, samples

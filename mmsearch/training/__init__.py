@@ -3,6 +3,6 @@
 May import evaluation and every room below.
 """
 
-from mmsearch.training import trainer
+import lazy_loader
 
-__all__ = ["trainer"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -16,8 +16,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 from conftest import DEMO, Cli, add
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from mmsearch.collection.collection import Collection

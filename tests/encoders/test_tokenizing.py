@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import DEMO
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from mmsearch.encoders import load_encoder

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Cli, add, unit_vectors
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mmsearch.collection.collection import AddReport, Collection

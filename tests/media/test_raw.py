@@ -11,8 +11,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from conftest import DEMO, add
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from making import difference, dng, film, picture
 from PIL import Image
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import Cli, add
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from making_metadata import IN_XMP, XMP, exif, iptc, jpeg
 from PIL import ExifTags, Image, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational

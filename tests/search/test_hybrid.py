@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import DEMO, Cli, add
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mmsearch import Collection
 from mmsearch.errors import CollectionError, ModelError, UsageError

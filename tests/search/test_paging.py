@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Cli, unit_vectors
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mmsearch import Collection
 from mmsearch.records import Hit, Item, Kind, Vectors

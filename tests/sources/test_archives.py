@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 from conftest import DEMO, Cli, add
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from making import animation
 from PIL import ExifTags, Image
 
@@ -27,8 +26,7 @@ from mmsearch.cli import present
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.records import Hit, Item
-from mmsearch.sources import archives, locate, tar
-from mmsearch.sources import members as archive_members
+from mmsearch.sources import archives, locate, members as archive_members, tar
 from mmsearch.sources.archives import open_archive
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.sources.sidecars import own

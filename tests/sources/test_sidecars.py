@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import DEMO, add
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from making_metadata import IN_XMP, XMP, exif, iptc
 from PIL import Image
 

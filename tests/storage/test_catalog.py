@@ -6,8 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mmsearch.errors import CollectionDamaged, CollectionError, CollectionNotFound
 from mmsearch.records import Item, SegmentInfo

@@ -9,8 +9,7 @@ import sqlite3
 import time
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from mmsearch.errors import FilterError
 from mmsearch.storage.filters import parse_where

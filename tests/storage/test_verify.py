@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import DEMO, Cli, add, flip
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from mmsearch.collection.collection import Collection

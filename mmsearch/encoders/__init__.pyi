@@ -1,0 +1,13 @@
+from .exported import cache_directory as cache_directory
+from .external import EXTERNAL as EXTERNAL, ExternalEncoder as ExternalEncoder, ready as ready
+from .known import Known as Known, known_models as known_models
+from .load import (
+    BUILTIN as BUILTIN,
+    BUILTIN_DIR as BUILTIN_DIR,
+    absolute_name as absolute_name,
+    load_encoder as load_encoder,
+)
+from .multilingual import Multilingual as Multilingual
+from .onnx import OnnxEncoder as OnnxEncoder
+from .precision import split_precision as split_precision
+from .protocol import Encoder as Encoder

@@ -1,0 +1,18 @@
+from . import upkeep as upkeep
+from .archive_memory import (
+    known_fingerprint as known_fingerprint,
+    remember as remember,
+    remembered as remembered,
+)
+from .changes import Changes as Changes
+from .plan import LARGEST as LARGEST, Planner as Planner, Work as Work
+from .shards import (
+    Built as Built,
+    Shard as Shard,
+    build_shard as build_shard,
+    content_hash as content_hash,
+    hash_at as hash_at,
+    hash_of_file as hash_of_file,
+)
+from .vanished import items_vanished as items_vanished
+from .vectors import check_maker as check_maker, import_vectors as import_vectors, maker as maker

@@ -1,0 +1,16 @@
+from .compose import composed as composed, share_of_images as share_of_images, unit as unit
+from .duplicates import (
+    Duplicates as Duplicates,
+    Group as Group,
+    Member as Member,
+    find_duplicates as find_duplicates,
+)
+from .pipeline import (
+    KINDS as KINDS,
+    TEXT_WEIGHT as TEXT_WEIGHT,
+    Query as Query,
+    has_value as has_value,
+    nearest as nearest,
+    search as search,
+)
+from .relevance import Ruler as Ruler, kept_ruler as kept_ruler, ruler_of as ruler_of

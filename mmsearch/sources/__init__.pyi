@@ -1,0 +1,34 @@
+from . import locate as locate
+from .describe import (
+    Described as Described,
+    described as described,
+    is_own_caption as is_own_caption,
+)
+from .folders import Walk as Walk, is_wanted as is_wanted, iter_items as iter_items
+from .locate import uri_of as uri_of
+from .manifests import (
+    MANIFEST_SUFFIXES as MANIFEST_SUFFIXES,
+    BadRow as BadRow,
+    Row as Row,
+    read_rows as read_rows,
+)
+from .scan import Scan as Scan, Skipped as Skipped, identity_of as identity_of
+from .sidecars import (
+    is_sidecar as is_sidecar,
+    of_sidecars as of_sidecars,
+    own as own,
+    unread as unread,
+    with_those_of as with_those_of,
+)
+from .texts import MAX_TEXT as MAX_TEXT, pieces as pieces
+from .vector_files import query_vector as query_vector
+from .vector_sets import (
+    EXPORT as EXPORT,
+    EXPORT_FORMAT as EXPORT_FORMAT,
+    EXPORTED as EXPORTED,
+    IMPORTED as IMPORTED,
+    Part as Part,
+    VectorSet as VectorSet,
+    find_vectors as find_vectors,
+)
+from .web import Fetch as Fetch, fetching as fetching
