@@ -30,7 +30,7 @@ PICTURES = 5
 COMMIT_ROWS = 2
 INDEX = f"""
 import os, signal, sqlite3, sys
-from mmsearch import plan
+from mmsearch.ingest import plan
 plan.FIRST_SHARD, plan.SMALLEST, plan.LARGEST = {COMMIT_ROWS}, {COMMIT_ROWS}, {COMMIT_ROWS}
 deadly, report, connect = int(sys.argv.pop(1)), int(sys.argv.pop(1)), sqlite3.connect
 statements = 0

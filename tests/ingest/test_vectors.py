@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Cli, add, unit_vectors
+from conftest import DEMO, Cli, add, unit_vectors
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -27,7 +27,7 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.indexes import ExactIndex, flatfile
-from mmsearch.ingest import upkeep, vectors
+from mmsearch.ingest import upkeep, vectors as importing
 from mmsearch.records import IndexSpec, Kind
 from mmsearch.sources.manifests import count_rows, read_columns
 from mmsearch.sources.vector_files import VectorFile, lengths, query_vector, unit_rows
@@ -323,8 +323,8 @@ def test_folders_of_parts(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "RANGE_ROWS", 40)
-    monkeypatch.setattr(vectors, "COMPARED_ROWS", 15)
+    monkeypatch.setattr(importing, "RANGE_ROWS", 40)
+    monkeypatch.setattr(importing, "COMPARED_ROWS", 15)
 
 
 @pytest.mark.usefixtures("small_ranges")
@@ -398,9 +398,9 @@ def test_large_segments_are_not_merged(tmp_path: Path, monkeypatch: pytest.Monke
 KILLED = """
 import sys
 from pathlib import Path
-from mmsearch import importing, upkeep
+from mmsearch.ingest import upkeep, vectors as importing
 from mmsearch.collection import Collection
-from mmsearch.vectorsets import find_vectors
+from mmsearch.sources.vector_sets import find_vectors
 importing.RANGE_ROWS = 100
 found = find_vectors(Path(sys.argv[1]), Path(sys.argv[2]))
 collection = Collection.for_vectors(sys.argv[3], found)
@@ -439,10 +439,10 @@ def test_killed_in_the_middle(tmp_path: Path, ranges: int) -> None:
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from mmsearch.catalog import Catalog
+from mmsearch.storage.catalog import Catalog
 from mmsearch.collection import Collection
-from mmsearch.importing import import_vectors
-from mmsearch.vectorsets import find_vectors
+from mmsearch.ingest.vectors import import_vectors
+from mmsearch.sources.vector_sets import find_vectors
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 small, large = (find_vectors(Path(path)) for path in sys.argv[1:3])
 Collection.for_vectors(sys.argv[3], small)
@@ -559,7 +559,7 @@ def test_indexing_a_folder_leaves_imported_items_alone(tmp_path: Path,
                                                        words: tuple[Path, Path]) -> None:
     collection, _ = bring(tmp_path / "c", *words, model="builtin")
     (tmp_path / "pictures").mkdir()
-    shutil.copy(next((Path(vectors.__file__).parent / "demo").glob("*.jpg")), tmp_path / "0.jpg")
+    shutil.copy(next(DEMO.glob("*.jpg")), tmp_path / "0.jpg")
     report = add(collection, tmp_path)  # 1.jpg and 2.jpg were never there
     assert (report.removed, report.replaced) == (0, 1)
     assert collection.info()["kinds"]["image"] == 3

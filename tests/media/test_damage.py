@@ -160,7 +160,7 @@ def test_threads_share_one_heap(tmp_path: Path) -> None:
 import ctypes, sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from mmsearch.commands.keeping import share_one_heap
+from mmsearch.cli.index import share_one_heap
 if sys.argv[2] == "shared":
     share_one_heap()
 libc, together = ctypes.CDLL(None), Barrier(8)

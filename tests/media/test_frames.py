@@ -245,7 +245,7 @@ def test_hostile_bytes_raise_nothing_else(short: Path, data: st.DataObject) -> N
 def test_nothing_is_printed_by_the_decoders(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4")
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    code = ("from mmsearch import frames; from mmsearch.errors import MediaError; "
+    code = ("from mmsearch.media import frames; from mmsearch.errors import MediaError; "
             "from pathlib import Path\n"
             f"try: list(frames.read(Path({str(path)!r}), 120, 100))\nexcept MediaError: exit(3)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -15,10 +15,10 @@ from hypothesis import given, settings, strategies as st
 from making_metadata import IN_XMP, XMP, exif, iptc
 from PIL import Image
 
+from mmsearch import media
 from mmsearch.collection.collection import AddReport, Collection
 from mmsearch.errors import CollectionError
 from mmsearch.ingest import plan, shards
-from mmsearch.media import decoding
 from mmsearch.records import Item
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.sources.sidecars import (
@@ -178,8 +178,8 @@ def test_any_json_is_read(tmp_path_factory: pytest.TempPathFactory, value: Any) 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Decoded:
     """How many pictures were decoded since the last call."""
     calls: list[int] = []
-    real = decoding.decode
-    monkeypatch.setattr(decoding, "decode", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    real = media.decode
+    monkeypatch.setattr(media, "decode", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
 
     def count() -> int:
         done = len(calls)

@@ -159,7 +159,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
     script = f"""
 import os, signal
 from pathlib import Path
-from mmsearch.train import TrainConfig, train
+from mmsearch.training.trainer import TrainConfig, train
 def stop(report):
     if report.epoch == 3:
         os.kill(os.getpid(), signal.SIGKILL)
