@@ -11,7 +11,7 @@ features (Rahimi & Recht 2007) make of a 16-dimensional mixture of Gaussians: lo
 dimension, while the whole spreads over hundreds. A text has another common direction, a part of
 its own that no image has, and only a part in the space of the images, which itself is somewhere
 between a point of the manifold and noise. That modality gap is what makes texts hard to answer: see
-bench/README.md for what this was fitted to, and `clipcheck.py` for how well it fits.
+bench/README.md for what this was fitted to.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How well `mmsearch dups` tells copies of a picture from pictures that are merely alike.
 
-    python bench/dups.py FOLDER --count 400 --others MORE_PHOTOS --html wrong.html
+    python bench/dups.py FOLDER --count 400 --others MORE_PHOTOS
 
 Takes photos from FOLDER, makes changed copies of each (`--copies`, of different kinds), indexes all
 together with every picture of `--others` and what else FOLDER has, and counts, for each kind of
@@ -8,8 +8,7 @@ change, the copies that are found with their original; and of all pairs that are
 picture, those that are copies of one photo. Beside it: the embedding alone, at several cosines, and
 a perceptual hash alone (pHash, 64 bits), at several Hamming distances, both on all pairs.
 
-A folder of real photos has some photos twice: look at the wrong ones (`--html`) before believing
-the precision; `--known FILE` (two names a line) tells the script of those.
+A folder of real photos has some photos twice, which count as wrong here.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
@@ -31,7 +30,6 @@ import numpy as np
 from measure import machine, table
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from mmsearch.cli.duplicate_groups import groups_sheet
 from mmsearch.collection.collection import Collection
 from mmsearch.media.decoding import decode
 from mmsearch.search.duplicates import Duplicates
@@ -131,17 +129,13 @@ def make_copies(files: list[Path], into: Path, copies: int) -> dict[str, tuple[s
 
 
 class Truth:
-    """Which pictures are the same: copies of one original, and pairs that are known to be."""
+    """Which pictures are the same: copies of one original."""
 
-    def __init__(self, made: dict[str, tuple[str, str]], known: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, made: dict[str, tuple[str, str]]) -> None:
         self.made = made
-        self._same: dict[str, str] = {}
-        for one, other in known:
-            self._same[other] = self._same.get(one, one)
 
     def original(self, path: str) -> str:
-        path = self.made[path][0] if path in self.made else path
-        return self._same.get(Path(path).name, path)
+        return self.made[path][0] if path in self.made else path
 
     def score(self, pairs: Pairs) -> dict[str, Any]:
         """Recall for each kind of change (a copy with its original), and the wrong pairs."""
@@ -190,18 +184,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=400, help="photos copied (default 400)")
     parser.add_argument("--copies", type=int, default=2, help="of each photo (default 2)")
-    parser.add_argument("--list", type=Path, help="only these names, one a line, of FOLDER")
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="more look-alikes")
-    parser.add_argument("--known", type=Path, help="pairs of names that are the same picture")
     parser.add_argument("--threshold", type=float, nargs="*", default=[0.8])
     parser.add_argument("--model", default="builtin")
-    parser.add_argument("--html", type=Path, help="write groups of different photos here")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args()
     files = sorted(path for path in args.folder.rglob("*") if path.is_file())
-    if args.list:
-        names = set(args.list.read_text().split())
-        files = [path for path in files if path.name in names]
     photos = [path.resolve() for path in files if is_photo(path)]
     chosen = random.Random(0).sample(photos, min(args.count, len(photos)))
     with tempfile.TemporaryDirectory() as work:
@@ -210,9 +198,7 @@ def main() -> None:
         scan = Scan()
         collection.add(iter_items([*photos, Path(work) / "copies", *args.others], scan=scan),
                        scan=scan)
-        known = [] if args.known is None else [
-            (one, other) for one, other in map(str.split, args.known.read_text().splitlines())]
-        result = run(collection, Truth(made, known), args)
+        result = run(collection, Truth(made), args)
     print(machine())
     print(report(result))
     if args.json:
@@ -238,11 +224,6 @@ def run(collection: Collection, truth: Truth, args: argparse.Namespace) -> dict[
             "confirmed": found.confirmed, "seconds": time.perf_counter() - start,
             "cpu_seconds": time.process_time() - cpu}
         scores[f"dups {threshold:g}"] = truth.score(grouped_pairs(found))
-        if args.html and threshold == args.threshold[0]:
-            found.groups = [group for group in found.groups if len(
-                {truth.original(one.item.uri) for one in group.members}) > 1]
-            title = "Different photos in one group"
-            args.html.write_text(groups_sheet(found, title=title), "utf-8")
     rows, vectors = collection.vectors("image")
     paths = [row.item.uri for row in rows]
     for cosine in COSINES:
