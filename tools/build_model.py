@@ -41,9 +41,12 @@ from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.evaluation.recall import Pair, load_pairs
 from mmsearch.media.decoding import decode
 from mmsearch.search.relevance import SHIPPED, make_ruler
+from mmsearch.training.closed_form import closed_form_heads
+from mmsearch.training.config import TrainConfig
+from mmsearch.training.contrastive import fit
 from mmsearch.training.features import Features, encode
 from mmsearch.training.heads import Head, Heads, unit, write_model
-from mmsearch.training.trainer import TrainConfig, closed_form, fit, recall
+from mmsearch.training.validation import recall
 
 HERE = Path(__file__).parent
 WHEELS = {
@@ -96,7 +99,7 @@ def main() -> None:
     data = features(base, pairs["train"], work, mirrored=True)
     val = features(base, pairs["val"], work, mirrored=False)
     settings = TrainConfig(epochs=options.head_epochs, lr=3e-4)
-    heads, *_ = fit(closed_form(data, ridge=1.0, whiten=0.75), data, val, settings,
+    heads, *_ = fit(closed_form_heads(data, ridge=1.0, whiten=0.75), data, val, settings,
                     fresh(work / "heads"), report)  # fmt: skip
 
     tokens = [e.ids for e in Tokenizer.from_str(json.dumps(tokenizer)).encode_batch(captions)]

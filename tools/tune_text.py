@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn import functional
 from towers import MINILM_HEADS, MINILM_LAYERS, MINILM_WIDTH
 
+from mmsearch.training.contrastive import HeadParameters, batches, one_caption_each
 from mmsearch.training.features import Features
 from mmsearch.training.heads import Heads, unit
-from mmsearch.training.trainer import HeadParameters, batches, one_caption_each
 
 LONGEST = 64  # tokens; captions beyond are cut in training only
 

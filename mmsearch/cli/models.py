@@ -106,11 +106,11 @@ def train(
     Example: mmsearch train captions.jsonl -o models/mine
     """
     from mmsearch.sources import Skipped
-    from mmsearch.training import trainer as training
+    from mmsearch.training import TrainConfig, train as train_heads
 
-    config = training.TrainConfig(base=base, val=val, epochs=epochs, batch_size=batch_size, lr=lr,
-                                  seed=seed, resume=resume)
-    result = training.train(pairs, out, config, on_epoch=lambda r: say(
+    config = TrainConfig(base=base, val=val, epochs=epochs, batch_size=batch_size, lr=lr,
+                         seed=seed, resume=resume)
+    result = train_heads(pairs, out, config, on_epoch=lambda r: say(
         f"epoch {r.epoch}/{r.epochs}  "
         f"{'closed form' if r.epoch == 0 else f'loss {r.loss:.3f}'}  val R@10 "
         f"{r.recall.text_to_image[2]:.3f} text to image, {r.recall.image_to_text[2]:.3f} back "

@@ -1,1 +1,2 @@
-from . import trainer as trainer
+from .config import TrainConfig as TrainConfig
+from .trainer import train as train

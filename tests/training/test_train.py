@@ -20,9 +20,12 @@ pytest.importorskip("onnx")
 
 from mmsearch.encoders import load_encoder
 from mmsearch.errors import MissingExtra, MmsearchError, ModelError, UsageError
+from mmsearch.training.config import EpochReport, TrainConfig
+from mmsearch.training.contrastive import fit
 from mmsearch.training.features import Features
 from mmsearch.training.heads import Head, Heads
-from mmsearch.training.trainer import EpochReport, TrainConfig, TrainResult, fit, recall, train
+from mmsearch.training.trainer import TrainResult, train
+from mmsearch.training.validation import recall
 
 # Words that no tower knows, so that there is something to learn however good the model is.
 COLOURS = {"dax": (220, 30, 30), "wug": (30, 160, 50), "blick": (40, 80, 210),
@@ -159,7 +162,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
     script = f"""
 import os, signal
 from pathlib import Path
-from mmsearch.training.trainer import TrainConfig, train
+from mmsearch.training import TrainConfig, train
 def stop(report):
     if report.epoch == 3:
         os.kill(os.getpid(), signal.SIGKILL)

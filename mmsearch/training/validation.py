@@ -1,0 +1,39 @@
+"""Recall of heads on validation pairs: how an epoch is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmsearch.metrics import best_ranks, recall_at
+from mmsearch.records import Ids
+from mmsearch.training.features import Features
+from mmsearch.training.heads import Heads
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Recall at 1, 5 and 10, fractions, for `gallery` pictures."""
+
+    text_to_image: tuple[float, float, float]
+    image_to_text: tuple[float, float, float]
+    gallery: int
+
+    @property
+    def total(self) -> float:
+        return sum(self.text_to_image) + sum(self.image_to_text)
+
+
+def recall(heads: Heads, data: Features) -> Recall:
+    """Recall of both directions among `data`, of its first view."""
+    scores = heads.text(data.texts) @ heads.image(data.images[0]).T
+    by_text = best_ranks(scores, list(data.owner[:, None]))
+    captions = np.split(np.argsort(data.owner, kind="stable"),
+                        np.cumsum(np.bincount(data.owner))[:-1])
+    by_image = best_ranks(np.ascontiguousarray(scores.T), captions)
+
+    def at(ranks: Ids) -> tuple[float, float, float]:
+        return recall_at(ranks, 1), recall_at(ranks, 5), recall_at(ranks, 10)
+
+    return Recall(at(by_text), at(by_image), data.images.shape[1])
