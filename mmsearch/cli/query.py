@@ -156,11 +156,11 @@ def _vector(file: Path) -> Any:
 
 def unknown_fields(collection: Reader, where: Sequence[str]) -> str:
     """What to say of fields in conditions that no item of a collection has; empty if all are."""
-    from mmsearch.storage import FIELDS, parse_where
+    from mmsearch.storage import COLUMNS, parse_where
 
     columns = collection.columns()
     unknown = sorted(parse_where(where).columns - set(columns))
-    known = ", ".join(dict.fromkeys([*FIELDS, *columns]))
+    known = ", ".join(dict.fromkeys([*COLUMNS, *columns]))
     return f"no item has a field {', '.join(map(repr, unknown))}; there are {known}" \
         if unknown else ""
 

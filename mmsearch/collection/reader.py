@@ -203,7 +203,7 @@ class Reader:
 
     def columns(self) -> list[str]:
         """The names of all metadata that an item has: what conditions may name besides
-        `storage.filters.FIELDS`."""
+        `storage.conditions.COLUMNS`."""
         with self._catalog.snapshot():
             return sorted(self._catalog.meta_types(None, KINDS["any"]))
 

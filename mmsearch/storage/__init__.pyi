@@ -1,6 +1,7 @@
 from . import integrity as integrity, wal as wal
 from .catalog import CATALOG as CATALOG, Catalog as Catalog, Change as Change
-from .filters import FIELDS as FIELDS, Condition as Condition, parse_where as parse_where
+from .conditions import COLUMNS as COLUMNS, Condition as Condition
+from .filters import parse_where as parse_where
 from .lock import HOLDER as HOLDER, LOCK as LOCK, writer_lock as writer_lock
 from .open_segments import Opened as Opened, directory as directory
 from .rows import Row as Row

@@ -21,7 +21,7 @@ import numpy as np
 from mmsearch.errors import CollectionBusy, CollectionDamaged, CollectionError, no_collection
 from mmsearch.records import Ids, Item, Kind, Neighbors, SegmentInfo
 from mmsearch.storage import fulltext, integrity
-from mmsearch.storage.filters import Condition
+from mmsearch.storage.conditions import Condition
 from mmsearch.storage.rows import (
     COLUMNS,
     ITEM,

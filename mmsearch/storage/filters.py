@@ -33,39 +33,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mmsearch.errors import FilterError
-
-_TEXT_COLUMNS = {
-    "path": "i.uri", "uri": "i.uri", "kind": "i.kind", "text": "i.text", "group": "i.grp",
-    "camera": "i.camera", "manifest": "i.manifest",
-}  # fmt: skip
-_DATE_COLUMNS = {"taken": "i.taken", "modified": "i.modified"}
-_NUMBER_COLUMNS = {"width": "i.width", "height": "i.height", "size": "i.size"}
-FIELDS = _TEXT_COLUMNS | _DATE_COLUMNS | _NUMBER_COLUMNS
-"""The fields that every collection has, and where."""
+from mmsearch.storage.conditions import Condition, Field, Value, join, negate
 
 # SQLite refuses SQL beyond some depth, parameter count and pattern length; these stay far below.
 _MAX_CONDITION, _MAX_VALUE, _MAX_DEPTH, _MAX_COMPARISONS = 20_000, 4_000, 16, 500
 
 _NAME = re.compile(r"[^\W\d][\w.-]*")
 _OPERATOR = re.compile(r"==|!=|<=|>=|=|<|>|~")
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_DATE = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d+)?Z?)?)?)?)?)?", re.ASCII)
-_LOOKS_LIKE_DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]*"
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """An SQL expression on the table ``items i``, with one ``?`` for each of `params`.
-
-    columns: the fields it names that are no columns of that table: metadata.
-    """
-
-    sql: str
-    params: tuple[str | int | float, ...] = ()
-    columns: frozenset[str] = frozenset()
 
 
 def parse_where(conditions: Sequence[str]) -> Condition:
@@ -79,25 +56,7 @@ def parse_where(conditions: Sequence[str]) -> Condition:
         parser = _Parser(condition, comparisons)
         parsed.append(parser.condition())
         comparisons = parser.comparisons
-    return _join("AND", parsed) if parsed else Condition("1")
-
-
-@dataclass(frozen=True, slots=True)
-class _Value:
-    text: str
-    quoted: bool
-
-    @property
-    def is_pattern(self) -> bool:
-        return not self.quoted and ("*" in self.text or "?" in self.text)
-
-    @property
-    def is_number(self) -> bool:
-        return not self.quoted and _NUMBER.fullmatch(self.text) is not None
-
-    @property
-    def is_date(self) -> bool:
-        return _DATE.fullmatch(self.text) is not None
+    return join("AND", parsed) if parsed else Condition("1")
 
 
 class _Parser:
@@ -121,17 +80,17 @@ class _Parser:
         parts = [self.all_of()]
         while self.word("or"):
             parts.append(self.all_of())
-        return _join("OR", parts)
+        return join("OR", parts)
 
     def all_of(self) -> Condition:
         parts = [self.one()]
         while self.word("and"):
             parts.append(self.one())
-        return _join("AND", parts)
+        return join("AND", parts)
 
     def one(self) -> Condition:
         if self.word("not"):
-            return _negate(self.nested(self.one))
+            return negate(self.nested(self.one))
         if self.take("("):
             inside = self.nested(self.any_of)
             if not self.take(")"):
@@ -141,21 +100,21 @@ class _Parser:
 
     def comparison(self) -> Condition:
         self.count_comparison()
-        field = _Field(self.field_name())
+        field = Field(self.field_name())
         return replace(self.compared(field), columns=field.columns)
 
-    def compared(self, field: _Field) -> Condition:
+    def compared(self, field: Field) -> Condition:
         if self.word("exists"):
-            return _negate(field.missing())
+            return negate(field.missing())
         if self.word("is"):
             negated = self.word("not")
             if not self.word("missing"):
                 raise self.error("expected missing")
-            return _negate(field.missing()) if negated else field.missing()
+            return negate(field.missing()) if negated else field.missing()
         if self.word("not"):
             if not self.word("in"):
                 raise self.error("expected in")
-            return _negate(self.one_of(field))
+            return negate(self.one_of(field))
         if self.word("in"):
             return self.one_of(field)
         operator = _OPERATOR.match(self.source, self.skip_space())
@@ -164,7 +123,7 @@ class _Parser:
         self.at = operator.end()
         return self.compare(field, operator[0])
 
-    def one_of(self, field: _Field) -> Condition:
+    def one_of(self, field: Field) -> Condition:
         if not self.take("("):
             raise self.error("expected ( and a list of values")
         parts = [self.compare(field, "=", in_list=True)]
@@ -173,9 +132,9 @@ class _Parser:
             parts.append(self.compare(field, "=", in_list=True))
         if not self.take(")"):
             raise self.error("expected , or ) after a value of the list")
-        return _join("OR", parts)
+        return join("OR", parts)
 
-    def compare(self, field: _Field, operator: str, *, in_list: bool = False) -> Condition:
+    def compare(self, field: Field, operator: str, *, in_list: bool = False) -> Condition:
         start = self.skip_space()
         value = self.value(in_list)
         if not value.text:
@@ -187,10 +146,10 @@ class _Parser:
         except ValueError as wrong:
             raise self.error(str(wrong), at=start) from None
 
-    def value(self, in_list: bool) -> _Value:
+    def value(self, in_list: bool) -> Value:
         start = self.skip_space()
         if self.source[start : start + 1] in ("'", '"'):
-            return _Value(self.quoted(), quoted=True)
+            return Value(self.quoted(), quoted=True)
         open_brackets = 0
         for character in self.source[start:]:
             open_brackets += (character == "(") - (character == ")")
@@ -201,7 +160,7 @@ class _Parser:
             self.at += 1
         if self.at == start:
             raise self.error("expected a value")
-        return _Value(self.source[start : self.at], quoted=False)
+        return Value(self.source[start : self.at], quoted=False)
 
     def field_name(self) -> str:
         start = self.skip_space()
@@ -265,132 +224,3 @@ class _Parser:
             f"Cannot read the condition {shown!r}: {expected} at character {place + 1}, where"
             f" {found} stands."
         )
-
-
-class _Field:
-    """One field and how its values compare."""
-
-    def __init__(self, name: str, *, of_list: bool = False) -> None:
-        """of_list: one of the values of a list, as `compare` goes through them."""
-        self.name = name
-        known = name in FIELDS
-        self.columns: frozenset[str] = frozenset(
-            () if known else {name.removeprefix("meta.")})
-        self.path = "" if known else f'$."{name.removeprefix("meta.")}"'
-        # json_extract and json_each turn true and false into 1 and 0.
-        text = ("CAST(CASE {} WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE {} END "
-                "AS TEXT)")
-        if not self.path:
-            self.value = self.text = Condition(FIELDS[name])
-        elif of_list:
-            self.value = Condition("j.atom")
-            self.text = Condition(text.format("j.type", "j.atom"))
-        else:
-            self.value = Condition("json_extract(i.meta, ?)", (self.path,))
-            self.text = Condition(text.format("json_type(i.meta, ?)", self.value.sql),
-                                  (self.path, self.path))
-
-    def missing(self) -> Condition:
-        return Condition(f"COALESCE({self.value.sql}, '') = ''", self.value.params)
-
-    def compare(self, operator: str, value: _Value) -> Condition:
-        """ValueError: the field cannot be compared with `value`; the text is what was expected."""
-        if operator == "!=":
-            return _negate(self.compare("=", value))
-        alone = self.compare_one(operator, value)
-        if not self.path:
-            return alone
-        each = _Field(self.name, of_list=True).compare_one(operator, value)
-        return Condition(
-            "CASE json_type(i.meta, ?) WHEN 'array' THEN EXISTS (SELECT 1 FROM json_each(i.meta, ?)"
-            f" j WHERE {each.sql}) ELSE {alone.sql} END",
-            (self.path, self.path, *each.params, *alone.params))
-
-    def compare_one(self, operator: str, value: _Value) -> Condition:
-        if operator == "~":
-            return self.matches(f"*{_either_case(value.text)}*")
-        if value.is_pattern and operator in ("=", "=="):
-            return self.matches(value.text.replace("[", "[[]"))
-        operator = "=" if operator == "==" else operator
-        if self.name in _NUMBER_COLUMNS:
-            if not _NUMBER.fullmatch(value.text):
-                raise ValueError("expected a number")
-            return self.compare_number(operator, value.text)
-        if self.name in _DATE_COLUMNS:
-            if not value.is_date:
-                raise ValueError("expected a date such as 2021, 2021-05 or 2021-05-30")
-            return self.compare_date(operator, value.text)
-        if self.name in _TEXT_COLUMNS:
-            return self.compare_text(operator, value.text)
-        either = []
-        if value.is_number:
-            either.append(self.compare_number(operator, value.text))
-        if value.is_date and not value.quoted:
-            either.append(self.compare_date(operator, value.text))
-        return _join("OR", either) if either else self.compare_text(operator, value.text)
-
-    def matches(self, pattern: str) -> Condition:
-        if not pattern.strip("*"):
-            pattern = "?*"  # an empty field is a missing one
-        return Condition(f"{self.text.sql} GLOB ?", (*self.text.params, pattern))
-
-    def compare_text(self, operator: str, text: str) -> Condition:
-        # Equality cannot hold for an empty field; without the NULLIF it can use an index.
-        sql = self.text.sql if operator == "=" else f"NULLIF({self.text.sql}, '')"
-        return Condition(f"{sql} {operator} ?", (*self.text.params, text))
-
-    def compare_number(self, operator: str, text: str) -> Condition:
-        """NUMERIC affinity on the right makes SQLite read text on the left as a number.
-
-        Text that is no number stays text, and in SQLite any text is greater than any number.
-        """
-        sql = f"{self.value.sql} {operator} CAST(? AS NUMERIC)"
-        params = (*self.value.params, _number(text))
-        if not operator.startswith(">"):
-            return Condition(sql, params)
-        no_text = f"{self.value.sql} <= CAST(9e999 AS REAL)"
-        return Condition(f"({sql} AND {no_text})", (*params, *self.value.params))
-
-    def compare_date(self, operator: str, text: str) -> Condition:
-        value = f"NULLIF({self.value.sql}, '')"
-        prefix = text.replace(" ", "T").removesuffix("Z")
-        sql = f"substr(replace({value}, ' ', 'T'), 1, ?) {operator} ?"
-        compared = Condition(sql, (*self.value.params, len(prefix), prefix))
-        if self.name in _DATE_COLUMNS:
-            return compared
-        is_date = Condition(f"{self.value.sql} GLOB ?", (*self.value.params, _LOOKS_LIKE_DATE))
-        return _join("AND", [is_date, compared])
-
-
-def _number(text: str) -> int | float:
-    try:
-        whole = int(text)
-    except ValueError:  # a fraction, an exponent, or more digits than Python reads
-        return float(text)
-    return whole if -(2**63) <= whole < 2**63 else float(text)
-
-
-def _either_case(text: str) -> str:
-    """A GLOB pattern for `text` in any mix of upper and lower case, beyond ASCII too."""
-    return "".join(_either_case_character(character) for character in text)
-
-
-def _either_case_character(character: str) -> str:
-    if character in "*?[":
-        return f"[{character}]"
-    cases = {character, character.lower(), character.upper()}
-    single = sorted(case for case in cases if len(case) == 1)
-    return character if len(single) == 1 else f"[{''.join(single)}]"
-
-
-def _join(word: str, parts: Sequence[Condition]) -> Condition:
-    if len(parts) == 1:
-        return parts[0]
-    sql = f" {word} ".join(part.sql for part in parts)
-    return Condition(f"({sql})", tuple(param for part in parts for param in part.params),
-                     frozenset().union(*(part.columns for part in parts)))
-
-
-def _negate(condition: Condition) -> Condition:
-    """True wherever `condition` is not, unlike SQL's NOT also where a field is missing."""
-    return Condition(f"(({condition.sql}) IS NOT TRUE)", condition.params, condition.columns)

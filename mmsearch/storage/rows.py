@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from mmsearch.records import Item, Kind
 from mmsearch.storage import fulltext
-from mmsearch.storage.filters import Condition
+from mmsearch.storage.conditions import Condition
 
 COLUMNS = ("size", "taken", "modified", "width", "height", "camera", "manifest")
 """Metadata with a column of its own; all other metadata is JSON in the column `meta`. There, a
