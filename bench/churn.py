@@ -31,7 +31,8 @@ import numpy as np
 
 from mmsearch.collection.collection import Collection
 from mmsearch.indexes import kinds
-from mmsearch.ingest.shards import Built, Shard, content_hash
+from mmsearch.ingest.hashes import content_hash
+from mmsearch.ingest.shards import Built, Shard
 from mmsearch.records import Item, Vectors
 from mmsearch.storage.catalog import CATALOG, Catalog
 from mmsearch.storage.segments import write_segment

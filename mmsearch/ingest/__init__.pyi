@@ -5,14 +5,13 @@ from .archive_memory import (
     remembered as remembered,
 )
 from .changes import Changes as Changes
-from .plan import LARGEST as LARGEST, Planner as Planner, Work as Work
-from .shards import (
-    Built as Built,
-    Shard as Shard,
-    build_shard as build_shard,
+from .hashes import (
     content_hash as content_hash,
     hash_at as hash_at,
     hash_of_file as hash_of_file,
 )
+from .plan import Planner as Planner
+from .shards import Built as Built, Shard as Shard, build_shard as build_shard
 from .vanished import items_vanished as items_vanished
 from .vectors import check_maker as check_maker, import_vectors as import_vectors, maker as maker
+from .work import LARGEST as LARGEST, Work as Work

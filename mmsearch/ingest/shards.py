@@ -2,9 +2,8 @@
 
 `build_shard` is self-contained and picklable: no catalog, no lock, so that it can run anywhere.
 
-A file may give several items (see `media.frames` and `media.tiles`): only decoding tells how
-many, and of which kinds. The numbers that a shard may use are reserved for the most that it can
-give.
+What a file holds, `ingest.prepare` finds out: the numbers that a shard may use are reserved for the
+most that it can give.
 """
 
 from __future__ import annotations
@@ -13,11 +12,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import blake2b, file_digest
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,14 +21,15 @@ import numpy as np
 
 from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError, MmsearchError
-from mmsearch.fragments import MOST, Part, file_uri, is_named_container, part_of, room
-from mmsearch.media import NO_TILES, Grid, decode_side, like_their_pictures, tile_item, tiles_of
-from mmsearch.metadata import PIXELS, Said
-from mmsearch.records import Item, Kind, Pixels, SegmentInfo, Vectors
-from mmsearch.sources import Described, Skipped, described, locate, unread, with_those_of
+from mmsearch.fragments import file_uri
+from mmsearch.ingest.hashes import content_hash
+from mmsearch.ingest.prepare import Prepared, Preparer
+from mmsearch.media import NO_TILES, Grid, like_their_pictures
+from mmsearch.metadata import PIXELS
+from mmsearch.records import Item, Kind, SegmentInfo, Vectors
+from mmsearch.sources import Described, Skipped, described, locate, unread
 from mmsearch.stages import Spent, Stages
 from mmsearch.storage import segment_name, write_segment
-from mmsearch.uris import fingerprint_of
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -88,14 +85,6 @@ class Built:
     """uris of the pictures whose captions, from inside and beside, are all in `captions`."""
     captions: list[Ready] = field(default_factory=list)
     stages: dict[str, Spent] = field(default_factory=dict)
-
-
-class _Prepared(NamedTuple):
-    """A picture ready to be encoded; or, without pixels, a text that came with one."""
-
-    about: Described
-    hash: str
-    pixels: Pixels | None
 
 
 def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -> Built:
@@ -155,14 +144,14 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
     """
     from mmsearch.media import reason_of
 
-    prepare = partial(_prepare, encoder, stages, shard)
+    prepare = Preparer(encoder, stages, shard.grid, shard.expand).of
     texts: list[Item] = []
 
-    def encode(batch: list[_Prepared]) -> Vectors:
+    def encode(batch: list[Prepared]) -> Vectors:
         with stages.at("encode"):
             return encoder.encode_images([one.pixels for one in batch if one.pixels is not None])
 
-    def prepared() -> Iterator[_Prepared]:
+    def prepared() -> Iterator[Prepared]:
         for item, future in _ahead(decoders, prepare, locate.ahead(shard.items), look_ahead(shard)):
             try:
                 for one in future.result():
@@ -238,126 +227,8 @@ def look_ahead(shard: Shard) -> int:
     return min(max(fewer, 2 * (os.cpu_count() or 1)), LOOK_AHEAD)
 
 
-def _prepare(encoder: Encoder, stages: Stages, shard: Shard, item: Item) -> Iterable[_Prepared]:
-    """What is in a file, read and decoded now, or as it is drawn."""
-    if (part := part_of(item)) is not None:  # its vector was lost
-        return [_part(encoder, stages, part, item)]
-    if is_named_container(item) and locate.is_large(item):  # or dozens of these fill the memory
-        return chain.from_iterable(map(partial(_pictures, encoder, stages, shard), [item]))
-    return _pictures(encoder, stages, shard, item)
-
-
-def _pictures(encoder: Encoder, stages: Stages, shard: Shard, item: Item) -> Iterable[_Prepared]:
-    """The picture in a file, and its tiles; or several, which are then decoded as they are
-    drawn."""
-    from mmsearch.media import colours, decode, frames
-
-    path = locate.own_file(item.uri)
-    with stages.at("read"):
-        if shard.expand and path is not None and frames.holds_several(path):
-            if room(item) == 1:
-                raise MediaError("a video or a document that is named like a picture; rename it")
-            return _parts(encoder, stages, item, path, *file_hash(path))
-        data, fingerprint = locate.read(item.uri)
-        hash = content_hash(data)
-    if shard.expand and room(item) > 1 and (
-            frames.moves(data) or (path is None and frames.holds_several(data))):
-        return _parts(encoder, stages, item, data, hash, fingerprint)
-    with stages.at("decode"):
-        largest = decode_side(encoder.min_side, next(iter(shard.grid.regions()), None))
-        picture = decode(data, min_side=largest)
-        seen = {"colour": colours(picture.image), "size": len(data)}
-        item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
-        about = described(item, {**picture.meta, **seen}, picture.captions)
-    with stages.at("prepare"):
-        found = [_Prepared(about, hash, encoder.prepare(picture.image))]
-        for fragment, image in tiles_of(picture.image, shard.grid,
-                                        (picture.width, picture.height), encoder.min_side):
-            tile = tile_item(about.item, fragment, colours(image))
-            found.append(_Prepared(Described(tile), part_hash(hash, tile), encoder.prepare(image)))
-    return found
-
-
-def _part(encoder: Encoder, stages: Stages, part: Part, item: Item) -> _Prepared:
-    """One of the pictures in a file, once more."""
-    from mmsearch.media import frames
-
-    with stages.at("decode"):
-        hash, fingerprint = hash_at(part.file)
-        shown = frames.picture(locate.source(part.file), part, encoder.min_side)
-        return _Prepared(Described(replace(item, fingerprint=fingerprint)), part_hash(hash, item),
-                         encoder.prepare(shown))
-
-
-def _parts(encoder: Encoder, stages: Stages, file: Item, source: Path | bytes, hash: str,
-           fingerprint: str) -> Iterator[_Prepared]:
-    """What a file that holds several pictures gives, in its group, the first with all captions.
-
-    source: the bytes of an animation or of what has no file of its own, else the path. MediaError,
-    after what could be read, says what could not be.
-    """
-    from mmsearch.media import colours, frames, said_in
-
-    said, size = Said(), fingerprint.partition(":")[0]
-    if isinstance(source, bytes):
-        size = str(len(source))
-        with suppress(MediaError):  # a video
-            said = said_in(source)
-    seen = {**said.meta, "size": int(size)}
-    file = replace(file, fingerprint=with_those_of(fingerprint, file.fingerprint))
-    about: Described | None = None
-    for frame in stages.each("decode", frames.read(source, encoder.min_side, MOST)):
-        first = about is None
-        about = about or described(file, {**frame.meta, **seen}, said.captions)
-        colour = {} if frame.image is None else {"colour": colours(frame.image)}
-        item = Item(f"{file.uri}#{frame.fragment}", "text" if frame.image is None else "frame",
-                    frame.text, file.uri, {**about.item.meta, **colour, **file.meta},
-                    about.item.fingerprint)
-        with stages.at("prepare"):
-            pixels = None if frame.image is None else encoder.prepare(frame.image)
-        yield _Prepared(about._replace(item=item) if first else Described(item),
-                        part_hash(hash, item), pixels)
-
-
-def hash_at(uri: str) -> tuple[str, str]:
-    """The `content_hash` of what is at an address, and its fingerprint; a file may be larger than
-    memory.
-
-    Raises:
-        MediaError: it cannot be read.
-    """
-    if (path := locate.own_file(uri)) is not None:
-        return file_hash(path)
-    data, fingerprint = locate.read(uri)
-    return content_hash(data), fingerprint
-
-
-def file_hash(path: Path) -> tuple[str, str]:
-    try:
-        with path.open("rb") as file:
-            fingerprint = fingerprint_of(os.fstat(file.fileno()))
-            return file_digest(file, partial(blake2b, digest_size=16)).hexdigest(), fingerprint
-    except OSError as error:
-        raise MediaError(f"cannot be read: {error.strerror}") from error
-
-
-def part_hash(hash: str, item: Item) -> str:
-    """What is stored as the hash of a part: that of its file, and which part it is."""
-    return f"{hash}#{item.uri.rpartition('#')[2]}"
-
-
-def hash_of_file(hash: str) -> str:
-    """The inverse: the hash of the file that a stored hash is of, or of a part of."""
-    return hash.partition("#")[0]
-
-
-def content_hash(data: bytes) -> str:
-    """What tells one content from another: BLAKE2b, 128 bits, in hexadecimal."""
-    return blake2b(data, digest_size=16).hexdigest()
-
-
-def _batched(rows: Iterable[_Prepared], size: int) -> Iterator[list[_Prepared]]:
-    batch: list[_Prepared] = []
+def _batched(rows: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
+    batch: list[Prepared] = []
     for row in rows:
         batch.append(row)
         if len(batch) == size:

@@ -23,7 +23,7 @@ from mmsearch.collection.collection import Collection
 from mmsearch.collection.reader import Reader
 from mmsearch.collection.repair import repair_collection
 from mmsearch.fragments import file_uri, part_of
-from mmsearch.ingest.shards import file_hash
+from mmsearch.ingest.hashes import content_hash, file_hash
 from mmsearch.records import Hit, Item
 from mmsearch.sources import locate
 from mmsearch.storage.catalog import Catalog, Change
@@ -273,8 +273,6 @@ def test_a_missing_extra_is_a_reason(folder: Path, index: Collection,
 
 
 def test_the_hash_of_a_file_larger_than_a_buffer(tmp_path: Path) -> None:
-    from mmsearch.ingest.shards import content_hash
-
     data = bytes(range(256)) * 40_000
     (tmp_path / "a").write_bytes(data)
     assert file_hash(tmp_path / "a")[0] == content_hash(data)

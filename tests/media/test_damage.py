@@ -21,7 +21,7 @@ from PIL import Image
 
 from mmsearch.collection.collection import Collection
 from mmsearch.formats import may_move
-from mmsearch.ingest import shards
+from mmsearch.ingest.prepare import Preparer
 from mmsearch.media.video import _Seekable
 from mmsearch.sources.folders import iter_items
 from mmsearch.sources.scan import Scan, Skipped
@@ -139,14 +139,14 @@ def test_an_error_that_nobody_foresaw_costs_one_file(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     victim = sorted(photos.iterdir())[3]
-    prepare = shards._prepare
+    prepare = Preparer.of
 
     def broken(*given: Any) -> Any:
         if given[-1].uri == str(victim):
             raise AttributeError("no such thing")
         return prepare(*given)
 
-    monkeypatch.setattr(shards, "_prepare", broken)
+    monkeypatch.setattr(Preparer, "of", broken)
     report = add(Collection.create(tmp_path / "index"), photos)
     assert report.added == 11
     assert report.skipped == [

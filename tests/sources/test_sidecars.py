@@ -18,7 +18,7 @@ from PIL import Image
 from mmsearch import media
 from mmsearch.collection.collection import AddReport, Collection
 from mmsearch.errors import CollectionError
-from mmsearch.ingest import plan, shards
+from mmsearch.ingest import plan, prepare, shards, work
 from mmsearch.records import Item
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.sources.sidecars import (
@@ -178,8 +178,8 @@ def test_any_json_is_read(tmp_path_factory: pytest.TempPathFactory, value: Any) 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Decoded:
     """How many pictures were decoded since the last call."""
     calls: list[int] = []
-    real = media.decode
-    monkeypatch.setattr(media, "decode", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    real = prepare.decode
+    monkeypatch.setattr(prepare, "decode", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
 
     def count() -> int:
         done = len(calls)
@@ -246,7 +246,7 @@ def test_a_run_over_an_unchanged_folder_reads_nothing(
         monkeypatch: pytest.MonkeyPatch) -> None:
     add(collection, folder)
     assert decoded() == 3
-    for module, name in ((shards, "described"), (plan, "hash_at")):
+    for module, name in ((prepare, "described"), (shards, "described"), (plan, "hash_at")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("something was read"))
     assert numbers(add(collection, folder)) == {"unchanged": 3}
     assert texts(collection) == BUS | CAT
@@ -404,7 +404,7 @@ def test_a_picture_is_there_with_its_captions_or_not_at_all(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(plan, "build_shard", full)  # what writes the captions' segment
+        patched.setattr(work, "build_shard", full)  # what writes the captions' segment
         with pytest.raises(CollectionError, match="No space left"):
             add(collection, folder)
     assert items(collection) == {}
