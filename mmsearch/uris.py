@@ -144,7 +144,7 @@ def as_mark(text: str) -> str:
     return text.replace("%", "%25").replace("/", "%2F")
 
 
-def as_said(mark: str) -> str:
+def from_mark(mark: str) -> str:
     """The inverse of `as_mark`."""
     return mark.replace("%2F", "/").replace("%25", "%")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from mmsearch.metadata.fields import Said
+from mmsearch.metadata.fields import Metadata
 
 XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
@@ -40,7 +40,7 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
  <MP:RegionInfo><rdf:Description><MPReg:Regions><rdf:Bag><rdf:li
    MPReg:PersonDisplayName="Cem"/></rdf:Bag></MPReg:Regions></rdf:Description></MP:RegionInfo>
 </rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>""".encode()
-IN_XMP = Said(
+IN_XMP = Metadata(
     ("A yellow tram climbs a hill.", "Eine gelbe Bahn fährt bergauf."),
     {"title": "The old tram", "rating": 4, "city": "Lisboa", "latitude": 38.7223,
      "longitude": -9.1393, "taken": "2020-01-02T03:04:05+01:00",

@@ -301,10 +301,10 @@ def preview(hits: Iterable[Hit], console: Console) -> None:
 
 def _picture(item: Item) -> Image:
     """A picture that fits into a square of _THUMBNAIL_SIDE; MediaError if there is none."""
-    from mmsearch.media import picture
+    from mmsearch.media import read_part
 
     # The shorter side is kept at twice min_side: enough, whatever the shape of the picture.
-    image = picture(locate.source(file_uri(item)), part_of(item), _THUMBNAIL_SIDE // 2)
+    image = read_part(locate.source(file_uri(item)), part_of(item), _THUMBNAIL_SIDE // 2)
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     return image
 

@@ -41,7 +41,7 @@ from mmsearch.ingest import (
     remembered,
     upkeep,
 )
-from mmsearch.media import chosen, parse_grid, tiling_of
+from mmsearch.media import parse_grid, tiles_setting, tiling_of
 from mmsearch.records import Item, Problem
 from mmsearch.search import kept_ruler
 from mmsearch.sources import Scan, Skipped, VectorSet
@@ -141,7 +141,7 @@ class Collection(Reader):
             with self._writing() as catalog:
                 drop = [row.id for row in catalog.rows(None, ["frame"])
                         if not grid.tiles and is_tile(row.item)]
-                catalog.put_settings(chosen(grid, catalog.settings), drop)
+                catalog.put_settings(tiles_setting(grid, catalog.settings), drop)
                 self._catalog.settings["tiles"] = catalog.settings["tiles"]
 
     # -- writing ---------------------------------------------------------------------------------

@@ -305,12 +305,12 @@ class Reader:
     def _stored(self, name: Path | str) -> Vectors | None:
         """The vector of a file that is indexed as it is now: no need to encode it again; or that
         came with its vector, whether the file is there or not."""
-        from mmsearch.sources import IMPORTED, own
+        from mmsearch.sources import IMPORTED, own_fingerprint
 
         def read() -> Vectors | None:
             row = self._catalog.find(uri, "image")
             if row is None or not (row.item.fingerprint.startswith(IMPORTED)
-                                   or (now and own(row.item.fingerprint) == now)
+                                   or (now and own_fingerprint(row.item.fingerprint) == now)
                                    or locate.is_far(uri)):
                 return None
             return self._opened.vector(row.seq)

@@ -36,7 +36,7 @@ from mmsearch.fragments import file_uri
 from mmsearch.ingest import LARGEST, Shard, build_shard, hash_at, hash_of_file, upkeep
 from mmsearch.media import tiling_of
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
-from mmsearch.sources import with_those_of
+from mmsearch.sources import with_sidecars_of
 from mmsearch.storage import (
     CATALOG,
     MANIFEST,
@@ -315,7 +315,8 @@ class Repair:
             shard = Shard(self.root, name, kind, first, tuple(items), self.model, expand=False)
             built = build_shard(shard, self.tick)
             was = {row.item.uri: row.item.fingerprint for row in rows.values()}
-            put = [(seq, replace(item, fingerprint=with_those_of(item.fingerprint, was[item.uri])),
+            put = [(seq,
+                    replace(item, fingerprint=with_sidecars_of(item.fingerprint, was[item.uri])),
                     hash) for seq, item, hash in built.rows]
             self.catalog.commit(Change(put=put, add_segments=built.segments))
             self.catalog.forget(row.id for row in rows.values()

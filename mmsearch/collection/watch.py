@@ -32,7 +32,7 @@ from mmsearch.errors import (
 )
 from mmsearch.ingest import Changes
 from mmsearch.records import Item
-from mmsearch.sources import Scan, identity_of, iter_items, own
+from mmsearch.sources import Scan, identity_of, iter_items, own_fingerprint
 from mmsearch.uris import fingerprint_of, path_to_uri, uri_to_path
 
 TICK = 0.25
@@ -304,7 +304,7 @@ def _is_empty(folder: Path) -> bool:
 
 def _is_fresh(item: Item) -> bool:
     """Whether its file changed less than SETTLED seconds ago, as far as clocks agree."""
-    changed = own(item.fingerprint).partition(":")[2]
+    changed = own_fingerprint(item.fingerprint).partition(":")[2]
     return changed.isdigit() and abs(time.time() - int(changed) / 1e9) < SETTLED
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mmsearch.records import Item
-from mmsearch.sources import IMPORTED, Scan, Skipped, is_own_caption, locate, own
+from mmsearch.sources import IMPORTED, Scan, Skipped, is_own_caption, locate, own_fingerprint
 from mmsearch.storage import Catalog, Row
 from mmsearch.uris import is_below, split_member
 
@@ -33,14 +33,14 @@ def known_fingerprint(catalog: Catalog, uri: str) -> str:
     came with its vector."""
     row = catalog.find(uri, "image")
     print_ = "" if row is None else row.item.fingerprint
-    return "" if print_.startswith(IMPORTED) else own(print_)
+    return "" if print_.startswith(IMPORTED) else own_fingerprint(print_)
 
 
 def remember(catalog: Catalog, scan: Scan, skipped: Iterable[Skipped]) -> None:
     """Note what a run has read, once all of it is committed.
 
-    An archive of which something was skipped is looked into again, and what it was is said again,
-    as it is of folders.
+    An archive of which something was skipped is looked into again, and what it was is
+    reported again, as it is of folders.
     """
     known = catalog.setting(_SETTING) or {}
     before = dict(known)
@@ -52,7 +52,7 @@ def remember(catalog: Catalog, scan: Scan, skipped: Iterable[Skipped]) -> None:
         elif state:
             known.pop(uri, None)
     for uri in [uri for uri in known if uri not in scan.contents]:
-        if any(is_below(uri, root) for root in scan.roots) and locate.is_gone(uri):
+        if any(is_below(uri, root) for root in scan.roots) and locate.is_removed(uri):
             del known[uri]
     if known != before:
         catalog.put_settings({_SETTING: known})

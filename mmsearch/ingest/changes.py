@@ -31,8 +31,8 @@ class Changes:
             self._shown.setdefault(real, Path(path))
 
     def files(self, path: Path) -> Iterator[Path]:
-        """A path itself if it is a file of a wanted kind, or is gone; all such files below it if it
-        is a folder. Nothing where a walk would not come by."""
+        """A path itself if it is a file of a wanted kind, or was removed; all such files below it
+        if it is a folder. Nothing where a walk would not come by."""
         path = self._known_as(path)
         if path in self.roots and not path.is_dir():
             yield path

@@ -12,12 +12,18 @@ from mmsearch.fragments import file_uri, is_tile, part_of
 from mmsearch.ingest.hashes import hash_at, hash_of_file
 from mmsearch.ingest.shards import Ready
 from mmsearch.media import as_tile, tiling_of
-from mmsearch.metadata import FIELDS, OF_SEVERAL
+from mmsearch.metadata import CONTAINER_FIELDS, FIELDS
 from mmsearch.records import Item, Kind, Vectors
-from mmsearch.sources import is_own_caption, locate, of_sidecars, own, with_those_of
+from mmsearch.sources import (
+    is_own_caption,
+    locate,
+    own_fingerprint,
+    sidecar_marks,
+    with_sidecars_of,
+)
 from mmsearch.storage import Catalog, Row
 
-_DECODED = FIELDS.keys() | OF_SEVERAL
+_DECODED = FIELDS.keys() | CONTAINER_FIELDS
 """Metadata that decoding adds: not part of what a source says of an item."""
 
 
@@ -84,7 +90,7 @@ class Planner:
         # Without a grid, tiles may have been imported: they are looked for where it matters.
         tiles = self._tiles(row) if self.tiling.grid.tiles or stored != row.item else []
         self.seen.update(tile.id for tile in tiles)
-        same_file = own(described.fingerprint) == own(row.item.fingerprint)
+        same_file = own_fingerprint(described.fingerprint) == own_fingerprint(row.item.fingerprint)
         if self.tiling.is_behind(row.item, row.seq):
             self._replace(described, [row, *tiles])
         elif stored == row.item:
@@ -94,7 +100,7 @@ class Planner:
             self._update(described, row, tiles)
         elif (same := self._same_content(item, row)) is not None:
             self.unchanged += 1 + len(tiles)
-            known = with_those_of(same, described.fingerprint)
+            known = with_sidecars_of(same, described.fingerprint)
             self._update(replace(described, fingerprint=known), row, tiles)
         else:
             self._replace(described, [row, *tiles])
@@ -120,12 +126,13 @@ class Planner:
         if any(part.item.fingerprint != print_ for part in parts):
             known = self._hash_of(file)
             if known is None or any(
-                    not part.hash or of_sidecars(part.item.fingerprint) != of_sidecars(print_)
+                    not part.hash
+                    or sidecar_marks(part.item.fingerprint) != sidecar_marks(print_)
                     or (part.item.kind == "frame" and hash_of_file(part.hash) != known[0])
                     for part in parts):
                 self._replace(file, parts)
                 return
-            print_ = with_those_of(known[1], print_)
+            print_ = with_sidecars_of(known[1], print_)
         stored = [(part, _as_part(file, part, print_)) for part in parts]
         changed = [(part.id, item) for part, item in stored if item != part.item]
         self.plan.update += changed
@@ -138,8 +145,8 @@ class Planner:
         self.plan.encode.append(item)
 
     def _update(self, item: Item, row: Row, tiles: list[Row]) -> None:
-        """Take over what is said of an item now, and of a picture what files beside it say."""
-        if of_sidecars(item.fingerprint) == of_sidecars(row.item.fingerprint):
+        """Take over the metadata that an item has now, also from files beside a picture."""
+        if sidecar_marks(item.fingerprint) == sidecar_marks(row.item.fingerprint):
             item = _with_decoded(item, row)
             self.plan.update.append((row.id, item))
             self.plan.update += [(tile.id, as_tile(tile.item, item)) for tile in tiles]
@@ -177,23 +184,23 @@ class Planner:
                  if hash_of_file(row.hash) == content and not is_tile(row.item)]
         if not twins:
             return False
-        item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
-        gone = next((row for row in twins if row.id not in self.seen
-                     and locate.is_gone(file_uri(row.item))), None)
-        twin = twins[0] if gone is None else gone
-        if part_of(twin.item) and (of_sidecars(item.fingerprint) or self._is_described(twin)):
+        item = replace(item, fingerprint=with_sidecars_of(fingerprint, item.fingerprint))
+        moved = next((row for row in twins if row.id not in self.seen
+                     and locate.is_removed(file_uri(row.item))), None)
+        twin = moved or twins[0]
+        if part_of(twin.item) and (sidecar_marks(item.fingerprint) or self._is_described(twin)):
             return False  # what describes it is read anew, and so it is read as a whole
-        if gone is None and self.tiling.is_behind(twin.item, twin.seq):
+        if moved is None and self.tiling.is_behind(twin.item, twin.seq):
             return False
-        if gone is None:
+        if moved is None:
             self._copy(twin, item)
         else:
-            self._move(gone, _with_manifest(item, gone))
+            self._move(moved, _with_manifest(item, moved))
         return True
 
     def _is_described(self, part: Row) -> bool:
         """Whether there is more known of the file of a part than its parts."""
-        return bool(of_sidecars(part.item.fingerprint)) or any(
+        return bool(sidecar_marks(part.item.fingerprint)) or any(
             is_own_caption(row.item) for row in self.catalog.group(part.item.group))
 
     def _copy(self, row: Row, item: Item) -> None:
@@ -220,7 +227,7 @@ class Planner:
                 self._rename(tile, as_tile(tile.item, known)) for tile in tiles)]
             if self.tiling.is_behind(row.item, row.seq):
                 self._replace(item, moved)
-            elif of_sidecars(item.fingerprint) or of_sidecars(row.item.fingerprint):
+            elif sidecar_marks(item.fingerprint) or sidecar_marks(row.item.fingerprint):
                 self._renew(item, row, tiles)
         if taken := [*parts, *tiles]:
             self._moved[item.uri] = [
@@ -265,9 +272,10 @@ def _with_decoded(item: Item, row: Row) -> Item:
 
 
 def _with_manifest(item: Item, row: Row) -> Item:
-    """The item with what a manifest said of it, when its folder is searched again; that counts
+    """The item with what a manifest has about it, when its folder is searched again; that counts
     more than what lies beside it."""
     if "manifest" not in row.item.meta or "manifest" in item.meta:
         return item
-    said = {key: value for key, value in row.item.meta.items() if key not in _DECODED}
-    return replace(item, meta={**said, **item.meta}, fingerprint=own(item.fingerprint))
+    listed = {key: value for key, value in row.item.meta.items() if key not in _DECODED}
+    fingerprint = own_fingerprint(item.fingerprint)
+    return replace(item, meta={**listed, **item.meta}, fingerprint=fingerprint)

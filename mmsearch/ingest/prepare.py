@@ -23,13 +23,13 @@ from mmsearch.media import (
     decode,
     decode_side,
     frames,
-    said_in,
+    read_metadata,
     tile_item,
     tiles_of,
 )
-from mmsearch.metadata import Said
+from mmsearch.metadata import Metadata
 from mmsearch.records import Item, Pixels
-from mmsearch.sources import Described, described, locate, with_those_of
+from mmsearch.sources import Described, described, locate, with_sidecars_of
 from mmsearch.stages import Stages
 
 
@@ -80,7 +80,7 @@ class Preparer:
             largest = decode_side(self.encoder.min_side, next(iter(self.grid.regions()), None))
             picture = decode(data, min_side=largest)
             seen = {"colour": colours(picture.image), "size": len(data)}
-            item = replace(item, fingerprint=with_those_of(fingerprint, item.fingerprint))
+            item = replace(item, fingerprint=with_sidecars_of(fingerprint, item.fingerprint))
             about = described(item, {**picture.meta, **seen}, picture.captions)
         with self.stages.at("prepare"):
             found = [Prepared(about, hash, self.encoder.prepare(picture.image))]
@@ -95,7 +95,7 @@ class Preparer:
         """One of the pictures in a file, once more."""
         with self.stages.at("decode"):
             hash, fingerprint = hash_at(part.file)
-            shown = frames.picture(locate.source(part.file), part, self.encoder.min_side)
+            shown = frames.read_part(locate.source(part.file), part, self.encoder.min_side)
             again = Described(replace(item, fingerprint=fingerprint))
             return Prepared(again, part_hash(hash, item), self.encoder.prepare(shown))
 
@@ -106,17 +106,17 @@ class Preparer:
         source: the bytes of an animation or of what has no file of its own, else the path.
         MediaError, after what could be read, says what could not be.
         """
-        said, size = Said(), fingerprint.partition(":")[0]
+        embedded, size = Metadata(), fingerprint.partition(":")[0]
         if isinstance(source, bytes):
             size = str(len(source))
             with suppress(MediaError):  # a video
-                said = said_in(source)
-        seen = {**said.meta, "size": int(size)}
-        file = replace(file, fingerprint=with_those_of(fingerprint, file.fingerprint))
+                embedded = read_metadata(source)
+        seen = {**embedded.meta, "size": int(size)}
+        file = replace(file, fingerprint=with_sidecars_of(fingerprint, file.fingerprint))
         about: Described | None = None
         for frame in self.stages.each("decode", frames.read(source, self.encoder.min_side, MOST)):
             first = about is None
-            about = about or described(file, {**frame.meta, **seen}, said.captions)
+            about = about or described(file, {**frame.meta, **seen}, embedded.captions)
             colour = {} if frame.image is None else {"colour": colours(frame.image)}
             item = Item(f"{file.uri}#{frame.fragment}", "text" if frame.image is None else "frame",
                         frame.text, file.uri, {**about.item.meta, **colour, **file.meta},

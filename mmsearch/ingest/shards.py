@@ -25,9 +25,9 @@ from mmsearch.fragments import file_uri
 from mmsearch.ingest.hashes import content_hash
 from mmsearch.ingest.prepare import Prepared, Preparer
 from mmsearch.media import NO_TILES, Grid, like_their_pictures
-from mmsearch.metadata import PIXELS
+from mmsearch.metadata import PIXEL_FIELDS
 from mmsearch.records import Item, Kind, SegmentInfo, Vectors
-from mmsearch.sources import Described, Skipped, described, locate, unread
+from mmsearch.sources import Described, Skipped, described, locate, unread_fingerprint
 from mmsearch.stages import Spent, Stages
 from mmsearch.storage import segment_name, write_segment
 
@@ -186,18 +186,19 @@ def _taken(about: Described, built: Built, captions: list[Item]) -> Item:
 def _described_anew(ready: Ready, built: Built, captions: list[Item]) -> Item:
     """The item of a picture with a known vector, as its file and those beside it are now; texts,
     frames and pages stay as they are."""
-    from mmsearch.media import said_in
+    from mmsearch.media import read_metadata
 
     if ready.item.kind != "image":
         return ready.item
     try:
-        said = said_in(locate.source(ready.item.uri))
+        found = read_metadata(locate.source(ready.item.uri))
     except MediaError as error:
         built.skipped.append(Skipped(ready.item.uri, str(error)))
         return replace(ready.item, meta={**ready.decoded, **ready.item.meta},
-                       fingerprint=unread(ready.item.fingerprint))
-    known = {name: value for name, value in ready.decoded.items() if name in {*PIXELS, "size"}}
-    return _taken(described(ready.item, {**known, **said.meta}, said.captions), built, captions)
+                       fingerprint=unread_fingerprint(ready.item.fingerprint))
+    pixels = {*PIXEL_FIELDS, "size"}
+    known = {name: value for name, value in ready.decoded.items() if name in pixels}
+    return _taken(described(ready.item, {**known, **found.meta}, found.captions), built, captions)
 
 
 def _encode_texts(encoder: Encoder, shard: Shard, stages: Stages,

@@ -1,4 +1,4 @@
-"""What a scan of the sources did not come by, and which of it is gone."""
+"""What a scan of the sources did not come by, and which of it has vanished."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def items_vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int)
     """Items below the roots that a complete scan did not see: their ids are not in `seen`, and
     their vectors are older than this run, whose numbers begin with `first_seq`.
 
-    A picture goes when its file is gone, not when it was merely passed over (hidden, excluded),
-    and so do captions from inside and beside it (`Work.change` drops them when it is described
-    anew); a line of a text when the text is without it; what a manifest brought when that manifest
-    no longer names it. What lies in something that could not be read in full, or that went away
-    itself meanwhile, stays, and so does what was imported with its vector: no file need ever have
-    been there.
+    A picture is dropped when its file was removed, not when it was merely passed over (hidden,
+    excluded), and so are captions from inside and beside it (`Work.change` drops them when it is
+    described anew); a line of a text when the text is without it; what a manifest brought when that
+    manifest no longer names it. What lies in something that could not be read in full, or that went
+    away itself meanwhile, stays, and so does what was imported with its vector: no file need ever
+    have been there.
     """
-    is_gone = lru_cache(4096)(locate.is_gone)
+    is_removed = lru_cache(4096)(locate.is_removed)
     for row in catalog.below(scan.roots):
         if row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED):
             continue
@@ -34,7 +34,7 @@ def items_vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int)
         dropped = manifest in scan.roots or (
             manifest is None and alone and not is_own_caption(row.item)
             and not _passed_over(row.item, scan))
-        if (dropped or is_gone(_file_behind(row.item))) and scan.still_stands(row.item.uri):
+        if (dropped or is_removed(_file_behind(row.item))) and scan.still_stands(row.item.uri):
             yield row
 
 

@@ -12,7 +12,6 @@ import io
 import logging
 import os
 import re
-import stat
 import struct
 import threading
 import warnings
@@ -20,9 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
-import numpy as np
 import PIL
 from PIL import (
     AvifImagePlugin,
@@ -41,8 +39,8 @@ from mmsearch.formats import is_raw, sniff
 from mmsearch.media import colour
 from mmsearch.media.jxl import jxl_file
 from mmsearch.media.raw import Shot, open_raw
-from mmsearch.metadata import Said, captions, embedded, exif
-from mmsearch.records import Pixels
+from mmsearch.metadata import Metadata, clean_captions, embedded, exif
+from mmsearch.sources import locate
 
 # Pillow warns about odd metadata in files that decode well; a run over a million files must not
 # print that. (`catch_warnings` around each call would do less, but is not safe in threads.)
@@ -101,57 +99,15 @@ def decode(
         return _decode(handle, name, min_side, max_pixels)
 
 
-def said_in(source: Path | bytes) -> Said:
-    """What a picture says of itself, without its pixels where the format allows that.
+def read_metadata(source: Path | bytes) -> Metadata:
+    """The metadata inside of a picture, without its pixels where the format allows that.
 
     Raises MediaError like `decode`.
     """
     with _recognised(source) as (handle, name):
         if name == "RAW":
-            return _said_in_raw(handle.read())
-        return _said_in(handle, name)
-
-
-def fit(
-    image: Image.Image,
-    size: int,
-    *,
-    resize: Literal["squash", "stretch", "crop", "pad", "shortest"],
-    resample: Image.Resampling,
-) -> Pixels:
-    """Scale to a square, uint8 [size, size, 3].
-
-    squash: both sides to `size`, ignoring the shape; stretch: the same, in the very pixels that
-    torchvision's Resize makes; crop: the central square;
-    pad: the whole picture, centred on black; shortest: the shorter side to `size`, and of that the
-    central square, in the whole pixels that torchvision's Resize and CenterCrop take.
-    """
-    image = image if image.mode == "RGB" else image.convert("RGB")
-    width, height = image.size
-    if resize == "shortest":
-        short = min(width, height)
-        inner = int(size * width / short), int(size * height / short)
-        x, y = (round((side - size) / 2) for side in inner)
-        scaled = image.resize(inner, resample)
-        return np.array(scaled.crop((x, y, x + size, y + size)), dtype=np.uint8)
-    if resize == "stretch":
-        return np.array(image.resize((size, size), resample), dtype=np.uint8)
-    # With a gap of 2 a large picture is first averaged down to at least twice the size: much
-    # faster, and less visible than the reduced JPEG scales that `decode` uses.
-    scale = functools.partial(image.resize, resample=resample, reducing_gap=2.0)
-    if resize == "squash":
-        return np.array(scale((size, size)), dtype=np.uint8)
-    if resize == "crop":
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        return np.array(
-            scale((size, size), box=(left, top, left + side, top + side)), dtype=np.uint8
-        )
-    ratio = size / max(width, height)
-    inner = max(1, round(width * ratio)), max(1, round(height * ratio))
-    canvas = Image.new("RGB", (size, size))
-    canvas.paste(scale(inner), ((size - inner[0]) // 2, (size - inner[1]) // 2))
-    return np.array(canvas, dtype=np.uint8)
+            return _read_raw_metadata(handle.read())
+        return _read_metadata(handle, name)
 
 
 # --- opening ------------------------------------------------------------------------------------
@@ -226,18 +182,10 @@ def opened(source: Path | bytes) -> Iterator[IO[bytes]]:
             raise MediaError("zero bytes")
         yield io.BytesIO(source)
         return
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(source, flags)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise MediaError("not a regular file")
-        if status.st_size == 0:
+    with locate.open_regular(source) as handle:
+        if os.fstat(handle.fileno()).st_size == 0:
             raise MediaError("zero bytes")
-        with os.fdopen(descriptor, "rb", closefd=False) as handle:
-            yield handle
-    finally:
-        os.close(descriptor)
+        yield handle
 
 
 def reason_of(error: Exception, name: str) -> str:
@@ -266,16 +214,16 @@ def _decode(handle: IO[bytes], name: str, min_side: int | None, max_pixels: int)
     rgb, on_its_side = upright(image, min_side)
     if on_its_side:
         width, height = height, width
-    said = embedded.said_in(image)
-    meta = {"width": width, "height": height, "format": name, **said.meta}
-    return Picture(rgb, width, height, meta, said.captions)
+    found = embedded.metadata_in(image)
+    meta = {"width": width, "height": height, "format": name, **found.meta}
+    return Picture(rgb, width, height, meta, found.captions)
 
 
-def _said_in(handle: IO[bytes], name: str) -> Said:
+def _read_metadata(handle: IO[bytes], name: str) -> Metadata:
     image = open_image(handle, name)
     if name == "PNG":  # may keep it last
         image.load()
-    return embedded.said_in(image)
+    return embedded.metadata_in(image)
 
 
 def _develop(data: bytes, min_side: int | None, max_pixels: int) -> Picture:
@@ -292,26 +240,27 @@ def _develop(data: bytes, min_side: int | None, max_pixels: int) -> Picture:
     rgb, own = _load(image, min_side)
     if (orientation := shot.orientation(image.size, own)) in _TRANSPOSE:
         rgb = rgb.transpose(_TRANSPOSE[orientation])
-    said = _said_by(shot, image)
-    meta = {"width": shot.width, "height": shot.height, "format": "RAW", **said.meta}
-    return Picture(rgb, shot.width, shot.height, meta, said.captions)
+    found = _shot_metadata(shot, image)
+    meta = {"width": shot.width, "height": shot.height, "format": "RAW", **found.meta}
+    return Picture(rgb, shot.width, shot.height, meta, found.captions)
 
 
-def _said_in_raw(data: bytes) -> Said:
+def _read_raw_metadata(data: bytes) -> Metadata:
     shot = open_raw(data, 1)
     if shot is None:
-        return _said_in(io.BytesIO(data), "TIFF")
+        return _read_metadata(io.BytesIO(data), "TIFF")
     preview = Image.new("L", (1, 1)) if shot.preview is None else open_image(
         io.BytesIO(shot.preview), "JPEG")
-    return _said_by(shot, preview)
+    return _shot_metadata(shot, preview)
 
 
-def _said_by(shot: Shot, image: Image.Image) -> Said:
-    """What a RAW picture says of itself, and beyond that its preview."""
+def _shot_metadata(shot: Shot, image: Image.Image) -> Metadata:
+    """The metadata of a RAW picture, and what its preview has beyond that."""
     tagged = Image.new("L", (1, 1))
     tagged.info["exif"] = shot.exif
-    whole, preview = embedded.said_in(tagged), embedded.said_in(image)
-    return Said(captions([*whole.captions, *preview.captions]), {**preview.meta, **whole.meta})
+    whole, preview = embedded.metadata_in(tagged), embedded.metadata_in(image)
+    return Metadata(clean_captions([*whole.captions, *preview.captions]),
+                    {**preview.meta, **whole.meta})
 
 
 def open_image(handle: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -1,6 +1,6 @@
 """Files that hold several pictures: videos, animations, documents; and tiles of one picture.
 
-`read` yields what is worth finding in one, a picture at a time; `picture` reads one of them again.
+`read` yields what is worth finding in one, a picture at a time; `read_part` reads one again.
 What a file is, is told by its first bytes. Videos and documents are read by libraries that are
 extras; each is imported where the first file asks for it.
 """
@@ -22,7 +22,7 @@ from mmsearch.media.tiles import cut, decode_side
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Frame", "holds_several", "moves", "picture", "read"]
+__all__ = ["Frame", "holds_several", "moves", "read", "read_part"]
 
 
 def holds_several(source: Path | bytes) -> bool:
@@ -55,7 +55,7 @@ def read(source: Path | bytes, min_side: int, most: int) -> Iterator[Frame]:
         yield from _reader(name)(handle, name or "animation", min_side, most)
 
 
-def picture(source: Path | bytes, part: Part | None, min_side: int | None) -> Image:
+def read_part(source: Path | bytes, part: Part | None, min_side: int | None) -> Image:
     """A part of a file, or all of one that is but a picture: RGB, upright.
 
     Raises:

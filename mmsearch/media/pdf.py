@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.fragments import on_page
 from mmsearch.media.keyframes import Frame
-from mmsearch.metadata import LONGEST, clean
-from mmsearch.sources import MAX_TEXT, pieces
+from mmsearch.metadata import MAX_CHARACTERS, clean_text
+from mmsearch.sources import MAX_TEXT, text_pieces
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,7 +42,7 @@ def pages(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Fr
     with _document(handle) as document:
         with _ONE_AT_A_TIME:
             total = len(document)
-            title = clean(document.get_metadata_dict().get("Title", ""))[:LONGEST]
+            title = clean_text(document.get_metadata_dict().get("Title", ""))[:MAX_CHARACTERS]
         meta = {"format": "PDF", "pages": total, **({"title": title} if title else {})}
         bad = slow = 0
         for number in range(1, min(total, most) + 1):
@@ -117,7 +117,7 @@ def _read(document: Any, number: int, min_side: int, *, with_text: bool = True
                 words = one.get_textpage()
                 text = words.get_text_bounded()[:_MOST_READ]
                 words.close()
-            return image, next(pieces(_clean(text)[: 2 * MAX_TEXT]), "")
+            return image, next(text_pieces(_clean(text)[: 2 * MAX_TEXT]), "")
         finally:
             one.close()
 

@@ -91,13 +91,13 @@ class Tiling(NamedTuple):
 
 
 def tiling_of(setting: object) -> Tiling:
-    """What a collection's setting `tiles` says, which `chosen` made; None is no tiles."""
+    """What a collection's setting `tiles` says, which `tiles_setting` made; None is no tiles."""
     if not isinstance(setting, list):
         return Tiling()
     return Tiling(parse_grid(setting[0]), int(setting[1]))
 
 
-def chosen(grid: Grid, settings: Mapping[str, Any]) -> dict[str, Any]:
+def tiles_setting(grid: Grid, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The setting for another grid, for pictures that are encoded from now on."""
     return {"tiles": [str(grid), int(settings["next_seq"])]}
 

@@ -22,7 +22,7 @@ from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.fragments import at_time
 from mmsearch.media.decoding import MAX_PIXELS
 from mmsearch.media.keyframes import SPACING, Frame, choose
-from mmsearch.metadata import with_maker
+from mmsearch.metadata import camera_name
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -59,12 +59,12 @@ def frames(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[F
             yield Frame(at_time(time), image, meta)
             if kept == most:
                 break
-    said = meta.get("duration", 0.0)
+    stated = meta.get("duration", 0.0)
     if looked.broken or not kept:
         raise MediaError(_cut_short(looked, kept, name))
-    if said > whole - start + max(2.0, 0.02 * said):
-        raise MediaError(f"truncated {name}: ends at {whole - start:.0f} of {said:.0f} s; what is "
-                         "there is indexed")
+    if stated > whole - start + max(2.0, 0.02 * stated):
+        raise MediaError(f"truncated {name}: ends at {whole - start:.0f} of {stated:.0f} s; what "
+                         "is there is indexed")
 
 
 def frame_at(handle: IO[bytes], name: str, time: float, min_side: int | None) -> Image:
@@ -243,12 +243,12 @@ def _words(error: Exception) -> str:
 
 def _meta(container: InputContainer, stream: VideoStream, name: str, seconds: float
           ) -> dict[str, Any]:
-    """format, duration in seconds, codec, fps; taken and camera, where a camera said so."""
+    """format, duration in seconds, codec, fps; taken and camera, where a camera wrote them."""
     rate = float(stream.average_rate or 0)
-    # AVI is said to last for as long as it is in bytes; its header has the number of frames.
-    said = max((container.duration or 0) / 1e6, stream.frames / rate if rate else 0.0) or seconds
+    # FFmpeg tells how long an AVI is by its bytes; its header has the number of frames.
+    stated = max((container.duration or 0) / 1e6, stream.frames / rate if rate else 0.0) or seconds
     found: dict[str, Any] = {"format": name, "codec": stream.codec_context.name,
-                             "duration": round(said, 3)}
+                             "duration": round(stated, 3)}
     if rate:
         found["fps"] = round(rate, 3)
     tags = {**stream.metadata, **container.metadata}
@@ -258,7 +258,7 @@ def _meta(container: InputContainer, stream: VideoStream, name: str, seconds: fl
         moment = datetime.fromisoformat(when.replace("Z", "+00:00"))
         if moment.year > 1970:  # a clock that was never set
             found["taken"] = moment.replace(tzinfo=None, microsecond=0).isoformat()
-    camera = with_maker(*(tags.get(apple + key) for key in ("make", "model")))
+    camera = camera_name(*(tags.get(apple + key) for key in ("make", "model")))
     return {**found, "camera": camera} if camera else found
 
 

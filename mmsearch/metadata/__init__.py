@@ -1,4 +1,4 @@
-"""What is said of a picture, as typed fields: EXIF, XMP, IPTC, place names.
+"""Metadata of a picture as typed fields: EXIF, XMP, IPTC, place names.
 
 May import the ground floor.
 """

@@ -1,16 +1,16 @@
 from . import embedded as embedded, exif as exif, xmp as xmp
-from .exif import with_maker as with_maker
+from .exif import camera_name as camera_name
 from .fields import (
+    CONTAINER_FIELDS as CONTAINER_FIELDS,
     FIELDS as FIELDS,
-    LONGEST as LONGEST,
-    OF_SEVERAL as OF_SEVERAL,
-    PIXELS as PIXELS,
-    Said as Said,
-    captions as captions,
-    clean as clean,
-    merged as merged,
-    number as number,
-    position as position,
-    words as words,
+    MAX_CHARACTERS as MAX_CHARACTERS,
+    PIXEL_FIELDS as PIXEL_FIELDS,
+    Metadata as Metadata,
+    clean_captions as clean_captions,
+    clean_keywords as clean_keywords,
+    clean_text as clean_text,
+    gps_position as gps_position,
+    merge_metadata as merge_metadata,
+    number_within as number_within,
 )
-from .place_names import with_names as with_names
+from .place_names import with_place_names as with_place_names

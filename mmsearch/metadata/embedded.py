@@ -1,4 +1,4 @@
-"""What an opened picture says of itself: EXIF, XMP and IPTC, in this order where they disagree."""
+"""Metadata inside of an opened picture: EXIF, XMP and IPTC, in this order where they disagree."""
 
 from __future__ import annotations
 
@@ -8,36 +8,42 @@ from typing import Any, cast
 from PIL import Image, ImageFile
 
 from mmsearch.metadata import exif, xmp
-from mmsearch.metadata.fields import LONGEST, Said, captions, clean, merged, words
+from mmsearch.metadata.fields import (
+    MAX_CHARACTERS,
+    Metadata,
+    clean_captions,
+    clean_keywords,
+    clean_text,
+    merge_metadata,
+)
 
 # Datasets of IPTC's record 2 (IIM 4.2): headline and city are short texts, keywords repeat.
 _TITLE, _KEYWORDS, _CITY, _REGION, _COUNTRY, _CAPTION = 5, 25, 90, 95, 101, 120
 
 
-def said_in(image: Image.Image) -> Said:
+def metadata_in(image: Image.Image) -> Metadata:
     """Captions and metadata; whatever cannot be read is left out. PNG must have been loaded."""
-    taken, described = exif.describe(image)
-    packet, listed = _xmp(image), _iptc(image)
-    return Said(captions([*packet.captions, *listed.captions, *described]),
-                merged(listed.meta, packet.meta) | taken)
+    camera, packet, listed = exif.read(image), _xmp(image), _iptc(image)
+    return Metadata(clean_captions([*packet.captions, *listed.captions, *camera.captions]),
+                    {**merge_metadata(listed.meta, packet.meta), **camera.meta})
 
 
-def _xmp(image: Image.Image) -> Said:
+def _xmp(image: Image.Image) -> Metadata:
     packet = image.info.get("xmp")
     if isinstance(packet, str):
         packet = packet.encode("utf-8", "replace")
     if not isinstance(packet, bytes) or not packet:
-        return Said()
+        return Metadata()
     try:
         return xmp.read(packet)
     except Exception:  # whatever a parser makes of hostile bytes
-        return Said()
+        return Metadata()
 
 
-def _iptc(image: Image.Image) -> Said:
+def _iptc(image: Image.Image) -> Metadata:
     if image.format not in ("JPEG", "MPO", "TIFF") or (
             image.format != "TIFF" and "photoshop" not in image.info):
-        return Said()
+        return Metadata()
     try:
         from PIL.IptcImagePlugin import getiptcinfo
 
@@ -45,13 +51,13 @@ def _iptc(image: Image.Image) -> Said:
         texts = {number: list(_texts(value)) for (record, number), value in sets.items()
                  if record == 2}
     except Exception:  # the same
-        return Said()
+        return Metadata()
     meta: dict[str, Any] = {
-        name: clean(texts[number][0])[:LONGEST] for name, number in (
+        name: clean_text(texts[number][0])[:MAX_CHARACTERS] for name, number in (
             ("title", _TITLE), ("city", _CITY), ("region", _REGION), ("country", _COUNTRY))
         if number in texts}
-    meta["keywords"] = words(texts.get(_KEYWORDS, ()))
-    return Said(captions(texts.get(_CAPTION, ())), {n: v for n, v in meta.items() if v})
+    meta["keywords"] = clean_keywords(texts.get(_KEYWORDS, ()))
+    return Metadata(clean_captions(texts.get(_CAPTION, ())), {n: v for n, v in meta.items() if v})
 
 
 def _texts(value: bytes | list[bytes]) -> Iterator[str]:

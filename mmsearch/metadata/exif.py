@@ -14,7 +14,13 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from mmsearch.metadata.fields import captions, clean, number, position
+from mmsearch.metadata.fields import (
+    Metadata,
+    clean_captions,
+    clean_text,
+    gps_position,
+    number_within,
+)
 
 _Tags = Mapping[int, Any]
 _Base, _Gps = ExifTags.Base, ExifTags.GPS
@@ -31,7 +37,7 @@ _NUMBERS = {
 _SENSITIVITIES = (_Base.ISOSpeedRatings, _Base.RecommendedExposureIndex, _Base.ISOSpeed,
                   _Base.StandardOutputSensitivity)
 _NO_LENS = re.compile(r"[-\d./ ]*")
-_SAID_BY_MACHINES = re.compile(
+_WRITTEN_BY_MACHINES = re.compile(
     r"(olympus|konica|minolta|samsung|kodak|sony|hp|digital still|nikon|casio)?[\s_-]*"
     r"(digital camera|camera|dsc|default|screenshot|untitled|image|exif_jpeg_picture|.*\.jpe?g"
     r"|dcim\\.*|created with .*|jpeg|photo|picture)?", re.IGNORECASE)
@@ -45,23 +51,23 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
-def describe(image: Image.Image) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Metadata by the names of `metadata.fields.FIELDS`, and the description as a caption."""
+def read(image: Image.Image) -> Metadata:
+    """Metadata, and the description as a caption."""
     found: dict[str, Any] = {}
-    said: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
     with _whatever_it_is():
         exif = image.getexif()
         if not exif:
-            return found, said
+            return Metadata()
         with _whatever_it_is():
-            if camera := with_maker(exif.get(_Base.Make), exif.get(_Base.Model)):
+            if camera := camera_name(exif.get(_Base.Make), exif.get(_Base.Model)):
                 found["camera"] = camera
-            said = captions([_written(exif.get(_Base.ImageDescription))])
+            captions = clean_captions([_written(exif.get(_Base.ImageDescription))])
         with _whatever_it_is():
             _add_details(found, exif.get_ifd(ExifTags.IFD.Exif))
         with _whatever_it_is():
             found.update(_place(exif.get_ifd(ExifTags.IFD.GPSInfo)))
-    return found, said
+    return Metadata(captions, found)
 
 
 @contextmanager
@@ -76,14 +82,14 @@ def _whatever_it_is() -> Iterator[None]:
 def _add_details(found: dict[str, Any], tags: _Tags) -> None:
     for name, (tag, low, high) in _NUMBERS.items():
         with _whatever_it_is():
-            if (value := number(tags.get(tag), low, high)) is not None:
+            if (value := number_within(tags.get(tag), low, high)) is not None:
                 found[name] = value
     readers: dict[str, Callable[[_Tags], Any]] = {
         "taken": _taken, "lens": _lens, "iso": _iso, "flash": _flash}
-    for name, read in readers.items():
+    for name, reader in readers.items():
         with _whatever_it_is():
-            if (said := read(tags)) not in (None, ""):
-                found[name] = said
+            if (detail := reader(tags)) not in (None, ""):
+                found[name] = detail
 
 
 def _taken(tags: _Tags) -> str | None:
@@ -93,44 +99,44 @@ def _taken(tags: _Tags) -> str | None:
 
 def _moment(date: object, fraction: object, offset: object) -> str | None:
     try:
-        moment = datetime.strptime(clean(date), "%Y:%m:%d %H:%M:%S").isoformat()
+        moment = datetime.strptime(clean_text(date), "%Y:%m:%d %H:%M:%S").isoformat()
     except ValueError:
         return None
-    digits = re.fullmatch(r"\d{1,9}", clean(fraction), re.ASCII)
-    zone = re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", clean(offset), re.ASCII)
+    digits = re.fullmatch(r"\d{1,9}", clean_text(fraction), re.ASCII)
+    zone = re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", clean_text(offset), re.ASCII)
     return moment + (f".{digits[0]}" if digits else "") + (zone[0] if zone else "")
 
 
-def with_maker(make: object, model: object) -> str:
+def camera_name(make: object, model: object) -> str:
     """Maker and model in one, without saying "Canon Canon EOS 80D"."""
-    maker, name = clean(make)[:100], clean(model)[:100]
+    maker, name = clean_text(make)[:100], clean_text(model)[:100]
     if name and maker and name.split()[0].lower() == maker.split()[0].lower():
         return name
     return f"{maker} {name}".strip()
 
 
 def _lens(tags: _Tags) -> str | None:
-    model = clean(tags.get(_Base.LensModel))
-    return None if _NO_LENS.fullmatch(model) else with_maker(tags.get(_Base.LensMake), model)
+    model = clean_text(tags.get(_Base.LensModel))
+    return None if _NO_LENS.fullmatch(model) else camera_name(tags.get(_Base.LensMake), model)
 
 
 def _iso(tags: _Tags) -> int | None:
     for tag in _SENSITIVITIES:
-        found = number(tags.get(tag), 1, 1e8)
+        found = number_within(tags.get(tag), 1, 1e8)
         if found is not None and found != 65535:  # more than the first tag can hold
             return int(found)
     return None
 
 
 def _flash(tags: _Tags) -> bool | None:
-    found = number(tags.get(_Base.Flash), 0, 255)
+    found = number_within(tags.get(_Base.Flash), 0, 255)
     return None if found is None else bool(int(found) & 1)
 
 
 def _place(tags: _Tags) -> dict[str, float]:
-    altitude = number(tags.get(_Gps.GPSAltitude), -1e6, 1e6)
+    altitude = number_within(tags.get(_Gps.GPSAltitude), -1e6, 1e6)
     below = tags.get(_Gps.GPSAltitudeRef) in (1, b"\1")
-    return position(_degrees(tags.get(_Gps.GPSLatitude), tags.get(_Gps.GPSLatitudeRef), "S"),
+    return gps_position(_degrees(tags.get(_Gps.GPSLatitude), tags.get(_Gps.GPSLatitudeRef), "S"),
                     _degrees(tags.get(_Gps.GPSLongitude), tags.get(_Gps.GPSLongitudeRef), "W"),
                     -altitude if below and altitude is not None else altitude)
 
@@ -138,14 +144,14 @@ def _place(tags: _Tags) -> dict[str, float]:
 def _degrees(value: object, side: object, negative: str) -> float | None:
     """Degrees from degrees, minutes and seconds, the latter as far as they are there."""
     parts = value if isinstance(value, tuple) else (value,)
-    known = [number(part, 0, 360, 12) for part in parts[:3]]
+    known = [number_within(part, 0, 360, 12) for part in parts[:3]]
     if not known or known[0] is None:
         return None
     size = sum(((part or 0.0) / 60.0**power for power, part in enumerate(known)), 0.0)
-    return -size if clean(side).upper()[:1] == negative else size
+    return -size if clean_text(side).upper()[:1] == negative else size
 
 
 def _written(value: object) -> str:
     """A description, unless the camera or a program put it there for all pictures alike."""
     text = value if isinstance(value, str) else ""
-    return "" if _SAID_BY_MACHINES.fullmatch(clean(text)) else text
+    return "" if _WRITTEN_BY_MACHINES.fullmatch(clean_text(text)) else text

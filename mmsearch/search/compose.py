@@ -101,15 +101,15 @@ def _picture(example: Path | str | bytes | Image, min_side: int | None) -> Image
     if not isinstance(example, Path | str):
         return example.convert("RGB")
     uri = locate.uri_of(example)
-    part = named(uri) if locate.is_gone(uri) else None
+    part = named(uri) if locate.is_removed(uri) else None
     file = part.file if part else uri
-    if locate.is_gone(file):
+    if locate.is_removed(file):
         raise UsageError(f"{example} does not exist")
     try:
         source = locate.source(file)
         if part is None and frames.holds_several(source):
             raise UsageError(f"{example} holds many pictures; say which of them: {example}#t=12.5 "
                              "is that of a moment, in seconds, #page=3 that of a page")
-        return frames.picture(source, part, min_side)
+        return frames.read_part(source, part, min_side)
     except MediaError as error:
         raise MediaError(f"{example}: {error}") from error

@@ -15,20 +15,10 @@ import numpy as np
 
 from mmsearch.errors import MediaError
 from mmsearch.ingest import content_hash
-from mmsearch.media import (
-    SIDE,
-    THUMB,
-    Likeness,
-    Sketch,
-    compare,
-    decode,
-    sketch,
-    thumb,
-    turned_correlations,
-)
+from mmsearch.media import Likeness, decode, perceptual
 from mmsearch.records import Ids, Kind, Vectors
 from mmsearch.search.pipeline import nearest
-from mmsearch.sources import Skipped, locate, own
+from mmsearch.sources import Skipped, locate, own_fingerprint
 from mmsearch.storage import Catalog, Opened, Row
 
 T = TypeVar("T")
@@ -83,7 +73,7 @@ class Contents:
 
 def rank(row: Row) -> tuple[int, int, int, int, str]:
     """Sorts the picture to keep before the others."""
-    size, _, modified = own(row.item.fingerprint).partition(":")
+    size, _, modified = own_fingerprint(row.item.fingerprint).partition(":")
     meta = row.item.meta
     pixels = int(meta.get("width") or 0) * int(meta.get("height") or 0)
     age = int(modified) if modified.isdigit() else 0
@@ -126,9 +116,9 @@ class Pictures:
     def __init__(self, contents: Contents) -> None:
         self.contents = contents
         self.failed: dict[int, Skipped] = {}
-        self._thumbs = np.zeros((len(contents.seqs), THUMB * THUMB), np.uint8)
+        self._thumbs = np.zeros((len(contents.seqs), perceptual.THUMB**2), np.uint8)
         self._decoded = np.zeros(len(contents.seqs), bool)
-        self._sketches: dict[int, Sketch] = {}
+        self._sketches: dict[int, perceptual.Sketch] = {}
 
     def compare(self, pairs: Sequence[Pair]) -> dict[Pair, Likeness]:
         """How alike the pictures of each pair are; pairs with a picture that cannot be decoded,
@@ -149,7 +139,7 @@ class Pictures:
         parts = [pairs[at:at + 64] for at in range(0, len(pairs), 64)]
 
         def look(part: list[Pair]) -> list[Likeness]:
-            return compare([sketches[pair.other] for pair in part],
+            return perceptual.compare([sketches[pair.other] for pair in part],
                            [sketches[pair.one] for pair in part])
 
         with ThreadPoolExecutor(os.cpu_count() or 1, "compare") as threads:
@@ -161,10 +151,10 @@ class Pictures:
             return []
         one, other = (self._thumbs[[pair[end] for pair in pairs]] for end in (0, 1))
         plain = (one.std(1) < 3) | (other.std(1) < 3)  # their correlation says nothing
-        close = (turned_correlations(one, other).max(1) >= _FAR_APART) | plain
+        close = (perceptual.turned_correlations(one, other).max(1) >= _FAR_APART) | plain
         return [pair for pair, keep in zip(pairs, close, strict=True) if keep]
 
-    def _load(self, places: Iterable[int]) -> dict[int, Sketch]:
+    def _load(self, places: Iterable[int]) -> dict[int, perceptual.Sketch]:
         """The sketches of those that can be decoded."""
         wanted = sorted(place for place in places if place not in self.failed)
         loaded = {place: self._sketches[place] for place in wanted if place in self._sketches}
@@ -176,19 +166,19 @@ class Pictures:
                 if isinstance(result, Skipped):
                     self.failed[place] = result
                     continue
-                self._thumbs[place] = thumb(result)
+                self._thumbs[place] = perceptual.thumb(result)
                 self._sketches[place] = loaded[place] = result
         while len(self._sketches) > _SKETCHES:
             del self._sketches[next(iter(self._sketches))]
         return loaded
 
 
-def _sketch_of(rows: Sequence[Row]) -> Sketch | Skipped:
+def _sketch_of(rows: Sequence[Row]) -> perceptual.Sketch | Skipped:
     """The sketch of a content, from the first of its files that still has it."""
     skipped = Skipped("", "no longer indexed")
     for row in rows:
         try:
-            return sketch(decode(same_content(row), min_side=SIDE).image)
+            return perceptual.sketch(decode(same_content(row), min_side=perceptual.SIDE).image)
         except MediaError as error:
             skipped = Skipped(row.item.uri, str(error))
     return skipped
@@ -201,6 +191,6 @@ def same_content(row: Row) -> bytes:
         MediaError: it cannot be read, or is not what was indexed.
     """
     data, fingerprint = locate.read(row.item.uri)
-    if fingerprint != own(row.item.fingerprint) and content_hash(data) != row.hash:
+    if fingerprint != own_fingerprint(row.item.fingerprint) and content_hash(data) != row.hash:
         raise MediaError("changed since it was indexed; run `mmsearch index` again")
     return data

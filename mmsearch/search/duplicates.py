@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmsearch.errors import MediaError, UsageError
-from mmsearch.media import TURNS, Likeness
+from mmsearch.media import Likeness, perceptual
 from mmsearch.records import Item
 from mmsearch.search.duplicate_pairs import (
     KINDS,
@@ -31,7 +31,7 @@ from mmsearch.search.duplicate_pairs import (
     rank,
     same_content,
 )
-from mmsearch.sources import Skipped, locate, own
+from mmsearch.sources import Skipped, locate, own_fingerprint
 from mmsearch.storage import Condition, Row
 from mmsearch.uris import fingerprint_of
 
@@ -192,7 +192,7 @@ def _group(star: Star, contents: Contents, unconfirmed: list[Skipped]) -> Group 
     members: list[Member] = []
     seen: dict[tuple[int, int], str] = {}
     for number, (place, likeness) in enumerate(star):
-        how = "copy" if number == 0 else TURNS[likeness.turn] or "same"
+        how = "copy" if number == 0 else perceptual.TURNS[likeness.turn] or "same"
         for row in rows[place]:
             try:
                 size, problem = _on_disk(row, seen)
@@ -218,7 +218,7 @@ def _on_disk(row: Row, seen: dict[tuple[int, int], str]) -> tuple[int, str]:
     path = locate.own_file(row.item.uri)
     size = row.item.fingerprint.partition(":")[0]
     if path is None:
-        if locate.fingerprint(row.item.uri) != own(row.item.fingerprint):
+        if locate.fingerprint(row.item.uri) != own_fingerprint(row.item.fingerprint):
             same_content(row)
         return int(size) if size.isdigit() else 0, _NO_FILE
     try:
@@ -226,7 +226,7 @@ def _on_disk(row: Row, seen: dict[tuple[int, int], str]) -> tuple[int, str]:
     except OSError as error:
         reason = "gone" if isinstance(error, FileNotFoundError) else str(error.strerror)
         return int(size) if size.isdigit() else 0, reason
-    if fingerprint_of(status) != own(row.item.fingerprint):
+    if fingerprint_of(status) != own_fingerprint(row.item.fingerprint):
         same_content(row)
     first = seen.setdefault((status.st_dev, status.st_ino), row.item.uri)
     return status.st_size, "" if first == row.item.uri else _ANOTHER_NAME

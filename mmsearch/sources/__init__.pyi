@@ -15,12 +15,12 @@ from .manifests import (
 from .scan import Scan as Scan, Skipped as Skipped, identity_of as identity_of
 from .sidecars import (
     is_sidecar as is_sidecar,
-    of_sidecars as of_sidecars,
-    own as own,
-    unread as unread,
-    with_those_of as with_those_of,
+    own_fingerprint as own_fingerprint,
+    sidecar_marks as sidecar_marks,
+    unread_fingerprint as unread_fingerprint,
+    with_sidecars_of as with_sidecars_of,
 )
-from .texts import MAX_TEXT as MAX_TEXT, pieces as pieces
+from .texts import MAX_TEXT as MAX_TEXT, text_pieces as text_pieces
 from .vector_files import query_vector as query_vector
 from .vector_sets import (
     EXPORT as EXPORT,

@@ -1,4 +1,4 @@
-"""A picture's item with all that is said of it: by itself, by the files beside it, by a map."""
+"""A picture's item with all of its metadata: from inside, from the files beside it, from a map."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mmsearch.metadata import Said, merged, with_names
+from mmsearch.metadata import Metadata, merge_metadata, with_place_names
 from mmsearch.records import Item
 from mmsearch.sources import sidecars
 from mmsearch.sources.scan import Skipped
@@ -32,14 +32,14 @@ def described(item: Item, decoded: Mapping[str, Any], embedded: tuple[str, ...])
     item: its fingerprint names the sidecars, which are read now.
     decoded: metadata from inside of the file; embedded: captions from there.
     """
-    path, said, marks, skipped = uri_to_path(item.uri), list[Said](), [], []
+    path, read, marks, skipped = uri_to_path(item.uri), list[Metadata](), [], []
     texts: dict[str, str] = {}  # each with the name of its sidecar, "" for the picture itself
     for name in sidecars.names_in(item.fingerprint):
         beside = path.with_name(uri_to_path(name).name)
         try:
             mark = fingerprint_of(beside.stat())  # before it is read: what changes now is seen then
-            said.append(sidecars.read(beside))
-            texts.update((text, name) for text in said[-1].captions if text not in texts)
+            read.append(sidecars.read(beside))
+            texts.update((text, name) for text in read[-1].captions if text not in texts)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -49,8 +49,8 @@ def described(item: Item, decoded: Mapping[str, Any], embedded: tuple[str, ...])
             skipped.append(Skipped(path_to_uri(beside), str(error)))
         marks.append((name, mark))
     texts.update((text, "") for text in embedded if text not in texts)
-    meta = with_names(merged(decoded, *(one.meta for one in said)))
-    fingerprint = sidecars.with_sidecars(sidecars.own(item.fingerprint), marks)
+    meta = with_place_names(merge_metadata(decoded, *(one.meta for one in read)))
+    fingerprint = sidecars.with_sidecars(sidecars.own_fingerprint(item.fingerprint), marks)
     whole = replace(item, meta={**meta, **item.meta}, fingerprint=fingerprint)
     return Described(whole, _captions(item.uri, texts), tuple(skipped))
 

@@ -116,8 +116,8 @@ class Walk:
             yield from self.tree(path, path)
         yield from self.linked()
         if self.developed:
-            said = "1 RAW file is" if self.developed == 1 else f"{self.developed} RAW files are"
-            self.scan.skip(folders[0], f"{said} not indexed: each has a picture of its name beside "
+            what = "1 RAW file is" if self.developed == 1 else f"{self.developed} RAW files are"
+            self.scan.skip(folders[0], f"{what} not indexed: each has a picture of its name beside "
                                        "it")
         self.scan.roots += dict.fromkeys(path_to_uri(path) for path, _ in self.given)
 
@@ -199,8 +199,8 @@ class Walk:
         try:
             status = entry.stat()
         except FileNotFoundError:
-            gone = "broken symbolic link" if entry.is_symlink() else "vanished during the run"
-            self.scan.skip(entry.path, gone)
+            why = "broken symbolic link" if entry.is_symlink() else "vanished during the run"
+            self.scan.skip(entry.path, why)
             return
         if not wanted or identity(status) in self.files_given:
             return
@@ -288,7 +288,7 @@ class Walk:
             self.scan.incomplete.append(path_to_uri(path))
 
     def some(self, path: str, otherwise: str, items: Iterable[Item]) -> Iterator[Item]:
-        """The items of a file; where there are none, and nothing else is said of it, that is."""
+        """The items of a file; where there are none, and nothing else was reported, that is."""
         before, item = len(self.scan.skipped), None
         for item in items:
             yield item

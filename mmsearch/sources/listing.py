@@ -93,7 +93,7 @@ class Listing:
                 raise MediaError("such an address is only read where it is named on the call")
         except MediaError as error:
             self.scan.skip(path, f"{storable(image)}: {error}", row.line)
-            if not isinstance(error, web.Gone):
+            if not isinstance(error, web.NotFound):
                 self.scan.incomplete.append(manifest)
         else:
             yield from self.captioned(row, storable(uri), fingerprint or UNKNOWN,

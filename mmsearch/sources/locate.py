@@ -1,7 +1,7 @@
 """Where the bytes behind an item are, whatever its address: the one place that asks.
 
-Files, members of archives, rows of Parquet files, web addresses and stores of fsspec are told apart
-by `mmsearch.uris`. What cannot be read ends in a MediaError with its reason.
+Files, members of archives, rows of Parquet files, web addresses and remote files (fsspec) are told
+apart by `mmsearch.uris`. What cannot be read ends in a MediaError with its reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from mmsearch.errors import MediaError
 from mmsearch.records import Item
@@ -86,7 +86,7 @@ def fingerprint(uri: str) -> str:
     return ""
 
 
-def is_gone(uri: str) -> bool:
+def is_removed(uri: str) -> bool:
     """Whether there certainly is nothing any more at an address; of a web address nobody knows."""
     kind = kind_of(uri)
     if kind == "file":
@@ -101,12 +101,12 @@ def is_gone(uri: str) -> bool:
                 return _archive(path).fingerprint(member.name) is None
             from mmsearch.sources import parquet_images
 
-            return parquet_images.is_gone(path, member.name)
+            return parquet_images.is_removed(path, member.name)
         return False
     if kind == "store":
         from mmsearch.sources import remote
 
-        return remote.is_gone(uri)
+        return remote.is_removed(uri)
     return False
 
 
@@ -161,6 +161,24 @@ def own_file(uri: str) -> Path | None:
     return uri_to_path(uri) if kind_of(uri) == "file" else None
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """An open file; a pipe or a device is refused without waiting for it.
+
+    Raises:
+        MediaError: it cannot be opened, or is none.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"cannot be read: {reason}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise MediaError("not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
 def link(uri: str) -> str:
     """What a browser can open: the file, the archive that holds it, the web; empty for the rest."""
     kind = kind_of(uri)
@@ -182,17 +200,11 @@ def _read_far(uri: str) -> tuple[bytes, str]:
 
 
 def _read_file(path: Path) -> tuple[bytes, str]:
-    """A regular file; a pipe or a device is refused without waiting for it."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123
-            state = os.fstat(file.fileno())
-            if not stat.S_ISREG(state.st_mode):
-                raise MediaError("not a regular file")
-            return file.read(), fingerprint_of(state)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise MediaError(f"cannot be read: {reason}") from error
+    with open_regular(path) as file:
+        try:
+            return file.read(), fingerprint_of(os.fstat(file.fileno()))
+        except OSError as error:
+            raise MediaError(f"cannot be read: {error.strerror or error}") from error
 
 
 def _archive(path: Path) -> Archive:

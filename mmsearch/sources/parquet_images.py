@@ -54,7 +54,7 @@ def read(path: Path, name: str) -> tuple[bytes, str]:
     return data, fingerprint_in(data)
 
 
-def is_gone(path: Path, name: str) -> bool:
+def is_removed(path: Path, name: str) -> bool:
     """Whether the file has no such row any more. Raises MediaError where it cannot be read."""
     with _one_reason():
         number = name.partition("/")[0]
@@ -66,8 +66,8 @@ def _one_reason() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # pyarrow raises anything at all on damaged files
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = " ".join(said.split())[:200] or type(error).__name__
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = " ".join(text.split())[:200] or type(error).__name__
         raise MediaError(reason if isinstance(error, MmsearchError) else f"cannot be read: {reason}"
                          ) from error
 

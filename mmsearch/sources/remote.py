@@ -92,7 +92,7 @@ def read(uri: str) -> tuple[bytes, str]:
         raise MediaError(f"cannot be read: {_line(error)}") from error
 
 
-def is_gone(uri: str) -> bool:
+def is_removed(uri: str) -> bool:
     """Whether the store says so; not if it cannot be asked."""
     try:
         filesystem, path = _reach(uri)

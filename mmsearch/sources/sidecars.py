@@ -23,7 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.formats import IMAGE_SUFFIXES, RAW_SUFFIXES
-from mmsearch.metadata import LONGEST, Said, captions, clean, number, position, words, xmp
+from mmsearch.metadata import (
+    MAX_CHARACTERS,
+    Metadata,
+    clean_captions,
+    clean_keywords,
+    clean_text,
+    gps_position,
+    number_within,
+    xmp,
+)
 from mmsearch.sources.manifests import parts
 from mmsearch.sources.texts import lines, text_encoding
 
@@ -42,18 +51,18 @@ def with_sidecars(fingerprint: str, marks: Iterable[tuple[str, str]]) -> str:
     return "/".join([fingerprint, *(part for name, own in marks for part in (own, name))])
 
 
-def own(fingerprint: str) -> str:
+def own_fingerprint(fingerprint: str) -> str:
     """The part of a fingerprint that is of the file itself."""
     return fingerprint.partition("/")[0]
 
 
-def of_sidecars(fingerprint: str) -> str:
+def sidecar_marks(fingerprint: str) -> str:
     return fingerprint.partition("/")[2]
 
 
-def with_those_of(fingerprint: str, other: str) -> str:
+def with_sidecars_of(fingerprint: str, other: str) -> str:
     """The fingerprint of a file with the sidecars of another's."""
-    return own(fingerprint) + other[len(own(other)):]
+    return own_fingerprint(fingerprint) + other[len(own_fingerprint(other)):]
 
 
 def names_in(fingerprint: str) -> list[str]:
@@ -61,9 +70,9 @@ def names_in(fingerprint: str) -> list[str]:
     return fingerprint.split("/")[2::2]
 
 
-def unread(fingerprint: str) -> str:
+def unread_fingerprint(fingerprint: str) -> str:
     """A fingerprint of the same file that no set of sidecars has: the next run reads them."""
-    return f"{own(fingerprint)}/0:0/?"
+    return f"{own_fingerprint(fingerprint)}/0:0/?"
 
 
 # --- which belong to which ----------------------------------------------------------------------
@@ -87,7 +96,8 @@ class Beside:
             self.taken = frozenset(name for names in self._of.values() for name in names)
 
     def described_by(self, sidecar: str) -> list[str]:
-        """Names of the pictures that a sidecar describes, or, if it is gone, may have described."""
+        """Names of the pictures that a sidecar describes, or may have described before it was
+        removed."""
         if not is_sidecar(sidecar):
             return []
         if sidecar in self.taken:
@@ -98,7 +108,7 @@ class Beside:
     def of(self, picture: str) -> Iterator[tuple[str, os.stat_result]]:
         """Names and states of a picture's sidecars."""
         for name in self._of.get(picture, ()):
-            with suppress(OSError):  # gone by now
+            with suppress(OSError):  # removed meanwhile
                 yield name, self._files[name].stat()
 
 
@@ -160,11 +170,11 @@ def _in_takeout(base: str, pictures: Mapping[str, Any]) -> str:
     return next((name for name in pictures if f"{name}.{_TAKEOUT}".startswith(core)), "")
 
 
-# --- what they say ------------------------------------------------------------------------------
+# --- reading them -----------------------------------------------------------------------------
 
 
-def read(path: Path) -> Said:
-    """What a sidecar says; OSError: it cannot be read; ValueError: or not understood."""
+def read(path: Path) -> Metadata:
+    """The metadata in a sidecar; OSError: it cannot be read; ValueError: or not understood."""
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES >> 20} MB")
     suffix = path.suffix.lower()
@@ -174,67 +184,67 @@ def read(path: Path) -> Said:
     return xmp.read(data) if suffix == ".xmp" else _json(data)
 
 
-def _lines(path: Path) -> Said:
+def _lines(path: Path) -> Metadata:
     encoding = text_encoding(path)
     if encoding is None:
         raise ValueError("not text")
     with path.open(encoding=encoding, errors="replace") as handle:
-        return Said(captions(text for _, text in lines(handle)))
+        return Metadata(clean_captions(text for _, text in lines(handle)))
 
 
-def _json(data: bytes) -> Said:
+def _json(data: bytes) -> Metadata:
     try:
         found = json.loads(data, parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"invalid JSON: {' '.join(str(error).split())[:100]}") from error
     if not isinstance(found, dict):
-        return Said()  # somebody else's
+        return Metadata()  # somebody else's
     is_takeout = "photoTakenTime" in found or "geoData" in found
     return _takeout(found) if is_takeout else _plain(found)
 
 
-def _takeout(said: Mapping[str, Any]) -> Said:
-    places = (_inner(said, name) for name in ("geoData", "geoDataExif"))
-    where = (position(place.get("latitude"), place.get("longitude"), place.get("altitude"))
-             for place in places)
-    people = said.get("people")
+def _takeout(written: Mapping[str, Any]) -> Metadata:
+    positions = (gps_position(*(_inner(written, name).get(part) for part in (
+        "latitude", "longitude", "altitude"))) for name in ("geoData", "geoDataExif"))
+    people = written.get("people")
     meta: dict[str, Any] = {
-        "taken": _moment(_inner(said, "photoTakenTime").get("timestamp")),
-        "people": words(one.get("name") for one in people if isinstance(one, dict))
+        "taken": _moment(_inner(written, "photoTakenTime").get("timestamp")),
+        "people": clean_keywords(one.get("name") for one in people if isinstance(one, dict))
         if isinstance(people, list) else [],
-        **next(filter(None, where), {}),
+        **next(filter(None, positions), {}),
     }
-    return _kept([said.get("description")], meta)
+    return _kept([written.get("description")], meta)
 
 
-def _plain(said: Mapping[str, Any]) -> Said:
-    rating = number(said.get("rating"), -1, 5)
+def _plain(written: Mapping[str, Any]) -> Metadata:
+    rating = number_within(written.get("rating"), -1, 5)
     meta: dict[str, Any] = {
-        "title": clean(said.get("title"))[:LONGEST],
-        "keywords": _listed(said.get("keywords")) or _listed(said.get("tags")),
-        "people": _listed(said.get("people")),
+        "title": clean_text(written.get("title"))[:MAX_CHARACTERS],
+        "keywords": _listed(written.get("keywords")) or _listed(written.get("tags")),
+        "people": _listed(written.get("people")),
         "rating": None if rating is None else int(rating),
     }
-    return _kept(parts(said)[1], meta)
+    return _kept(parts(written)[1], meta)
 
 
-def _kept(texts: Iterable[object], meta: Mapping[str, Any]) -> Said:
-    return Said(captions(texts), {n: v for n, v in meta.items() if v not in (None, "", [])})
+def _kept(texts: Iterable[object], meta: Mapping[str, Any]) -> Metadata:
+    kept = {name: value for name, value in meta.items() if value not in (None, "", [])}
+    return Metadata(clean_captions(texts), kept)
 
 
-def _inner(said: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = said.get(name)
+def _inner(written: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = written.get(name)
     return value if isinstance(value, dict) else {}
 
 
 def _listed(value: object) -> list[str]:
-    return words(value) if isinstance(value, list) else (
-        words(value.split(",")) if isinstance(value, str) else [])
+    return clean_keywords(value) if isinstance(value, list) else (
+        clean_keywords(value.split(",")) if isinstance(value, str) else [])
 
 
 def _moment(timestamp: object) -> str | None:
     """Seconds since 1970, as Google writes them in a string; UTC."""
-    seconds = number(timestamp, -1e11, 1e11, 15)
+    seconds = number_within(timestamp, -1e11, 1e11, 15)
     if seconds is None or seconds == 0:
         return None
     try:

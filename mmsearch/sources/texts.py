@@ -15,7 +15,7 @@ from mmsearch.records import Item
 MAX_TEXT = 20_000  # characters of one item; a longer one is cut at whitespace
 
 
-def pieces(text: str) -> Iterator[str]:
+def text_pieces(text: str) -> Iterator[str]:
     """`text` in parts of at most `MAX_TEXT` characters, cut at whitespace where there is any."""
     start, end = 0, len(text.rstrip())
     while end - start > MAX_TEXT:
@@ -108,7 +108,7 @@ def text_items(
     uri: str, text: str, group: str, meta: dict[str, Any], fingerprint: str = ""
 ) -> Iterator[Item]:
     """One item, or several where the text is too long: `uri`, `uri.2`, `uri.3`."""
-    for number, piece in enumerate(pieces(text), 1):
+    for number, piece in enumerate(text_pieces(text), 1):
         print_ = (
             fingerprint or f"text:{hashlib.blake2b(piece.encode(), digest_size=16).hexdigest()}"
         )

@@ -85,8 +85,8 @@ class Part:
     def mark(self) -> str:
         """Begins the fingerprints of its items; another one once a file has changed."""
         states = [fingerprint_of(path.stat()) for path in (self.file.path, self.manifest) if path]
-        said = json.dumps([*map(str, vars(self).values()), states])
-        return f"{IMPORTED}{blake2b(said.encode('utf-8', 'replace'), digest_size=6).hexdigest()}:"
+        state = json.dumps([*map(str, vars(self).values()), states])
+        return f"{IMPORTED}{blake2b(state.encode('utf-8', 'replace'), digest_size=6).hexdigest()}:"
 
     def fingerprint(self, row: int) -> str:
         """Sorts like the rows."""
@@ -270,13 +270,13 @@ def _numbered(folder: Path, suffixes: Container[str]) -> dict[int, Path]:
 
 def _of_export(root: Path) -> tuple[str, str, Iterator[Part]]:
     try:
-        said = json.loads((root / EXPORT).read_text("utf-8"))
-        if said["format"] != EXPORT_FORMAT:
-            raise UsageError(f"{root / EXPORT} has format {said['format']}, this version reads "
+        written = json.loads((root / EXPORT).read_text("utf-8"))
+        if written["format"] != EXPORT_FORMAT:
+            raise UsageError(f"{root / EXPORT} has format {written['format']}, this version reads "
                              f"{EXPORT_FORMAT}; upgrade mmsearch")
         listed = [(_inside(root, one["vectors"]), _inside(root, one["metadata"]),
-                   _KINDS[one["kind"]]) for one in said["parts"]]
-        model, encoder = str(said["model"] or ""), str(said["encoder"] or "")
+                   _KINDS[one["kind"]]) for one in written["parts"]]
+        model, encoder = str(written["model"] or ""), str(written["encoder"] or "")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{root / EXPORT} is damaged ({error!r}); export again") from error
     return model, encoder, (

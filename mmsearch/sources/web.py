@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from mmsearch.errors import MediaError, MissingExtra
 from mmsearch.formats import sniff
-from mmsearch.uris import as_mark, as_said
+from mmsearch.uris import as_mark, from_mark
 
 T = TypeVar("T")
 _RETRIED = {429, 500, 502, 503, 504}
@@ -52,7 +52,7 @@ class Fetch:
     at_once: int = 16
 
 
-class Gone(MediaError):
+class NotFound(MediaError):
     """The server says that there is no such picture, or no more."""
 
 
@@ -109,12 +109,12 @@ def check(url: str, known: str) -> str:
     else empty. Pictures are not downloaded for it.
 
     Raises:
-        Gone, MediaError: the server says so, or cannot be asked.
+        NotFound, MediaError: the server says so, or cannot be asked.
     """
     size, _, mark = known.partition(":")
     name, _, value = mark.partition("=")
     header = {"etag": "If-None-Match", "modified": "If-Modified-Since"}.get(name)
-    answer = _asked(url, {header: as_said(value)} if header else {}, only_headers=True)
+    answer = _asked(url, {header: from_mark(value)} if header else {}, only_headers=True)
     same = answer.status == 304 or (header and _fingerprint(answer, int(size)) == known)
     return known if same else ""
 
@@ -219,7 +219,7 @@ def _body(rules: Fetch, response: Any, only_headers: bool) -> bytes:
     if status in _REDIRECTS or status == 304:
         return b""
     if status in (404, 410):
-        raise Gone(f"the server answers {status} {response.reason}")
+        raise NotFound(f"the server answers {status} {response.reason}")
     if status in _RETRIED:
         wait = response.headers.get("Retry-After", "")
         raise _Busy(f"the server answers {status} {response.reason}",

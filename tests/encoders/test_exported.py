@@ -25,7 +25,7 @@ from mmsearch.encoders.cleaning import clean_lower
 from mmsearch.encoders.exported import Cache
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import ModelError, UsageError
-from mmsearch.media.decoding import fit
+from mmsearch.media.resizing import fit
 
 open_clip = pytest.importorskip("open_clip")
 torch = pytest.importorskip("torch")

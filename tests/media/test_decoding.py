@@ -23,7 +23,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from mmsearch.errors import MediaError
 from mmsearch.formats import IMAGE_SUFFIXES, sniff
-from mmsearch.media.decoding import decode, fit
+from mmsearch.media.decoding import decode
+from mmsearch.media.resizing import fit
 from mmsearch.records import Pixels
 
 # The module's own filter, which pytest sets aside; what a program prints is tested in a process.

@@ -18,7 +18,7 @@ from mmsearch.fragments import Part, at_time, file_uri, on_page, part_of
 from mmsearch.media import frames, pdf
 from mmsearch.media.decoding import decode
 from mmsearch.media.keyframes import choose
-from mmsearch.metadata.fields import LONGEST
+from mmsearch.metadata.fields import MAX_CHARACTERS
 from mmsearch.records import Item
 
 SIDE = 120
@@ -87,7 +87,7 @@ def test_every_scene_of_a_video_is_seen(name: str, codec: str, format: str, tmp_
     assert meta["format"] == format and meta["duration"] == pytest.approx(8, abs=0.2)
     assert meta["codec"] in ("h264", "mpeg4", "vp9")
     for frame, time in zip(found, times(found), strict=True):
-        again = frames.picture(path, Part(str(path), time), SIDE)
+        again = frames.read_part(path, Part(str(path), time), SIDE)
         assert np.array_equal(np.asarray(again), np.asarray(frame.image))
 
 
@@ -284,7 +284,7 @@ def test_every_scene_of_an_animation_is_seen(suffix: str, tmp_path: Path) -> Non
     assert seen(found) == list(SCENES)
     assert times(found) == [0, 1.5, 3, 4.5]
     assert found[0].meta["width"] == 320
-    again = frames.picture(path, Part(str(path), 3.0), SIDE)
+    again = frames.read_part(path, Part(str(path), 3.0), SIDE)
     assert difference(again, found[2].image) == 0
 
 
@@ -318,10 +318,10 @@ def test_pages_are_pictures_and_texts(tmp_path: Path) -> None:
     assert square.shape == (360, 240, 3)
     assert square[10, 10].tolist() == [255] * 3 and square[180, 120].tolist() == [128] * 3
     assert found[0].meta == {"format": "PDF", "pages": 3}
-    again = frames.picture(path, Part(str(path), page=2), SIDE)
+    again = frames.read_part(path, Part(str(path), page=2), SIDE)
     assert difference(again, found[2].image) == 0
     with pytest.raises(MediaError, match="no page 4"):
-        frames.picture(path, Part(str(path), page=4), SIDE)
+        frames.read_part(path, Part(str(path), page=4), SIDE)
 
 
 def test_pages_beyond_the_most_are_counted(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_what_is_filled_into_a_form_is_seen_and_read(tmp_path: Path) -> None:
     shown, said = read(path)
     field = np.asarray(shown.image)[205:240, 24:216]
     assert field.min() < 100 and "Ada Lovelace" in said.text and "Name:" in said.text
-    again = frames.picture(path, Part(str(path), page=1), SIDE)
+    again = frames.read_part(path, Part(str(path), page=1), SIDE)
     assert difference(again, shown.image) == 0
 
 
@@ -367,14 +367,14 @@ def test_a_page_made_to_take_hours_is_given_up(
     assert [frame.fragment for frame in found] == ["page=1", "page=1", "page=3", "page=3"]
     assert reason == ("3 of 6 pages take more than 0.05 s to draw; none after page 5 is indexed")
     with pytest.raises(MediaError, match="more than"):
-        frames.picture(path, Part(str(path), page=2), SIDE)
+        frames.read_part(path, Part(str(path), page=2), SIDE)
 
 
 def test_titles_and_cameras_are_kept_short(tmp_path: Path) -> None:
     path = document(tmp_path / "a.pdf", ["a"], trailer="/Info 6 0 R",
                     more=["<< /Title (Two\\nlines " + "x" * 100_000 + ") >>"])
     title = read(path)[0].meta["title"]
-    assert title.startswith("Two lines xxx") and len(title) == LONGEST
+    assert title.startswith("Two lines xxx") and len(title) == MAX_CHARACTERS
     path = film(tmp_path / "a.mp4", ["cat"], tags={
         f"com.apple.quicktime.{name}": "x" * 100_000 for name in ("make", "model")})
-    assert len(read(path)[0].meta["camera"]) <= LONGEST + 1
+    assert len(read(path)[0].meta["camera"]) <= MAX_CHARACTERS + 1

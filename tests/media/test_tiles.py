@@ -155,7 +155,7 @@ def test_tiles_show_more_than_the_whole(folder: Path, index: Collection) -> None
     add(index, folder)
     side = index.encoder.min_side
     tile = rows(index)[f"a.jpg{FRAGMENTS[1]}"].item
-    shown = frames.picture(large, part_of(tile), side)
+    shown = frames.read_part(large, part_of(tile), side)
     assert min(shown.size) >= side
     assert max(decode(large, min_side=side).image.size) < 2 * min(shown.size)
     by_hand = Image.open(large).convert("RGB").crop((1800, 0, 4000, 1650))

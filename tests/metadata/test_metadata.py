@@ -22,10 +22,10 @@ from rich.console import Console
 from mmsearch.cli.legend import legend, when_and_where
 from mmsearch.cli.present import contact_sheet, hits_table
 from mmsearch.collection.collection import Collection
-from mmsearch.media.decoding import decode, said_in
+from mmsearch.media.decoding import decode, read_metadata
 from mmsearch.media.palette import TERMS
 from mmsearch.metadata import place_names, xmp
-from mmsearch.metadata.fields import FIELDS, MOST_WORDS, Said, merged, number
+from mmsearch.metadata.fields import FIELDS, MOST_WORDS, Metadata, merge_metadata, number_within
 from mmsearch.records import Hit, Item
 
 TYPES: dict[str, type | tuple[type, ...]] = {
@@ -169,7 +169,7 @@ def test_a_tag_as_large_as_the_segment_allows() -> None:
                  st.builds(IFDRational, st.integers(), st.integers()),
                  st.tuples(st.floats(), st.floats())))
 def test_a_number_is_finite_and_within_bounds_or_nothing(value: Any) -> None:
-    found = number(value, -5, 5)
+    found = number_within(value, -5, 5)
     assert found is None or -5 <= found <= 5
 
 
@@ -193,7 +193,7 @@ def test_xmp_inside_of_a_picture(format: str) -> None:
     picture = decode(buffer.getvalue())
     assert picture.captions == IN_XMP.captions
     assert IN_XMP.meta.items() <= picture.meta.items()
-    assert said_in(buffer.getvalue()) == IN_XMP
+    assert read_metadata(buffer.getvalue()) == IN_XMP
 
 
 def test_a_picture_knows_better_than_its_xmp_when_it_was_taken() -> None:
@@ -238,14 +238,14 @@ def test_mutated_packets_are_read_or_refused(changes: list[tuple[int, bytes]]) -
 
 def test_deeply_nested_and_very_many() -> None:
     deep = b"<x>" * 50_000 + b"</x>" * 50_000
-    assert xmp.read(deep) == Said()
+    assert xmp.read(deep) == Metadata()
     many = "".join(f"<rdf:li>k{n}</rdf:li>" for n in range(5000))
     packet = ('<a xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:rdf="http://www.w3.org/1999/'
               f'02/22-rdf-syntax-ns#"><dc:subject>{many}</dc:subject></a>')
     assert len(xmp.read(packet.encode()).meta["keywords"]) == MOST_WORDS
     inside = "<dc:subject>" * 300_000 + "cat" + "</dc:subject>" * 300_000
     packet = f'<a xmlns:dc="http://purl.org/dc/elements/1.1/">{inside}</a>'
-    assert xmp.read(packet.encode()) == Said((), {"keywords": ["cat"]})
+    assert xmp.read(packet.encode()) == Metadata((), {"keywords": ["cat"]})
 
 
 # --- IPTC ---------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_any_bytes_as_iptc(record: bytes) -> None:
 
 
 def test_files_beside_a_picture_count_first_but_not_for_when_and_where() -> None:
-    assert merged(
+    assert merge_metadata(
         {"title": "old", "keywords": ["a"], "taken": "2020", "latitude": 1.0, "longitude": 2.0},
         {"title": "new", "keywords": ["b", "a"], "taken": "2021", "latitude": 3.0,
          "longitude": 4.0, "altitude": 5.0, "rating": 3},
@@ -286,7 +286,7 @@ def test_the_names_of_places() -> None:
     pytest.importorskip("reverse_geocode")
 
     def named(latitude: float, longitude: float) -> dict[str, Any]:
-        found = place_names.with_names({"latitude": latitude, "longitude": longitude})
+        found = place_names.with_place_names({"latitude": latitude, "longitude": longitude})
         return {name: value for name, value in found.items() if isinstance(value, str)}
 
     assert named(38.7223, -9.1393) == {"country": "Portugal", "region": "Lisbon",
@@ -297,7 +297,7 @@ def test_the_names_of_places() -> None:
 
 def test_what_a_person_wrote_about_the_place_stays() -> None:
     said = {"latitude": 40.71, "longitude": -74.0, "city": "Big Apple"}
-    assert place_names.with_names(said) == said
+    assert place_names.with_place_names(said) == said
 
 
 def test_without_the_extra_a_position_stays_a_position(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,17 +306,17 @@ def test_without_the_extra_a_position_stays_a_position(monkeypatch: pytest.Monke
     place_names._names.cache_clear()
     try:
         said = {"latitude": 38.7223, "longitude": -9.1393}
-        assert place_names.with_names(said) == said
+        assert place_names.with_place_names(said) == said
     finally:
         place_names._getter.cache_clear()
         place_names._names.cache_clear()
 
 
-def test_the_gazetteer_is_loaded_only_for_a_position() -> None:
+def test_place_names_are_loaded_only_for_a_position() -> None:
     import subprocess
 
-    code = ("import sys; from mmsearch.metadata.place_names import with_names; "
-            "with_names({'iso': 100}); "
+    code = ("import sys; from mmsearch.metadata.place_names import with_place_names; "
+            "with_place_names({'iso': 100}); "
             "print('reverse_geocode' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=Path(__file__).parents[2])

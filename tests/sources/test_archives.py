@@ -29,11 +29,11 @@ from mmsearch.records import Hit, Item
 from mmsearch.sources import archives, locate, members as archive_members, tar
 from mmsearch.sources.archives import open_archive
 from mmsearch.sources.folders import Scan, iter_items
-from mmsearch.sources.sidecars import own
+from mmsearch.sources.sidecars import own_fingerprint
 from mmsearch.uris import (
     as_mark,
-    as_said,
     expand_braces,
+    from_mark,
     member_name,
     member_uri,
     path_to_uri,
@@ -95,7 +95,7 @@ def test_a_member_of_any_name_has_a_uri_of_its_own(container: str, name: str) ->
 @given(st.text() | st.sampled_from(['W/"a/12:34/b%2F"', "%252F", "a/b"]))
 def test_what_a_server_says_fits_into_a_fingerprint(said: str) -> None:
     print_ = f"12:etag={as_mark(said)}"
-    assert own(print_) == print_ and as_said(as_mark(said)) == said
+    assert own_fingerprint(print_) == print_ and from_mark(as_mark(said)) == said
 
 
 @given(st.lists(st.sampled_from(["a.zip!", "a.tar!", "x!", "a.zip", "b.parquet!", "c"]),
@@ -227,8 +227,8 @@ def test_names_of_members_are_only_names(tmp_path: Path, archive: str) -> None:
     items, scan = scanned(path)
     assert [item.uri for item in items] == [f"{path}!/{name}" for name in HOSTILE]
     assert [locate.read(item.uri)[0].decode() for item in items] == HOSTILE
-    assert not any(locate.is_gone(item.uri) for item in items)
-    assert locate.is_gone(f"{path}!/../evil.jpg")
+    assert not any(locate.is_removed(item.uri) for item in items)
+    assert locate.is_removed(f"{path}!/../evil.jpg")
     assert scan.skipped == []
 
 
@@ -473,7 +473,7 @@ def test_damage_never_ends_in_anything_but_a_reason(
     for item in items:
         try:
             locate.read(item.uri)
-            locate.is_gone(item.uri)
+            locate.is_removed(item.uri)
         except MediaError as error:
             assert "\n" not in str(error)
 

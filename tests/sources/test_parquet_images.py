@@ -83,13 +83,13 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     for name in ("6", "0", "-1", "x", "../1", "\ufffd00"):
         with pytest.raises(MediaError):
             locate.read(f"{path}!/{name}")
-        assert locate.is_gone(f"{path}!/{name}") == (name != "0")
+        assert locate.is_removed(f"{path}!/{name}") == (name != "0")
     path.write_bytes(b"PAR1 nonsense")
     with pytest.raises(MediaError):
         locate.read(f"{path}!/1")
-    assert not locate.is_gone(f"{path}!/1")  # who knows
+    assert not locate.is_removed(f"{path}!/1")  # who knows
     path.unlink()
-    assert locate.is_gone(f"{path}!/1")
+    assert locate.is_removed(f"{path}!/1")
 
 
 def test_embedded_pictures_in_a_collection(tmp_path: Path, cli: Cli) -> None:

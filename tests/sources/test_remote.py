@@ -128,9 +128,9 @@ def test_a_folder_by_its_address(tmp_path: Path) -> None:
     uris, _ = scanned(f"file://{tmp_path}/p")
     assert uris == [f"file://{tmp_path}/p/a.jpg"]
     assert locate.read(uris[0])[0] == PICTURES[0].read_bytes()
-    assert not locate.is_gone(uris[0])
+    assert not locate.is_removed(uris[0])
     (tmp_path / "p" / "a.jpg").unlink()
-    assert locate.is_gone(uris[0])
+    assert locate.is_removed(uris[0])
     with pytest.raises(MediaError, match="cannot be read"):
         locate.read(uris[0])
 

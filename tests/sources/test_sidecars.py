@@ -24,10 +24,10 @@ from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.sources.sidecars import (
     Beside,
     names_in,
-    of_sidecars,
-    own,
+    own_fingerprint,
     paired,
     read,
+    sidecar_marks,
     with_sidecars,
 )
 from mmsearch.storage.catalog import CATALOG, Catalog
@@ -86,9 +86,9 @@ prints = st.from_regex(r"[0-9]{1,9}:[0-9]{1,19}", fullmatch=True)
 @given(prints, st.lists(st.tuples(names, prints), max_size=4))
 def test_a_fingerprint_gives_back_what_was_put_in(first: str, marks: list[tuple[str, str]]) -> None:
     whole = with_sidecars(first, marks)
-    assert own(whole) == first
+    assert own_fingerprint(whole) == first
     assert names_in(whole) == [name for name, _ in marks]
-    assert bool(of_sidecars(whole)) == bool(marks)
+    assert bool(sidecar_marks(whole)) == bool(marks)
 
 
 def test_only_regular_files_that_are_there(tmp_path: Path) -> None:

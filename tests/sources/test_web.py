@@ -26,7 +26,7 @@ from mmsearch.errors import MediaError
 from mmsearch.records import Hit, Item
 from mmsearch.sources import locate, web
 from mmsearch.sources.folders import Scan, iter_items
-from mmsearch.sources.web import Fetch, Gone, fetching
+from mmsearch.sources.web import Fetch, NotFound, fetching
 
 PICTURES = sorted(DEMO.glob("*.jpg"))[:4]
 DATA = [path.read_bytes() for path in PICTURES]
@@ -282,7 +282,7 @@ def test_what_is_known_is_asked_for_by_its_tag(site: Site, allowed: None) -> Non
     assert web.check(f"{site.url}/0.jpg", locate.read(f"{site.url}/1.jpg")[1]) != ""
     assert web.check(f"{site.url}/0.jpg", '9:etag="other"') == ""
     assert web.check(f"{site.url}/plain", locate.read(f"{site.url}/plain")[1]) == ""
-    with pytest.raises(Gone):
+    with pytest.raises(NotFound):
         web.check(f"{site.url}/gone", "9:")
 
 
