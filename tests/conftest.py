@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,19 @@ def flip(path: Path, at: int, mask: int = 16) -> None:
 def add(collection: Collection, *paths: Path) -> AddReport:
     scan = Scan()
     return collection.add(iter_items(paths, scan=scan), scan=scan)
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Root may read everything, so that a test run as root has to become someone who may not."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,9 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pillow_heif
 import pytest
+from conftest import somebody_else
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
@@ -592,19 +591,6 @@ def test_a_text_chunk_that_unpacks_to_gigabytes_is_not_unpacked() -> None:
 
 def test_no_picture_without_pixels() -> None:
     assert reason(b"P6 0 0 255\n")
-
-
-@contextmanager
-def somebody_else() -> Iterator[None]:
-    """Root may read everything, so that a test run as root has to become someone who may not."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_an_unreadable_file(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import somebody_else
 from hypothesis import given, settings, strategies as st
 
 from mmsearch.errors import UsageError
@@ -248,19 +248,6 @@ def test_only_regular_files_are_taken(tmp_path: Path) -> None:
         ("pipe.jpg", "not a regular file"),
         ("pipe.txt", "not a regular file"),
     }
-
-
-@contextmanager
-def somebody_else() -> Iterator[None]:
-    """Root may read everything, so that a test run as root has to become someone who may not."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture
