@@ -36,8 +36,8 @@ COMMIT_ROWS = 16
 KILLS_EACH = 5
 INDEX = f"""
 import sys
-from mmsearch.ingest import plan
-plan.FIRST_SHARD, plan.SMALLEST, plan.LARGEST = {COMMIT_ROWS}, {COMMIT_ROWS}, {COMMIT_ROWS}
+from mmsearch.ingest import work
+work.FIRST_SHARD, work.SMALLEST, work.LARGEST = {COMMIT_ROWS}, {COMMIT_ROWS}, {COMMIT_ROWS}
 from mmsearch.cli import main
 main()
 """

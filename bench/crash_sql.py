@@ -30,8 +30,8 @@ PICTURES = 5
 COMMIT_ROWS = 2
 INDEX = f"""
 import os, signal, sqlite3, sys
-from mmsearch.ingest import plan
-plan.FIRST_SHARD, plan.SMALLEST, plan.LARGEST = {COMMIT_ROWS}, {COMMIT_ROWS}, {COMMIT_ROWS}
+from mmsearch.ingest import work
+work.FIRST_SHARD, work.SMALLEST, work.LARGEST = {COMMIT_ROWS}, {COMMIT_ROWS}, {COMMIT_ROWS}
 deadly, report, connect = int(sys.argv.pop(1)), int(sys.argv.pop(1)), sqlite3.connect
 statements = 0
 

@@ -4,7 +4,7 @@
     /data/s.tar!/img/1.jpg       a member of an archive
     /data/f.parquet!/17/a.jpg    the picture in row 17 of a Parquet file
     https://example.org/a.jpg    the web
-    s3://bucket/a.jpg            a store that fsspec reads
+    s3://bucket/a.jpg            a remote file, through fsspec
 
 The marks that tell them apart (`.tar!/`, `scheme://`) cannot occur in the uri of a file: an
 absolute path begins with no scheme, and `path_to_uri` escapes the `!` of a folder called `s.tar!`.
@@ -22,13 +22,13 @@ from typing import Literal, NamedTuple, TypeAlias
 from mmsearch.errors import UsageError
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hf", "hdfs", "sftp",
-                    "ssh", "ftp", "ftps", "smb", "webdav", "memory", "file"})
+REMOTE_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hf", "hdfs",
+                            "sftp", "ssh", "ftp", "ftps", "smb", "webdav", "memory", "file"})
 """Schemes that fsspec may be asked for: no `http` (see `sources.web`), and none that chain or run
 others."""
 _MAX_BRACES = 100_000
 
-Where: TypeAlias = Literal["file", "member", "web", "store"]
+Where: TypeAlias = Literal["file", "member", "web", "remote"]
 
 _CONTAINER = r"\.(?:zip|tar|tgz|tbz2|txz|tar\.(?:gz|bz2|xz)|parquet)"
 _MEMBER = re.compile(rf"(.*?{_CONTAINER})!/(.+)", re.I | re.S)
@@ -93,7 +93,7 @@ def scheme_of(uri: str) -> str:
 
 def kind_of(uri: str) -> Where:
     if scheme := scheme_of(uri):
-        return "web" if scheme in ("http", "https") else "store"
+        return "web" if scheme in ("http", "https") else "remote"
     return "member" if split_member(uri) else "file"
 
 

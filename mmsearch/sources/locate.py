@@ -87,7 +87,7 @@ def fingerprint(uri: str) -> str:
 
 
 def is_removed(uri: str) -> bool:
-    """Whether there certainly is nothing any more at an address; of a web address nobody knows."""
+    """Whether there certainly is nothing any more at an address; never so of a web address."""
     kind = kind_of(uri)
     if kind == "file":
         return not os.path.lexists(uri_to_path(uri))
@@ -103,7 +103,7 @@ def is_removed(uri: str) -> bool:
 
             return parquet_images.is_removed(path, member.name)
         return False
-    if kind == "store":
+    if kind == "remote":
         from mmsearch.sources import remote
 
         return remote.is_removed(uri)
@@ -141,7 +141,7 @@ def is_large(item: Item) -> bool:
 
 def is_far(uri: str) -> bool:
     """Whether an item is not on this machine, so that looking at it takes time and permission."""
-    return kind_of(uri) in ("web", "store")
+    return kind_of(uri) in ("web", "remote")
 
 
 def uri_of(name: str | os.PathLike[str]) -> str:
@@ -186,7 +186,7 @@ def link(uri: str) -> str:
         return uri
     member = split_member(uri)
     path = uri_to_path(member.container if member else uri)
-    return path.as_uri() if kind != "store" and path.is_absolute() else ""
+    return path.as_uri() if kind != "remote" and path.is_absolute() else ""
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:

@@ -1,4 +1,5 @@
-"""Pictures, videos and documents in the stores that fsspec reads: `s3://bucket/prefix`, `gs://…`, `sftp://host/folder`.
+"""Remote pictures, videos and documents, through fsspec: `s3://bucket/prefix`, `gs://…`,
+`sftp://host/folder`.
 
 An address is only followed where somebody named it, or something above it, on the call. What it
 takes to get in (keys, passwords) is the business of fsspec's drivers and their settings.
@@ -17,7 +18,7 @@ from mmsearch.records import Item
 from mmsearch.sources.archives import MAX_MEMBER
 from mmsearch.sources.globs import Glob, is_wanted
 from mmsearch.sources.scan import Scan, Skipped
-from mmsearch.uris import STORES, as_mark, scheme_of
+from mmsearch.uris import REMOTE_SCHEMES, as_mark, scheme_of
 
 _MARKS = ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified",
           "modified", "modify", "blob_id", "created")
@@ -93,7 +94,7 @@ def read(uri: str) -> tuple[bytes, str]:
 
 
 def is_removed(uri: str) -> bool:
-    """Whether the store says so; not if it cannot be asked."""
+    """Whether the server reports so; not if it cannot be asked."""
     try:
         filesystem, path = _reach(uri)
         filesystem.info(path)
@@ -115,9 +116,9 @@ def _reach(uri: str) -> tuple[Any, str]:
     scheme = scheme_of(uri)
     if scheme in ("http", "https"):
         raise UsageError(f"{uri}: a web address is fetched where a manifest names it (--fetch)")
-    if scheme not in STORES:
+    if scheme not in REMOTE_SCHEMES:
         raise UsageError(f"{scheme}:// is no kind of address that can be indexed; there are "
-                         f"{', '.join(sorted(STORES))}")
+                         f"{', '.join(sorted(REMOTE_SCHEMES))}")
     if _has_password(uri):
         raise UsageError(f"a password in a {scheme}:// address would be stored in the index and "
                          f"shown: leave it out, and set FSSPEC_{scheme.upper()}_PASSWORD")

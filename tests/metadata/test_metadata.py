@@ -282,7 +282,7 @@ def test_files_beside_a_picture_count_first_but_not_for_when_and_where() -> None
           "longitude": 2.0, "rating": 3}
 
 
-def test_the_names_of_places() -> None:
+def test_place_names() -> None:
     pytest.importorskip("reverse_geocode")
 
     def named(latitude: float, longitude: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures in stores that fsspec reads, on those it brings itself: `memory://` and `file://`."""
+"""Remote pictures, on the filesystems that fsspec brings itself: `memory://` and `file://`."""
 
 from __future__ import annotations
 

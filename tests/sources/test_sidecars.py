@@ -15,7 +15,6 @@ from hypothesis import given, settings, strategies as st
 from making_metadata import IN_XMP, XMP, exif, iptc
 from PIL import Image
 
-from mmsearch import media
 from mmsearch.collection.collection import AddReport, Collection
 from mmsearch.errors import CollectionError
 from mmsearch.ingest import plan, prepare, shards, work
