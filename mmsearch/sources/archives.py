@@ -45,6 +45,4 @@ def _open(path: Path) -> Archive:
     from mmsearch.sources.tar import Tar
     from mmsearch.sources.zip import Zip
 
-    with path.open("rb") as file:
-        head = file.read(6)
-    return Zip(path) if path.name.lower().endswith(".zip") else Tar(path, head)
+    return Zip(path) if path.name.lower().endswith(".zip") else Tar(path)

@@ -27,7 +27,7 @@ from mmsearch.cli import present
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.records import Hit, Item
-from mmsearch.sources import archives, locate, tar
+from mmsearch.sources import archives, locate, unpacked
 from mmsearch.sources import members as archive_members
 from mmsearch.sources.archives import open_archive
 from mmsearch.sources.folders import Scan, iter_items
@@ -175,11 +175,8 @@ def test_a_compressed_tar_is_unpacked_once_for_its_list_and_once_for_its_members
     path = write(tmp_path / "a.tgz", files)
     taken = 0
 
-    class Counting(io.BytesIO):
-        def __init__(self, raw: Any) -> None:
-            super().__init__(raw.read())
-
-        def read(self, size: int | None = -1) -> bytes:
+    class Counting(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
             nonlocal taken
             data = super().read(size)
             taken += len(data)
@@ -187,7 +184,7 @@ def test_a_compressed_tar_is_unpacked_once_for_its_list_and_once_for_its_members
 
     plain = path.with_name("plain.tar")
     plain.write_bytes(zlib.decompress(path.read_bytes(), 31))
-    monkeypatch.setitem(tar._DECOMPRESSORS, plain.read_bytes()[:5], Counting)
+    monkeypatch.setitem(unpacked._OPENERS, plain.read_bytes()[:5], Counting)
     items, _ = scanned(plain)
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda item: locate.read(item.uri), items))
@@ -309,7 +306,6 @@ def test_absurd_sizes_are_refused_unread(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("archive", ["a.zip", "a.tar.gz", "a.tar.bz2", "a.tar.xz"])
 def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archive: str) -> None:
     monkeypatch.setattr(archive_members, "BOMB_BYTES", 1 << 20)
-    monkeypatch.setattr(tar, "_STEP", 1 << 20)
     path = write(tmp_path / archive, {"zeros": bytes(64 << 20), "b.jpg": b"pixels"})
     items, scan = scanned(path)
     assert items == []
@@ -343,7 +339,7 @@ def test_a_header_that_claims_gigabytes_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
     items, scan = scanned(path)
-    assert items == [] and "header of" in scan.skipped[0].reason
+    assert items == [] and "a header without end" in scan.skipped[0].reason
 
 
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
@@ -439,7 +435,7 @@ def test_the_rest_of_a_damaged_tar_is_indexed(tmp_path: Path) -> None:
     assert [item.uri.rpartition("/")[2] for item in items] == ["0.jpg", "1.jpg", "3.jpg", "4.jpg"]
     assert [locate.read(item.uri)[0][:1] for item in items] == [b"A", b"B", b"D", b"E"]
     assert scan.incomplete == [str(path)]
-    assert scan.skipped[0].reason == "damaged archive: a header is not as it was written"
+    assert scan.skipped[0].reason == "damaged archive: bad checksum"
 
 
 @pytest.mark.parametrize("archive", ["a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz", "a.zip"])
