@@ -5,11 +5,7 @@ from .archive_memory import (
     remembered as remembered,
 )
 from .changes import Changes as Changes
-from .hashes import (
-    content_hash as content_hash,
-    hash_at as hash_at,
-    hash_of_file as hash_of_file,
-)
+from .hashes import content_hash as content_hash, hash_at as hash_at, hash_of_file as hash_of_file
 from .plan import Planner as Planner
 from .shards import Built as Built, Shard as Shard, build_shard as build_shard
 from .vanished import items_vanished as items_vanished

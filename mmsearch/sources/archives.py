@@ -10,7 +10,7 @@ taken into memory, and what is unreadable ends in a `MediaError` with its reason
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
@@ -19,8 +19,6 @@ from mmsearch.uris import fingerprint_of
 
 __all__ = ["MAX_MEMBER", "Archive", "Member", "open_archive"]
 
-_OPEN_ARCHIVES = 4
-_opened: OrderedDict[tuple[str, str], Archive] = OrderedDict()
 _lock = Lock()
 
 
@@ -30,21 +28,13 @@ def open_archive(path: Path) -> Archive:
     Raises:
         MediaError: it cannot be read, or is no archive.
     """
-    with one_reason():
-        key = (str(path), fingerprint_of(path.stat()))
-        with _lock:
-            if (found := _opened.get(key)) is None:
-                found = _opened[key] = _open(path)
-            _opened.move_to_end(key)
-            while len(_opened) > _OPEN_ARCHIVES:
-                _opened.popitem(last=False)  # whoever still reads it keeps it
-            return found
+    with one_reason(), _lock:
+        return _open(path, fingerprint_of(path.stat()))
 
 
-def _open(path: Path) -> Archive:
+@lru_cache(maxsize=4)
+def _open(path: Path, fingerprint: str) -> Archive:
     from mmsearch.sources.tar import Tar
     from mmsearch.sources.zip import Zip
 
-    with path.open("rb") as file:
-        head = file.read(6)
-    return Zip(path) if path.name.lower().endswith(".zip") else Tar(path, head)
+    return Zip(path) if path.name.lower().endswith(".zip") else Tar(path)
