@@ -31,7 +31,7 @@ from mmsearch.cli.options import (
 )
 from mmsearch.cli.query import unknown_fields
 from mmsearch.cli.terminal import console, print_json, progress, say, say_skipped
-from mmsearch.cli.vectors import As, AsOption, ManifestOption, VectorsOption, import_vectors
+from mmsearch.cli.vectors import AsOption, ManifestOption, VectorsOption, import_vectors
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ def index(
     recall: RecallOption = None,
     kind: KindOption = None,
     tiles: TilesOption = None,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = "cpu",
     vectors: VectorsOption = None,
     manifest: ManifestOption = None,
-    as_: AsOption = As.image,
+    as_: AsOption = "image",
     profile: Annotated[bool, typer.Option(
         "--profile", help="Say where the time went, and what bounds the run.")] = False,
     json_: JsonOption = False,
@@ -224,7 +224,7 @@ def compact(
     directory: IndexOption = DEFAULT_INDEX,
     recall: RecallOption = None,
     kind: KindOption = None,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = "cpu",
     json_: JsonOption = False,
 ) -> None:
     """Merge segments, drop what was deleted, build and tune approximate indexes.
@@ -233,7 +233,7 @@ def compact(
     """
     from mmsearch.collection import Collection
 
-    collection = Collection.open(directory, device=device.value)
+    collection = Collection.open(directory, device=device)
     collection.configure(recall=recall_of(recall), kind=kind)
     before = collection.info()
     collection.compact()
@@ -253,14 +253,14 @@ def open_or_create(directory: Path, model: str | None, precision: Precision | No
     from mmsearch.errors import CollectionNotFound
 
     try:
-        found = Collection.open(directory, model=model, device=device.value)
+        found = Collection.open(directory, model=model, device=device)
         if precision is None:
             return found
         return Collection.open(directory, model=with_precision(found.model, precision),
-                               device=device.value)
+                               device=device)
     except CollectionNotFound:
         return Collection.create(directory, model=with_precision(model or "builtin", precision),
-                                 device=device.value)
+                                 device=device)
 
 
 def _print_report(collection: Collection, report: AddReport, json_: bool) -> None:

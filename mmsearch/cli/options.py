@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
 from mmsearch.errors import UsageError
+from mmsearch.search import Query
+
+Device: TypeAlias = Literal["cpu", "cuda", "auto"]
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "int8"]
+_PARTS = {part.name: part.metadata["help"] for part in fields(Query)}
 
 
-class Find(StrEnum):
-    image = "image"
-    text = "text"
-    any = "any"
+def help_of(part: str, more: str = "") -> str:
+    """What is said of a part of `Query`."""
+    return f"{_PARTS[part]} {more}".strip()
 
 
-class Mode(StrEnum):
-    vector = "vector"
-    text = "text"
-    hybrid = "hybrid"
-
-
-class Fusion(StrEnum):
-    weighted = "weighted"
-    rrf = "rrf"
-
+def part_option(part: str, *flags: str, more: str = "", **how: Any) -> Any:
+    """The option for a part of `Query`, with its help."""
+    return typer.Option(*flags, help=help_of(part, more), **how)
 
 
 def path_given(text: str) -> Path:
@@ -50,19 +47,11 @@ IndexOption = Annotated[Path, typer.Option(
     "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR", parser=path_given,
     help="The collection's directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-WhereOption = Annotated[list[str] | None, typer.Option(
-    "--where", metavar="CONDITION",
-    help="Only items that meet this: 'taken>=2020 and camera ~ canon'. Repeatable.")]
+WhereOption = Annotated[list[str] | None, part_option(
+    "where", "--where", metavar="CONDITION", more="Repeatable.")]
 ModelOption = Annotated[str | None, typer.Option(
     "--model", metavar="NAME", help="builtin, a directory that `mmsearch train` wrote, or an "
                                     "open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
-
-
-class Precision(StrEnum):
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    int8 = "int8"
 
 
 PrecisionOption = Annotated[Precision | None, typer.Option(
@@ -74,16 +63,10 @@ def with_precision(model: str, precision: Precision | None) -> str:
     """The model's name with a precision, in place of the one it had."""
     from mmsearch.encoders import split_precision
 
-    return model if precision is None else f"{split_precision(model)[0]}@{precision.value}"
+    return model if precision is None else f"{split_precision(model)[0]}@{precision}"
 
 
 DEFAULT_INDEX = Path("indexes/default")
-
-
-class Device(StrEnum):
-    cpu = "cpu"
-    cuda = "cuda"
-    auto = "auto"
 
 
 DeviceOption = Annotated[Device, typer.Option(

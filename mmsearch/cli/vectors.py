@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -15,21 +14,9 @@ if TYPE_CHECKING:
     from mmsearch.collection import AddReport, Collection
 
 
-class As(StrEnum):
-    image = "image"
-    text = "text"
-
-
-class Dtype(StrEnum):
-    float16 = "float16"
-    float32 = "float32"
-
-
-class Format(StrEnum):
-    parquet = "parquet"
-    jsonl = "jsonl"
-
-
+As: TypeAlias = Literal["image", "text"]
+Dtype: TypeAlias = Literal["float16", "float32"]
+Format: TypeAlias = Literal["parquet", "jsonl"]
 VectorsOption = Annotated[Path | None, typer.Option(
     "--vectors", metavar="FILE", help="Vectors made elsewhere, in place of PATH: .npy, or a folder "
                                       "of clip-retrieval or `mmsearch export`.")]
@@ -46,8 +33,8 @@ def import_vectors(path: Path, manifest: Path | None, kind: As, directory: Path,
     from mmsearch.encoders import EXTERNAL
     from mmsearch.sources import find_vectors
 
-    found = find_vectors(path, manifest, kind.value)
-    collection = Collection.for_vectors(directory, found, model=model or "", device=device.value)
+    found = find_vectors(path, manifest, kind)
+    collection = Collection.for_vectors(directory, found, model=model or "", device=device)
     collection.configure(recall=recall, kind=index_kind)
     with progress("importing", lambda: found.rows) as advance:
         report = collection.add_vectors(found, model=model or "", progress=advance)
@@ -61,10 +48,10 @@ def import_vectors(path: Path, manifest: Path | None, kind: As, directory: Path,
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files are written.")],
     where: WhereOption = None,
-    dtype: Annotated[Dtype, typer.Option(help="float16 is what is stored.")] = Dtype.float16,
+    dtype: Annotated[Dtype, typer.Option(help="float16 is what is stored.")] = "float16",
     format_: Annotated[Format, typer.Option(
         "--format", help="Of the descriptions; Parquet needs the extra `parquet`.")]
-        = Format.parquet,
+        = "parquet",
     rows_per_file: Annotated[int, typer.Option(min=1, help="Rows in one file.")] = 1_000_000,
     force: Annotated[bool, typer.Option(
         "--force", help="Replace the export that is there.")] = False,
@@ -84,8 +71,8 @@ def export(
 
     collection = Collection.open(directory)
     with progress("exporting", lambda: sum(collection.info()["kinds"].values())) as advance:
-        done = collection.export(folder, where=where or (), dtype=dtype.value,
-                                 format=format_.value, rows_per_file=rows_per_file, force=force,
+        done = collection.export(folder, where=where or (), dtype=dtype,
+                                 format=format_, rows_per_file=rows_per_file, force=force,
                                  progress=advance)
     if json_:
         print_json(asdict(done))

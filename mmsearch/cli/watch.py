@@ -15,7 +15,6 @@ import typer
 from mmsearch.cli.index import counts_of, facts_of, open_or_create, share_one_heap
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
-    Device,
     DeviceOption,
     IndexOption,
     JsonOption,
@@ -49,7 +48,7 @@ def watch(
     recall: RecallOption = None,
     kind: KindOption = None,
     tiles: TilesOption = None,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = "cpu",
     json_: JsonOption = False,
 ) -> None:
     """Keep an index up to date while pictures and texts come, change, move and go.

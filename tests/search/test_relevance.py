@@ -20,7 +20,6 @@ from mmsearch.collection.collection import Collection
 from mmsearch.encoders import BUILTIN, BUILTIN_DIR, load_encoder
 from mmsearch.errors import UsageError
 from mmsearch.records import Hit, Item
-from mmsearch.search.compose import share_of_images
 from mmsearch.search.relevance import (
     ACROSS,
     SHIPPED,
@@ -166,12 +165,6 @@ def test_the_shipped_ruler_is_what_the_built_in_model_makes_of_the_shipped_pictu
     for old, new in ((ruler.images, made.images), (ruler.texts, made.texts)):
         assert old.shape == new.shape
         assert (old * new).sum(1).min() > 0.95  # int8 differs a little between processors
-
-
-def test_the_share_of_images_in_a_query():
-    assert share_of_images(1, 0, []) == 0
-    assert share_of_images(1, 1, []) == 0.5
-    assert share_of_images(1, 1, [1, -3]) == 0.75
 
 
 def test_a_sample_is_spread_over_all_segments(tmp_path: Path) -> None:
