@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.cli.present import Tile, address_of, safe_text, sheet, size_text, strict
+from mmsearch.cli.present import address_of, size_text, strict
+from mmsearch.cli.sheet import Tile, sheet
+from mmsearch.cli.terminal import safe_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,7 +74,7 @@ def redundant_paths(groups: Sequence[Group]) -> Iterator[str]:
 
 
 def groups_sheet(found: Duplicates, *, title: str) -> str:
-    """One HTML page, a section for each group; see `cli.present.sheet`."""
+    """One HTML page, a section for each group; see `cli.sheet.sheet`."""
     sections = [(_heading(number, group), [
         Tile(one.item, "" if place else "keep", "" if place == 0 else f"{one.score:.3f}",
              "share of the detail that agrees with the one to keep, 0 to 1",

@@ -72,25 +72,14 @@ DEFAULT_INDEX = Path("indexes/default")
 DeviceOption = Annotated[Device, typer.Option(
     "--device", envvar="MMSEARCH_DEVICE", help="Where vectors are searched and indexes built; auto "
     "warns and takes the CPU where no GPU can hold them.")]
-RecallOption = Annotated[str | None, typer.Option(
-    "--recall", metavar="R", help="Recall@10 that large collections are tuned to: 0.95 (default), "
-                                  "0.99, any other, or 'exact'. Remembered.")]
-KindOption = Annotated[str | None, typer.Option(
-    "--kind", metavar="KIND", help="Index kind, from 1,000 items on: auto (default), hnsw, "
-                                   "ivf-rabitq, ivf-pq, ivf-sq8, … Remembered.")]
-TilesOption = Annotated[str | None, typer.Option(
-    "--tiles", metavar="COLSxROWS", help="Also index parts of large pictures, so that small things "
-    "in them are found: 2x2, 3x2, …, or none (default). Remembered.")]
 
 
-def recall_of(text: str | None) -> float | None:
+def recall_given(text: str) -> float:
     """What --recall says, as a number.
 
     Raises:
         UsageError: not a number above 0 and up to 1, nor `exact`.
     """
-    if text is None:
-        return None
     try:
         recall = 1.0 if text == "exact" else float(text)
     except ValueError:
@@ -100,25 +89,34 @@ def recall_of(text: str | None) -> float | None:
     return recall
 
 
-def check_tiles(tiles: str | None) -> None:
-    """Refuse a --tiles that there is not, likewise.
-
-    Raises:
-        UsageError: no grid.
-    """
-    from mmsearch.media import parse_grid
-
-    if tiles is not None:
-        parse_grid(tiles)
-
-
-def check_kind(kind: str | None) -> None:
-    """Refuse a --kind that there is not, before anything is made.
-
-    Raises:
-        UsageError: no such kind.
-    """
+def kind_given(text: str) -> str:
+    """A --kind that there is; UsageError, before anything is made."""
     from mmsearch.indexes import choose_spec
 
-    if kind is not None:
-        choose_spec(0, kind=kind)
+    choose_spec(0, kind=text)
+    return text
+
+
+def tiles_given(text: str) -> str:
+    """A --tiles that there is, likewise."""
+    from mmsearch.media import parse_grid
+
+    parse_grid(text)
+    return text
+
+
+RecallOption = Annotated[float | None, typer.Option(
+    "--recall", metavar="R", parser=recall_given,
+    help="Recall@10 that large collections are tuned to: 0.95 (default), 0.99, any other, or "
+         "'exact'. Remembered.")]
+KindOption = Annotated[str | None, typer.Option(
+    "--kind", metavar="KIND", parser=kind_given,
+    help="Index kind, from 1,000 items on: auto (default), hnsw, ivf-rabitq, ivf-pq, ivf-sq8, … "
+         "Remembered.")]
+TilesOption = Annotated[str | None, typer.Option(
+    "--tiles", metavar="COLSxROWS", parser=tiles_given,
+    help="Also index parts of large pictures, so that small things in them are found: 2x2, 3x2, …, "
+         "or none (default). Remembered.")]
+ExcludeOption = Annotated[list[str] | None, typer.Option(
+    "--exclude", metavar="GLOB",
+    help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")]

@@ -84,7 +84,6 @@ def query(
 
     Example: mmsearch query IMG_2041 --mode text
     """
-    from mmsearch.cli import present
     from mmsearch.collection import Reader
     from mmsearch.media import parse_crops
     from mmsearch.search import has_value
@@ -104,8 +103,10 @@ def query(
     collection = Reader.open(directory, model=model, device=device)
     hits = collection.search(asked)
     if html:
+        from mmsearch.cli.sheet import contact_sheet
+
         title = " + ".join([*(texts or ()), *(image or ()), *([vector.name] if vector else ())])
-        html.write_text(present.contact_sheet(hits, title=title), "utf-8")
+        html.write_text(contact_sheet(hits, title=title), "utf-8")
         say(f"wrote {html}")
     if collapse and hits and not any(has_value(hit.item, collapse) for hit in hits):
         say(f"note: no result has a value of {collapse!r} to collapse by")
@@ -124,7 +125,9 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
     elif filepath_only:
         print_paths(present.filepaths(hits))
     elif preview:
-        present.preview(hits, console())
+        from mmsearch.cli.preview import preview as show
+
+        show(hits, console())
     elif sys.stdout.isatty():
         console().print(present.hits_table(hits))
     else:

@@ -16,6 +16,7 @@ from hypothesis import given, strategies as st
 from rich.console import Console
 
 from mmsearch.cli import present
+from mmsearch.cli.sheet import contact_sheet
 from mmsearch.collection.collection import Collection
 from mmsearch.encoders import BUILTIN, BUILTIN_DIR, load_encoder
 from mmsearch.errors import UsageError
@@ -206,7 +207,7 @@ def test_what_the_words_name_is_never_below_min_score(demo: Collection) -> None:
     assert [Path(hit.item.uri).name for hit in hits][:1] == ["lake.jpg"]
     assert all(hit.bm25 is not None or hit.relevance >= 0.99 for hit in hits)
     unlike = [replace(hits[0], relevance=0.1), replace(hits[0], relevance=0.1, bm25=None)]
-    page = present.contact_sheet(unlike, title="x")
+    page = contact_sheet(unlike, title="x")
     assert (page.count(">named<"), page.count(">10 %<")) == (1, 1)
 
 
@@ -312,8 +313,8 @@ def test_tables_and_pages_show_per_cent() -> None:
     with console.capture() as shown:
         console.print(present.hits_table([hit(None)]))
     assert "match" not in shown.get()
-    assert ">99 %</span>" in present.contact_sheet([hit(0.9999)], title="x")
-    assert "%</span>" not in present.contact_sheet([hit(None)], title="x")
+    assert ">99 %</span>" in contact_sheet([hit(0.9999)], title="x")
+    assert "%</span>" not in contact_sheet([hit(None)], title="x")
 
 
 def test_the_command_line(cli: Cli, demo_index: Path) -> None:
