@@ -40,7 +40,7 @@ from tune_text import TuneConfig, as_torch_sees_it, tune
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.evaluation.recall import Pair, load_pairs
 from mmsearch.media.decoding import decode
-from mmsearch.search.relevance import SHIPPED, make_ruler
+from mmsearch.search.relevance import SHIPPED, make_calibration
 from mmsearch.training.features import Features, encode
 from mmsearch.training.heads import Head, Heads, unit, write_model
 from mmsearch.training.trainer import TrainConfig, closed_form, fit, recall
@@ -119,7 +119,7 @@ def main() -> None:
     (options.out / "golden.json").write_text(json.dumps(golden(options.out)) + "\n")
     built = OnnxEncoder(options.out)
     (options.out / SHIPPED.name).write_text(
-        json.dumps({"encoder": built.name, **make_ruler(built).to_json()}) + "\n")
+        json.dumps({"encoder": built.name, **make_calibration(built).to_json()}) + "\n")
     compare(work / "float32", options.out, pairs)
 
 

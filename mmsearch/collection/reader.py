@@ -29,13 +29,13 @@ from mmsearch.records import (
 )
 from mmsearch.search import (
     KINDS,
+    Calibration,
     Find,
     Prepared,
     Query,
-    Ruler,
+    calibration_of,
     composed,
     nearest,
-    ruler_of,
     search,
     several,
     share_of_images,
@@ -67,7 +67,7 @@ class Reader:
         self._opened = Opened(path, self.device)
         self._version: int | None = None
         """Of the catalog, when `_opened` was brought in step with it."""
-        self._ruler: Ruler | None = None
+        self._calibration: Calibration | None = None
 
     @classmethod
     def open(cls, path: Path | str, *, model: str | None = None,
@@ -119,11 +119,11 @@ class Reader:
         condition = _condition(query.where)
         vector = None if query.mode == "text" else self._vector(query)
         if vector is not None:
-            self._ruler = self._ruler or ruler_in(self._catalog)
-        if self._ruler is None and query.min_score is not None:
+            self._calibration = self._calibration or calibration_in(self._catalog)
+        if self._calibration is None and query.min_score is not None:
             raise UsageError(f"{self.path} cannot tell yet how relevant a hit is; run `mmsearch "
                              f"index PATH -i {self.path}` once more")
-        prepared = Prepared(query, vector, condition, share_of_images(query), self._ruler)
+        prepared = Prepared(query, vector, condition, share_of_images(query), self._calibration)
         return self._retrying(lambda: search(self._catalog, self._opened, prepared),
                               vectors=vector is not None or query.diverse is not None)
 
@@ -285,10 +285,10 @@ class Reader:
         return self._retrying(read)
 
 
-def ruler_in(catalog: Catalog) -> Ruler | None:
+def calibration_in(catalog: Catalog) -> Calibration | None:
     """What tells how relevant a hit is, for the model of a collection; None if nothing does yet."""
     settings = catalog.settings
-    return ruler_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))
+    return calibration_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))
 
 
 def usable(device: Device) -> Device:

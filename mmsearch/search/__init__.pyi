@@ -20,4 +20,8 @@ from .query import (
     several as several,
     takes_parts_of as takes_parts_of,
 )
-from .relevance import Ruler as Ruler, kept_ruler as kept_ruler, ruler_of as ruler_of
+from .relevance import (
+    Calibration as Calibration,
+    calibration_of as calibration_of,
+    kept_calibration as kept_calibration,
+)

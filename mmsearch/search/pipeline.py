@@ -22,7 +22,7 @@ from mmsearch.indexes import nothing, reciprocal_rank, top_k, weighted_scores
 from mmsearch.records import Hit, Ids, Item, Kind, Neighbors, Vectors
 from mmsearch.search.diversity import spread
 from mmsearch.search.query import Find, Query, several
-from mmsearch.search.relevance import SAMPLED, Ruler, relevance_of
+from mmsearch.search.relevance import SAMPLED, Calibration, relevance_of
 from mmsearch.storage import Ann, Catalog, Condition, Opened, Row
 
 KINDS: dict[Find, tuple[Kind, ...]] = {
@@ -43,14 +43,14 @@ class Prepared:
     vector: float32 [dim], of unit length; None where words alone are matched.
     condition: its `where`, read.
     pictures: the share of pictures in what is asked for, 0 (words alone) to 1.
-    ruler: tells how relevant hits are; None where nothing does.
+    calibration: tells how relevant hits are; None where nothing does.
     """
 
     query: Query
     vector: Vectors | None
     condition: Condition | None
     pictures: float
-    ruler: Ruler | None
+    calibration: Calibration | None
 
 
 class Found(NamedTuple):
@@ -103,14 +103,14 @@ def _relevance(catalog: Catalog, opened: Opened, prepared: Prepared,
                page: Sequence[Found]) -> list[float | None]:
     """How relevant hits are; pictures and texts are told apart, for each its own scale."""
     judged: list[float | None] = [None] * len(page)
-    vector, ruler, pictures = prepared.vector, prepared.ruler, prepared.pictures
-    if vector is None or ruler is None:
+    vector, calibration, pictures = prepared.vector, prepared.calibration, prepared.pictures
+    if vector is None or calibration is None:
         return judged
     cosines = np.array([found.cosine if found.cosine is not None
                         else float(_vectors(opened, [found])[0] @ vector)
                         for found in page])
-    for kinds, foreign, like in ((KINDS["image"], ruler.images, pictures),
-                                 (KINDS["text"], ruler.texts, 1 - pictures)):
+    for kinds, foreign, like in ((KINDS["image"], calibration.images, pictures),
+                                 (KINDS["text"], calibration.texts, 1 - pictures)):
         those = [n for n, found in enumerate(page) if found.row.item.kind in kinds]
         if those:
             rows = opened.rows(kinds)

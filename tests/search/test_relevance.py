@@ -25,9 +25,9 @@ from mmsearch.search.relevance import (
     ACROSS,
     SHIPPED,
     WITHIN,
-    Ruler,
-    kept_ruler,
-    make_ruler,
+    Calibration,
+    kept_calibration,
+    make_calibration,
     probability,
     relevance_of,
 )
@@ -122,20 +122,20 @@ def test_a_constant_collection_and_a_certain_hit_give_a_number():
     assert relevance_of([1.0], foreign[0], foreign, foreign, 50, 1)[0] > 0.95
 
 
-def test_a_ruler_is_kept_as_float16():
-    ruler = Ruler(unit_vectors(5, 8), unit_vectors(10, 8, 1))
-    again = Ruler.of(json.loads(json.dumps(ruler.to_json())), 8)
-    assert np.abs(again.images - ruler.images).max() < 1e-3
+def test_a_calibration_is_kept_as_float16():
+    calibration = Calibration(unit_vectors(5, 8), unit_vectors(10, 8, 1))
+    again = Calibration.of(json.loads(json.dumps(calibration.to_json())), 8)
+    assert np.abs(again.images - calibration.images).max() < 1e-3
     assert again.texts.shape == (10, 8)
 
 
-def test_a_ruler_is_made_once_for_a_model(tmp_path, monkeypatch):
+def test_a_calibration_is_made_once_for_a_model(tmp_path, monkeypatch):
     monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path))
     encoder = load_encoder()
-    made = kept_ruler(encoder)
-    (kept,) = (tmp_path / "rulers").iterdir()
+    made = kept_calibration(encoder)
+    (kept,) = (tmp_path / "calibrations").iterdir()
     first = kept.stat().st_mtime_ns
-    again = kept_ruler(encoder)
+    again = kept_calibration(encoder)
     assert kept.stat().st_mtime_ns == first
     assert np.abs(again.texts - made.texts).max() < 1e-3
     whole = json.loads(kept.read_text())
@@ -145,25 +145,25 @@ def test_a_ruler_is_made_once_for_a_model(tmp_path, monkeypatch):
     other = {**whole, "encoder": "another", "texts": whole["texts"][::-1]}
     for damaged in ({}, [], None, {**whole, "more": ""}, wrong, empty, zeros, other):
         kept.write_text(json.dumps(damaged))  # made anew
-        assert np.allclose(kept_ruler(encoder).images, made.images, atol=1e-3)
+        assert np.allclose(kept_calibration(encoder).images, made.images, atol=1e-3)
         assert json.loads(kept.read_text()) == whole
     kept.write_text("{")
-    kept_ruler(encoder)
+    kept_calibration(encoder)
     assert json.loads(kept.read_text()) == whole
 
 
-def test_a_ruler_is_not_kept_where_nothing_can_be_written(tmp_path, monkeypatch):
+def test_a_calibration_is_not_kept_where_nothing_can_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / "file"))
-    assert kept_ruler(load_encoder()).texts.shape[0] == 100
+    assert kept_calibration(load_encoder()).texts.shape[0] == 100
 
 
-def test_the_shipped_ruler_is_what_the_built_in_model_makes_of_the_shipped_pictures():
+def test_the_shipped_calibration_is_what_the_built_in_model_makes_of_the_shipped_pictures():
     shipped = json.loads(SHIPPED.read_text())
     encoder = load_encoder(BUILTIN)
     assert shipped.pop("encoder") == encoder.name
-    ruler, made = Ruler.of(shipped, encoder.dim), make_ruler(encoder)
-    for old, new in ((ruler.images, made.images), (ruler.texts, made.texts)):
+    calibration, made = Calibration.of(shipped, encoder.dim), make_calibration(encoder)
+    for old, new in ((calibration.images, made.images), (calibration.texts, made.texts)):
         assert old.shape == new.shape
         assert (old * new).sum(1).min() > 0.95  # int8 differs a little between processors
 
