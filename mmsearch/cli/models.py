@@ -7,11 +7,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mmsearch.cli.options import JsonOption
-from mmsearch.cli.terminal import console, print_json
+from mmsearch.cli.tables import Fitted
+from mmsearch.cli.terminal import console, print_json, say
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mmsearch.encoders import Known
 
 
@@ -31,19 +30,18 @@ def models(json_: JsonOption = False) -> None:
         print_json([asdict(one) for one in known])
     else:
         console().print(_table(known))
+        say("parameters in millions; recall in per cent, words to images, on MSCOCO")
 
 
-def _table(known: Sequence[Known]) -> Table:
+def _table(known: Sequence[Known]) -> Fitted:
     """Models, a line each."""
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", no_wrap=True)
-    for name in ("dim", "million parameters", "COCO R@1", "R@10"):
-        table.add_column(name, justify="right")
-    table.add_column("on this machine")
+    table = Fitted({"model": "path", "dim": "right", "params": "right", "R@1": "right",
+                    "R@10": "right", "here": "left"})
     for one in known:
         recall = ["-", "-"] if one.coco is None else [f"{one.coco[0]:.1f}", f"{one.coco[2]:.1f}"]
         size = "-" if one.parameters is None else f"{one.parameters:,}"
-        table.add_row(one.name, str(one.dim), size, *recall, "yes" if one.here else "no")
+        here = "yes" if one.here else "no"
+        table.rows.append([Text(text) for text in (one.name, str(one.dim), size, *recall, here)])
     return table

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.cli.legend import when_and_where
+from mmsearch.cli.tables import Fitted, Kind
 from mmsearch.cli.terminal import safe_text
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.records import Hit, Item
@@ -53,23 +57,34 @@ def hits_tsv(hits: Iterable[Hit]) -> str:
 
 
 def _line(rank: int, hit: Hit) -> list[str]:
-    cells = cells_of(rank, hit)
+    cells = [str(rank), f"{hit.score:.4f}", safe_text(hit.item.uri)]
+    if hit.item.kind == "text":
+        cells.append(safe_text(hit.item.text))
     if hit.relevance is None:
         return cells
     return [*cells, *[""] * (4 - len(cells)), f"{hit.relevance:.4f}"]
 
 
-def cells_of(rank: int, hit: Hit) -> list[str]:
-    cells = [str(rank), f"{hit.score:.4f}", safe_text(hit.item.uri)]
-    if hit.item.kind == "text":
-        cells.append(safe_text(hit.item.text))
-    return cells
-
-
-def place_of(item: Item) -> str:
-    """A part of a file for people: "/videos/clip.mp4 · 0:12"; empty for all else."""
+def shown_place(item: Item) -> str:
+    """Where an item is, for people: "photos/a.jpg", "~/clip.mp4 · 0:12"."""
     part = part_of(item)
-    return "" if part is None else safe_text(f"{part.file} · {part}")
+    return safe_text(shown_path(item.uri) if part is None else f"{shown_path(part.file)} · {part}")
+
+
+def shown_path(path: str) -> str:
+    """A path as one would type it here, if that is shorter: from the current directory or `~` on.
+    """
+    forms = [path]
+    for folder, start in ((_current_directory(), ""), (os.path.expanduser("~"), "~/")):  # noqa: PTH111
+        if path.startswith(f"{folder}/") and folder.strip("/"):
+            forms.append(start + path[len(folder) + 1:])
+    return min(forms, key=len)
+
+
+def _current_directory() -> str:
+    with suppress(OSError):  # it was removed
+        return str(Path.cwd())
+    return ""
 
 
 def per_cent(hit: Hit) -> str:
@@ -118,32 +133,26 @@ def strict(value: Any) -> Any:
 # --- tables --------------------------------------------------------------------------------------
 
 
-def hits_table(hits: Sequence[Hit]) -> Table:
-    """Rank, score, relevance, path, text, when and where: the last four where they are known."""
-    from rich.table import Table
+def hits_table(hits: Sequence[Hit]) -> Fitted:
+    """Rank, score, relevance, text, path, when and where: those of the last that are known."""
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
     has_relevance = any(hit.relevance is not None for hit in hits)
-    if has_relevance:
-        table.add_column("match", justify="right", no_wrap=True)
     has_texts = any(hit.item.kind == "text" for hit in hits)
-    if has_texts:
-        table.add_column("text", overflow="fold", ratio=3)
-    table.add_column("path", overflow="fold", ratio=2 if has_texts else None)
     taken = [when_and_where(hit.item) for hit in hits]
-    if any(taken):
-        table.add_column("taken", overflow="fold")
+    columns: dict[str, Kind] = {"#": "right", "score": "right"}
+    columns |= {"match": "right"} if has_relevance else {}
+    columns |= {"text": "words"} if has_texts else {}
+    columns |= {"path": "path"}
+    columns |= {"taken": "words"} if any(taken) else {}
+    table = Fitted(columns)
     for rank, hit in enumerate(hits, 1):
-        shown, score, uri, *text = cells_of(rank, hit)
-        # Text, not str: in a str Rich would read [red] as markup.
-        middle = [Text(per_cent(hit))] if has_relevance else []
-        middle += [Text(text[0] if text else "")] if has_texts else []
-        last = [Text(safe_text(taken[rank - 1]), "dim")] if any(taken) else []
-        where = Text(place_of(hit.item) or uri)
-        table.add_row(shown, Text(score, "cyan"), *middle, where, *last)
+        item = hit.item
+        cells = {"#": Text(str(rank)), "score": Text(f"{hit.score:.4f}", "cyan"),
+                 "match": Text(per_cent(hit)), "path": Text(shown_place(item)),
+                 "text": Text(safe_text(item.text if item.kind == "text" else "")),
+                 "taken": Text(safe_text(taken[rank - 1]), "dim")}
+        table.rows.append([cells[name] for name in columns])
     return table
 
 

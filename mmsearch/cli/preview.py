@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mmsearch.cli.present import cells_of, per_cent, place_of
+from mmsearch.cli.present import per_cent, shown_place
 from mmsearch.cli.sheet import picture_of, why_not
 from mmsearch.cli.terminal import safe_text
 from mmsearch.errors import MediaError, MissingExtra
@@ -27,10 +27,9 @@ def preview(hits: Iterable[Hit], console: Console) -> None:
     from rich.text import Text
 
     for rank, hit in enumerate(hits, 1):
-        rest, match = cells_of(rank, hit), per_cent(hit)
-        rest[2] = place_of(hit.item) or rest[2]
-        console.print(Text("  ".join([*rest[:2], *([match] if match else []), *rest[2:]])),
-                      soft_wrap=True)
+        words = safe_text(hit.item.text) if hit.item.kind == "text" else ""
+        line = [str(rank), f"{hit.score:.4f}", per_cent(hit), shown_place(hit.item), words]
+        console.print(Text("  ".join(filter(None, line))), soft_wrap=True)
         if hit.item.kind == "text":
             continue
         try:

@@ -13,7 +13,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from mmsearch.cli.legend import legend
-from mmsearch.cli.present import address_of, own_uri, per_cent
+from mmsearch.cli.present import address_of, own_uri, per_cent, shown_path
 from mmsearch.cli.terminal import safe_text
 from mmsearch.errors import MediaError
 from mmsearch.fragments import file_uri, part_of
@@ -90,7 +90,7 @@ def _tile(tile: Tile, view: str) -> str:
         f'<li>\n{view}\n<div class="about"><span class="rank">{_html(tile.label)}</span>'
         f'<a class="name" title="{name}"{_href(item)}>{name}</a>'
         f'<span class="score" title="{_html(tile.hint)}">{_html(tile.figure)}</span>{match}'
-        f'<span class="path">{_html(folder or "/")}</span>{note}</div>\n</li>'
+        f'<span class="path">{_html(shown_path(folder) or "/")}</span>{note}</div>\n</li>'
     )
 
 

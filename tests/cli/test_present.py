@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hits import HOSTILE, NAMES, image_hit, is_harmless, rendered, text_hit
 from hypothesis import example, given, strategies as st
+from rich.cells import cell_len
 
 from mmsearch.cli import evaluate, info, present
 from mmsearch.cli.terminal import safe_text
@@ -137,6 +138,39 @@ def test_hits_table_shows_rank_score_and_path():
 def test_hits_table_shows_texts_where_there_are_some():
     shown = rendered(present.hits_table([image_hit("/p/a.jpg"), text_hit("/n#L1", "two dogs")]))
     assert re.search(r"2\s+0\.2500\s+two dogs\s+/n#L1", shown)
+
+
+def test_paths_are_shown_as_one_would_type_them_here(tmp_path, monkeypatch):
+    home, here = tmp_path / "home", tmp_path / "home" / "work"
+    here.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    shown = {f"{here}/photos/a.jpg": "photos/a.jpg", f"{home}/b.jpg": "~/b.jpg",
+             f"{home}/b.zip/in/c.jpg": "~/b.zip/in/c.jpg", f"{home}work/c.jpg": f"{home}work/c.jpg",
+             "/elsewhere/d.jpg": "/elsewhere/d.jpg", "https://x.org/e.jpg": "https://x.org/e.jpg"}
+    assert {path: present.shown_path(path) for path in shown} == shown
+    hits = [image_hit(path) for path in shown]
+    lines = rendered(present.hits_table(hits)).splitlines()[1:]
+    assert [line.split()[2] for line in lines] == list(shown.values())
+    assert [line.split("\t")[2] for line in present.hits_tsv(hits).splitlines()] == list(shown)
+    assert present.filepaths(hits) == [hit["uri"] for hit in present.hits_json(hits)] == list(shown)
+    here.rmdir()  # a shell may be left in a folder that is gone
+    assert present.shown_path(f"{home}/b.jpg") == "~/b.jpg"
+
+
+NAME = st.text(st.sampled_from("ab c-_én日"), min_size=1, max_size=12).map(lambda name: f"{name}.")
+
+
+@given(st.lists(st.tuples(st.lists(NAME, min_size=1, max_size=7), st.text("ab ", max_size=90)),
+                min_size=1, max_size=4), st.integers(60, 120))
+def test_no_name_is_broken_that_has_room(rows, width):
+    paths = ["/" + "/".join(names) for names, _ in rows]
+    hits = [hit for path, (_, text) in zip(paths, rows, strict=True)
+            for hit in (image_hit(path), text_hit(f"{path}#L1", text))]
+    lines = rendered(present.hits_table(hits), width).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    for name in {name for names, _ in rows for name in names}:
+        assert any(name.strip() in line for line in lines)
 
 
 def test_tables_let_no_control_character_through():
