@@ -14,7 +14,7 @@ from mmsearch.cli.options import (
     address_given,
 )
 from mmsearch.cli.query import unknown_fields
-from mmsearch.cli.terminal import print_json, say
+from mmsearch.cli.terminal import print_json, safe_text, say
 
 
 def delete(
@@ -27,14 +27,21 @@ def delete(
 ) -> None:
     """Remove items from a collection; the files themselves are not touched.
 
+    Exit code 1 if nothing is indexed at or below one of the paths, or nothing meets the condition.
+
     Example: mmsearch delete ~/Pictures/screenshots
     """
     from mmsearch.collection import Collection
     from mmsearch.sources import uri_of
 
-    uris = [uri_of(path) for path in paths or ()]
+    uris = {path: uri_of(path) for path in paths or ()}
     collection = Collection.open(directory)
-    count = collection.delete(uris, where=where or ())
-    if not count and where and (hint := unknown_fields(collection, where)):
-        say(hint)
+    missing = [path for path, uri in uris.items() if not collection.holds([uri])]
+    count = collection.delete(list(uris.values()), where=where or ())
     print_json({"deleted": count}) if json_ else print(f"deleted {count} items")
+    for path in missing:
+        say(f"nothing is indexed at or below {safe_text(path)}")
+    if not count and where and len(missing) < len(uris or [""]):
+        say(unknown_fields(collection, where) or "nothing meets the condition")
+    if missing or not count:
+        raise typer.Exit(1)
