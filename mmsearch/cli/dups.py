@@ -16,6 +16,7 @@ from mmsearch.cli.terminal import (
     progress,
     safe_text,
     say,
+    say_extras,
     say_skipped,
 )
 
@@ -72,6 +73,7 @@ def dups(
     else:
         print(duplicate_groups.groups_tsv(found.groups), end="")
     say(duplicate_groups.summary(found))
+    say_extras(found.unconfirmed)
 
 
 def _print_redundant(paths: list[str]) -> None:

@@ -22,7 +22,7 @@ from mmsearch.cli.options import (
     address_given,
 )
 from mmsearch.cli.target import Target, counts_of, facts_of, share_one_heap
-from mmsearch.cli.terminal import print_json, progress, say, say_skipped
+from mmsearch.cli.terminal import print_json, progress, say, say_extras, say_skipped
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ def _print_report(collection: Collection, report: AddReport, json_: bool) -> Non
         say_skipped(report.skipped)
         if report.more_skipped:
             say(f"skipped {report.more_skipped} more")
-        print(counts_of(facts))
+        print(counts_of(facts), flush=True)
+        say_extras(report.skipped)
     if report.skipped and not facts["items"]:
         raise typer.Exit(1)

@@ -49,6 +49,14 @@ def say_skipped(skipped: Sequence[Skipped]) -> None:
         say(f"skipped {safe_text(one.path)}: {safe_text(one.reason)}")
 
 
+def say_extras(skipped: Iterable[Skipped]) -> None:
+    """How many files were skipped for want of extras, and the one command that installs these."""
+    extras = [one.extra for one in skipped if one.extra]
+    if extras:
+        files = "1 file needs an extra" if len(extras) == 1 else f"{len(extras)} files need extras"
+        say(f"{files}: pip install 'mmsearch[{','.join(sorted(set(extras)))}]'")
+
+
 def print_paths(paths: Iterable[str]) -> None:
     """One path a line: to a terminal escaped, for the next program as it is named on disk."""
     import os

@@ -24,7 +24,7 @@ from mmsearch.cli.options import (
     path_given,
 )
 from mmsearch.cli.target import Target, counts_of, facts_of, share_one_heap
-from mmsearch.cli.terminal import print_json_line, safe_text, say, say_skipped
+from mmsearch.cli.terminal import print_json_line, safe_text, say, say_extras, say_skipped
 from mmsearch.errors import CollectionBusy, UsageError
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def watch(
         else:
             say_skipped(batch.report.skipped)
             print(f"{now} {counts_of(facts)}", flush=True)
+            say_extras(batch.report.skipped)
 
 
 def _open(target: Target, stop: Event) -> Collection:

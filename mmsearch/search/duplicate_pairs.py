@@ -190,7 +190,7 @@ def _sketch_of(rows: Sequence[Row]) -> Sketch | Skipped:
         try:
             return sketch(decode(same_content(row), min_side=SIDE).image)
         except MediaError as error:
-            skipped = Skipped(row.item.uri, str(error))
+            skipped = Skipped.because(row.item.uri, error)
     return skipped
 
 
