@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import JsonOption, ModelOption, PrecisionOption, with_precision
-from mmsearch.cli.terminal import console, print_json, progress, say, say_skipped
+from mmsearch.cli.options import (
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    part_option,
+    with_precision,
+)
+from mmsearch.cli.terminal import console, print_json, progress, say, say_extras, say_skipped
+from mmsearch.search import Query
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +34,8 @@ def evaluate(
         "-k", help="Cut-offs of recall@k (default 1, 5, 10). Repeatable.")] = None,
     model: ModelOption = None,
     precision: PrecisionOption = None,
+    multilingual: Annotated[bool, part_option(
+        "multilingual", "--multilingual")] = Query.multilingual,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap intervals.")] = 0,
     json_: JsonOption = False,
 ) -> None:
@@ -45,12 +54,14 @@ def evaluate(
                                            for pair in loaded)) as advance:
         if directory is None:
             name = with_precision(model or "builtin", precision)
-            evaluation = evaluate_model(loaded, model=name, ks=cutoffs, seed=seed,
-                                        progress=advance)
+            evaluation = evaluate_model(loaded, model=name, multilingual=multilingual,
+                                        ks=cutoffs, seed=seed, progress=advance)
         else:
-            evaluation = evaluate_collection(Collection.open(directory, model=model), loaded,
-                                             ks=cutoffs, seed=seed, progress=advance)
+            evaluation = evaluate_collection(
+                Collection.open(directory, model=model), loaded, multilingual=multilingual,
+                ks=cutoffs, seed=seed, progress=advance)
     say_skipped(evaluation.skipped)
+    say_extras(evaluation.skipped)
     if json_:
         print_json(evaluation.to_json())
         return
