@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmsearch.cli.options import DEFAULT_INDEX, IndexOption, JsonOption
+from mmsearch.cli.tables import Fitted
 from mmsearch.cli.terminal import console, print_json
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> None:
@@ -23,7 +21,7 @@ def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> N
     print_json(facts) if json_ else console().print(info_table(facts))
 
 
-def info_table(info: Mapping[str, Any]) -> Table:
+def info_table(info: Mapping[str, Any]) -> Fitted:
     """What `Collection.info` says, with sizes that people read."""
     from mmsearch.cli.present import key_value_table, size_text
 

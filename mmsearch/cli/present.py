@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmsearch.cli.legend import when_and_where
 from mmsearch.cli.tables import Fitted, Kind
@@ -16,10 +16,6 @@ from mmsearch.cli.terminal import safe_text
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.records import Hit, Item
 from mmsearch.sources import locate
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
 
 # What `sources.folders` adds to the path of the file that a text was found in or belongs to; parts
 # of files are told by `mmsearch.fragments`.
@@ -156,17 +152,13 @@ def hits_table(hits: Sequence[Hit]) -> Fitted:
     return table
 
 
-def key_value_table(mapping: Mapping[str, Any]) -> Table:
+def key_value_table(mapping: Mapping[str, Any]) -> Fitted:
     """Two columns; an inner mapping becomes ``outer.inner``, numbers get their thousands apart."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _flattened(mapping):
-        table.add_row(Text(safe_text(name)), Text(safe_text(value)))
-    return table
+    rows = [(Text(safe_text(name), "bold"), Text(safe_text(value)))
+            for name, value in _flattened(mapping)]
+    return Fitted({"name": "left", "value": "path"}, [*rows], headed=False)
 
 
 def _flattened(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -27,12 +27,13 @@ class Fitted:
 
     columns: dict[str, Kind]
     rows: list[Sequence[Text]] = field(default_factory=list)
+    headed: bool = True
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold", show_header=self.headed)
         widths = self._widths(options.max_width)
         for (name, kind), width in zip(self.columns.items(), widths, strict=True):
             fixed = kind in ("left", "right")
@@ -47,7 +48,7 @@ class Fitted:
     def _widths(self, whole: int) -> list[int]:
         from rich.cells import cell_len
 
-        cells = [[name, *(row[at].plain for row in self.rows if row)]
+        cells = [[name * self.headed, *(row[at].plain for row in self.rows if row)]
                  for at, name in enumerate(self.columns)]
         widths = [max(map(cell_len, column)) for column in cells]
         kinds = list(self.columns.values())
