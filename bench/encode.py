@@ -120,7 +120,7 @@ def random_models(architecture: str, cache: Path) -> list[str]:
     import torch
 
     from mmsearch.encoders import load_encoder
-    from mmsearch.search.relevance import kept_ruler
+    from mmsearch.search.relevance import kept_calibration
 
     file = cache.resolve() / f"{architecture}.pt"
     if not file.exists():
@@ -128,7 +128,7 @@ def random_models(architecture: str, cache: Path) -> list[str]:
         torch.save(open_clip.create_model(architecture).state_dict(), file)
     models = [f"{architecture}/{file}@{precision}" for precision in ("int8", "fp32")]
     for model in models:
-        kept_ruler(load_encoder(model))
+        kept_calibration(load_encoder(model))
     return models
 
 

@@ -37,7 +37,7 @@ from mmsearch.search.relevance import (
     WITHIN,
     above,
     features,
-    make_ruler,
+    make_calibration,
     probability,
 )
 
@@ -116,10 +116,10 @@ def cases(model: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Every (set, way, size, state): score, relevance, label of the best hit of each query."""
     plain = model.removeprefix("shifted:")
     spaces = [encoded(plain, path, args.split, args.cache) for path in args.pairs]
-    ruler = make_ruler(load_encoder(plain))
-    foreign = {"i": ruler.images, "t": ruler.texts}
+    shipped = make_calibration(load_encoder(plain))
+    foreign = {"i": shipped.images, "t": shipped.texts}
     if plain != model:
-        move = shifting(ruler.images.shape[1])
+        move = shifting(shipped.images.shape[1])
         foreign = {kind: move(rows) for kind, rows in foreign.items()}
         spaces = [replace(s, images=move(s.images), copies=move(s.copies), texts=move(s.texts))
                   for s in spaces]

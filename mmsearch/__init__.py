@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from mmsearch.encoders import Encoder, load_encoder
     from mmsearch.errors import MmsearchError
     from mmsearch.records import Hit, Item
+    from mmsearch.search import Query
     from mmsearch.sources import Scan, iter_items
 
 __version__ = "0.1.0"
-__all__ = ["AddReport", "Collection", "Encoder", "Hit", "Item", "MmsearchError", "Scan",
-           "iter_items", "load_encoder"]
+__all__ = ["AddReport", "Collection", "Encoder", "Hit", "Item", "MmsearchError", "Query",
+           "Scan", "iter_items", "load_encoder"]
 _HOME = {"AddReport": "collection", "Collection": "collection", "Encoder": "encoders",
          "load_encoder": "encoders", "MmsearchError": "errors", "Hit": "records",
-         "Item": "records", "Scan": "sources", "iter_items": "sources"}
+         "Item": "records", "Query": "search", "Scan": "sources", "iter_items": "sources"}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@
     ├── MissingExtra            an optional dependency is not installed
     ├── GpuUnavailable          a GPU was asked for, and there is none, or it is too small
     ├── MediaError              one file cannot be decoded; a run skips it and goes on
+    │   └── MissingDecoder      because an extra is not installed: a MissingExtra, too
     ├── ModelError              a model cannot be found, loaded or exported
     │   └── EncoderMismatch     a collection was made by another model
     └── CollectionError         something about a collection on disk
@@ -45,6 +46,10 @@ class GpuUnavailable(MmsearchError):
 
 
 class MediaError(MmsearchError):
+    pass
+
+
+class MissingDecoder(MissingExtra, MediaError):
     pass
 
 

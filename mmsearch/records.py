@@ -10,9 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 Kind: TypeAlias = Literal["image", "text", "frame"]
-Find: TypeAlias = Literal["image", "text", "any"]
-Mode: TypeAlias = Literal["vector", "text", "hybrid"]
-Fusion: TypeAlias = Literal["weighted", "rrf"]
 Vectors: TypeAlias = npt.NDArray[np.float32]
 """float32, one row an item; unit length wherever they come from an encoder."""
 Ids: TypeAlias = npt.NDArray[np.int64]

@@ -83,7 +83,7 @@ def bound(spent: Mapping[str, Spent], seconds: float, cpu_seconds: float,
         part = stages[most].cpu_seconds / cpu_seconds
         unseen = 1 - sum(one.cpu_seconds for one in stages.values()) / cpu_seconds
         where = (f"{most} ({part:.0%} of it)" if part >= unseen
-                 else f"threads that torch runs for encode ({unseen:.0%} of it)")
+                 else f"threads of the model's own, for encode ({unseen:.0%} of it)")
         return f"the CPU bounds the run ({share:.0%} busy), most of all {where}"
     most = max(stages, key=lambda name: stages[name].seconds)
     within = min(stages[most].seconds / seconds, 1)

@@ -167,7 +167,7 @@ def test_no_module_shadows_the_standard_library() -> None:
 
 def test_the_public_names() -> None:
     assert sorted(mmsearch.__all__) == [
-        "AddReport", "Collection", "Encoder", "Hit", "Item", "MmsearchError", "Scan", "iter_items",
-        "load_encoder"]
+        "AddReport", "Collection", "Encoder", "Hit", "Item", "MmsearchError", "Query", "Scan",
+        "iter_items", "load_encoder"]
     for name in mmsearch.__all__:
         assert getattr(mmsearch, name).__name__ == name

@@ -56,8 +56,8 @@ def test_what_bounds_a_run() -> None:
     spent = {"decode": Spent(9.0, 4.0), "encode": Spent(11.0, 15.0)}
     assert "CPU bounds the run" in bound(spent, 10, 19, cores=2)
     assert "encode (79% of it)" in bound(spent, 10, 19, cores=2)
-    by_torch = {"decode": Spent(9.0, 4.0), "encode": Spent(11.0, 1.0)}
-    assert "threads that torch runs for encode (74% of it)" in bound(by_torch, 10, 19, cores=2)
+    by_others = {"decode": Spent(9.0, 4.0), "encode": Spent(11.0, 1.0)}
+    assert "threads of the model's own, for encode (74% of it)" in bound(by_others, 10, 19, cores=2)
     on_gpu = {"decode": Spent(3.0, 3.0), "encode": Spent(9.5, 0.2)}
     assert bound(on_gpu, 10, 3.3, cores=16).startswith("encode bounds the run")
     assert "nothing bounds" in bound({"find": Spent(0.1, 0.1)}, 1, 0.2, cores=2)

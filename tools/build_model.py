@@ -40,7 +40,7 @@ from tune_text import TuneConfig, as_torch_sees_it, tune
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.evaluation.recall import Pair, load_pairs
 from mmsearch.media.decoding import decode
-from mmsearch.search.relevance import SHIPPED, make_ruler
+from mmsearch.search.relevance import SHIPPED, make_calibration
 from mmsearch.training.closed_form import closed_form_heads
 from mmsearch.training.config import TrainConfig
 from mmsearch.training.contrastive import fit
@@ -122,7 +122,7 @@ def main() -> None:
     (options.out / "golden.json").write_text(json.dumps(golden(options.out)) + "\n")
     built = OnnxEncoder(options.out)
     (options.out / SHIPPED.name).write_text(
-        json.dumps({"encoder": built.name, **make_ruler(built).to_json()}) + "\n")
+        json.dumps({"encoder": built.name, **make_calibration(built).to_json()}) + "\n")
     compare(work / "float32", options.out, pairs)
 
 

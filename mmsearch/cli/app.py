@@ -12,8 +12,22 @@ from typing import Annotated, Any
 import typer
 
 from mmsearch import __version__
-from mmsearch.cli import dups, index, models, query, vectors, watch
-from mmsearch.cli.terminal import say
+from mmsearch.cli import (
+    compact,
+    delete,
+    demo,
+    dups,
+    evaluate,
+    export,
+    index,
+    info,
+    models,
+    query,
+    train,
+    verify,
+    watch,
+)
+from mmsearch.cli.terminal import safe_text, say
 from mmsearch.errors import MmsearchError
 
 app = typer.Typer(
@@ -26,15 +40,15 @@ app.command()(index.index)
 app.command()(watch.watch)
 app.command()(query.query)
 app.command()(dups.dups)
-app.command(name="eval")(models.evaluate)
-app.command()(index.info)
-app.command()(index.delete)
-app.command()(index.verify)
-app.command()(index.compact)
-app.command()(vectors.export)
+app.command(name="eval")(evaluate.evaluate)
+app.command()(info.info)
+app.command()(delete.delete)
+app.command()(verify.verify)
+app.command()(compact.compact)
+app.command()(export.export)
 app.command()(models.models)
-app.command()(models.train)
-app.command()(models.demo)
+app.command()(train.train)
+app.command()(demo.demo)
 
 
 def _show_version(wanted: bool) -> None:
@@ -56,8 +70,6 @@ def main() -> None:
 
 
 def _run() -> Any:
-    from mmsearch.cli.present import safe_text
-
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: `>&-`
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115

@@ -7,20 +7,25 @@ import time
 from pathlib import Path
 from shutil import which
 
-from mmsearch.cli import present
+from mmsearch.cli.options import IndexOption
 from mmsearch.cli.terminal import console, progress
-from mmsearch.collection import Collection
-from mmsearch.sources import Scan, iter_items
 
 PICTURES = Path(__file__).parent.parent / "demo"
 WORDS = "a bird on a branch"
 EXAMPLE, DESCRIBED = "blue-flowers.jpg", "lake.jpg"
 
 
-def show(directory: Path) -> None:
-    """Run the demonstration with a collection in `directory`."""
+def demo(directory: IndexOption = Path("indexes/demo")) -> None:
+    """Index the pictures that come with mmsearch, and search them three ways.
+
+    Example: mmsearch demo
+    """
+    from mmsearch.cli import present
+    from mmsearch.collection import Collection
+    from mmsearch.sources import Scan, iter_items
+
     manifest, out = PICTURES / "captions.jsonl", console()
-    command(f"index {manifest} -i {directory}")
+    _print_command(f"index {manifest} -i {directory}")
     start = time.perf_counter()
     collection, scan = Collection.create(directory), Scan()
     with progress("indexing", lambda: sum(1 for _ in iter_items([manifest], scan=Scan()))) as tick:
@@ -30,21 +35,20 @@ def show(directory: Path) -> None:
                   f"new, in {time.perf_counter() - start:.1f} s")
 
     example, described = PICTURES / EXAMPLE, PICTURES / DESCRIBED
-    command(f'query "{WORDS}" -k 3 -i {directory}', "words to images")
+    _print_command(f'query "{WORDS}" -k 3 -i {directory}', "words to images")
     out.print(present.hits_table(collection.search(text=WORDS, k=3)))
-    command(f"query --image {example} -k 3 -i {directory}", "image to images")
+    _print_command(f"query --image {example} -k 3 -i {directory}", "image to images")
     out.print(present.hits_table(collection.search(image=example, k=3)))
-    command(f"query --image {described} --find text -k 3 -i {directory}",
-            "image to words")
+    _print_command(f"query --image {described} --find text -k 3 -i {directory}", "image to words")
     out.print(present.hits_table(collection.search(image=described, find="text", k=3)))
     collection.close()
 
     out.print("\nNow yours:")
-    command("index ~/Pictures")
-    command('query "a dog on the beach"')
+    _print_command("index ~/Pictures")
+    _print_command('query "a dog on the beach"')
 
 
-def command(line: str, what: str = "") -> None:
+def _print_command(line: str, what: str = "") -> None:
     """Print a command as it can be typed here: with its path, unless the shell finds it."""
     heading = f"\n{what}\n" if what else ""
     program = "mmsearch" if which("mmsearch") else sys.argv[0]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.cli.present import Tile, address_of, safe_text, sheet, size_text, strict
+from mmsearch.cli.present import address_of, shown_place, size_text, strict
+from mmsearch.cli.sheet import Tile, sheet
+from mmsearch.cli.tables import Fitted
+from mmsearch.cli.terminal import safe_text
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mmsearch.search import Duplicates, Group, Member
 
 
@@ -22,25 +23,21 @@ def groups_tsv(groups: Sequence[Group]) -> str:
         for number, group in enumerate(groups, 1) for member in group.members)
 
 
-def groups_table(groups: Sequence[Group]) -> Table:
+def groups_table(groups: Sequence[Group]) -> Fitted:
     """The groups one below the other, the picture to keep first in each."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("#", "", "agrees", "pixels", "size"):
-        table.add_column(name, justify="left" if name == "" else "right", no_wrap=name != "")
-    table.add_column("path", overflow="fold")
+    table = Fitted({"#": "right", "": "words", "agrees": "right", "pixels": "right",
+                    "size": "right", "path": "path"})
     for number, group in enumerate(groups, 1):
         if number > 1:
-            table.add_row()
+            table.rows.append(())
         for place, member in enumerate(group.members):
-            # Text, not str: in a str Rich would read [red] as markup.
-            table.add_row(
-                "" if place else str(number),
+            table.rows.append([
+                Text("" if place else str(number)),
                 Text(_role(group, member), "bold green" if place == 0 else ""),
-                "" if place == 0 else Text(f"{member.score:.3f}", "cyan"), _pixels(member),
-                size_text(member.bytes), Text(safe_text(member.item.uri)))
+                Text("" if place == 0 else f"{member.score:.3f}", "cyan"), Text(_pixels(member)),
+                Text(size_text(member.bytes)), Text(shown_place(member.item))])
     return table
 
 
@@ -72,7 +69,7 @@ def redundant_paths(groups: Sequence[Group]) -> Iterator[str]:
 
 
 def groups_sheet(found: Duplicates, *, title: str) -> str:
-    """One HTML page, a section for each group; see `cli.present.sheet`."""
+    """One HTML page, a section for each group; see `cli.sheet.sheet`."""
     sections = [(_heading(number, group), [
         Tile(one.item, "" if place else "keep", "" if place == 0 else f"{one.score:.3f}",
              "share of the detail that agrees with the one to keep, 0 to 1",

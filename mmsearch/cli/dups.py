@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from mmsearch.cli.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
-from mmsearch.cli.terminal import console, print_json, print_paths, progress, say, say_skipped
+from mmsearch.cli.terminal import (
+    console,
+    print_json,
+    print_paths,
+    progress,
+    safe_text,
+    say,
+    say_extras,
+    say_skipped,
+)
 
 _LISTED = 100
 
@@ -64,13 +73,12 @@ def dups(
     else:
         print(duplicate_groups.groups_tsv(found.groups), end="")
     say(duplicate_groups.summary(found))
+    say_extras(found.unconfirmed)
 
 
 def _print_redundant(paths: list[str]) -> None:
     """Without names that hold a line end: the next program, which may delete, would read another
     file's name in them."""
-    from mmsearch.cli.present import safe_text
-
     for path in paths:
         if "\n" in path:
             say(f"left out, because of the line end in its name: {safe_text(path)}")

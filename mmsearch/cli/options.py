@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
 from mmsearch.errors import UsageError
+from mmsearch.search import Query
+
+Device: TypeAlias = Literal["cpu", "cuda", "auto"]
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "int8"]
+_PARTS = {part.name: part.metadata["help"] for part in fields(Query)}
 
 
-class Find(StrEnum):
-    image = "image"
-    text = "text"
-    any = "any"
+def help_of(part: str, more: str = "") -> str:
+    """What is said of a part of `Query`."""
+    return f"{_PARTS[part]} {more}".strip()
 
 
-class Mode(StrEnum):
-    vector = "vector"
-    text = "text"
-    hybrid = "hybrid"
-
-
-class Fusion(StrEnum):
-    weighted = "weighted"
-    rrf = "rrf"
-
+def part_option(part: str, *flags: str, more: str = "", **how: Any) -> Any:
+    """The option for a part of `Query`, with its help."""
+    return typer.Option(*flags, help=help_of(part, more), **how)
 
 
 def path_given(text: str) -> Path:
@@ -50,19 +47,11 @@ IndexOption = Annotated[Path, typer.Option(
     "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR", parser=path_given,
     help="The collection's directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-WhereOption = Annotated[list[str] | None, typer.Option(
-    "--where", metavar="CONDITION",
-    help="Only items that meet this: 'taken>=2020 and camera ~ canon'. Repeatable.")]
+WhereOption = Annotated[list[str] | None, part_option(
+    "where", "--where", metavar="CONDITION", more="Repeatable.")]
 ModelOption = Annotated[str | None, typer.Option(
     "--model", metavar="NAME", help="builtin, a directory that `mmsearch train` wrote, or an "
                                     "open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
-
-
-class Precision(StrEnum):
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    int8 = "int8"
 
 
 PrecisionOption = Annotated[Precision | None, typer.Option(
@@ -74,40 +63,23 @@ def with_precision(model: str, precision: Precision | None) -> str:
     """The model's name with a precision, in place of the one it had."""
     from mmsearch.encoders import split_precision
 
-    return model if precision is None else f"{split_precision(model)[0]}@{precision.value}"
+    return model if precision is None else f"{split_precision(model)[0]}@{precision}"
 
 
 DEFAULT_INDEX = Path("indexes/default")
 
 
-class Device(StrEnum):
-    cpu = "cpu"
-    cuda = "cuda"
-    auto = "auto"
-
-
 DeviceOption = Annotated[Device, typer.Option(
     "--device", envvar="MMSEARCH_DEVICE", help="Where vectors are searched and indexes built; auto "
     "warns and takes the CPU where no GPU can hold them.")]
-RecallOption = Annotated[str | None, typer.Option(
-    "--recall", metavar="R", help="Recall@10 that large collections are tuned to: 0.95 (default), "
-                                  "0.99, any other, or 'exact'. Remembered.")]
-KindOption = Annotated[str | None, typer.Option(
-    "--kind", metavar="KIND", help="Index kind, from 1,000 items on: auto (default), hnsw, "
-                                   "ivf-rabitq, ivf-pq, ivf-sq8, … Remembered.")]
-TilesOption = Annotated[str | None, typer.Option(
-    "--tiles", metavar="COLSxROWS", help="Also index parts of large pictures, so that small things "
-    "in them are found: 2x2, 3x2, …, or none (default). Remembered.")]
 
 
-def recall_of(text: str | None) -> float | None:
+def recall_given(text: str) -> float:
     """What --recall says, as a number.
 
     Raises:
         UsageError: not a number above 0 and up to 1, nor `exact`.
     """
-    if text is None:
-        return None
     try:
         recall = 1.0 if text == "exact" else float(text)
     except ValueError:
@@ -117,25 +89,34 @@ def recall_of(text: str | None) -> float | None:
     return recall
 
 
-def check_tiles(tiles: str | None) -> None:
-    """Refuse a --tiles that there is not, likewise.
-
-    Raises:
-        UsageError: no grid.
-    """
-    from mmsearch.media import parse_grid
-
-    if tiles is not None:
-        parse_grid(tiles)
-
-
-def check_kind(kind: str | None) -> None:
-    """Refuse a --kind that there is not, before anything is made.
-
-    Raises:
-        UsageError: no such kind.
-    """
+def kind_given(text: str) -> str:
+    """A --kind that there is; UsageError, before anything is made."""
     from mmsearch.indexes import choose_spec
 
-    if kind is not None:
-        choose_spec(0, kind=kind)
+    choose_spec(0, kind=text)
+    return text
+
+
+def tiles_given(text: str) -> str:
+    """A --tiles that there is, likewise."""
+    from mmsearch.media import parse_grid
+
+    parse_grid(text)
+    return text
+
+
+RecallOption = Annotated[float | None, typer.Option(
+    "--recall", metavar="R", parser=recall_given,
+    help="Recall@10 that large collections are tuned to: 0.95 (default), 0.99, any other, or "
+         "'exact'. Remembered.")]
+KindOption = Annotated[str | None, typer.Option(
+    "--kind", metavar="KIND", parser=kind_given,
+    help="Index kind, from 1,000 items on: auto (default), hnsw, ivf-rabitq, ivf-pq, ivf-sq8, … "
+         "Remembered.")]
+TilesOption = Annotated[str | None, typer.Option(
+    "--tiles", metavar="COLSxROWS", parser=tiles_given,
+    help="Also index parts of large pictures, so that small things in them are found: 2x2, 3x2, …, "
+         "or none (default). Remembered.")]
+ExcludeOption = Annotated[list[str] | None, typer.Option(
+    "--exclude", metavar="GLOB",
+    help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")]

@@ -11,18 +11,17 @@ import typer
 
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
-    Device,
     DeviceOption,
-    Find,
-    Fusion,
     IndexOption,
     JsonOption,
-    Mode,
     ModelOption,
     WhereOption,
+    help_of,
+    part_option,
 )
 from mmsearch.cli.terminal import console, print_json, print_paths, say
 from mmsearch.errors import UsageError
+from mmsearch.search import Find, Fusion, Mode, Query, several
 
 if TYPE_CHECKING:
     from mmsearch.collection import Reader
@@ -31,55 +30,40 @@ if TYPE_CHECKING:
 
 def query(
     texts: Annotated[list[str] | None, typer.Argument(
-        metavar="[TEXT]...", help="What to look for, in words.")] = None,
-    image: Annotated[list[str] | None, typer.Option(
-        metavar="FILE", help="A picture to look for, indexed or not. Repeatable.")] = None,
+        metavar="[TEXT]...", help=help_of("text"))] = None,
+    image: Annotated[list[str] | None, part_option(
+        "image", metavar="FILE", more="Repeatable.")] = None,
     crop: Annotated[list[str] | None, typer.Option(
         metavar="X,Y,W,H", help="Search by this part of the --image: in pixels of the upright "
                                 "picture or per cent (10%,20%,50%,50%). One for each, or one for "
                                 "all.")] = None,
-    vector: Annotated[Path | None, typer.Option(
-        metavar="FILE", help="A query that the same model embedded: .npy, its first row.")] = None,
-    without: Annotated[list[str] | None, typer.Option(
-        "--not", metavar="TEXT", help="Keep away from this. Repeatable.")] = None,
-    without_image: Annotated[list[str] | None, typer.Option(
-        "--not-image", metavar="FILE", help="Keep away from this picture. Repeatable.")] = None,
-    weight: Annotated[list[float] | None, typer.Option(
-        "--weight", metavar="W", help="One for each text, then each picture.")] = None,
-    find: Annotated[Find, typer.Option(help="What to find.")] = Find.image,
-    top: Annotated[int, typer.Option("-k", "--top", help="How many results.")] = 10,
-    offset: Annotated[int, typer.Option(
-        metavar="N", help="Pass over the first N results: the next page.")] = 0,
-    min_score: Annotated[float | None, typer.Option(
-        "--min-score", metavar="X", min=0, max=1,
-        help="Leave out results of a lower relevance: how likely a result is a match, 0 to 1, "
-             "judged by how far it stands out from unrelated pictures.")] = None,
+    vector: Annotated[Path | None, part_option(
+        "vector", metavar="FILE", more="The first row of a file .npy.")] = None,
+    without: Annotated[list[str] | None, part_option(
+        "without", "--not", metavar="TEXT", more="Repeatable.")] = None,
+    without_image: Annotated[list[str] | None, part_option(
+        "without_image", "--not-image", metavar="FILE", more="Repeatable.")] = None,
+    weight: Annotated[list[float] | None, part_option("weights", "--weight", metavar="W")] = None,
+    find: Annotated[Find, part_option("find")] = Query.find,
+    top: Annotated[int, part_option("k", "-k", "--top")] = Query.k,
+    offset: Annotated[int, part_option("offset", metavar="N")] = Query.offset,
+    min_score: Annotated[float | None, part_option(
+        "min_score", metavar="X", min=0, max=1)] = Query.min_score,
     where: WhereOption = None,
-    mode: Annotated[Mode, typer.Option(
-        help="Compare meanings, match words (in captions, file names, paths, metadata), or both."
-    )] = Mode.vector,
-    fusion: Annotated[Fusion | None, typer.Option(
-        help="How hybrid adds the two up: by scores or by ranks.", show_default="weighted"
-    )] = None,
-    text_weight: Annotated[float | None, typer.Option(
-        "--text-weight", metavar="W", help="How much words count in hybrid, 0 to 1.",
-        show_default="0.51")] = None,
-    diverse: Annotated[float | None, typer.Option(
-        metavar="LAMBDA", help="Results that differ: 1 keeps the ranking, 0 only spreads; try 0.5."
-    )] = None,
-    collapse: Annotated[str | None, typer.Option(
-        metavar="COLUMN", help="One result for each folder ('folder') or value of a metadata "
-                               "column, not for each group.")] = None,
+    mode: Annotated[Mode, part_option("mode")] = Query.mode,
+    fusion: Annotated[Fusion | None, part_option("fusion", show_default=Query.fusion)] = None,
+    text_weight: Annotated[float | None, part_option(
+        "text_weight", metavar="W", show_default=str(Query.text_weight))] = None,
+    diverse: Annotated[float | None, part_option(
+        "diverse", metavar="LAMBDA")] = Query.diverse,
+    collapse: Annotated[str | None, part_option("collapse", metavar="COLUMN")] = None,
     no_collapse: Annotated[bool, typer.Option(
         "--no-collapse", help="Show a picture and each of its captions.")] = False,
-    multilingual: Annotated[bool, typer.Option(
-        "--multilingual", help="Texts in other languages than English, for the built-in model: "
-                               "Arabic, Chinese, Dutch, French, German, Italian, Japanese, Korean, "
-                               "Polish, Portuguese, Russian, Spanish, Thai, Turkish. Needs the "
-                               "extra of that name.")] = False,
+    multilingual: Annotated[bool, part_option(
+        "multilingual", "--multilingual")] = Query.multilingual,
     directory: IndexOption = DEFAULT_INDEX,
     model: ModelOption = None,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = "cpu",
     json_: JsonOption = False,
     filepath_only: Annotated[bool, typer.Option(
         "--filepath-only", help="Print paths alone, one a line, for pipes.")] = False,
@@ -100,36 +84,36 @@ def query(
 
     Example: mmsearch query IMG_2041 --mode text
     """
-    from mmsearch.cli import present
     from mmsearch.collection import Reader
     from mmsearch.media import parse_crops
     from mmsearch.search import has_value
 
-    images = parse_crops(image or [], crop or [])
-    collection = Reader.open(directory, model=model, device=device.value)
     if vector is not None and (texts or image or without or without_image or weight):
         raise UsageError("--vector is a whole query: give it alone")
-    if mode is not Mode.hybrid and (fusion or text_weight is not None):
+    if mode != "hybrid" and (fusion or text_weight is not None):
         raise UsageError("--fusion and --text-weight say how words and meanings are added up: add "
                          "--mode hybrid")
-    hits = collection.search(
-        vector=None if vector is None else _vector(vector),
-        text=texts or (), image=images, without=without or (),
-        without_image=without_image or (), weights=weight or (), k=top, where=where or (),
-        find=find.value, mode=mode.value, offset=offset, diverse=diverse,
-        fusion=(fusion or Fusion.weighted).value, text_weight=text_weight, min_score=min_score,
-        collapse=not no_collapse and (collapse or True), multilingual=multilingual)
-    title = " + ".join([*(texts or ()), *map(str, image or ()),
-                        *([vector.name] if vector else ())])
+    asked = Query(
+        text=texts or (), image=parse_crops(image or [], crop or []), vector=_vector(vector),
+        without=without or (), without_image=without_image or (), weights=weight or (), find=find,
+        k=top, offset=offset, min_score=min_score, where=where or (), mode=mode,
+        fusion=fusion or Query.fusion, diverse=diverse, multilingual=multilingual,
+        text_weight=Query.text_weight if text_weight is None else text_weight,
+        collapse=not no_collapse and (collapse or Query.collapse))
+    collection = Reader.open(directory, model=model, device=device)
+    hits = collection.search(asked)
     if html:
-        html.write_text(present.contact_sheet(hits, title=title), "utf-8")
+        from mmsearch.cli.sheet import contact_sheet
+
+        title = " + ".join([*(texts or ()), *(image or ()), *([vector.name] if vector else ())])
+        html.write_text(contact_sheet(hits, title=title), "utf-8")
         say(f"wrote {html}")
     if collapse and hits and not any(has_value(hit.item, collapse) for hit in hits):
         say(f"note: no result has a value of {collapse!r} to collapse by")
     if not hits:
-        say(_why_nothing(collection, find, where or (), mode, offset, min_score))
+        say(_why_nothing(collection, asked))
     _print_hits(hits, json_=json_, filepath_only=filepath_only, preview=preview,
-                parts=mode is not Mode.vector)
+                parts=mode != "vector")
 
 
 def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: bool,
@@ -141,17 +125,19 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: b
     elif filepath_only:
         print_paths(present.filepaths(hits))
     elif preview:
-        present.preview(hits, console())
+        from mmsearch.cli.preview import preview as show
+
+        show(hits, console())
     elif sys.stdout.isatty():
         console().print(present.hits_table(hits))
     else:
         print(present.hits_tsv(hits), end="")
 
 
-def _vector(file: Path) -> Any:
+def _vector(file: Path | None) -> Any:
     from mmsearch.sources import query_vector
 
-    return query_vector(file)
+    return None if file is None else query_vector(file)
 
 
 def unknown_fields(collection: Reader, where: Sequence[str]) -> str:
@@ -165,21 +151,19 @@ def unknown_fields(collection: Reader, where: Sequence[str]) -> str:
         if unknown else ""
 
 
-def _why_nothing(collection: Reader, find: Find, where: Sequence[str], mode: Mode,
-                 offset: int, min_score: float | None) -> str:
-    filtered = bool(where)
-    kinds = collection.info()["kinds"]
-    relevant = "" if min_score is None else f"no result has a relevance of {min_score:g} or more"
-    if offset and not relevant:
-        return f"there are no results beyond the first {offset}; lower --offset"
-    if mode is Mode.text and kinds:
-        return "no item has these words" + (" and meets the condition" if filtered else "")
-    if filtered and (hint := unknown_fields(collection, where)):
+def _why_nothing(collection: Reader, asked: Query) -> str:
+    kinds, least = collection.info()["kinds"], asked.min_score
+    relevant = "" if least is None else f"no result has a relevance of {least:g} or more"
+    if asked.offset and not relevant:
+        return f"there are no results beyond the first {asked.offset}; lower --offset"
+    if asked.mode == "text" and kinds:
+        return "no item has these words" + (" and meets the condition" if asked.where else "")
+    if asked.where and (hint := unknown_fields(collection, several(asked.where))):
         return hint
-    if filtered:
+    if asked.where:
         return f"nothing meets the condition{relevant and ', or '}{relevant}"
-    if find is not Find.any and find.value not in kinds and kinds:
-        return f"no {find.value}s in this collection; try --find {next(iter(kinds))}"
+    if asked.find != "any" and asked.find not in kinds and kinds:
+        return f"no {asked.find}s in this collection; try --find {next(iter(kinds))}"
     if relevant and kinds:
         return f"{relevant}; lower --min-score to see what is nearest"
     return "this collection is empty; fill it with `mmsearch index PATH`"

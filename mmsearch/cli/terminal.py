@@ -1,8 +1,13 @@
-"""What every command shares: results to stdout, everything else to stderr."""
+"""What every command shares: results to stdout, everything else to stderr.
+
+File names and captions come from strangers: whatever goes to a terminal, a line or a page passes
+through `safe_text` first, so that none of them can move a cursor or fake a line.
+"""
 
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,22 +16,50 @@ if TYPE_CHECKING:
     from mmsearch.sources import Skipped
 
 
+_SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+_TURNS_LINES_AROUND = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def safe_text(text: str) -> str:
+    """`text` on one line: control characters, line ends and lone surrogates become escapes.
+
+    Marks that reverse the reading direction go too: they make ``gpj.exe`` read as ``exe.jpg``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_safe_character(character) for character in text)
+
+
+def _safe_character(character: str) -> str:
+    if character in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[character]
+    harmful = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    if not harmful and character not in _TURNS_LINES_AROUND:
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
 def say(message: str) -> None:
     print(message, file=sys.stderr)
 
 
 def say_skipped(skipped: Sequence[Skipped]) -> None:
-    from mmsearch.cli.present import safe_text
-
     for one in skipped:
         say(f"skipped {safe_text(one.path)}: {safe_text(one.reason)}")
+
+
+def say_extras(skipped: Iterable[Skipped]) -> None:
+    """How many files were skipped for want of extras, and the one command that installs these."""
+    extras = [one.extra for one in skipped if one.extra]
+    if extras:
+        files = "1 file needs an extra" if len(extras) == 1 else f"{len(extras)} files need extras"
+        say(f"{files}: pip install 'mmsearch[{','.join(sorted(set(extras)))}]'")
 
 
 def print_paths(paths: Iterable[str]) -> None:
     """One path a line: to a terminal escaped, for the next program as it is named on disk."""
     import os
-
-    from mmsearch.cli.present import safe_text
 
     for path in paths:
         if sys.stdout.isatty():

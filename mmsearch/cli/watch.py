@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from threading import Event
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli.index import counts_of, facts_of, open_or_create, share_one_heap
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
-    Device,
     DeviceOption,
+    ExcludeOption,
     IndexOption,
     JsonOption,
     KindOption,
     ModelOption,
     RecallOption,
     TilesOption,
-    check_kind,
-    check_tiles,
     path_given,
-    recall_of,
 )
-from mmsearch.cli.terminal import print_json_line, say, say_skipped
+from mmsearch.cli.target import Target, counts_of, facts_of, share_one_heap
+from mmsearch.cli.terminal import print_json_line, safe_text, say, say_extras, say_skipped
 from mmsearch.errors import CollectionBusy, UsageError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from mmsearch.collection import Collection
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(text: str) -> float:
+    """What --every says.
+
+    Raises:
+        UsageError: not a time above 0.
+    """
+    match: Any = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if match is None or not float(match[1]):
+        raise UsageError(f"--every takes a time such as 90s, 10m or 1h, not {text!r}")
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def watch(
@@ -40,16 +50,16 @@ def watch(
         metavar="PATH...", parser=path_given,
         help="Folders, files, or manifests, as for `mmsearch index`.")],
     directory: IndexOption = DEFAULT_INDEX,
-    exclude: Annotated[list[str] | None, typer.Option(
-        metavar="GLOB", help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")] = None,
-    every: Annotated[str | None, typer.Option(
-        metavar="TIME", help="Look at everything again after so long: 90s, 10m, 1h. For network "
-                             "drives, which do not tell what changes.")] = None,
+    exclude: ExcludeOption = None,
+    every: Annotated[float | None, typer.Option(
+        metavar="TIME", parser=_seconds,
+        help="Look at everything again after so long: 90s, 10m, 1h. For network drives, which do "
+             "not tell what changes.")] = None,
     model: ModelOption = None,
     recall: RecallOption = None,
     kind: KindOption = None,
     tiles: TilesOption = None,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = "cpu",
     json_: JsonOption = False,
 ) -> None:
     """Keep an index up to date while pictures and texts come, change, move and go.
@@ -62,20 +72,17 @@ def watch(
 
     Example: mmsearch watch /mnt/nas/photos --every 10m --json
     """
-    from mmsearch.collection import follow as follow
+    from mmsearch.collection import follow
 
-    check_kind(kind)
-    check_tiles(tiles)
+    target = Target(directory, model, None, recall, kind, tiles, device)
     share_one_heap()
-    wanted, seconds, stop = recall_of(recall), _seconds(every), Event()
+    stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: _end(stop, number))
     missing = [path for path in paths if not path.exists()]
-    if missing and not (directory / "catalog.db").exists():
+    if missing and not target.exists():
         raise UsageError(f"no such file or folder: {missing[0]}")
-    collection = _begin(stop, lambda: open_or_create(directory, model, None, device))
-    _begin(stop, lambda: collection.configure(recall=wanted, kind=kind, tiles=tiles))
-    for batch in follow(collection, paths, exclude=exclude or (), every=seconds, stop=stop,
+    for batch in follow(_open(target, stop), paths, exclude=exclude or (), every=every, stop=stop,
                         say=_say):
         facts = facts_of(batch.report) | {"items": batch.items}
         now = datetime.now().isoformat(" ", "seconds")
@@ -84,14 +91,15 @@ def watch(
         else:
             say_skipped(batch.report.skipped)
             print(f"{now} {counts_of(facts)}", flush=True)
+            say_extras(batch.report.skipped)
 
 
-def _begin(stop: Event, work: Callable[[], T]) -> T:
-    """Do what needs the writer's lock, once it is to be had."""
+def _open(target: Target, stop: Event) -> Collection:
+    """Open the collection, once the writer's lock is to be had if that takes it."""
     said = False
     while True:
         try:
-            return work()
+            return target.open()
         except CollectionBusy as error:
             if not said:
                 _say(f"waiting: {error}")
@@ -107,20 +115,4 @@ def _end(stop: Event, number: int) -> None:
 
 
 def _say(message: str) -> None:
-    from mmsearch.cli.present import safe_text
-
     say(safe_text(message))
-
-
-def _seconds(text: str | None) -> float | None:
-    """What --every says.
-
-    Raises:
-        UsageError: not a time above 0.
-    """
-    if text is None:
-        return None
-    match: Any = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if match is None or not float(match[1]):
-        raise UsageError(f"--every takes a time such as 90s, 10m or 1h, not {text!r}")
-    return float(match[1]) * _SECONDS[match[2]]

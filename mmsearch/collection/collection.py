@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsearch.collection.reader import Reader, ruler_in, usable
+from mmsearch.collection.reader import Reader, calibration_in, usable
 from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder, ready
 from mmsearch.errors import (
     CollectionError,
@@ -43,7 +43,7 @@ from mmsearch.ingest import (
 )
 from mmsearch.media import parse_grid, tiles_setting, tiling_of
 from mmsearch.records import Item, Problem
-from mmsearch.search import kept_ruler
+from mmsearch.search import kept_calibration
 from mmsearch.sources import Scan, Skipped, VectorSet
 from mmsearch.stages import Spent, Stages
 from mmsearch.storage import CATALOG, Catalog, Change, Opened, Row, parse_where, writer_lock
@@ -168,8 +168,8 @@ class Collection(Reader):
         with self._writing() as catalog:
             if encoder.name != catalog.settings["encoder"]:  # a name alone, until now
                 catalog.put_settings({"encoder": encoder.name})
-            if ruler_in(catalog) is None:  # how like a match a score is differs between models
-                catalog.put_settings({"ruler": kept_ruler(encoder).to_json()})
+            if calibration_in(catalog) is None:  # each model has its own
+                catalog.put_settings({"ruler": kept_calibration(encoder).to_json()})
             opened = Opened(self.path)
             opened.refresh(catalog.segments())
             planner = Planner(catalog, opened.vector)

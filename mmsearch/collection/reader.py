@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,12 +19,9 @@ from mmsearch.errors import (
 )
 from mmsearch.indexes import Device
 from mmsearch.records import (
-    Find,
-    Fusion,
     Hit,
     Ids,
     Kind,
-    Mode,
     Neighbors,
     Problem,
     SegmentInfo,
@@ -33,18 +29,21 @@ from mmsearch.records import (
 )
 from mmsearch.search import (
     KINDS,
-    TEXT_WEIGHT,
+    Calibration,
+    Find,
+    Prepared,
     Query,
-    Ruler,
+    calibration_of,
     composed,
     nearest,
-    ruler_of,
     search,
+    several,
     share_of_images,
+    takes_parts_of,
     unit,
 )
 from mmsearch.sources import locate
-from mmsearch.storage import CATALOG, Catalog, Opened, Row, parse_where
+from mmsearch.storage import CATALOG, Catalog, Condition, Opened, Row, parse_where
 
 if TYPE_CHECKING:
     from mmsearch.collection.export import Exported, Format
@@ -68,7 +67,7 @@ class Reader:
         self._opened = Opened(path, self.device)
         self._version: int | None = None
         """Of the catalog, when `_opened` was brought in step with it."""
-        self._ruler: Ruler | None = None
+        self._calibration: Calibration | None = None
 
     @classmethod
     def open(cls, path: Path | str, *, model: str | None = None,
@@ -104,80 +103,47 @@ class Reader:
 
     # -- searching -------------------------------------------------------------------------------
 
-    def search(self, *, text: str | Sequence[str] = (), image: Any = (),
-               vector: Vectors | None = None, without: Sequence[str] = (),
-               without_image: Any = (), weights: Sequence[float] = (), k: int = 10,
-               where: str | Sequence[str] = (), find: Find = "image",
-               collapse: bool | str = True, mode: Mode = "vector", offset: int = 0,
-               after: str = "", diverse: float | None = None, fusion: Fusion = "weighted",
-               text_weight: float | None = None, min_score: float | None = None,
-               multilingual: bool = False) -> list[Hit]:
-        """The k items nearest to a query, best first; see `Hit` for what the scores are.
+    @takes_parts_of(Query)
+    def search(self, query: Query) -> list[Hit]:
+        """The k items nearest to a query, best first; see `Hit` for what the scores are, and
+        `Query` for what can be asked.
 
-        Args:
-            text, image: one or several; images are paths, bytes, PIL pictures (taken as they are),
-                or parts of any of these (`media.crops.Crop`).
-            vector: float32 [dim], a query embedded elsewhere by the same model.
-            without, without_image: texts and images to keep away from.
-            weights: one for each of the texts and then the images (default 1).
-            where: conditions on metadata, see `storage.filters`.
-            find: what to look for: images, texts, or both.
-            collapse: one hit a group (a photo and its captions), the best; False for all;
-                "folder" or the name of a metadata column for one each.
-            mode: "vector" compares meanings; "text" matches words in captions, file names, paths
-                and metadata, without a model; "hybrid" does both.
-            offset: so many hits are passed over; pages put together are one big search.
-            after: the `cursor` of a hit: what follows it, right also when items were added.
-            diverse: 0 to 1: hits that differ from each other, see `search.diversity`; pages fit
-                together up to hit 20, from there to 100, to 500, and so on.
-            fusion, text_weight: how hybrid adds the two up, see `indexes.fusion`.
-            min_score: leave out hits of a lower relevance, 0 to 1 (0.5: rather a match than not).
-            multilingual: texts are in any of 16 languages, see `encoders.multilingual`.
+            collection.search(text="a dog", k=5)
+            collection.search(Query(text="a dog"), offset=10)
 
         Raises:
             UsageError: no query, k < 1, a condition that cannot be read, and the like.
             EncoderMismatch: the collection was made by another model.
             CollectionError: made by an older version and without full text (text, hybrid).
         """
-        texts, without = _several(text), _several(without)
-        if mode == "text" and (len(weights) or vector is not None or _several(image)
-                               or _several(without_image)):
-            raise UsageError("the mode text matches words alone: leave out images, vectors and "
-                             "weights, or take the mode hybrid")
-        query = Query(
-            words=" ".join(texts), without=without, mode=mode, find=find, k=k, offset=offset,
-            condition=parse_where(_several(where)) if where else None, collapse=collapse,
-            after=after, diverse=diverse, fusion=fusion, min_score=min_score,
-            text_weight=TEXT_WEIGHT if text_weight is None else text_weight)
+        condition = _condition(query.where)
+        vector = None if query.mode == "text" else self._vector(query)
         if vector is not None:
-            query = replace(query, vector=unit(vector, int(self._catalog.settings["dim"])))
-        elif mode != "text":
-            images = _several(image)
-            query = replace(query, vector=self.embed(
-                texts, images, without, _several(without_image), weights, multilingual))
-            query = replace(query, pictures=share_of_images(len(texts), len(images), weights))
-        if mode == "text" and min_score is not None:
-            raise UsageError("the mode text has no relevance: leave out --min-score (min_score), "
-                             "or take the mode hybrid")
-        ruler = None
-        if mode != "text":
-            ruler = self._ruler = self._ruler or ruler_in(self._catalog)
-        if ruler is None and min_score is not None:
+            self._calibration = self._calibration or calibration_in(self._catalog)
+        if self._calibration is None and query.min_score is not None:
             raise UsageError(f"{self.path} cannot tell yet how relevant a hit is; run `mmsearch "
                              f"index PATH -i {self.path}` once more")
-        return self._retrying(lambda: search(self._catalog, self._opened, query, ruler),
-                              vectors=mode != "text" or diverse is not None)
+        prepared = Prepared(query, vector, condition, share_of_images(query), self._calibration)
+        return self._retrying(lambda: search(self._catalog, self._opened, prepared),
+                              vectors=vector is not None or query.diverse is not None)
+
+    def _vector(self, query: Query) -> Vectors:
+        if query.vector is not None:
+            return unit(query.vector, int(self._catalog.settings["dim"]))
+        encoder = self.encoder
+        if query.multilingual:
+            from mmsearch.encoders import Multilingual
+
+            encoder = Multilingual(encoder)
+        return composed(encoder, query, self._stored)
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
               weights: Sequence[float] = (), multilingual: bool = False) -> Vectors:
         """A composed query as one unit vector, float32 [dim]; see `search.compose`."""
-        encoder = self.encoder
-        if multilingual:
-            from mmsearch.encoders import Multilingual
-
-            encoder = Multilingual(encoder)
-        return composed(encoder, texts, images, without, without_images, weights, self._stored)
+        return self._vector(Query(
+            text=texts, image=images, without=without, without_image=without_images,
+            weights=weights, multilingual=multilingual))
 
     def nearest(self, queries: Vectors, k: int, *, find: Find = "image",
                 allowed: Ids | None = None, exact: bool = False) -> Neighbors:
@@ -197,9 +163,8 @@ class Reader:
 
     def count(self, *, where: str | Sequence[str] = (), find: Find = "image") -> int:
         """The number of items that meet the conditions."""
-        condition = parse_where(_several(where)) if where else None
         with self._catalog.snapshot():
-            return len(self._catalog.select(condition, KINDS[find]))
+            return len(self._catalog.select(_condition(where), KINDS[find]))
 
     def columns(self) -> list[str]:
         """The names of all metadata that an item has: what conditions may name besides
@@ -228,10 +193,9 @@ class Reader:
         """
         from mmsearch.search import find_duplicates
 
-        condition = parse_where(_several(where)) if where else None
         return find_duplicates(
             lambda work: self._retrying(lambda: work(self._catalog, self._opened)),
-            condition, exact=exact, threshold=threshold, k=k, progress=progress)
+            _condition(where), exact=exact, threshold=threshold, k=k, progress=progress)
 
     def info(self) -> dict[str, Any]:
         """What is in the collection: counts, model, size on disk, index kinds."""
@@ -252,7 +216,7 @@ class Reader:
         from mmsearch.collection.export import Plan, export_items
 
         plan = Plan(Path(directory), dtype, format, rows_per_file,
-                    parse_where(_several(where)) if where else None, force)
+                    _condition(where), force)
         # A handle of its own: an export takes its time, and this one may go on searching.
         apart = Reader(self.path)
         try:
@@ -321,10 +285,10 @@ class Reader:
         return self._retrying(read)
 
 
-def ruler_in(catalog: Catalog) -> Ruler | None:
+def calibration_in(catalog: Catalog) -> Calibration | None:
     """What tells how relevant a hit is, for the model of a collection; None if nothing does yet."""
     settings = catalog.settings
-    return ruler_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))
+    return calibration_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))
 
 
 def usable(device: Device) -> Device:
@@ -343,5 +307,5 @@ def _refuse_odd_name(path: Path) -> None:
         raise UsageError(f"the name of the index directory must be UTF-8: {str(path)!r}") from error
 
 
-def _several(one_or_more: Any) -> Sequence[Any]:
-    return one_or_more if isinstance(one_or_more, list | tuple) else [one_or_more]
+def _condition(where: str | Sequence[str]) -> Condition | None:
+    return parse_where(several(where)) if where else None

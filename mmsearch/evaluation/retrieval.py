@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,10 +12,9 @@ import numpy as np
 
 from mmsearch import metrics
 from mmsearch.collection import Collection
-from mmsearch.encoders import BUILTIN
+from mmsearch.encoders import BUILTIN, Multilingual
 from mmsearch.errors import UsageError
 from mmsearch.evaluation.recall import Pair, Report, flatten, measure
-from mmsearch.ingest import content_hash
 from mmsearch.records import Ids, Item, Vectors
 from mmsearch.sources import Skipped
 from mmsearch.uris import path_to_uri
@@ -25,46 +24,48 @@ _ANN_QUERIES = 1000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """report: both ways of searching, exactly; encoder: its name; skipped: pictures that could
-    not be decoded, so are in no figure; ann: recall of the approximate index against exact
-    search, by k, None where the collection has none."""
+    """report: both ways of searching, exactly; encoder: its name; multilingual: whether captions
+    went through the encoder of other languages; skipped: pictures that could not be decoded, so are
+    in no figure; ann: recall of the approximate index against exact search, by k, None where the
+    collection has none."""
 
     report: Report
     encoder: str
+    multilingual: bool
     skipped: list[Skipped]
     ann: dict[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         values = {**self.report.to_json(), "encoder": self.encoder,
+                  "multilingual": self.multilingual,
                   "skipped": [[s.path, s.reason] for s in self.skipped]}
         return values if self.ann is None else {**values, "ann_vs_exact": self.ann}
 
 
-def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN,
+def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN, multilingual: bool = False,
                    ks: Sequence[int] = (1, 5, 10), seed: int = 0,
                    progress: Callable[[int], None] = lambda done: None) -> Evaluation:
-    """Encode the pairs as indexing would, and search them among themselves."""
+    """Encode the pairs as indexing and querying would, and search them among themselves."""
     with TemporaryDirectory(prefix="mmsearch-eval-") as directory:
-        collection = Collection.create(Path(directory) / "index", model=model)
-        skipped = collection.add(_items(pairs), progress=progress).skipped
-        rows, images = collection.vectors("image")
-        texts, captions = collection.vectors("text")
-        image_of = {row.item.uri: n for n, row in enumerate(rows)}
-        kept = np.array([n for n, row in enumerate(texts) if row.item.group in image_of], np.int64)
-        owners = np.array([image_of[texts[n].item.group] for n in kept], np.int64)
-        report = measure(images, captions[kept], owners, ks=ks, seed=seed)
-        encoder = collection.encoder.name
+        collection = Collection.create(Path(directory) / "index", model=model, recall=1)
+        skipped = collection.add(map(_picture, pairs), progress=progress).skipped
+        failed = {one.path for one in skipped}
+        done = evaluate_collection(
+            collection, [pair for pair in pairs if path_to_uri(pair.image) not in failed],
+            multilingual=multilingual, ks=ks, seed=seed, progress=progress)
         collection.close()
-    return Evaluation(report, encoder, skipped)
+    return replace(done, skipped=skipped)
 
 
 def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
-                        ks: Sequence[int] = (1, 5, 10), seed: int = 0,
+                        multilingual: bool = False, ks: Sequence[int] = (1, 5, 10), seed: int = 0,
                         progress: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Search for the captions of pairs among all pictures of a collection, and the other way round.
 
+    multilingual: captions are in any of 16 languages, see `encoders.multilingual`.
+
     Raises:
-        UsageError: a picture of the pairs is not in the collection.
+        UsageError: a picture of the pairs is not in the collection, or none has a caption.
     """
     rows, images = collection.vectors("image")
     image_of = {row.item.uri: n for n, row in enumerate(rows)}
@@ -73,11 +74,21 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
         raise UsageError(f"{len(missing)} of {len(uris)} pictures are not in {collection.path} "
                          f"(first: {missing[0]}); index them first")
     captions, position = flatten(pairs)
-    texts = np.concatenate([collection.encoder.encode_texts(captions[at : at + 256])
+    if not captions:
+        raise UsageError("nothing to evaluate: no caption has a picture that can be read")
+    encoder = collection.encoder
+    if multilingual:
+        encoder = Multilingual(encoder)
+    texts = np.concatenate([encoder.encode_texts(captions[at : at + 256])
                             for at in _steps(len(captions), 256, progress)])
     owners = np.array([image_of[uri] for uri in uris], np.int64)[position]
     report = measure(images, texts, owners, ks=ks, seed=seed)
-    return Evaluation(report, collection.encoder.name, [], _ann(collection, texts, ks))
+    return Evaluation(report, encoder.name, multilingual, [], _ann(collection, texts, ks))
+
+
+def _picture(pair: Pair) -> Item:
+    uri = path_to_uri(pair.image)
+    return Item(uri, "image", group=uri)
 
 
 def _ann(collection: Collection, texts: Vectors, ks: Sequence[int]) -> dict[str, float] | None:
@@ -87,15 +98,6 @@ def _ann(collection: Collection, texts: Vectors, ks: Sequence[int]) -> dict[str,
     found: Ids = collection.nearest(queries, k).ids
     truth: Ids = collection.nearest(queries, k, exact=True).ids
     return {f"recall@{k}": metrics.ann_recall(found, truth, k) for k in ks}
-
-
-def _items(pairs: Sequence[Pair]) -> Iterator[Item]:
-    for n, pair in enumerate(pairs):
-        uri = path_to_uri(pair.image)
-        yield Item(uri, "image", group=uri)
-        for m, caption in enumerate(pair.captions):
-            yield Item(f"{uri}#caption{n}.{m}", "text", caption, group=uri,
-                       fingerprint=f"text:{content_hash(caption.encode())}")
 
 
 def _steps(total: int, step: int, progress: Callable[[int], None]) -> Iterator[int]:

@@ -160,7 +160,7 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
                     else:
                         yield one
             except MediaError as error:
-                built.skipped.append(Skipped(item.uri, str(error)))
+                built.skipped.append(Skipped.because(item.uri, error))
             except MmsearchError:  # of the model: no matter of this file
                 raise
             except Exception as error:  # what nobody foresaw must not cost all other files
@@ -193,7 +193,7 @@ def _described_anew(ready: Ready, built: Built, captions: list[Item]) -> Item:
     try:
         found = read_metadata(locate.source(ready.item.uri))
     except MediaError as error:
-        built.skipped.append(Skipped(ready.item.uri, str(error)))
+        built.skipped.append(Skipped.because(ready.item.uri, error))
         return replace(ready.item, meta={**ready.decoded, **ready.item.meta},
                        fingerprint=unread_fingerprint(ready.item.fingerprint))
     pixels = {*PIXEL_FIELDS, "size"}

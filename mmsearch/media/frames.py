@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.errors import MediaError
 from mmsearch.formats import CONTAINER_HEAD, container, may_move
 from mmsearch.fragments import Part
 from mmsearch.media.decoding import decode, opened, reason_of
@@ -105,7 +105,5 @@ def _opened(source: Path | bytes) -> Iterator[tuple[IO[bytes], str | None]]:
             yield handle, name
     except MediaError:
         raise
-    except MissingExtra as error:  # as good a reason to skip one file as any
-        raise MediaError(str(error)) from error
     except Exception as error:  # as in `media.decoding.decode`: hostile bytes, any error
         raise MediaError(reason_of(error, name or "file")) from error

@@ -8,7 +8,7 @@ from typing import IO
 
 from PIL import Image
 
-from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.errors import MediaError, MissingDecoder
 
 _HEAD = 1 << 20
 _MOST_PIXELS = 200_000_000
@@ -20,7 +20,7 @@ def jxl_file(handle: IO[bytes], name: str) -> Image.Image:
     try:
         import imagecodecs
     except ImportError:
-        raise MediaError(str(MissingExtra("JPEG XL", "jxl"))) from None
+        raise MissingDecoder("JPEG XL", "jxl") from None
     data = handle.read()
     width, height = size(data[:_HEAD])
     if width * height > _MOST_PIXELS:

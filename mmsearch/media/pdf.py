@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from math import ceil
 from typing import IO, TYPE_CHECKING, Any
 
-from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.errors import MediaError, MissingDecoder
 from mmsearch.fragments import on_page
 from mmsearch.media.keyframes import Frame
 from mmsearch.metadata import MAX_CHARACTERS, clean_text
@@ -81,7 +81,7 @@ def _document(handle: IO[bytes]) -> Iterator[Any]:
     try:
         import pypdfium2
     except ImportError:
-        raise MissingExtra("a PDF", "pdf") from None
+        raise MissingDecoder("a PDF", "pdf") from None
     with _ONE_AT_A_TIME:
         try:
             document = pypdfium2.PdfDocument(handle)

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.errors import MediaError, MissingDecoder
 
 _LARGE = 1000
 """Pixels on the shorter side, where nobody says how many are wanted."""
@@ -62,7 +62,7 @@ def open_raw(data: bytes, min_side: int | None) -> Shot | None:
     try:
         import rawpy
     except ImportError:
-        raise MediaError(str(MissingExtra("a RAW picture", "raw"))) from None
+        raise MissingDecoder("a RAW picture", "raw") from None
     try:
         raw = rawpy.imread(BytesIO(data))
     except rawpy.LibRawFileUnsupportedError:

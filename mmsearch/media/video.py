@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.errors import MediaError, MissingExtra
+from mmsearch.errors import MediaError, MissingDecoder
 from mmsearch.fragments import at_time
 from mmsearch.media.decoding import MAX_PIXELS
 from mmsearch.media.keyframes import SPACING, Frame, choose
@@ -95,7 +95,7 @@ def _av() -> ModuleType:
     try:
         import av
     except ImportError:
-        raise MissingExtra("a video", "video") from None
+        raise MissingDecoder("a video", "video") from None
     return av
 
 

@@ -7,10 +7,21 @@ from .duplicates import (
 )
 from .pipeline import (
     KINDS as KINDS,
-    TEXT_WEIGHT as TEXT_WEIGHT,
-    Query as Query,
+    Prepared as Prepared,
     has_value as has_value,
     nearest as nearest,
     search as search,
 )
-from .relevance import Ruler as Ruler, kept_ruler as kept_ruler, ruler_of as ruler_of
+from .query import (
+    Find as Find,
+    Fusion as Fusion,
+    Mode as Mode,
+    Query as Query,
+    several as several,
+    takes_parts_of as takes_parts_of,
+)
+from .relevance import (
+    Calibration as Calibration,
+    calibration_of as calibration_of,
+    kept_calibration as kept_calibration,
+)

@@ -13,6 +13,7 @@ from mmsearch.errors import MediaError, UsageError
 from mmsearch.fragments import named
 from mmsearch.media import Crop
 from mmsearch.records import Vectors
+from mmsearch.search.query import Query, several
 from mmsearch.sources import locate
 
 if TYPE_CHECKING:
@@ -23,26 +24,21 @@ if TYPE_CHECKING:
 Stored: TypeAlias = Callable[[Path | str], Vectors | None]
 
 
-def composed(encoder: Encoder, texts: Sequence[str], images: Sequence[Example],
-             without: Sequence[str], without_images: Sequence[Example],
-             weights: Sequence[float], stored: Stored) -> Vectors:
-    """The weighted sum of the embeddings of `texts` and `images`, less those of `without` and
-    `without_images`, at unit length, float32 [dim]: scores stay cosines.
+def composed(encoder: Encoder, query: Query, stored: Stored) -> Vectors:
+    """The weighted sum of the embeddings of the texts and images of a query, less those of what it
+    keeps away from, at unit length, float32 [dim]: scores stay cosines.
 
     stored: the vector of a file that has been encoded before, if there is one.
 
     Raises:
-        UsageError: nothing to look for, weights that do not fit, parts that cancel out, or a crop
-            that reaches beyond its picture.
+        UsageError: weights that are no numbers, parts that cancel out, or a crop that reaches
+            beyond its picture.
         MediaError: an image cannot be decoded.
     """
-    positive, negative = len(texts) + len(images), len(without) + len(without_images)
-    if not positive or not all(text.strip() for text in (*texts, *without)):
-        raise UsageError("say what to look for: a text, or --image FILE")
-    if weights and len(weights) != positive:
-        raise UsageError(f"{len(weights)} weights for {positive} texts and images; "
-                         "give one for each, texts first")
-    factors = np.array([*(weights or [1.0] * positive), *[-1.0] * negative], np.float32)
+    texts, images = several(query.text), several(query.image)
+    without, without_images = several(query.without), several(query.without_image)
+    negative = len(without) + len(without_images)
+    factors = np.array([*_weights(query), *[-1.0] * negative], np.float32)
     if not np.isfinite(factors).all() or not factors.any():
         raise UsageError("weights must be finite numbers, and not all zero")
 
@@ -51,16 +47,23 @@ def composed(encoder: Encoder, texts: Sequence[str], images: Sequence[Example],
 
     rows = [*text_vectors(encoder, texts), *image_vectors(images),
             *text_vectors(encoder, without), *image_vectors(without_images)]
-    query: Vectors = (factors / np.abs(factors).max()) @ np.stack(rows)
-    if float(np.linalg.norm(query)) < 1e-6:
+    total: Vectors = (factors / np.abs(factors).max()) @ np.stack(rows)
+    if float(np.linalg.norm(total)) < 1e-6:
         raise UsageError("the parts of this query cancel each other out")
-    return unit(query, encoder.dim)
+    return unit(total, encoder.dim)
 
 
-def share_of_images(texts: int, images: int, weights: Sequence[float]) -> float:
-    """How much of a query of so many texts and images is images, by weight: 0 to 1."""
-    sizes = [abs(weight) for weight in weights or [1.0] * (texts + images)]
-    return sum(sizes[texts:]) / sum(sizes)
+def share_of_images(query: Query) -> float:
+    """How much of a query is images, by weight: 0 (words alone) to 1; a half if not known."""
+    if query.vector is not None:
+        return 0.5
+    sizes = [abs(weight) for weight in _weights(query)]
+    return sum(sizes[len(several(query.text)):]) / sum(sizes)
+
+
+def _weights(query: Query) -> Sequence[float]:
+    parts = len(several(query.text)) + len(several(query.image))
+    return query.weights if len(query.weights) else [1.0] * parts
 
 
 def unit(vector: Any, dim: int) -> Vectors:

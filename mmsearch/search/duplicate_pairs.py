@@ -180,7 +180,7 @@ def _sketch_of(rows: Sequence[Row]) -> perceptual.Sketch | Skipped:
         try:
             return perceptual.sketch(decode(same_content(row), min_side=perceptual.SIDE).image)
         except MediaError as error:
-            skipped = Skipped(row.item.uri, str(error))
+            skipped = Skipped.because(row.item.uri, error)
     return skipped
 
 

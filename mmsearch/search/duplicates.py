@@ -197,7 +197,7 @@ def _group(star: Star, contents: Contents, unconfirmed: list[Skipped]) -> Group 
             try:
                 size, problem = _on_disk(row, seen)
             except MediaError as error:
-                unconfirmed.append(Skipped(row.item.uri, str(error)))
+                unconfirmed.append(Skipped.because(row.item.uri, error))
             else:
                 members.append(Member(row.item, how, likeness.score, size, problem))
     members.sort(key=lambda one: bool(one.problem))  # stable: otherwise best first, as they are

@@ -13,28 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 
 from mmsearch.errors import UsageError
 from mmsearch.indexes import nothing, reciprocal_rank, top_k, weighted_scores
-from mmsearch.records import Find, Fusion, Hit, Ids, Item, Kind, Mode, Neighbors, Vectors
+from mmsearch.records import Hit, Ids, Item, Kind, Neighbors, Vectors
 from mmsearch.search.diversity import spread
-from mmsearch.search.relevance import SAMPLED, Ruler, relevance_of
+from mmsearch.search.query import Find, Query, several
+from mmsearch.search.relevance import SAMPLED, Calibration, relevance_of
 from mmsearch.storage import Ann, Catalog, Condition, Opened, Row
 
 KINDS: dict[Find, tuple[Kind, ...]] = {
     "image": ("image", "frame"), "text": ("text",), "any": ("image", "frame", "text")}
-TEXT_WEIGHT = 0.51
-"""Half, and a little more: what is named comes before what only looks alike. 1,000 pictures of
-Flickr8k val, caption 5 as the query, recall@1/5/10 of the pictures: vectors alone 27.8/57.1/71.0;
-with captions 1 to 4 of all pictures listed 51.9/76.5/85.7, of every other one 33.2/59.7/72.8 (by
-rrf 50.1/75.5/84.9 and 31.8/57.1/71.2)."""
 _LEAST = 0.8
 """See `Catalog.match`. Without it, any picture that shares an "a" with the query passes all those
 without captions: in the second measurement rrf then finds 0.6 % of these among ten, with it 55."""
-MOST = 2**31 - 1
 _EXTRA = 16
 """Candidates asked for beyond those wanted, since some may have been deleted or share a group."""
 _JUDGED = 100
@@ -42,55 +37,20 @@ _FIRST, _FIRST_FUSED, _DEEPER = 40, 200, 4
 
 
 @dataclass(frozen=True)
-class Query:
-    """What is asked: `vector` is float32 [dim], of unit length, for all modes but text; `words`,
-    for all modes but vector, is what to match, and `without` what must not match."""
+class Prepared:
+    """A query as one collection answers it.
 
-    vector: Vectors | None = None
-    words: str = ""
-    without: Sequence[str] = ()
-    mode: Mode = "vector"
-    find: Find = "image"
-    k: int = 10
-    condition: Condition | None = None
-    collapse: bool | str = True
-    """One hit a group (a photo and its captions), a folder, or a value of this metadata column:
-    the best."""
-    offset: int = 0
-    after: str = ""
-    """The cursor of a hit: begin behind it, also if it or what was before it is gone."""
-    fusion: Fusion = "weighted"
-    text_weight: float = TEXT_WEIGHT
-    diverse: float | None = None
-    """`trade` of `search.diversity.spread`: 1 keeps the ranking, 0 only spreads."""
-    pictures: float = 0.5
-    """The share of pictures in what is asked for, 0 (words alone) to 1; a half if not known."""
-    min_score: float | None = None
-    """Hits of a lower relevance are left out, and those of none, unless the words name them."""
+    vector: float32 [dim], of unit length; None where words alone are matched.
+    condition: its `where`, read.
+    pictures: the share of pictures in what is asked for, 0 (words alone) to 1.
+    calibration: tells how relevant hits are; None where nothing does.
+    """
 
-    def __post_init__(self) -> None:
-        """UsageError: a value that makes no sense."""
-        if self.k < 1:
-            raise UsageError(f"-k must be at least 1, not {self.k}")
-        for name, value, known in (("find", self.find, tuple(KINDS)),
-                                   ("mode", self.mode, get_args(Mode)),
-                                   ("fusion", self.fusion, get_args(Fusion))):
-            if value not in known:
-                raise UsageError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-        if self.offset + self.k > MOST:
-            raise UsageError(f"-k and the offset together must be at most {MOST:,}")
-        if self.offset < 0:
-            raise UsageError(f"the offset must be at least 0, not {self.offset}")
-        for name, share in (("the text weight", self.text_weight), ("diverse", self.diverse),
-                            ("min_score", self.min_score)):
-            if share is not None and not 0 <= share <= 1:
-                raise UsageError(f"{name} must be a number from 0 to 1, not {share}")
-        if self.mode != "vector" and not self.words.strip():
-            raise UsageError(f"the mode {self.mode} matches words: give a text too, or leave the "
-                             "mode out")
-        if self.after and (self.mode != "vector" or self.diverse is not None):
-            raise UsageError("a cursor needs the mode vector and no diverse: their scores change "
-                             "as items are added; use an offset")
+    query: Query
+    vector: Vectors | None
+    condition: Condition | None
+    pictures: float
+    calibration: Calibration | None
 
 
 class Found(NamedTuple):
@@ -100,18 +60,15 @@ class Found(NamedTuple):
     bm25: float | None
 
 
-def search(catalog: Catalog, opened: Opened, query: Query,
-           ruler: Ruler | None = None) -> list[Hit]:
+def search(catalog: Catalog, opened: Opened, prepared: Prepared) -> list[Hit]:
     """Hits `offset` to `offset + k` of a query, best first; fewer if there are no more, or no
-    relevant ones.
-
-    ruler: tells how relevant they are.
-    """
+    relevant ones."""
+    query = prepared.query
     end = query.offset + query.k
     pool = _pool(end) if query.diverse is not None else end
-    ranked = _one_each(_ranked(catalog, opened, query, pool), query.collapse)
-    if query.min_score is not None and ruler is not None:
-        ranked = _relevant(catalog, opened, query, ranked, ruler)
+    ranked = _one_each(_ranked(catalog, opened, prepared, pool), query.collapse)
+    if query.min_score is not None:
+        ranked = _relevant(catalog, opened, prepared, ranked)
     if query.diverse is not None:
         ranked = _spread(opened, list(islice(ranked, pool)), query.diverse, end)
     if query.after:
@@ -119,45 +76,48 @@ def search(catalog: Catalog, opened: Opened, query: Query,
         ranked = (found for found in ranked if _place(found) > place)
     shown = list(islice(ranked, end))
     page = shown[query.offset:]
-    judged = _relevance(catalog, opened, query, page, ruler) if ruler and page else [None] * query.k
+    judged = _relevance(catalog, opened, prepared, page)
     has_cursor = query.mode == "vector" and query.diverse is None
     cursors = [f"{-score!r}:{seq}" if has_cursor else ""
                for score, seq in accumulate(map(_place, shown), max)][query.offset:]
     return [Hit(row.id, score, row.item, cosine, bm25, cursor, relevance)
             for (score, row, cosine, bm25), cursor, relevance in zip(
-                page, cursors, judged, strict=False)]
+                page, cursors, judged, strict=True)]
 
 
-def _relevant(catalog: Catalog, opened: Opened, query: Query, ranked: Iterator[Found],
-              ruler: Ruler) -> Iterator[Found]:
+def _relevant(catalog: Catalog, opened: Opened, prepared: Prepared,
+              ranked: Iterator[Found]) -> Iterator[Found]:
     """Those of `min_score` or more, and in hybrid those that the words name; where `_JUDGED` in a
     row fall short, the rest do too."""
+    least = prepared.query.min_score or 0
     while block := list(islice(ranked, _JUDGED)):
-        judged = _relevance(catalog, opened, query, block, ruler)
+        judged = _relevance(catalog, opened, prepared, block)
         good = [found for found, value in zip(block, judged, strict=True)
-                if found.bm25 is not None or (value or 0) >= (query.min_score or 0)]
+                if found.bm25 is not None or (value or 0) >= least]
         yield from good
         if not good:
             return
 
 
-def _relevance(catalog: Catalog, opened: Opened, query: Query, page: Sequence[Found],
-               ruler: Ruler) -> list[float | None]:
+def _relevance(catalog: Catalog, opened: Opened, prepared: Prepared,
+               page: Sequence[Found]) -> list[float | None]:
     """How relevant hits are; pictures and texts are told apart, for each its own scale."""
-    assert query.vector is not None
-    cosines = np.array([found.cosine if found.cosine is not None
-                        else float(_vectors(opened, [found])[0] @ query.vector)
-                        for found in page])
     judged: list[float | None] = [None] * len(page)
-    for kinds, foreign, like in ((KINDS["image"], ruler.images, query.pictures),
-                                 (KINDS["text"], ruler.texts, 1 - query.pictures)):
+    vector, calibration, pictures = prepared.vector, prepared.calibration, prepared.pictures
+    if vector is None or calibration is None:
+        return judged
+    cosines = np.array([found.cosine if found.cosine is not None
+                        else float(_vectors(opened, [found])[0] @ vector)
+                        for found in page])
+    for kinds, foreign, like in ((KINDS["image"], calibration.images, pictures),
+                                 (KINDS["text"], calibration.texts, 1 - pictures)):
         those = [n for n, found in enumerate(page) if found.row.item.kind in kinds]
         if those:
             rows = opened.rows(kinds)
-            if query.condition:
-                rows = len(catalog.select(query.condition, kinds))
+            if prepared.condition:
+                rows = len(catalog.select(prepared.condition, kinds))
             sample = np.concatenate([*opened.sample(kinds, SAMPLED)])
-            found = relevance_of(cosines[those].tolist(), query.vector, foreign, sample, rows, like)
+            found = relevance_of(cosines[those].tolist(), vector, foreign, sample, rows, like)
             for n, value in zip(those, found.tolist(), strict=True):
                 judged[n] = value
     return judged
@@ -171,11 +131,12 @@ def nearest(opened: Opened, queries: Vectors, k: int, kinds: Sequence[Kind],
     return top_k(parts or [nothing(queries)], k)
 
 
-def _ranked(catalog: Catalog, opened: Opened, query: Query, wanted: int) -> Iterator[Found]:
+def _ranked(catalog: Catalog, opened: Opened, prepared: Prepared, wanted: int) -> Iterator[Found]:
     """Live items, best first, each once. `wanted` saves steps where they make no difference."""
-    kinds = KINDS[query.find]
+    query, condition = prepared.query, prepared.condition
+    kinds, without = KINDS[query.find], several(query.without)
     by_vector = query.mode == "vector" or (query.mode == "hybrid" and query.text_weight < 1)
-    allowed = catalog.select(query.condition, kinds) if query.condition and by_vector else None
+    allowed = catalog.select(condition, kinds) if condition and by_vector else None
     rows = opened.rows(kinds) if by_vector else 0
     depth = _FIRST_FUSED if query.mode == "hybrid" else _FIRST
     approximate = by_vector and any(isinstance(part, Ann)
@@ -186,10 +147,10 @@ def _ranked(catalog: Catalog, opened: Opened, query: Query, wanted: int) -> Iter
     while True:
         near = match = _NONE
         if by_vector:
-            assert query.vector is not None
-            near = nearest(opened, query.vector[None], max(min(depth, rows), 1), kinds, allowed)
+            assert prepared.vector is not None
+            near = nearest(opened, prepared.vector[None], max(min(depth, rows), 1), kinds, allowed)
         if query.mode == "text" or (query.mode == "hybrid" and query.text_weight > 0):
-            match = catalog.match(query.words, depth, query.condition, kinds, query.without,
+            match = catalog.match(query.words, depth, condition, kinds, without,
                                   least=_LEAST if query.mode == "hybrid" else 0.0)
         more = (depth < rows and near.ids[0, -1] >= 0) or match.ids.shape[1] == depth
         for found in _step(catalog, query, near, match):

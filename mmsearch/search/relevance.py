@@ -3,10 +3,10 @@
 A cosine alone does not say that: what is high for one model, or for words, is low for another, or
 for pictures. So a hit's cosine c is compared with those of the same query to things known to be
 foreign: the fifty pictures that ship with the package and their captions, encoded once by the
-collection's own model (the *ruler*). With m the mean cosine of the query to the collection (an even
-sample of it, pooled with the ruler, which is all there is while a collection is small), s the
-deviation of its cosines over the ruler (less the highest tenth, for the ruler may hold an answer)
-and n the number of rows searched, since the best of many is high by chance:
+collection's own model (the *calibration set*). With m the mean cosine of the query to the
+collection (an even sample of it, pooled with that set, which is all there is while a collection is
+small), s the deviation of its cosines over the set (less the highest tenth, for the set may hold an
+answer) and n the number of rows searched, since the best of many is high by chance:
 
     u = (1 - m) / s * artanh((c - m) / (1 - m))
     relevance = 1 / (1 + exp(-(A + B sqrt(u) + C sqrt(2 ln n))))
@@ -54,7 +54,7 @@ SAMPLED = 256
 
 
 @dataclass(frozen=True)
-class Ruler:
+class Calibration:
     """What a model makes of the pictures that ship with the package (float32 [50, dim]) and of
     their captions (float32 [100, dim])."""
 
@@ -67,46 +67,46 @@ class Ruler:
                 for name, rows in vars(self).items()}
 
     @classmethod
-    def of(cls, written: dict[str, str], dim: int) -> Ruler:
+    def of(cls, written: dict[str, str], dim: int) -> Calibration:
         """The opposite of `to_json`."""
         return cls(**{name: np.frombuffer(base64.b64decode(rows), "<f2").astype(np.float32)
                       .reshape(-1, dim) for name, rows in written.items()})
 
 
-def ruler_of(encoder: str, written: dict[str, str] | None, dim: int) -> Ruler | None:
-    """The ruler that a collection keeps, or that ships with the built-in model, if either is.
+def calibration_of(encoder: str, written: dict[str, str] | None, dim: int) -> Calibration | None:
+    """The calibration that a collection keeps, or that ships with the built-in model, if either is.
 
-    encoder: the name of the collection's model; another's ruler says nothing.
+    encoder: the name of the collection's model; another's calibration says nothing.
     """
     if written is None:
         shipped: dict[str, str] = json.loads(SHIPPED.read_text("utf-8"))
         if shipped.pop("encoder") != encoder:
             return None
         written = shipped
-    return Ruler.of(written, dim)
+    return Calibration.of(written, dim)
 
 
-def kept_ruler(encoder: Encoder) -> Ruler:
-    """`make_ruler`, once for each model on this machine: a large one takes seconds for it."""
+def kept_calibration(encoder: Encoder) -> Calibration:
+    """`make_calibration`, once for each model on this machine: a large one takes seconds for it."""
     known_as = re.sub(r"[^A-Za-z0-9.@-]+", "-", encoder.name)
-    path = cache_directory() / "rulers" / f"{known_as}.json"
-    if (kept := _read_ruler(path, encoder)) is not None:
+    path = cache_directory() / "calibrations" / f"{known_as}.json"
+    if (kept := _read_calibration(path, encoder)) is not None:
         return kept
-    ruler = make_ruler(encoder)
+    calibration = make_calibration(encoder)
     with suppress(OSError):  # a cache that cannot be written costs those seconds again
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}-{get_ident()}")
-        part.write_text(json.dumps({"encoder": encoder.name, **ruler.to_json()}), "utf-8")
+        part.write_text(json.dumps({"encoder": encoder.name, **calibration.to_json()}), "utf-8")
         part.replace(path)
-    return ruler
+    return calibration
 
 
-def _read_ruler(path: Path, encoder: Encoder) -> Ruler | None:
-    """The ruler in a file, if it is whole and this model's: a collection keeps what it is given."""
+def _read_calibration(path: Path, encoder: Encoder) -> Calibration | None:
+    """What is in a file, if it is whole and this model's: a collection keeps what it is given."""
     try:
         written = json.loads(path.read_text("utf-8"))
         name = written.pop("encoder")
-        found = Ruler.of(written, encoder.dim)
+        found = Calibration.of(written, encoder.dim)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
     if name != encoder.name or (len(found.images), len(found.texts)) != (_IMAGES, _TEXTS):
@@ -116,14 +116,14 @@ def _read_ruler(path: Path, encoder: Encoder) -> Ruler | None:
     return found if is_whole else None
 
 
-def make_ruler(encoder: Encoder) -> Ruler:
+def make_calibration(encoder: Encoder) -> Calibration:
     """Encode the shipped pictures and captions: half a second with a small model on two cores."""
     from mmsearch.media import decode
 
     lines = (PICTURES / "captions.jsonl").read_text("utf-8").splitlines()
     rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
     pictures = [decode(PICTURES / row["image"], min_side=encoder.min_side).image for row in rows]
-    return Ruler(encoder.encode_images(pictures),
+    return Calibration(encoder.encode_images(pictures),
                  encoder.encode_texts([text for row in rows for text in row["captions"]]))
 
 
@@ -132,7 +132,7 @@ def relevance_of(scores: Sequence[float], query: Vectors, foreign: Vectors, samp
     """The relevance of hits, float64 [hits], never falling as the score rises.
 
     scores: their cosines to `query`, a unit vector, float32 [dim].
-    foreign: the ruler's vectors of their kind, float32 [r, dim].
+    foreign: the calibration's vectors of their kind, float32 [r, dim].
     sample: an even sample of what was searched, float32 [m, dim]; rows: how many those are in all.
     like: what share of the query is of the hits' own kind, 0 to 1: 1 for a picture that asks for
         pictures; a half where that is not known.

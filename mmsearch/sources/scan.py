@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from mmsearch.errors import MissingExtra, MmsearchError
 from mmsearch.records import Item
 from mmsearch.uris import path_to_uri, uri_to_path
 
@@ -14,10 +15,17 @@ _LONGEST = 300
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """reason: one line that can be read, whatever of a damaged file was put into it."""
+    """reason: one line that can be read, whatever of a damaged file was put into it; extra: of the
+    package, that would read the file."""
 
     path: str
     reason: str
+    extra: str = ""
+
+    @classmethod
+    def because(cls, path: str, error: MmsearchError) -> Skipped:
+        extra = error.extra if isinstance(error, MissingExtra) else ""
+        return cls(path, str(error), extra)
 
     def __post_init__(self) -> None:
         line = " ".join(self.reason.split())

@@ -249,6 +249,7 @@ def test_info_verify_compact_and_delete(cli: Cli, photos: Path) -> None:
     assert cli("delete", relative, "-i", "x").stdout == "deleted 1 items\n"
     assert json.loads(cli("delete", "--where", "width > 1", "-i", "x", "--json").stdout) == {
         "deleted": 11}
+    assert cli("delete", victim.parent, "-i", "x").stderr.startswith("nothing is indexed at or")
     assert cli("compact", "-i", "x").returncode == 0
     assert cli("verify", "-i", "x").returncode == 0
     assert "empty" in cli("query", "cat", "-i", "x").stderr

@@ -19,6 +19,7 @@ from conftest import DEMO, Cli, add, flip
 from making import SCENES, animation, document, film, picture
 
 from mmsearch.cli import present
+from mmsearch.cli.sheet import contact_sheet
 from mmsearch.collection.collection import Collection
 from mmsearch.collection.reader import Reader
 from mmsearch.collection.repair import repair_collection
@@ -354,7 +355,7 @@ def test_videos_and_documents_in_archives(
     assert (report.added, report.skipped) == (6, [])
     (hit,) = index.search(image=DEMO / "bus.jpg", k=1)
     assert hit.item.uri == f"{archive}!/in/clip.mp4#t=2" and hit.item.meta["duration"] == 8
-    assert present.contact_sheet([hit], title="x").count("data:image/") == 1
+    assert contact_sheet([hit], title="x").count("data:image/") == 1
     (hit,) = index.search(text="zebra", mode="text", find="text", k=1)
     assert hit.item.uri == f"{archive}!/in/doc.pdf#page=1"
     assert add(index, archive).unchanged == 6

@@ -20,7 +20,8 @@ from PIL.TiffImagePlugin import IFDRational
 from rich.console import Console
 
 from mmsearch.cli.legend import legend, when_and_where
-from mmsearch.cli.present import contact_sheet, hits_table
+from mmsearch.cli.present import hits_table
+from mmsearch.cli.sheet import contact_sheet
 from mmsearch.collection.collection import Collection
 from mmsearch.media.decoding import decode, read_metadata
 from mmsearch.media.palette import TERMS

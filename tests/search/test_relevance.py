@@ -16,18 +16,18 @@ from hypothesis import given, strategies as st
 from rich.console import Console
 
 from mmsearch.cli import present
+from mmsearch.cli.sheet import contact_sheet
 from mmsearch.collection.collection import Collection
 from mmsearch.encoders import BUILTIN, BUILTIN_DIR, load_encoder
 from mmsearch.errors import UsageError
 from mmsearch.records import Hit, Item
-from mmsearch.search.compose import share_of_images
 from mmsearch.search.relevance import (
     ACROSS,
     SHIPPED,
     WITHIN,
-    Ruler,
-    kept_ruler,
-    make_ruler,
+    Calibration,
+    kept_calibration,
+    make_calibration,
     probability,
     relevance_of,
 )
@@ -122,20 +122,20 @@ def test_a_constant_collection_and_a_certain_hit_give_a_number():
     assert relevance_of([1.0], foreign[0], foreign, foreign, 50, 1)[0] > 0.95
 
 
-def test_a_ruler_is_kept_as_float16():
-    ruler = Ruler(unit_vectors(5, 8), unit_vectors(10, 8, 1))
-    again = Ruler.of(json.loads(json.dumps(ruler.to_json())), 8)
-    assert np.abs(again.images - ruler.images).max() < 1e-3
+def test_a_calibration_is_kept_as_float16():
+    calibration = Calibration(unit_vectors(5, 8), unit_vectors(10, 8, 1))
+    again = Calibration.of(json.loads(json.dumps(calibration.to_json())), 8)
+    assert np.abs(again.images - calibration.images).max() < 1e-3
     assert again.texts.shape == (10, 8)
 
 
-def test_a_ruler_is_made_once_for_a_model(tmp_path, monkeypatch):
+def test_a_calibration_is_made_once_for_a_model(tmp_path, monkeypatch):
     monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path))
     encoder = load_encoder()
-    made = kept_ruler(encoder)
-    (kept,) = (tmp_path / "rulers").iterdir()
+    made = kept_calibration(encoder)
+    (kept,) = (tmp_path / "calibrations").iterdir()
     first = kept.stat().st_mtime_ns
-    again = kept_ruler(encoder)
+    again = kept_calibration(encoder)
     assert kept.stat().st_mtime_ns == first
     assert np.abs(again.texts - made.texts).max() < 1e-3
     whole = json.loads(kept.read_text())
@@ -145,33 +145,27 @@ def test_a_ruler_is_made_once_for_a_model(tmp_path, monkeypatch):
     other = {**whole, "encoder": "another", "texts": whole["texts"][::-1]}
     for damaged in ({}, [], None, {**whole, "more": ""}, wrong, empty, zeros, other):
         kept.write_text(json.dumps(damaged))  # made anew
-        assert np.allclose(kept_ruler(encoder).images, made.images, atol=1e-3)
+        assert np.allclose(kept_calibration(encoder).images, made.images, atol=1e-3)
         assert json.loads(kept.read_text()) == whole
     kept.write_text("{")
-    kept_ruler(encoder)
+    kept_calibration(encoder)
     assert json.loads(kept.read_text()) == whole
 
 
-def test_a_ruler_is_not_kept_where_nothing_can_be_written(tmp_path, monkeypatch):
+def test_a_calibration_is_not_kept_where_nothing_can_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / "file"))
-    assert kept_ruler(load_encoder()).texts.shape[0] == 100
+    assert kept_calibration(load_encoder()).texts.shape[0] == 100
 
 
-def test_the_shipped_ruler_is_what_the_built_in_model_makes_of_the_shipped_pictures():
+def test_the_shipped_calibration_is_what_the_built_in_model_makes_of_the_shipped_pictures():
     shipped = json.loads(SHIPPED.read_text())
     encoder = load_encoder(BUILTIN)
     assert shipped.pop("encoder") == encoder.name
-    ruler, made = Ruler.of(shipped, encoder.dim), make_ruler(encoder)
-    for old, new in ((ruler.images, made.images), (ruler.texts, made.texts)):
+    calibration, made = Calibration.of(shipped, encoder.dim), make_calibration(encoder)
+    for old, new in ((calibration.images, made.images), (calibration.texts, made.texts)):
         assert old.shape == new.shape
         assert (old * new).sum(1).min() > 0.95  # int8 differs a little between processors
-
-
-def test_the_share_of_images_in_a_query():
-    assert share_of_images(1, 0, []) == 0
-    assert share_of_images(1, 1, []) == 0.5
-    assert share_of_images(1, 1, [1, -3]) == 0.75
 
 
 def test_a_sample_is_spread_over_all_segments(tmp_path: Path) -> None:
@@ -213,7 +207,7 @@ def test_what_the_words_name_is_never_below_min_score(demo: Collection) -> None:
     assert [Path(hit.item.uri).name for hit in hits][:1] == ["lake.jpg"]
     assert all(hit.bm25 is not None or hit.relevance >= 0.99 for hit in hits)
     unlike = [replace(hits[0], relevance=0.1), replace(hits[0], relevance=0.1, bm25=None)]
-    page = present.contact_sheet(unlike, title="x")
+    page = contact_sheet(unlike, title="x")
     assert (page.count(">named<"), page.count(">10 %<")) == (1, 1)
 
 
@@ -319,8 +313,8 @@ def test_tables_and_pages_show_per_cent() -> None:
     with console.capture() as shown:
         console.print(present.hits_table([hit(None)]))
     assert "match" not in shown.get()
-    assert ">99 %</span>" in present.contact_sheet([hit(0.9999)], title="x")
-    assert "%</span>" not in present.contact_sheet([hit(None)], title="x")
+    assert ">99 %</span>" in contact_sheet([hit(0.9999)], title="x")
+    assert "%</span>" not in contact_sheet([hit(None)], title="x")
 
 
 def test_the_command_line(cli: Cli, demo_index: Path) -> None:

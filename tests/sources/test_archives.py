@@ -23,6 +23,7 @@ from making import animation
 from PIL import ExifTags, Image
 
 from mmsearch.cli import present
+from mmsearch.cli.sheet import contact_sheet
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.records import Hit, Item
@@ -613,7 +614,7 @@ def test_an_animation_in_an_archive_gives_its_frames(tmp_path: Path) -> None:
         report = add(collection, path)
         assert (report.unchanged, report.added, report.removed) == (len(items), 0, 0)
         os.utime(path, (1, 1))
-    page = present.contact_sheet([Hit(1, 1.0, items[first])], title="frames")
+    page = contact_sheet([Hit(1, 1.0, items[first])], title="frames")
     assert "data:image/jpeg" in page and "a.gif" in page
 
 
@@ -686,7 +687,7 @@ def test_other_rules_are_another_look(tmp_path: Path) -> None:
 def test_pictures_in_archives_are_shown(tmp_path: Path) -> None:
     path = write(tmp_path / "a b.zip", pictures(1))
     uri = f"{path}!/img/{PICTURES[0].name}"
-    page = present.contact_sheet([Hit(1, 0.5, Item(uri, "image", "", uri))], title="t")
+    page = contact_sheet([Hit(1, 0.5, Item(uri, "image", "", uri))], title="t")
     assert "data:image/jpeg;base64," in page
     assert f'href="file://{tmp_path}/a%20b.zip"' in page
     assert present.filepaths([Hit(1, 0.5, Item(uri, "image", "", uri))]) == [uri]

@@ -12,7 +12,7 @@ import pyarrow.parquet as parquet
 import pytest
 from conftest import DEMO, Cli, add
 
-from mmsearch.cli import present
+from mmsearch.cli.sheet import contact_sheet
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError
 from mmsearch.records import Hit, Item
@@ -101,7 +101,7 @@ def test_embedded_pictures_in_a_collection(tmp_path: Path, cli: Cli) -> None:
     assert hit.item.uri == f"{path}!/3/2.jpg" and hit.score > 0.99
     assert collection.search(text="picture number 4", find="text", k=1)[0].item.group == \
         f"{path}!/5/4.jpg"
-    assert "data:image/jpeg" in present.contact_sheet([Hit(1, 1.0, hit.item)], title="t")
+    assert "data:image/jpeg" in contact_sheet([Hit(1, 1.0, hit.item)], title="t")
 
     rows = [{"image": {"bytes": data, "path": f"{n}.jpg"}} for n, data in enumerate(PICTURES[:3])]
     rows[0]["image"]["bytes"] = PICTURES[4]

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 from conftest import DEMO, Cli, add
 
-from mmsearch.cli import present
+from mmsearch.cli.sheet import contact_sheet
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError, MissingExtra, UsageError
 from mmsearch.records import Hit
@@ -62,7 +62,7 @@ def test_a_store_in_a_collection(
     hit = collection.search(image=PICTURES[1], k=1)[0]
     assert hit.item.uri == f"memory://bucket/sub1/{PICTURES[1].name}" and hit.score > 0.99
     assert hit.item.meta["size"] == PICTURES[1].stat().st_size
-    assert "data:image/jpeg" in present.contact_sheet([Hit(1, 1.0, hit.item)], title="t")
+    assert "data:image/jpeg" in contact_sheet([Hit(1, 1.0, hit.item)], title="t")
     assert collection.search(image=hit.item.uri, k=1)[0].item.uri == hit.item.uri
     reads = []
     monkeypatch.setattr(remote, "read", lambda uri: reads.append(uri))

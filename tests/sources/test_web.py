@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from conftest import DEMO, Cli, add
 
-from mmsearch.cli import present
+from mmsearch.cli.sheet import contact_sheet
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError
 from mmsearch.records import Hit, Item
@@ -178,7 +178,7 @@ def reason(url: str) -> str:
 def test_nothing_is_fetched_unasked(site: Site) -> None:
     assert "--fetch" in reason(f"{site.url}/0.jpg")
     item = Item(f"{site.url}/0.jpg", "image")
-    page = present.contact_sheet([Hit(1, 0.5, item)], title="t")
+    page = contact_sheet([Hit(1, 0.5, item)], title="t")
     assert f'href="{site.url}/0.jpg"' in page and "--fetch" in page
     assert site.seen == []
 

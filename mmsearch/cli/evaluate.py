@@ -1,0 +1,93 @@
+"""The command that measures how well a model or a collection finds: eval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.cli.options import (
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    part_option,
+    with_precision,
+)
+from mmsearch.cli.terminal import console, print_json, progress, say, say_extras, say_skipped
+from mmsearch.search import Query
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mmsearch.evaluation import Report
+
+
+def evaluate(
+    pairs: Annotated[Path, typer.Argument(
+        metavar="PAIRS", help="Images and captions: .jsonl, .csv, .tsv, or Karpathy's .json.")],
+    directory: Annotated[Path | None, typer.Option(
+        "-i", "--index", help="Search this collection; without it, the pairs alone are encoded.",
+    )] = None,
+    split: Annotated[str | None, typer.Option(help="Only pairs of this split.")] = None,
+    k: Annotated[list[int] | None, typer.Option(
+        "-k", help="Cut-offs of recall@k (default 1, 5, 10). Repeatable.")] = None,
+    model: ModelOption = None,
+    precision: PrecisionOption = None,
+    multilingual: Annotated[bool, part_option(
+        "multilingual", "--multilingual")] = Query.multilingual,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap intervals.")] = 0,
+    json_: JsonOption = False,
+) -> None:
+    """Measure recall@k, MRR and median rank, text to image and image to text.
+
+    Example: mmsearch eval captions.jsonl --split test
+    """
+    from mmsearch.collection import Collection
+    from mmsearch.evaluation import evaluate_collection, evaluate_model, load_pairs, splits
+
+    loaded = load_pairs(pairs, split=split)
+    if len(mixed := splits(loaded)) > 1:
+        say(f"note: all splits together ({', '.join(mixed)}); choose one with --split")
+    cutoffs = tuple(k or (1, 5, 10))
+    with progress("encoding", lambda: sum(len(pair.captions) + (directory is None)
+                                           for pair in loaded)) as advance:
+        if directory is None:
+            name = with_precision(model or "builtin", precision)
+            evaluation = evaluate_model(loaded, model=name, multilingual=multilingual,
+                                        ks=cutoffs, seed=seed, progress=advance)
+        else:
+            evaluation = evaluate_collection(
+                Collection.open(directory, model=model), loaded, multilingual=multilingual,
+                ks=cutoffs, seed=seed, progress=advance)
+    say_skipped(evaluation.skipped)
+    say_extras(evaluation.skipped)
+    if json_:
+        print_json(evaluation.to_json())
+        return
+    console().print(report_table(evaluation.report))
+    for name, value in (evaluation.ann or {}).items():
+        print(f"approximate index against exact search: {name} {value:.3f}")
+
+
+def report_table(report: Report) -> Table:
+    """An evaluation, one column a direction; recall in per cent with its 95 % interval."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    directions = (report.text_to_image, report.image_to_text)
+    for name in ("text to image", "image to text"):
+        table.add_column(name, justify="right")
+    for k in directions[0].recall:
+        shares = [(way.recall[k], *way.intervals[k]) for way in directions]
+        cells = (f"{100 * r:.1f}  [{100 * low:.1f}, {100 * high:.1f}]" for r, low, high in shares)
+        table.add_row(f"recall@{k} %", *cells)
+    table.add_row("MRR", *(f"{way.mrr:.3f}" for way in directions))
+    table.add_row("median rank", *(f"{way.median_rank:,}" for way in directions))
+    for name in sorted({name for way in directions for name in way.extras}):
+        values = (way.extras.get(name) for way in directions)
+        table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values))
+    table.add_row("queries", *(f"{way.queries:,}" for way in directions))
+    table.add_row("gallery", *(f"{way.gallery:,}" for way in directions))
+    return table

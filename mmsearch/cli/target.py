@@ -1,0 +1,74 @@
+"""The collection that `index` and `watch` fill, and how they tell what they did."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmsearch.cli.options import Device, Precision, with_precision
+
+if TYPE_CHECKING:
+    from mmsearch.collection import AddReport, Collection
+
+_M_ARENA_MAX = -8  # of malloc.h
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a collection is, and what it is made with or set to from now on; None leaves what it
+    is, see `Collection.configure`."""
+
+    directory: Path
+    model: str | None = None
+    precision: Precision | None = None
+    recall: float | None = None
+    kind: str | None = None
+    tiles: str | None = None
+    device: Device = "cpu"
+
+    def exists(self) -> bool:
+        return (self.directory / "catalog.db").exists()
+
+    def open(self) -> Collection:
+        """Open the collection, or make it."""
+        from mmsearch.collection import Collection
+        from mmsearch.errors import CollectionNotFound
+
+        try:
+            found = Collection.open(self.directory, model=self.model, device=self.device)
+            if self.precision is not None:
+                model = with_precision(found.model, self.precision)
+                found = Collection.open(self.directory, model=model, device=self.device)
+        except CollectionNotFound:
+            model = with_precision(self.model or "builtin", self.precision)
+            found = Collection.create(self.directory, model=model, device=self.device)
+        found.configure(recall=self.recall, kind=self.kind, tiles=self.tiles)
+        return found
+
+
+def share_one_heap() -> None:
+    """Keep glibc from giving each thread a heap of its own. What large pictures leave scattered
+    over those is never given back; with one heap, indexing takes an eighth less memory and no more
+    time."""
+    import ctypes
+    import os
+    from contextlib import suppress
+
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def facts_of(report: AddReport) -> dict[str, Any]:
+    """A report as JSON has it."""
+    stages = {name: spent._asdict() for name, spent in report.stages.items()}
+    return asdict(report) | {"stages": stages}
+
+
+def counts_of(report: dict[str, Any]) -> str:
+    """What was done, as "added 2, items 14, skipped 0"."""
+    numbers = {name: value for name, value in report.items() if isinstance(value, int) and value}
+    numbers["skipped"] = len(report["skipped"]) + numbers.pop("more_skipped", 0)
+    return ", ".join(f"{name} {value}" for name, value in numbers.items())

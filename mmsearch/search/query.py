@@ -1,0 +1,168 @@
+"""What a search can be asked, said once: `Collection.search` takes these parts by name, the command
+`query` makes its options of them, and whoever asks in another way builds a `Query`."""
+# ruff: noqa: RUF009 (each `_part` is a field)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeAlias, get_args
+
+from mmsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmsearch.records import Hit, Vectors
+
+Find: TypeAlias = Literal["image", "text", "any"]
+Mode: TypeAlias = Literal["vector", "text", "hybrid"]
+Fusion: TypeAlias = Literal["weighted", "rrf"]
+MOST = 2**31 - 1
+P = ParamSpec("P")
+
+
+def _part(default: Any, help: str, more: str = "") -> Any:
+    """A field; help: a sentence for everybody; more: what only a program has to know."""
+    return field(default=default, metadata={"help": help, "more": more})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What a search is asked.
+
+    Raises:
+        UsageError: there is nothing to look for, or a part makes no sense.
+    """
+
+    text: str | Sequence[str] = _part((), "What to look for, in words.", "One text or several.")
+    image: Any = _part(
+        (), "A picture to look for, indexed or not.",
+        "One or several: paths, bytes, PIL pictures (taken as they are), or parts of any of these "
+        "(`media.crops.Crop`).")
+    vector: Vectors | None = _part(
+        None, "A query that the same model embedded.", "float32 [dim]; takes the place of `image` "
+        "and of the meaning of `text`.")
+    without: str | Sequence[str] = _part((), "Keep away from this.", "One text or several.")
+    without_image: Any = _part((), "Keep away from this picture.", "As `image`.")
+    weights: Sequence[float] = _part((), "One for each text, then each picture.", "1 by default.")
+    find: Find = _part("image", "What to find.")
+    k: int = _part(10, "How many results.")
+    offset: int = _part(0, "Pass over the first N results: the next page.",
+                        "Pages put together are one big search.")
+    after: str = _part("", "Begin behind the result that has this `cursor`.",
+                       "Right also when items came or went meanwhile.")
+    min_score: float | None = _part(
+        None, "Leave out results of a lower relevance: how likely a result is a match, 0 to 1, "
+        "judged by how far it stands out from unrelated pictures.",
+        "In hybrid, what the words name stays.")
+    where: str | Sequence[str] = _part(
+        (), "Only items that meet this: 'taken>=2020 and camera ~ canon'.",
+        "One condition or several, see `storage.filters`.")
+    mode: Mode = _part("vector", "Compare meanings, match words (in captions, file names, paths, "
+                                 "metadata), or both.", "`text` needs no model.")
+    fusion: Fusion = _part("weighted", "How hybrid adds the two up: by scores or by ranks.",
+                           "See `indexes.fusion`.")
+    # Half, and a little more: what is named comes before what only looks alike. 1,000 pictures of
+    # Flickr8k val, caption 5 as the query, recall@1/5/10 of the pictures: vectors alone
+    # 27.8/57.1/71.0; with captions 1 to 4 of all pictures listed 51.9/76.5/85.7, of every other one
+    # 33.2/59.7/72.8 (by rrf 50.1/75.5/84.9 and 31.8/57.1/71.2).
+    text_weight: float = _part(0.51, "How much words count in hybrid, 0 to 1.")
+    diverse: float | None = _part(
+        None, "Results that differ: 1 keeps the ranking, 0 only spreads; try 0.5.",
+        "See `search.diversity`; pages fit together up to result 20, from there to 100, to 500, "
+        "and so on.")
+    collapse: bool | str = _part(
+        True, "One result for each folder ('folder') or value of a metadata column, not for each "
+        "group.", "True: one for each group (a photo and its captions), the best; False: all.")
+    multilingual: bool = _part(
+        False, "Texts in other languages than English, for the built-in model: Arabic, Chinese, "
+        "Dutch, French, German, Italian, Japanese, Korean, Polish, Portuguese, Russian, Spanish, "
+        "Thai, Turkish. Needs the extra of that name.")
+
+    @property
+    def words(self) -> str:
+        """What is matched, in the modes text and hybrid."""
+        return " ".join(several(self.text))
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("find", self.find, get_args(Find)),
+                                   ("mode", self.mode, get_args(Mode)),
+                                   ("fusion", self.fusion, get_args(Fusion))):
+            if value not in known:
+                raise UsageError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+        for name, share in (("the text weight", self.text_weight), ("diverse", self.diverse),
+                            ("min_score", self.min_score)):
+            if share is not None and not 0 <= share <= 1:
+                raise UsageError(f"{name} must be a number from 0 to 1, not {share}")
+        self._check_page()
+        self._check_parts()
+
+    def _check_page(self) -> None:
+        if self.k < 1:
+            raise UsageError(f"-k must be at least 1, not {self.k}")
+        if self.offset + self.k > MOST:
+            raise UsageError(f"-k and the offset together must be at most {MOST:,}")
+        if self.offset < 0:
+            raise UsageError(f"the offset must be at least 0, not {self.offset}")
+        if self.after and (self.mode != "vector" or self.diverse is not None):
+            raise UsageError("a cursor needs the mode vector and no diverse: their scores change "
+                             "as items are added; use an offset")
+
+    def _check_parts(self) -> None:
+        texts, images = several(self.text), several(self.image)
+        if self.mode == "text" and (images or several(self.without_image) or len(self.weights)
+                                    or self.vector is not None):
+            raise UsageError("the mode text matches words alone: leave out images, vectors and "
+                             "weights, or take the mode hybrid")
+        if self.mode == "text" and self.min_score is not None:
+            raise UsageError("the mode text has no relevance: leave out --min-score (min_score), "
+                             "or take the mode hybrid")
+        if self.mode != "vector" and not self.words.strip():
+            raise UsageError(f"the mode {self.mode} matches words: give a text too, or leave the "
+                             "mode out")
+        if self.vector is not None:
+            return
+        if not (texts or images) or not all(text.strip()
+                                            for text in (*texts, *several(self.without))):
+            raise UsageError("say what to look for: a text, or --image FILE")
+        if len(self.weights) not in (0, len(texts) + len(images)):
+            raise UsageError(f"{len(self.weights)} weights for {len(texts) + len(images)} texts "
+                             "and images; give one for each, texts first")
+
+
+Query.__doc__ = f"{Query.__doc__}\n    Parts:\n" + "\n".join(
+    f"        {one.name}: {one.metadata['help']} {one.metadata['more']}" for one in fields(Query))
+
+
+def several(one_or_more: Any) -> Sequence[Any]:
+    return one_or_more if isinstance(one_or_more, list | tuple) else [one_or_more]
+
+
+class Search(Protocol[P]):
+    """A search takes a query, or the parts of one by name, or both: a query but for these parts."""
+
+    def __call__(self, query: Query | None = None, /, *args: P.args, **parts: P.kwargs
+                 ) -> list[Hit]: ...
+
+
+class _Method(Protocol[P]):
+    def __get__(self, instance: Any, owner: Any, /) -> Search[P]: ...
+
+
+def takes_parts_of(query_type: Callable[P, Query]) -> Callable[
+        [Callable[[Any, Query], list[Hit]]], _Method[P]]:
+    """Makes a method that takes a query into a `Search`. Type checkers, editors and `help` know the
+    parts from `Query` itself: they are repeated nowhere."""
+    def wrapped(method: Callable[[Any, Query], list[Hit]]) -> Any:
+        @wraps(method)
+        def search(self: Any, query: Query | None = None, /, **parts: Any) -> list[Hit]:
+            return method(self, Query(**parts) if query is None else replace(query, **parts))
+
+        own = [Parameter("self", Parameter.POSITIONAL_ONLY),
+               Parameter("query", Parameter.POSITIONAL_ONLY, default=None)]
+        search.__signature__ = signature(method).replace(  # type: ignore[attr-defined]
+            parameters=[*own, *signature(query_type).parameters.values()])
+        return search
+
+    return wrapped

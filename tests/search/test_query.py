@@ -1,0 +1,76 @@
+"""What a search can be asked is said once, in `Query`: its checks, its help, who takes it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from inspect import signature
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from conftest import DEMO
+
+from mmsearch import Collection, Query
+from mmsearch.cli.app import app
+from mmsearch.errors import UsageError
+from mmsearch.search.compose import share_of_images
+
+CAT = DEMO / "cat.jpg"
+PARTS = [part.name for part in fields(Query)]
+
+
+@pytest.mark.parametrize(("parts", "reason"), [
+    ({}, "say what to look for"),
+    ({"text": ["a", " "]}, "say what to look for"),
+    ({"text": "a", "without": ""}, "say what to look for"),
+    ({"text": "a", "k": 0}, "-k must be at least 1"),
+    ({"text": "a", "weights": [1, 2]}, "2 weights for 1 texts and images"),
+    ({"text": "a", "find": "x"}, "find must be one of image, text, any, not 'x'"),
+    ({"image": CAT, "mode": "hybrid"}, "the mode hybrid matches words: give a text"),
+    ({"mode": "text"}, "the mode text matches words"),
+    ({"text": "a", "mode": "text", "image": CAT}, "matches words alone"),
+    ({"text": "a", "mode": "text", "weights": [2.0]}, "matches words alone"),
+    ({"text": "a", "mode": "text", "vector": np.ones(4)}, "matches words alone"),
+    ({"text": "a", "mode": "text", "min_score": 0.5}, "the mode text has no relevance"),
+    ({"text": "a", "mode": "semantic"}, "mode must be one of vector, text, hybrid"),
+    ({"text": "a", "mode": "hybrid", "fusion": "max"}, "fusion must be one of weighted, rrf"),
+    ({"text": "a", "mode": "hybrid", "text_weight": 1.5}, "text weight must be a number from 0"),
+    ({"text": "a", "mode": "hybrid", "text_weight": float("nan")}, "from 0 to 1"),
+    ({"text": "a", "diverse": -1.0}, "diverse must be a number from 0 to 1"),
+    ({"text": "a", "min_score": 50}, "min_score must be a number from 0 to 1"),
+    ({"text": "a", "offset": -1}, "offset must be at least 0"),
+    ({"text": "a", "offset": 2**31}, "at most 2,147,483,647"),
+    ({"text": "a", "mode": "text", "after": "0.3:4"}, "a cursor needs the mode vector"),
+])
+def test_what_makes_no_sense_is_refused(parts: dict[str, object], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        Query(**parts)  # type: ignore[arg-type]
+
+
+def test_a_search_takes_a_query_or_its_parts_or_both(demo_index: Path) -> None:
+    collection = Collection.open(demo_index)
+    by_name = collection.search(text="a dog", k=3, find="any")
+    query = Query(text="a dog", k=3, find="any")
+    assert collection.search(query) == by_name
+    assert collection.search(query, k=2) == by_name[:2]
+    with pytest.raises(TypeError, match="'txt'"):
+        collection.search(txt="a dog")  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="say what to look for"):
+        collection.search()
+
+
+def test_every_part_is_explained_wherever_it_can_be_asked() -> None:
+    assert list(signature(Collection.search).parameters)[2:] == PARTS
+    options = " ".join(str(getattr(param, "help", ""))
+                       for param in typer.main.get_command(app).commands["query"].params)
+    for part in fields(Query):
+        assert f"{part.name}: {part.metadata['help']}" in str(Query.__doc__)
+        assert part.metadata["help"] in options or part.name == "after", part.name
+
+
+def test_the_share_of_images_in_a_query() -> None:
+    assert share_of_images(Query(text="a")) == 0
+    assert share_of_images(Query(text="a", image=CAT)) == 0.5
+    assert share_of_images(Query(text="a", image=CAT, weights=[1, -3])) == 0.75
+    assert share_of_images(Query(vector=np.ones(4))) == 0.5
