@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -41,9 +43,19 @@ def load_faiss() -> ModuleType:
     return faiss
 
 
-def set_threads(distances: int) -> None:
-    """As many threads as so many distances are worth: waking them up costs more than a few."""
-    load_faiss().omp_set_num_threads(1 if distances < _WORTH_THREADS else _most_threads())
+@contextmanager
+def threads(distances: int) -> Iterator[None]:
+    """As many threads as so many distances are worth: waking them up costs more than a few.
+
+    Other libraries of this process, torch for one, share the setting: it is put back.
+    """
+    faiss = load_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1 if distances < _WORTH_THREADS else _most_threads())
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 @lru_cache(maxsize=1)

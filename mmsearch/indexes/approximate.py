@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsearch.indexes import kinds
-from mmsearch.indexes._faiss import load_faiss, set_threads, write_index
+from mmsearch.indexes._faiss import load_faiss, threads, write_index
 from mmsearch.indexes.lists import TWO_LEVELS_FROM, train_lists
 from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
 
@@ -40,13 +41,13 @@ class ApproximateIndex:
         faiss = load_faiss()
         dim = next(iter(blocks())).shape[1]
         index = faiss.index_factory(dim, _factory(dim, spec), faiss.METRIC_INNER_PRODUCT)
-        set_threads(rows * max(spec.nlist, 100))
-        if kinds.KINDS[spec.kind].trains:
-            train_lists(index, blocks, rows)
-        else:
-            index.hnsw.efConstruction = spec.ef_construction
-        for block in blocks():
-            index.add(block)
+        with threads(rows * max(spec.nlist, 100)):
+            if kinds.KINDS[spec.kind].trains:
+                train_lists(index, blocks, rows)
+            else:
+                index.hnsw.efConstruction = spec.ef_construction
+            for block in blocks():
+                index.add(block)
         return cls(index, spec)
 
     @property
@@ -71,12 +72,13 @@ class ApproximateIndex:
     def search(self, queries: Vectors, k: int, *, allow: npt.NDArray[np.bool_] | None = None,
                effort: Effort | None = None) -> Neighbors:
         effort = effort or self.start
-        self.set_threads(len(queries), effort)
-        return Neighbors(*self._index.search(queries, k, params=self.parameters(effort, allow)))
+        with self.threads(len(queries), effort):
+            return Neighbors(*self._index.search(
+                queries, k, params=self.parameters(effort, allow)))
 
-    def set_threads(self, queries: int, effort: Effort) -> None:
+    def threads(self, queries: int, effort: Effort) -> AbstractContextManager[None]:
         visited = self.rows * effort.width // self.spec.nlist if self.spec.nlist else effort.width
-        set_threads(queries * (visited // 8 + effort.rescored))
+        return threads(queries * (visited // 8 + effort.rescored))
 
     def parameters(self, effort: Effort, allow: npt.NDArray[np.bool_] | None) -> Any:
         """FAISS's search parameters for an effort and a filter (bool [rows])."""

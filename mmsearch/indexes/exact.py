@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsearch.indexes import kinds
-from mmsearch.indexes._faiss import load_faiss, set_threads, write_index
+from mmsearch.indexes._faiss import load_faiss, threads, write_index
 from mmsearch.indexes.fusion import nothing, top_k
 from mmsearch.records import Effort, Ids, IndexSpec, Neighbors, Vectors
 
@@ -62,8 +62,11 @@ class ExactIndex:
 
     def search(self, queries: Vectors, k: int, *, allow: npt.NDArray[np.bool_] | None = None,
                effort: Effort | None = None) -> Neighbors:
+        with threads(len(queries) * self.rows):
+            return self._search(queries, k, allow)
+
+    def _search(self, queries: Vectors, k: int, allow: npt.NDArray[np.bool_] | None) -> Neighbors:
         many = len(queries) >= MANY
-        set_threads(len(queries) * self.rows)
         if allow is None:
             return self._in_blocks(queries, k) if many else Neighbors(
                 *self._index.search(queries, k))

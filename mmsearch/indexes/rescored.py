@@ -69,10 +69,10 @@ class RescoredIndex:
         return found
 
     def _search(self, queries: Vectors, k: int, effort: Effort, allow: Allow | None) -> Neighbors:
-        self.base.set_threads(len(queries), effort)
         parameters = self._unfiltered(effort, k) if allow is None else self._parameters(
             effort, k, allow)
-        return Neighbors(*self._index.search(queries, k, params=parameters))
+        with self.base.threads(len(queries), effort):
+            return Neighbors(*self._index.search(queries, k, params=parameters))
 
     def _parameters(self, effort: Effort, k: int, allow: Allow | None) -> Any:
         parameters = self.base.parameters(effort, allow)

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,13 +23,15 @@ from mmsearch.encoders import Encoder, load_encoder
 from mmsearch.errors import MediaError, MmsearchError
 from mmsearch.fragments import file_uri
 from mmsearch.ingest.hashes import content_hash
-from mmsearch.ingest.prepare import Prepared, Preparer
 from mmsearch.media import NO_TILES, Grid, like_their_pictures
 from mmsearch.metadata import PIXEL_FIELDS
 from mmsearch.records import Item, Kind, SegmentInfo, Vectors
 from mmsearch.sources import Described, Skipped, described, locate, unread_fingerprint
 from mmsearch.stages import Spent, Stages
 from mmsearch.storage import segment_name, write_segment
+
+if TYPE_CHECKING:
+    from mmsearch.ingest.prepare import Prepared
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -142,6 +144,8 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
 
     captions: grows by those of the pictures, which are still to be encoded.
     """
+    # They bring Pillow, which a query in words has no use for.
+    from mmsearch.ingest.prepare import Preparer
     from mmsearch.media import reason_of
 
     prepare = Preparer(encoder, stages, shard.grid, shard.expand).of

@@ -9,11 +9,14 @@ moved by random search so that product photos were found by the base colour in t
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from mmsearch.records import Pixels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 TERMS = ("black", "white", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink",
          "brown")
@@ -25,12 +28,14 @@ _HUES = (32, 78, 113, 192, 294, 340)
 """Degrees at which red ends, then orange, yellow, green, blue, purple; pink from there to 360."""
 
 
-def colours(image: Image.Image) -> list[str]:
+def colours(image: Image) -> list[str]:
     """The terms that cover a tenth or more of an RGB picture, the largest first (70 microseconds).
 
     4,096 pixels on a grid stand for all.
     """
-    sample = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.NEAREST).convert("RGB"))
+    from PIL.Image import Resampling
+
+    sample = np.asarray(image.resize((SIDE, SIDE), Resampling.NEAREST).convert("RGB"))
     red, green, blue = (sample >> (8 - _BITS)).astype(np.intp).reshape(-1, 3).T
     terms = _table()[(red << 2 * _BITS) | (green << _BITS) | blue]
     counts = np.bincount(terms, minlength=len(TERMS))
