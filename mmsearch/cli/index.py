@@ -78,7 +78,8 @@ def index(
 
     from mmsearch.sources import Fetch, fetching, iter_items
 
-    target = Target(directory, model, precision, recall, kind, tiles, device)
+    target = Target(directory, model=model, precision=precision, recall=recall, kind=kind,
+                    tiles=tiles, device=device)
     share_one_heap()
     if vectors is not None and not (paths or exclude or tiles or profile):
         _print_report(*_import(target, vectors, manifest, as_), json_)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
+from posixpath import split
 from string import Template
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def sheet(title: str, summary: str, sections: Sequence[tuple[str, Sequence[Tile]
 
 def _tile(tile: Tile, view: str) -> str:
     item = tile.item
-    folder, _, file = address_of(item).rpartition("/")
+    folder, file = split(shown_path(address_of(item)))
     place = str(part_of(item) or "") or (
         item.uri.rpartition("#")[2] if item.kind == "text" and "#" in item.uri else "")
     name = _html(f"{file} · {place}" if place else file)
@@ -90,7 +91,7 @@ def _tile(tile: Tile, view: str) -> str:
         f'<li>\n{view}\n<div class="about"><span class="rank">{_html(tile.label)}</span>'
         f'<a class="name" title="{name}"{_href(item)}>{name}</a>'
         f'<span class="score" title="{_html(tile.hint)}">{_html(tile.figure)}</span>{match}'
-        f'<span class="path">{_html(shown_path(folder) or "/")}</span>{note}</div>\n</li>'
+        f'<span class="path">{_html(folder or ".")}</span>{note}</div>\n</li>'
     )
 
 

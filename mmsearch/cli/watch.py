@@ -74,7 +74,7 @@ def watch(
     """
     from mmsearch.collection import follow
 
-    target = Target(directory, model, None, recall, kind, tiles, device)
+    target = Target(directory, model=model, recall=recall, kind=kind, tiles=tiles, device=device)
     share_one_heap()
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -29,7 +29,8 @@ KINDS: dict[Find, tuple[Kind, ...]] = {
     "image": ("image", "frame"), "text": ("text",), "any": ("image", "frame", "text")}
 _LEAST = 0.8
 """See `Catalog.match`. Without it, any picture that shares an "a" with the query passes all those
-without captions: in the second measurement rrf then finds 0.6 % of these among ten, with it 55."""
+without captions: in the second measurement at `Query.text_weight` rrf then finds 0.6 % of these
+among ten, with it 55."""
 _EXTRA = 16
 """Candidates asked for beyond those wanted, since some may have been deleted or share a group."""
 _JUDGED = 100

@@ -46,7 +46,7 @@ class Query:
     without: str | Sequence[str] = _part((), "Keep away from this.", "One text or several.")
     without_image: Any = _part((), "Keep away from this picture.", "As `image`.")
     weights: Sequence[float] = _part((), "One for each text, then each picture.", "1 by default.")
-    find: Find = _part("image", "What to find.")
+    find: Find = _part("image", "What to find.", "`any`: images and texts.")
     k: int = _part(10, "How many results.")
     offset: int = _part(0, "Pass over the first N results: the next page.",
                         "Pages put together are one big search.")

@@ -21,6 +21,7 @@ from mmsearch.cli.preview import preview
 from mmsearch.cli.sheet import contact_sheet
 from mmsearch.cli.terminal import safe_text
 from mmsearch.errors import MissingExtra
+from mmsearch.records import Hit, Item
 
 # --- the contact sheet ---------------------------------------------------------------------------
 
@@ -68,6 +69,15 @@ def test_sheet_holds_thumbnails_that_link_to_their_files(photo):
         assert os.fsdecode(unquote_to_bytes(parts.path)) == str(photo)
     for shown in ("red", "1 result", "0.410", photo.name, str(photo.parent)):
         assert shown in page.text
+
+
+def test_captions_say_where_a_file_is_seen_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = {"a.jpg": ".", "in/b.jpg": "in", "/c.jpg": "/", "https://x.org/d.jpg": "https://x.org"}
+    uris = [name if name.startswith(("/", "https:")) else f"{tmp_path}/{name}" for name in folders]
+    hits = [Hit(1, 0.5, Item(uri, "image")) for uri in uris]
+    page = contact_sheet(hits, title="x")
+    assert re.findall(r'class="path">(.*?)<', page) == list(folders.values())
 
 
 def test_a_picture_without_words_is_described_by_its_name(photo):
