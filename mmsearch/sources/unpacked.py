@@ -11,7 +11,7 @@ from threading import Lock
 from typing import IO, Any
 
 from mmsearch.errors import MediaError
-from mmsearch.sources.members import one_reason
+from mmsearch.sources.members import UNREADABLE, one_reason
 from mmsearch.uris import fingerprint_of
 
 _OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
@@ -54,11 +54,17 @@ class Unpacked:
         """Read by the stream that is nearest before it."""
         while at not in self._pages:
             before = [one for one in self._streams if one.tell() <= at]
-            stream = max(before, key=lambda one: one.tell()) if before else self.open()
+            stream: Any = max(before, key=lambda one: one.tell()) if before else self.open()
             others = [one for one in self._streams if one is not stream]
             self._streams = others[1 - _STREAMS :]
-            start, page = stream.tell(), stream.read(_PAGE)
-            self._streams.append(stream)  # it is dropped if it cannot be read
+            start, page = stream.tell(), b""
+            try:
+                while len(page) < _PAGE and (piece := stream.read1(_PAGE - len(page))):
+                    page += piece
+                self._streams.append(stream)
+            except UNREADABLE:  # the stream is dropped, what is before the damage is kept
+                if not page:
+                    raise
             self._pages[start] = page
             if len(self._pages) > _PAGES:
                 del self._pages[next(iter(self._pages))]
