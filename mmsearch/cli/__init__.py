@@ -1,4 +1,4 @@
-"""The command line: parse, call one verb, show. A file a command."""
+"""The command line: parse, call one verb, show; one file for each command."""
 
 from mmsearch.cli.app import main
 

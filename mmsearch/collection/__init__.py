@@ -1,4 +1,4 @@
-"""The handle with the verbs of the command line.
+"""The handle on one collection: `Reader` searches, `Collection` also writes.
 
 May import every room below.
 """

@@ -1,4 +1,4 @@
-"""Pictures and texts to unit vectors of one space; `load_encoder` finds an encoder by name.
+"""Makes unit vectors of one space from pictures and texts; `load_encoder` finds a model by name.
 
 May import media and the ground floor.
 """

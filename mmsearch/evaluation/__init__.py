@@ -1,4 +1,4 @@
-"""Measure: recall@k of a model or a collection, with intervals.
+"""Measures recall@k of a model or a collection, with intervals.
 
 May import every room below.
 """

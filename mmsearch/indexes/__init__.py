@@ -1,4 +1,4 @@
-"""k-NN over vectors, all through FAISS; and the merging of results.
+"""Nearest neighbours among vectors, all through FAISS; and the merging of results.
 
 An index is built once and never changed: adding to a memory-mapped one aborts the process.
 

@@ -1,4 +1,4 @@
-"""Items to segments: what is new, what is encoded, what is merged and dropped.
+"""Makes segments from items: what is new, what is encoded, what is merged and dropped.
 
 May import every room from metadata to encoders.
 """

@@ -1,4 +1,4 @@
-"""Bytes to upright RGB, and the pictures inside files: frames, pages, tiles.
+"""Decodes bytes to upright RGB, and finds pictures inside files: frames, pages, tiles.
 
 May import sources, metadata and the ground floor.
 """

@@ -1,4 +1,4 @@
-"""A query to hits: compose, search, rank, tell how likely a hit is.
+"""Finds the hits of a query: compose, search, rank, tell how likely each is a match.
 
 May import every room from metadata to ingest.
 """

@@ -1,4 +1,4 @@
-"""Learn: projection heads on pairs of pictures and captions.
+"""Trains projection heads on pairs of pictures and captions.
 
 May import evaluation and every room below.
 """
