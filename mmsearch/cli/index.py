@@ -191,7 +191,7 @@ def delete(
 def verify(
     directory: IndexOption = DEFAULT_INDEX,
     repair: Annotated[bool, typer.Option(
-        "--repair", help="Mend what can be mended; say what cannot.")] = False,
+        "--repair", help="Repair what can be repaired; say what is lost.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Check every checksum and count; exit code 0 when all is sound, 1 when not.
@@ -201,21 +201,21 @@ def verify(
     from mmsearch.cli.present import problem_lines
 
     if repair:
-        from mmsearch.collection import repair_collection as mend
+        from mmsearch.collection import repair_collection
 
         with progress("encoding again", lambda: None) as advance:
-            problems = mend(directory, tick=advance)
+            problems = repair_collection(directory, tick=advance)
     else:
-        from mmsearch.storage import find_problems as find
+        from mmsearch.storage import find_problems
 
-        problems = find(directory)
-    sound = all(problem.mended for problem in problems)
+        problems = find_problems(directory)
+    sound = all(problem.fixed for problem in problems)
     if json_:
         print_json({"sound": sound, "problems": [problem._asdict() for problem in problems]})
     else:
         print("\n".join([*problem_lines(problems), *([f"{directory} is sound"] if sound else [])]))
         if not sound and not repair:
-            say(f"mend what can be mended with `mmsearch verify --repair -i {directory}`")
+            say(f"repair what can be repaired with `mmsearch verify --repair -i {directory}`")
     if not sound:
         raise typer.Exit(1)
 

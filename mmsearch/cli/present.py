@@ -267,7 +267,7 @@ def report_table(report: Report) -> Table:
 
 def problem_lines(problems: Sequence[Problem]) -> list[str]:
     """What `verify` found, a line each; of very many, the first."""
-    lines = [("mended: " if problem.mended else "") + safe_text(str(problem))
+    lines = [("fixed: " if problem.fixed else "") + safe_text(str(problem))
              for problem in problems[:_PROBLEMS]]
     more = len(problems) - _PROBLEMS
     return [*lines, f"and {more} more (--json has them all)"] if more > 0 else lines

@@ -1,10 +1,9 @@
-from . import integrity as integrity, wal as wal
 from .catalog import CATALOG as CATALOG, Catalog as Catalog, Change as Change
 from .filters import FIELDS as FIELDS, Condition as Condition, parse_where as parse_where
 from .lock import HOLDER as HOLDER, LOCK as LOCK, writer_lock as writer_lock
 from .open_segments import Opened as Opened, directory as directory
 from .rows import Row as Row
-from .schema import open_to_write as open_to_write
+from .salvage import salvage_catalog as salvage_catalog
 from .segments import (
     MANIFEST as MANIFEST,
     TEMPORARY as TEMPORARY,
@@ -16,16 +15,18 @@ from .segments import (
     remove as remove,
     retune_ann as retune_ann,
     segment_name as segment_name,
-    sha256_of as sha256_of,
+    stated as stated,
     sync as sync,
     tuning_of as tuning_of,
     write_ann as write_ann,
     write_segment as write_segment,
 )
+from .sqlite_errors import damaged as damaged
 from .verify import (
+    UNREADABLE as UNREADABLE,
     check_catalog as check_catalog,
     find_problems as find_problems,
-    reason_of as reason_of,
-    vector_ids as vector_ids,
+    strays as strays,
     verify_directory as verify_directory,
+    without_vector as without_vector,
 )

@@ -31,14 +31,13 @@ CREATE = (
     f"CREATE VIRTUAL TABLE {TABLE} USING fts5 ({_COLUMNS}, content='', "
     "tokenize='unicode61 remove_diacritics 2')",
 )
-_TOUCHED = (f"FROM {VIEW} WHERE id IN (SELECT value FROM json_each(?) UNION SELECT t.id FROM "
-            "json_each(?) j CROSS JOIN items t WHERE t.uri = json_extract(j.value, '$[0]') "
-            "AND t.kind = json_extract(j.value, '$[1]'))")
-# The index stores no text of its own: what is taken out must be named as it was put in. Both are
+# The index stores no text of its own: what is taken out must be named as it was put in. All are
 # for many items at once, a third of the cost of a trigger that runs for each.
+_CHOSEN = f"FROM {VIEW} WHERE id IN (SELECT value FROM json_each(?))"
 UNLIST = (f"INSERT INTO {TABLE} ({TABLE}, rowid, {_COLUMNS}) "
-          f"SELECT 'delete', id, {_COLUMNS} {_TOUCHED}")
-LIST = f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} {_TOUCHED}"
+          f"SELECT 'delete', id, {_COLUMNS} {_CHOSEN}")
+LIST = f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} {_CHOSEN}"
+LIST_NEW = f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} FROM {VIEW} WHERE id > ?"
 LIST_ALL = (f"INSERT INTO {TABLE} ({TABLE}) VALUES ('delete-all')",
             f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} FROM {VIEW}")
 # A picture is found by its captions too; a caption by itself alone; a page of a document by its own
