@@ -7,6 +7,7 @@ from .salvage import salvage_catalog as salvage_catalog
 from .segments import (
     MANIFEST as MANIFEST,
     TEMPORARY as TEMPORARY,
+    UNREADABLE as UNREADABLE,
     Ann as Ann,
     Segment as Segment,
     Tuner as Tuner,
@@ -18,15 +19,14 @@ from .segments import (
     stated as stated,
     sync as sync,
     tuning_of as tuning_of,
+    verify_directory as verify_directory,
     write_ann as write_ann,
     write_segment as write_segment,
 )
 from .sqlite_errors import damaged as damaged
 from .verify import (
-    UNREADABLE as UNREADABLE,
     check_catalog as check_catalog,
     find_problems as find_problems,
     strays as strays,
-    verify_directory as verify_directory,
     without_vector as without_vector,
 )

@@ -35,8 +35,8 @@ def as_row(row: Sequence[Any]) -> Row:
              if value is not None}
     rest = {f"meta.{key}" if key in COLUMNS else key: value
             for key, value in dict(json.loads(meta)).items()}
-    if kind not in KINDS:
-        raise ValueError(kind)
+    if kind not in KINDS or bytes in map(type, row):
+        raise ValueError(f"no such item: {row}")
     return Row(id, seq, Item(uri, kind, text, group, rest | known, fingerprint), hash)
 
 

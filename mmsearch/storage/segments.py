@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.errors import CollectionDamaged
+from mmsearch.errors import CollectionDamaged, MmsearchError
 from mmsearch.indexes import (
     ApproximateIndex,
     Blocks,
@@ -43,6 +43,7 @@ from mmsearch.records import (
     IndexSpec,
     Kind,
     Neighbors,
+    Problem,
     SegmentInfo,
     Tuning,
     Vectors,
@@ -53,6 +54,9 @@ BLOCK_ROWS = 16_384
 TEMPORARY = ".tmp-"
 MANIFEST = "segment.json"
 _ANN = "ann-"
+_ALTERED = "checksum does not match: altered since it was written"
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, MmsearchError)
+"""What reading a directory's damaged files raises."""
 Tuner = Callable[[RescoredIndex], Tuning]
 
 
@@ -260,6 +264,36 @@ def stated(path: Path) -> SegmentInfo:
         return SegmentInfo(path.name, "ann", facts["kind"], facts["rows"], size, last, sha256)
     ids = ids_of(path)
     return SegmentInfo(path.name, "vectors", facts["kind"], len(ids), size, int(ids[-1]), sha256)
+
+
+def verify_directory(path: Path, info: SegmentInfo) -> list[Problem]:
+    """What is wrong with a segment's or an approximate index's files; nothing if it is sound."""
+    manifest = path / MANIFEST
+    try:
+        if sha256_of(manifest) != info.sha256:
+            return [Problem(str(manifest), _ALTERED)]
+        files = describe(path)["files"].items()
+        found = [Problem(str(path / name), reason) for name, state in files
+                 if (reason := _file_problem(path / name, state))]
+        if not found and stated(path) != info:
+            found = [Problem(str(manifest), "its row in the catalog was altered")]
+        return found
+    except OSError as error:
+        return [Problem(str(manifest), _unread(error))]
+
+
+def _file_problem(path: Path, state: dict[str, Any]) -> str:
+    try:
+        if (size := path.stat().st_size) != state["bytes"]:
+            return f"{size} bytes, written with {state['bytes']}"
+        return "" if sha256_of(path) == state["sha256"] else _ALTERED
+    except OSError as error:
+        return _unread(error)
+
+
+def _unread(error: OSError) -> str:
+    missing = isinstance(error, FileNotFoundError)
+    return "missing" if missing else f"cannot be read ({error.strerror})"
 
 
 def ids_of(path: Path) -> Ids:

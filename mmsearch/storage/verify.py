@@ -9,30 +9,28 @@ which SQLite takes for what a killed writer did not finish.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
-from mmsearch.errors import CollectionDamaged, MmsearchError
+from mmsearch.errors import CollectionDamaged
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
 from mmsearch.storage.catalog import CATALOG, Catalog
 from mmsearch.storage.fulltext import TABLE
 from mmsearch.storage.open_segments import directory
+from mmsearch.storage.reading import ALL_COLUMNS
 from mmsearch.storage.rows import ITEM, as_row
 from mmsearch.storage.schema import open_to_read
-from mmsearch.storage.segments import MANIFEST, ids_of, sha256_of, stated
+from mmsearch.storage.segments import UNREADABLE, ids_of, stated, verify_directory
 
-NAMED = 5
+_NAMED = 5
 """So many items are named in one line."""
-UNREADABLE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, MmsearchError)
-"""What reading a damaged file of a segment raises."""
 
 
 def find_problems(root: Path) -> list[Problem]:
@@ -42,17 +40,17 @@ def find_problems(root: Path) -> list[Problem]:
         CollectionNotFound: there is no collection at `root`.
         CollectionError: it has a newer format.
     """
+    path, problems = root / CATALOG, list[Problem]()
     seen: list[SegmentInfo] | None = None
-    problems: list[Problem] = []
     while True:
         try:
-            with closing(Catalog(root / CATALOG)) as catalog, catalog.snapshot():
+            with closing(Catalog(path)) as catalog, catalog.snapshot():
                 infos = catalog.segments()
                 if infos == seen:
                     return problems
-                problems = [*check_catalog(root / CATALOG), *_check_segments(root, catalog, infos)]
+                problems = [*check_catalog(path), *_check_segments(root, catalog, infos)]
         except CollectionDamaged as error:
-            return check_catalog(root / CATALOG) or [Problem(str(root / CATALOG), str(error))]
+            return check_catalog(path) or [Problem(str(path), str(error))]
         except FileNotFoundError as error:
             problems = [Problem(str(error.filename or error), "missing")]
         if not problems:
@@ -60,27 +58,24 @@ def find_problems(root: Path) -> list[Problem]:
         seen = infos  # unless a merge has removed a file meanwhile, that is it
 
 
-# -- the catalog -----------------------------------------------------------------------------------
-
-
 def check_catalog(path: Path) -> list[Problem]:
     """What is wrong with the catalog's structure, and with what follows from its rows."""
     found: list[str] = []
     try:
-        if path.stat().st_size % 4096 and not _size(path.with_name(f"{path.name}-wal")):
+        log = path.with_name(f"{path.name}-wal")
+        if path.stat().st_size % 4096 and not (log.exists() and log.stat().st_size):
             found.append("cut short: its last page is not whole")
         with closing(open_to_read(path)) as conn:
-            conn.execute("BEGIN")
+            for sql in ("BEGIN", *ALL_COLUMNS):
+                conn.execute(sql)
             found.extend(_faults(conn))
-        if not found:
-            _check_full_text(path)
+        # Only who may write can ask for this; on media that are read-only, nobody can tell.
+        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)) as conn:
+            conn.execute(f"INSERT INTO {TABLE} ({TABLE}) VALUES ('integrity-check')")
     except (sqlite3.DatabaseError, ValueError, TypeError) as error:
         found.append(f"cannot be read: {error}")
     return [Problem(str(path), reason) for reason in found]
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _faults(conn: sqlite3.Connection) -> Iterator[str]:
@@ -92,20 +87,9 @@ def _faults(conn: sqlite3.Connection) -> Iterator[str]:
         yield f"settings: {', '.join(sorted(lost))} lost"
     if "counts" in tables and kinds != Counter(dict(conn.execute("SELECT * FROM counts"))):
         yield "counts: not the numbers of items that are there"
-    if TABLE in tables and kinds.total() != conn.execute(
-            f"SELECT count(*) FROM {TABLE}_docsize").fetchone()[0]:
+    if TABLE in tables and conn.execute(
+            f"SELECT count(*) FROM {TABLE}_docsize").fetchone() != (kinds.total(),):
         yield "the full text does not list every item"
-
-
-def _check_full_text(path: Path) -> None:
-    """Raise sqlite3.DatabaseError if it is broken."""
-    # Only who may write can ask; on read-only media, and where there is none yet, nobody can tell.
-    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)) as conn:
-        conn.execute(f"INSERT INTO {TABLE} ({TABLE}) VALUES ('integrity-check')")
-
-
-# -- segments and approximate indexes --------------------------------------------------------------
 
 
 def _check_segments(root: Path, catalog: Catalog,
@@ -124,33 +108,24 @@ def _check_segments(root: Path, catalog: Catalog,
         mine = [info for info in infos if (info.kind, info.role) == (kind, "vectors")]
         if damaged.isdisjoint(mine) and len(
                 lacking := without_vector(root, catalog, kind, mine)):
-            rows = catalog.fetch(lacking[:NAMED].tolist()).values()
-            names = ", ".join(row.item.uri for row in rows) + ", …" * (len(lacking) > NAMED)
+            rows = catalog.fetch(lacking[:_NAMED].tolist()).values()
+            names = ", ".join(row.item.uri for row in rows) + ", …" * (len(lacking) > _NAMED)
             yield Problem(str(root), f"{len(lacking)} {kind} items have no vector, or more than "
                                      f"one: {names}; index them again")
 
 
 def without_vector(root: Path, catalog: Catalog, kind: Kind, infos: Sequence[SegmentInfo]) -> Ids:
     """Sequence numbers of the items of a kind that have not exactly one vector in `infos`."""
-    ids, times = np.unique(_ids(root, infos), return_counts=True)
+    ids, times = np.unique(_ids([directory(root, info) for info in infos]), return_counts=True)
     return np.setdiff1d(catalog.select(None, [kind]), ids[times == 1])
-
-
-def _ids(root: Path, infos: Sequence[SegmentInfo]) -> Ids:
-    parts = [np.zeros(0, np.int64)]
-    for info in infos:
-        with suppress(*UNREADABLE):
-            parts.append(ids_of(directory(root, info)))
-    return np.concatenate(parts)
 
 
 def strays(root: Path, catalog: Catalog) -> list[SegmentInfo]:
     """Sound segments that no row names, though they have vectors of items that no other has."""
-    infos = [info for info in catalog.segments() if info.role == "vectors"]
-    named, found = {info.name for info in infos}, []
-    unnamed = [path for path in (root / "segments").glob("[!.]*") if path.name not in named]
-    there = _ids(root, infos if unnamed else [])
-    for path in sorted(unnamed, key=lambda path: (_size(path / "ids.npy"), path), reverse=True):
+    named = {directory(root, info) for info in catalog.segments() if info.role == "vectors"}
+    unnamed = [path for path in (root / "segments").glob("[!.]*") if path not in named]
+    there, found = _ids(named if unnamed else ()), list[SegmentInfo]()
+    for path in sorted(unnamed, key=lambda path: len(_ids([path])), reverse=True):
         with suppress(*UNREADABLE):
             info, ids = stated(path), ids_of(path)
             live = np.intersect1d(ids, catalog.between(info.kind, 0, info.last))
@@ -160,33 +135,10 @@ def strays(root: Path, catalog: Catalog) -> list[SegmentInfo]:
     return found
 
 
-def verify_directory(path: Path, info: SegmentInfo) -> list[Problem]:
-    """What is wrong with a segment's or an approximate index's files; nothing if it is sound."""
-    manifest = path / MANIFEST
-    try:
-        data = manifest.read_bytes()
-        if hashlib.sha256(data).hexdigest() != info.sha256:
-            return [Problem(str(manifest), "checksum does not match: altered since it was written")]
-        facts = json.loads(data)
-        found = [Problem(str(path / name), reason) for name, state in facts["files"].items()
-                 if (reason := _file_problem(path / name, state))]
-        if not found and stated(path) != info:
-            found = [Problem(str(manifest), "its row in the catalog was altered")]
-        return found
-    except FileNotFoundError:
-        return [Problem(str(manifest), "missing")]
-    except OSError as error:
-        return [Problem(str(manifest), f"cannot be read ({error.strerror})")]
-
-
-def _file_problem(path: Path, state: dict[str, Any]) -> str:
-    try:
-        if (size := path.stat().st_size) != state["bytes"]:
-            return f"{size} bytes, written with {state['bytes']}"
-        if sha256_of(path) != state["sha256"]:
-            return "checksum does not match: altered since it was written"
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return ""
+def _ids(paths: Iterable[Path]) -> Ids:
+    """The sequence numbers in those of some segments that can be read."""
+    parts = [np.zeros(0, np.int64)]
+    for path in paths:
+        with suppress(*UNREADABLE):
+            parts.append(ids_of(path))
+    return np.concatenate(parts)
