@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 TABLE, VIEW = "items_fts", "items_text"
 WEIGHTS = {"words": 3.0, "text": 2.0, "labels": 1.0, "uri": 0.5}
@@ -56,10 +56,6 @@ WITHOUT = (f"i.id NOT IN (SELECT i.id FROM {TABLE} JOIN items m ON m.id = {TABLE
 _BREAK = re.compile(r'[\s/\\"]+')
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _LOWER, _UPPER = "a-zß-öø-ÿа-я", "A-ZÀ-ÖØ-ÞА-Я"
-_SEAM = (  # compiled when first used: a search by vectors does without
-    f"(?<=[{_LOWER}])(?=[{_UPPER}])|(?<=[{_UPPER}])(?=[{_UPPER}][{_LOWER}])"
-    r"|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
-    rf"|(?<=[{_IDEOGRAPH}])(?=\w)|(?<=\w)(?=[{_IDEOGRAPH}])")
 _MAY_HAVE_SEAM = re.compile("[0-9A-Z]")
 _RUN = re.compile(r"[^\W_]+")
 _FRAGMENT = re.compile(r"#(?:(?:t|page)=[\d.]+|xywh=percent:[\d,]+)\Z")
@@ -70,8 +66,23 @@ def apart(text: str) -> str:
     """`text` with a space at every seam: IMG 2041, Beach Holiday, 東 京; hex numbers stay whole."""
     if text.isascii() and not _MAY_HAVE_SEAM.search(text, 1):
         return text
-    return _RUN.sub(lambda run: run[0] if _HASH.fullmatch(run[0]) else re.sub(_SEAM, " ", run[0]),
-                    text)
+    return _RUN.sub(_run_apart, text)
+
+
+def _run_apart(run: re.Match[str]) -> str:
+    text = run[0]
+    if text.isdecimal() or _HASH.fullmatch(text):
+        return text
+    return _seam().sub(" ", text)
+
+
+@cache
+def _seam() -> re.Pattern[str]:
+    """Compiled when first used: a search by vectors does without."""
+    return re.compile(
+        f"(?<=[{_LOWER}])(?=[{_UPPER}])|(?<=[{_UPPER}])(?=[{_UPPER}][{_LOWER}])"
+        r"|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
+        rf"|(?<=[{_IDEOGRAPH}])(?=\w)|(?<=\w)(?=[{_IDEOGRAPH}])")
 
 
 def words(uri: str, kind: str, *texts: object) -> str:
@@ -85,7 +96,7 @@ def words(uri: str, kind: str, *texts: object) -> str:
 @lru_cache(maxsize=1024)
 def _pieces(text: str) -> str:
     """The words of `text` that have a seam, apart."""
-    if apart(text) == text:
+    if text.isascii() and not _MAY_HAVE_SEAM.search(text, 1):
         return ""
     return " ".join(pieces for word in _BREAK.split(text) if (pieces := apart(word)) != word)
 

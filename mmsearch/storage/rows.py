@@ -44,10 +44,10 @@ def described(item: Item) -> tuple[Any, ...]:
     """The columns that describe an item, in the order of `_DESCRIBED`."""
     rest = {key.removeprefix("meta.") if key.removeprefix("meta.") in COLUMNS else key: value
             for key, value in item.meta.items() if key not in COLUMNS}
-    meta = _to_json(rest)
+    meta = _to_json(rest) if rest else "{}"
     words = fulltext.words(item.uri, item.kind, item.text, item.meta.get("camera") or "", meta)
     return (item.uri, item.kind, item.text, item.group or item.uri, meta, item.fingerprint, words,
-            *(item.meta.get(column) for column in COLUMNS))
+            *map(item.meta.get, COLUMNS))
 
 
 _to_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False).encode
