@@ -98,20 +98,22 @@ class _Repair:
     def run(self) -> Iterator[Problem]:
         """-> what was lost."""
         yield from self._name_model()
-        self.catalog.commit(Change(add_segments=strays(self.root, self.catalog)))
-        for info in self._damaged("vectors"):
+        found = strays(self.root, self.catalog)
+        self.catalog.commit(Change(drop_segments=found, add_segments=found))
+        for info in self._damaged():
             with suppress(*UNREADABLE):
                 self._rebuild(info)
         for kind in get_args(Kind):
             yield from self._renew_vectors(kind)
-        self.catalog.commit(Change(drop_segments=self._damaged("ann")))
+        self.catalog.commit(Change(drop_segments=[
+            info for info in self._damaged() if info.role != "vectors"]))
         upkeep.remove_garbage(self.root, self.catalog)
-        if not self._damaged("vectors"):  # else an index would be built on what is damaged
+        if not self._damaged():  # else an index would be built on what is damaged
             upkeep.renew_anns(self.root, self.catalog)
 
-    def _damaged(self, role: str) -> list[SegmentInfo]:
+    def _damaged(self) -> list[SegmentInfo]:
         return [info for info in self.catalog.segments()
-                if info.role == role and verify_directory(directory(self.root, info), info)]
+                if verify_directory(directory(self.root, info), info)]
 
     def _name_model(self) -> Iterator[Problem]:
         """Where the settings are lost that say what made the vectors."""
@@ -148,7 +150,7 @@ class _Repair:
         -> a problem for each item that cannot be encoded. A damaged segment that has one and can
         still be searched stays.
         """
-        damaged = [info for info in self._damaged("vectors") if info.kind == kind]
+        damaged = [i for i in self._damaged() if (i.kind, i.role) == (kind, "vectors")]
         sound = [info for info in self.catalog.segments()
                  if (info.kind, info.role) == (kind, "vectors") and info not in damaged]
         reasons = self._encode(kind, without_vector(self.root, self.catalog, kind, sound))

@@ -77,7 +77,7 @@ def _opened(path: Path, new: Path, copy: Path) -> sqlite3.Connection:
 
 def _copied(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> Iterator[Problem]:
     """Fill `new`; -> what is not as it was."""
-    expected = max((n for sql in _COUNTS for (n,) in _readable(old, sql) if n), default=0)
+    counts = sorted([n for sql in _COUNTS for (n,) in _readable(old, sql) if n] or [0])
     names = set(_readable(old, "SELECT uri, kind FROM items INDEXED BY idx_items_uri_kind"))
     keys = set(_readable(old, "SELECT key FROM settings INDEXED BY sqlite_autoindex_settings_1"))
     doubtful, copied = _doubtful(old), set[tuple[str, str]]()
@@ -95,7 +95,7 @@ def _copied(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> Ite
         with suppress(ValueError, TypeError):
             id, seq, item, hash = as_row(values[: 1 + ITEM.count(",")])
             if id in doubtful:
-                item = replace(item, fingerprint="")
+                item, hash = replace(item, fingerprint=""), ""
                 yield Problem(item.uri, f"may have been altered; {_AGAIN}")
             new.execute(put, (id, *described(item), hash, seq))
             copied.add((item.uri, item.kind))
@@ -103,7 +103,7 @@ def _copied(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> Ite
         new.execute(sql)
     for uri, kind in sorted(names - copied, key=str):
         yield Problem(str(uri), f"its row ({kind}) was lost; {_AGAIN}")
-    if (more := expected - len(copied | names)) > 0:
+    if (more := counts[len(counts) // 2] - len(copied | names)) > 0:
         yield Problem(str(path), f"{more} items were lost that cannot be named; run `mmsearch "
                                  "index` again on all that was indexed")
     for (key,) in sorted(keys, key=str):

@@ -81,10 +81,9 @@ def check_catalog(path: Path) -> list[Problem]:
 def _faults(conn: sqlite3.Connection) -> Iterator[str]:
     yield from (line for (line,) in conn.execute("PRAGMA integrity_check") if line != "ok")
     tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master")}
-    settings = {key: json.loads(value) for key, value in conn.execute("SELECT * FROM settings")}
+    for (value,) in conn.execute("SELECT value FROM settings"):
+        json.loads(value)
     kinds = Counter(as_row(row).item.kind for row in conn.execute(f"SELECT {ITEM} FROM items i"))
-    if kinds and (lost := {"encoder", "dim", "format", "next_seq"} - settings.keys()):
-        yield f"settings: {', '.join(sorted(lost))} lost"
     if "counts" in tables and kinds != Counter(dict(conn.execute("SELECT * FROM counts"))):
         yield "counts: not the numbers of items that are there"
     if TABLE in tables and conn.execute(
@@ -97,6 +96,8 @@ def _check_segments(root: Path, catalog: Catalog,
     """Whether all files are as they were written, and every item has exactly one vector, in a
     segment of its kind. Of items that a damaged segment may hold nothing is said: its files are
     named already."""
+    if infos and not {"encoder", "dim"} <= catalog.settings.keys():
+        yield Problem(str(catalog.path), "the settings do not say what made the vectors")
     damaged = set()
     for info in infos:
         problems = verify_directory(directory(root, info), info)
