@@ -118,7 +118,7 @@ class Problem(NamedTuple):
 
     file: str
     reason: str
-    mended: bool = False
+    fixed: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}: {self.reason}"

@@ -19,7 +19,7 @@ _PROBLEMS = 100
 def verify(
     directory: IndexOption = DEFAULT_INDEX,
     repair: Annotated[bool, typer.Option(
-        "--repair", help="Mend what can be mended; say what cannot.")] = False,
+        "--repair", help="Repair what can be repaired; say what is lost.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Check every checksum and count; exit code 0 when all is sound, 1 when not.
@@ -27,28 +27,28 @@ def verify(
     Example: mmsearch verify --repair -i indexes/default
     """
     if repair:
-        from mmsearch.collection import repair_collection as mend
+        from mmsearch.collection import repair_collection
 
         with progress("encoding again", lambda: None) as advance:
-            problems = mend(directory, tick=advance)
+            problems = repair_collection(directory, tick=advance)
     else:
-        from mmsearch.storage import find_problems as find
+        from mmsearch.storage import find_problems
 
-        problems = find(directory)
-    sound = all(problem.mended for problem in problems)
+        problems = find_problems(directory)
+    sound = all(problem.fixed for problem in problems)
     if json_:
         print_json({"sound": sound, "problems": [problem._asdict() for problem in problems]})
     else:
         print("\n".join([*problem_lines(problems), *([f"{directory} is sound"] if sound else [])]))
         if not sound and not repair:
-            say(f"mend what can be mended with `mmsearch verify --repair -i {directory}`")
+            say(f"repair what can be repaired with `mmsearch verify --repair -i {directory}`")
     if not sound:
         raise typer.Exit(1)
 
 
 def problem_lines(problems: Sequence[Problem]) -> list[str]:
     """What `verify` found, a line each; of very many, the first."""
-    lines = [("mended: " if problem.mended else "") + safe_text(str(problem))
+    lines = [("fixed: " if problem.fixed else "") + safe_text(str(problem))
              for problem in problems[:_PROBLEMS]]
     more = len(problems) - _PROBLEMS
     return [*lines, f"and {more} more (--json has them all)"] if more > 0 else lines

@@ -46,7 +46,16 @@ from mmsearch.records import Item, Problem
 from mmsearch.search import kept_calibration
 from mmsearch.sources import Scan, Skipped, VectorSet
 from mmsearch.stages import Spent, Stages
-from mmsearch.storage import CATALOG, Catalog, Change, Opened, Row, parse_where, writer_lock
+from mmsearch.storage import (
+    CATALOG,
+    Catalog,
+    Change,
+    Opened,
+    Row,
+    damaged,
+    parse_where,
+    writer_lock,
+)
 
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
@@ -271,7 +280,7 @@ class Collection(Reader):
     # -- reading ---------------------------------------------------------------------------------
 
     def repair(self, tick: Callable[[int], None] = lambda done: None) -> list[Problem]:
-        """Mend what can be mended (see `collection.repair`); -> what was found, mended or not.
+        """Repair what can be (see `collection.repair`); -> what was found, and what is lost.
 
         tick: called with the number of items encoded again since the last call.
         """
@@ -286,7 +295,6 @@ class Collection(Reader):
         with writer_lock(self.path):
             catalog = Catalog(self.path / CATALOG, write=True)
             try:
-                catalog.refuse_altered()
                 upkeep.remove_garbage(self.path, catalog)
                 yield catalog
             except FileNotFoundError as error:
@@ -317,6 +325,8 @@ def _make(root: Path, encoder: Encoder, model: str) -> None:
     with writer_lock(root):
         upkeep.refuse_foreign(root, CATALOG)
         catalog = Catalog(root / CATALOG, write=True)
+        if "encoder" not in catalog.settings and catalog.segments():
+            raise damaged(catalog.path, "settings")
         if "encoder" not in catalog.settings:
             catalog.put_settings({"encoder": encoder.name, "dim": encoder.dim, "model": model})
         catalog.close()

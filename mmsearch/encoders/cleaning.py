@@ -11,13 +11,13 @@ _NO_PUNCTUATION = str.maketrans("_", " ", string.punctuation.replace("_", ""))
 
 
 def clean_whitespace(text: str) -> str:
-    """Mojibake and curly quotes mended, HTML entities resolved, spaces made single.
+    """Mojibake and curly quotes repaired, HTML entities resolved, spaces made single.
 
-    For plain ASCII without entities there is nothing to mend; for the rest, what `ftfy` does, which
+    For plain ASCII without entities nothing needs repair; for the rest, what `ftfy` does, which
     comes with open_clip. Without it, characters are composed (NFC) and quotes made straight.
     """
     if not (text.isascii() and text.isprintable()) or "&" in text:
-        text = _mended(text)
+        text = _repaired(text)
     return " ".join(html.unescape(html.unescape(text)).split())
 
 
@@ -38,7 +38,7 @@ CLEANERS: dict[str, Callable[[str], str]] = {
 """By the names that open_clip has for them."""
 
 
-def _mended(text: str) -> str:
+def _repaired(text: str) -> str:
     try:
         import ftfy
     except ImportError:

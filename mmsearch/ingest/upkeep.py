@@ -34,11 +34,13 @@ from mmsearch.storage import (
     Change,
     Opened,
     Segment,
+    damaged,
     describe,
     directory,
     remove,
     retune_ann,
     segment_name,
+    strays,
     tuning_of,
     verify_directory,
     write_ann,
@@ -68,7 +70,13 @@ def refuse_foreign(root: Path, catalog: str) -> None:
 
 
 def remove_garbage(root: Path, catalog: Catalog) -> None:
-    """Remove directories that no row of the catalog names: leftovers of a killed writer."""
+    """Remove directories that no row of the catalog names: leftovers of a killed writer.
+
+    Raises:
+        CollectionDamaged: items need one of them; the row that named it is lost or altered.
+    """
+    if lost := strays(root, catalog):
+        raise damaged(catalog.path, f"no row names {lost[0].name}, which its items need")
     named = {directory(root, info) for info in catalog.segments()}
     for path in [*(root / "segments").glob("*"), *root.glob("ann-*"), *root.glob(TEMPORARY + "*")]:
         if path not in named:

@@ -15,7 +15,7 @@ import json
 import os
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -85,8 +85,13 @@ class Part:
     def mark(self) -> str:
         """Begins the fingerprints of its items; another one once a file has changed."""
         states = [fingerprint_of(path.stat()) for path in (self.file.path, self.manifest) if path]
-        state = json.dumps([*map(str, vars(self).values()), states])
+        given = [str(getattr(self, one.name)) for one in fields(self)]
+        state = json.dumps([*given, states])
         return f"{IMPORTED}{blake2b(state.encode('utf-8', 'replace'), digest_size=6).hexdigest()}:"
+
+    @cached_property
+    def _uri(self) -> str:
+        return path_to_uri(self.file.path)
 
     def fingerprint(self, row: int) -> str:
         """Sorts like the rows."""
@@ -119,7 +124,7 @@ class Part:
 
     def _item(self, row: int, place: str | None, captions: Sequence[str],
               meta: Mapping[str, Any]) -> Item:
-        uri = place or f"{path_to_uri(self.file.path)}#{row}"
+        uri = place or f"{self._uri}#{row}"
         if self.kind == "text" and place:
             uri = f"{place}#caption{self.first + row + 1}"
         text = "" if self.captioned else "\n".join(captions)

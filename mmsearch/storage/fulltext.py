@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 TABLE, VIEW = "items_fts", "items_text"
 WEIGHTS = {"words": 3.0, "text": 2.0, "labels": 1.0, "uri": 0.5}
@@ -31,14 +31,13 @@ CREATE = (
     f"CREATE VIRTUAL TABLE {TABLE} USING fts5 ({_COLUMNS}, content='', "
     "tokenize='unicode61 remove_diacritics 2')",
 )
-_TOUCHED = (f"FROM {VIEW} WHERE id IN (SELECT value FROM json_each(?) UNION SELECT t.id FROM "
-            "json_each(?) j CROSS JOIN items t WHERE t.uri = json_extract(j.value, '$[0]') "
-            "AND t.kind = json_extract(j.value, '$[1]'))")
-# The index stores no text of its own: what is taken out must be named as it was put in. Both are
+# The index stores no text of its own: what is taken out must be named as it was put in. All are
 # for many items at once, a third of the cost of a trigger that runs for each.
+_CHOSEN = f"FROM {VIEW} WHERE id IN (SELECT value FROM json_each(?))"
 UNLIST = (f"INSERT INTO {TABLE} ({TABLE}, rowid, {_COLUMNS}) "
-          f"SELECT 'delete', id, {_COLUMNS} {_TOUCHED}")
-LIST = f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} {_TOUCHED}"
+          f"SELECT 'delete', id, {_COLUMNS} {_CHOSEN}")
+LIST = f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} {_CHOSEN}"
+LIST_NEW = f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} FROM {VIEW} WHERE id > ?"
 LIST_ALL = (f"INSERT INTO {TABLE} ({TABLE}) VALUES ('delete-all')",
             f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} FROM {VIEW}")
 # A picture is found by its captions too; a caption by itself alone; a page of a document by its own
@@ -57,10 +56,6 @@ WITHOUT = (f"i.id NOT IN (SELECT i.id FROM {TABLE} JOIN items m ON m.id = {TABLE
 _BREAK = re.compile(r'[\s/\\"]+')
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _LOWER, _UPPER = "a-zß-öø-ÿа-я", "A-ZÀ-ÖØ-ÞА-Я"
-_SEAM = (  # compiled when first used: a search by vectors does without
-    f"(?<=[{_LOWER}])(?=[{_UPPER}])|(?<=[{_UPPER}])(?=[{_UPPER}][{_LOWER}])"
-    r"|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
-    rf"|(?<=[{_IDEOGRAPH}])(?=\w)|(?<=\w)(?=[{_IDEOGRAPH}])")
 _MAY_HAVE_SEAM = re.compile("[0-9A-Z]")
 _RUN = re.compile(r"[^\W_]+")
 _FRAGMENT = re.compile(r"#(?:(?:t|page)=[\d.]+|xywh=percent:[\d,]+)\Z")
@@ -71,8 +66,23 @@ def apart(text: str) -> str:
     """`text` with a space at every seam: IMG 2041, Beach Holiday, 東 京; hex numbers stay whole."""
     if text.isascii() and not _MAY_HAVE_SEAM.search(text, 1):
         return text
-    return _RUN.sub(lambda run: run[0] if _HASH.fullmatch(run[0]) else re.sub(_SEAM, " ", run[0]),
-                    text)
+    return _RUN.sub(_run_apart, text)
+
+
+def _run_apart(run: re.Match[str]) -> str:
+    text = run[0]
+    if text.isdecimal() or _HASH.fullmatch(text):
+        return text
+    return _seam().sub(" ", text)
+
+
+@cache
+def _seam() -> re.Pattern[str]:
+    """Compiled when first used: a search by vectors does without."""
+    return re.compile(
+        f"(?<=[{_LOWER}])(?=[{_UPPER}])|(?<=[{_UPPER}])(?=[{_UPPER}][{_LOWER}])"
+        r"|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
+        rf"|(?<=[{_IDEOGRAPH}])(?=\w)|(?<=\w)(?=[{_IDEOGRAPH}])")
 
 
 def words(uri: str, kind: str, *texts: object) -> str:
@@ -86,7 +96,7 @@ def words(uri: str, kind: str, *texts: object) -> str:
 @lru_cache(maxsize=1024)
 def _pieces(text: str) -> str:
     """The words of `text` that have a seam, apart."""
-    if apart(text) == text:
+    if text.isascii() and not _MAY_HAVE_SEAM.search(text, 1):
         return ""
     return " ".join(pieces for word in _BREAK.split(text) if (pieces := apart(word)) != word)
 

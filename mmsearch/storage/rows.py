@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from mmsearch.records import Item, Kind
 from mmsearch.storage import fulltext
 from mmsearch.storage.conditions import Condition
 
+KINDS = frozenset(get_args(Kind))
 COLUMNS = ("size", "taken", "modified", "width", "height", "camera", "manifest")
 """Metadata with a column of its own; all other metadata is JSON in the column `meta`. There, a
 manifest's column of the same name lives too: as `meta.size`, say, in `Item.meta` and in filters."""
@@ -28,11 +29,14 @@ class Row(NamedTuple):
 
 
 def as_row(row: Sequence[Any]) -> Row:
+    """Raises ValueError or TypeError if it is no row that was ever written."""
     id, seq, uri, kind, text, group, meta, fingerprint, hash = row[:9]
     known = {name: value for name, value in zip(COLUMNS, row[9:], strict=True)
              if value is not None}
     rest = {f"meta.{key}" if key in COLUMNS else key: value
-            for key, value in json.loads(meta).items()}
+            for key, value in dict(json.loads(meta)).items()}
+    if kind not in KINDS or bytes in map(type, row):
+        raise ValueError(f"no such item: {row}")
     return Row(id, seq, Item(uri, kind, text, group, rest | known, fingerprint), hash)
 
 
@@ -40,28 +44,26 @@ def described(item: Item) -> tuple[Any, ...]:
     """The columns that describe an item, in the order of `_DESCRIBED`."""
     rest = {key.removeprefix("meta.") if key.removeprefix("meta.") in COLUMNS else key: value
             for key, value in item.meta.items() if key not in COLUMNS}
-    meta = _to_json(rest)
+    meta = _to_json(rest) if rest else "{}"
     words = fulltext.words(item.uri, item.kind, item.text, item.meta.get("camera") or "", meta)
     return (item.uri, item.kind, item.text, item.group or item.uri, meta, item.fingerprint, words,
-            *(item.meta.get(column) for column in COLUMNS))
+            *map(item.meta.get, COLUMNS))
 
 
 _to_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False).encode
 _DESCRIBED = ("uri", "kind", "text", "grp", "meta", "fingerprint", "words", *COLUMNS)
-
-
-def _sql_put() -> str:
-    columns = (*_DESCRIBED, "hash", "seq")
-    return (f"INSERT INTO items ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
-            "ON CONFLICT (uri, kind) DO UPDATE SET "
-            + ", ".join(f"{column} = excluded.{column}" for column in columns))
-
-
-def _sql_update() -> str:
-    return f"UPDATE items SET {', '.join(f'{c} = ?' for c in _DESCRIBED)} WHERE id = ?"
-
-
-SQL_PUT, SQL_UPDATE = _sql_put(), _sql_update()
+PUT = (*_DESCRIBED, "hash", "seq")
+"""The columns that a new item brings; its id is the next one."""
+SQL_PUT = (f"INSERT INTO items ({', '.join(PUT)}) VALUES ({', '.join('?' * len(PUT))}) "
+           "ON CONFLICT (uri, kind) DO UPDATE SET "
+           + ", ".join(f"{column} = excluded.{column}" for column in PUT))
+SQL_UPDATE = f"UPDATE items SET {', '.join(f'{column} = ?' for column in _DESCRIBED)} WHERE id = ?"
+SQL_KNOWN = ("SELECT t.id FROM json_each(?) j CROSS JOIN items t WHERE t.uri = json_extract("
+             "j.value, '$[0]') AND t.kind = json_extract(j.value, '$[1]')")
+_COUNTED = ("INSERT INTO counts SELECT kind, {} FROM items WHERE {} GROUP BY kind "
+            "ON CONFLICT (kind) DO UPDATE SET items = items + excluded.items")
+COUNT_DROPPED = _COUNTED.format("-count(*)", "id IN (SELECT value FROM json_each(?))")
+COUNT_NEW = _COUNTED.format("count(*)", "id > ?")
 
 
 def where_sql(where: Condition | None, kinds: Sequence[Kind]) -> tuple[str, list[Any]]:

@@ -6,13 +6,20 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmsearch.storage import fulltext, integrity
+from mmsearch.storage import fulltext
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
+FORMAT = 3
+READABLE = (1, 2, 3)
+"""Formats that can be read; the first write brings a collection to FORMAT."""
+COUNT_ALL = ("DELETE FROM counts",
+             "INSERT INTO counts SELECT kind, count(*) FROM items GROUP BY kind")
+"""Makes the table `counts` anew."""
 
-def open_to_write(path: Path) -> Database:
+
+def open_to_write(path: Path) -> sqlite3.Connection:
     from sqlite_utils import Database, Migrations
 
     migrations = Migrations("mmsearch")
@@ -43,20 +50,26 @@ def open_to_write(path: Path) -> Database:
         for sql in (*fulltext.CREATE, *fulltext.LIST_ALL):
             db.execute(sql)
 
+    @migrations(name="checks")  # format 2 had a check value for every row, too
+    def counts(db: Database) -> None:
+        db.execute("CREATE TABLE counts (kind TEXT PRIMARY KEY, items INTEGER)")
+        for sql in COUNT_ALL:
+            db.execute(sql)
+
     @migrations()
-    def checks(db: Database) -> None:
-        db.conn.execute("UPDATE settings SET value = '2' WHERE key = 'format'")
-        integrity.create(db.conn)
+    def no_checks(db: Database) -> None:
+        for sql in ("DROP TABLE IF EXISTS checks", "DROP TRIGGER IF EXISTS items_added",
+                    "DROP TRIGGER IF EXISTS items_dropped",
+                    f"UPDATE settings SET value = '{FORMAT}' WHERE key = 'format'"):
+            db.execute(sql)
 
     # Autocommit: a transaction is open only inside `atomic`. Full sync: a commit survives a
     # power cut.
     conn = sqlite3.connect(path, timeout=30, isolation_level=None)
     conn.execute("PRAGMA journal_mode = WAL")
     conn.execute("PRAGMA synchronous = FULL")
-    integrity.register(conn)
-    db = Database(conn)
-    migrations.apply(db)
-    return db
+    migrations.apply(Database(conn))
+    return conn
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.errors import CollectionDamaged
+from mmsearch.errors import CollectionDamaged, MmsearchError
 from mmsearch.indexes import (
     ApproximateIndex,
     Blocks,
@@ -43,6 +43,7 @@ from mmsearch.records import (
     IndexSpec,
     Kind,
     Neighbors,
+    Problem,
     SegmentInfo,
     Tuning,
     Vectors,
@@ -52,6 +53,10 @@ FORMAT = 1
 BLOCK_ROWS = 16_384
 TEMPORARY = ".tmp-"
 MANIFEST = "segment.json"
+_ANN = "ann-"
+_ALTERED = "checksum does not match: altered since it was written"
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, MmsearchError)
+"""What reading a directory's damaged files raises."""
 Tuner = Callable[[RescoredIndex], Tuning]
 
 
@@ -70,8 +75,7 @@ def write_segment(root: Path, name: str, kind: Kind, ids: Ids, blocks: Blocks) -
         write_flat(directory / "vectors.faiss", blocks(), len(ids))
         return {}
 
-    size, sha256 = _publish(root / "segments", name, fill, kind=kind, rows=len(ids))
-    return SegmentInfo(name, "vectors", kind, len(ids), size, int(ids[-1]), sha256)
+    return _publish(root / "segments", name, fill, kind=kind, rows=len(ids))
 
 
 def write_ann(root: Path, segment: Segment, kind: Kind, spec: IndexSpec, tuner: Tuner,
@@ -108,10 +112,8 @@ def _ann_facts(segment: Segment, spec: IndexSpec, path: Path, tuner: Tuner) -> d
 
 def _publish_ann(root: Path, segment: Segment, kind: Kind,
                  fill: Callable[[Path], dict[str, Any]]) -> SegmentInfo:
-    last = int(segment.ids[-1])
-    name = f"ann-{kind}-{last:012d}-{secrets.token_hex(3)}"
-    size, sha256 = _publish(root, name, fill, kind=kind, rows=segment.rows)
-    return SegmentInfo(name, "ann", kind, segment.rows, size, last, sha256)
+    name = f"{_ANN}{kind}-{segment.ids[-1]:012d}-{secrets.token_hex(3)}"
+    return _publish(root, name, fill, kind=kind, rows=segment.rows)
 
 
 class Segment:
@@ -125,11 +127,7 @@ class Segment:
         self.index = index
         self.searched: VectorIndex = index
         """What answers queries: a copy on a GPU, where there is one."""
-        try:
-            # A plain view: the class of a memory map costs microseconds at every look-up.
-            self.ids: Ids = np.asarray(np.load(path / "ids.npy", mmap_mode="r"))
-        except (ValueError, EOFError) as error:
-            raise CollectionDamaged(f"{path}/ids.npy is damaged ({error})") from error
+        self.ids = ids_of(path)
         self.rows = len(self.ids)
         if self.rows != index.rows:
             raise CollectionDamaged(
@@ -237,17 +235,16 @@ def description(directory: Path, **facts: Any) -> bytes:
 
 
 def _publish(parent: Path, name: str, fill: Callable[[Path], dict[str, Any]],
-             **facts: Any) -> tuple[int, str]:
+             **facts: Any) -> SegmentInfo:
     """Fill a temporary directory, describe it (`fill` may add to what is said), sync it, give it
-    its name; -> its size in bytes and the sha256 of its description."""
+    its name; -> its row of the catalog."""
     parent.mkdir(parents=True, exist_ok=True)
     temporary = parent / f"{TEMPORARY}{name}"
     remove(temporary)
     temporary.mkdir()
     try:
         facts |= fill(temporary)
-        described = description(temporary, **facts)
-        (temporary / MANIFEST).write_bytes(described)
+        (temporary / MANIFEST).write_bytes(description(temporary, **facts))
         for path in [*temporary.iterdir(), temporary]:
             sync(path)
         temporary.rename(parent / name)
@@ -255,8 +252,62 @@ def _publish(parent: Path, name: str, fill: Callable[[Path], dict[str, Any]],
     except BaseException:
         remove(temporary)
         raise
-    size = sum(path.stat().st_size for path in (parent / name).iterdir())
-    return size, hashlib.sha256(described).hexdigest()
+    return stated(parent / name)
+
+
+def stated(path: Path) -> SegmentInfo:
+    """The row that a directory has in the catalog, from its files alone, which may be damaged."""
+    facts, sha256 = describe(path), sha256_of(path / MANIFEST)
+    size = sum(file.stat().st_size for file in path.iterdir())
+    if path.name.startswith(_ANN):
+        last = int(path.name.split("-")[2])
+        return SegmentInfo(path.name, "ann", facts["kind"], facts["rows"], size, last, sha256)
+    ids = ids_of(path)
+    return SegmentInfo(path.name, "vectors", facts["kind"], len(ids), size, int(ids[-1]), sha256)
+
+
+def verify_directory(path: Path, info: SegmentInfo) -> list[Problem]:
+    """What is wrong with a segment's or an approximate index's files; nothing if it is sound."""
+    manifest = path / MANIFEST
+    try:
+        if sha256_of(manifest) != info.sha256:
+            return [Problem(str(manifest), _ALTERED)]
+        files = describe(path)["files"].items()
+        found = [Problem(str(path / name), reason) for name, state in files
+                 if (reason := _file_problem(path / name, state))]
+        if not found and stated(path) != info:
+            found = [Problem(str(manifest), "its row in the catalog was altered")]
+        return found
+    except OSError as error:
+        return [Problem(str(manifest), _unread(error))]
+
+
+def _file_problem(path: Path, state: dict[str, Any]) -> str:
+    try:
+        if (size := path.stat().st_size) != state["bytes"]:
+            return f"{size} bytes, written with {state['bytes']}"
+        return "" if sha256_of(path) == state["sha256"] else _ALTERED
+    except OSError as error:
+        return _unread(error)
+
+
+def _unread(error: OSError) -> str:
+    missing = isinstance(error, FileNotFoundError)
+    return "missing" if missing else f"cannot be read ({error.strerror})"
+
+
+def ids_of(path: Path) -> Ids:
+    """The sequence numbers of a segment's rows, int64, ascending, memory-mapped."""
+    try:
+        ids = np.load(path / "ids.npy", mmap_mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # whatever numpy makes of a damaged header
+        raise CollectionDamaged(f"{path}/ids.npy is damaged ({error})") from error
+    if ids.ndim != 1 or ids.dtype != np.int64:
+        raise CollectionDamaged(f"{path}/ids.npy is damaged")
+    # A plain view: the class of a memory map costs microseconds at every look-up.
+    return np.asarray(ids)
 
 
 def sync(path: Path) -> None:

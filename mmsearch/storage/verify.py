@@ -1,31 +1,35 @@
-"""Whether a collection is as it was written: every row of the catalog, every byte of every file.
+"""Whether a collection is as it was written: SQLite's own checks of the catalog, the checksums of
+all other files, and ids against rows.
 
-What may change unnoticed because nothing reads it: free space inside `catalog.db`, counters and
-version numbers in its header, `catalog.db-shm` (made anew at every start), `lock`, `writer.json`
-and directories that no row names.
+What may change unnoticed: a letter inside of a cell of the catalog that no index of SQLite covers;
+what nothing reads (free space in `catalog.db`, counters in its header, `catalog.db-shm`, `lock`,
+`writer.json`, directories that no row names and no item needs); and the end of `catalog.db-wal`,
+which SQLite takes for what a killed writer did not finish.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
 from mmsearch.errors import CollectionDamaged
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
-from mmsearch.storage import integrity, wal
 from mmsearch.storage.catalog import CATALOG, Catalog
+from mmsearch.storage.fulltext import TABLE
 from mmsearch.storage.open_segments import directory
+from mmsearch.storage.reading import ALL_COLUMNS
+from mmsearch.storage.rows import ITEM, as_row
 from mmsearch.storage.schema import open_to_read
-from mmsearch.storage.segments import MANIFEST, Segment, sha256_of
+from mmsearch.storage.segments import UNREADABLE, ids_of, stated, verify_directory
 
-NAMED = 5
+_NAMED = 5
 """So many items are named in one line."""
 
 
@@ -36,19 +40,17 @@ def find_problems(root: Path) -> list[Problem]:
         CollectionNotFound: there is no collection at `root`.
         CollectionError: it has a newer format.
     """
+    path, problems = root / CATALOG, list[Problem]()
     seen: list[SegmentInfo] | None = None
-    problems: list[Problem] = []
     while True:
         try:
-            with closing(Catalog(root / CATALOG)) as catalog, catalog.snapshot():
+            with closing(Catalog(path)) as catalog, catalog.snapshot():
                 infos = catalog.segments()
                 if infos == seen:
                     return problems
-                problems = [*check_catalog(root), *_check_files(root, infos)]
-                damaged = {Path(problem.file).parent for problem in problems}
-                problems += _check_rows(root, catalog, infos, damaged)
+                problems = [*check_catalog(path), *_check_segments(root, catalog, infos)]
         except CollectionDamaged as error:
-            return [Problem(str(root / CATALOG), reason_of(error, root / CATALOG))]
+            return check_catalog(path) or [Problem(str(path), str(error))]
         except FileNotFoundError as error:
             problems = [Problem(str(error.filename or error), "missing")]
         if not problems:
@@ -56,118 +58,88 @@ def find_problems(root: Path) -> list[Problem]:
         seen = infos  # unless a merge has removed a file meanwhile, that is it
 
 
-def reason_of(error: CollectionDamaged, path: Path) -> str:
-    """What an error says is wrong with a file, without the file's name and the advice to verify."""
-    return str(error).removeprefix(f"{path} ").partition("; run `mmsearch verify")[0]
-
-
-def check_catalog(root: Path) -> list[Problem]:
-    """What is wrong with the catalog's file, its log, its rows, its indexes and its counts."""
-    path = root / CATALOG
-    found = []
-    log = path.with_name(path.name + "-wal")
-    if reason := wal.problem(log):
-        found.append(Problem(str(log), f"{reason}; index again what was indexed last"))
-    if path.stat().st_size % integrity.PAGE and not (log.exists() and log.stat().st_size):
-        found.append(Problem(str(path), "cut short: its last page is not whole"))
+def check_catalog(path: Path) -> list[Problem]:
+    """What is wrong with the catalog's structure, and with what follows from its rows."""
+    found: list[str] = []
     try:
-        with closing(_connection(path)) as conn:
-            found += [Problem(str(path), reason) for reason in integrity.structure(conn)]
-            found += [Problem(str(path), reason) for reason in _row_problems(conn)]
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        found.append(Problem(str(path), str(error)))
+        log = path.with_name(f"{path.name}-wal")
+        if path.stat().st_size % 4096 and not (log.exists() and log.stat().st_size):
+            found.append("cut short: its last page is not whole")
+        with closing(open_to_read(path)) as conn:
+            for sql in ("BEGIN", *ALL_COLUMNS):
+                conn.execute(sql)
+            found.extend(_faults(conn))
+        # Only who may write can ask for this; on media that are read-only, nobody can tell.
+        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)) as conn:
+            conn.execute(f"INSERT INTO {TABLE} ({TABLE}) VALUES ('integrity-check')")
+    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+        found.append(f"cannot be read: {error}")
+    return [Problem(str(path), reason) for reason in found]
+
+
+def _faults(conn: sqlite3.Connection) -> Iterator[str]:
+    yield from (line for (line,) in conn.execute("PRAGMA integrity_check") if line != "ok")
+    tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master")}
+    for (value,) in conn.execute("SELECT value FROM settings"):
+        json.loads(value)
+    kinds = Counter(as_row(row).item.kind for row in conn.execute(f"SELECT {ITEM} FROM items i"))
+    if "counts" in tables and kinds != Counter(dict(conn.execute("SELECT * FROM counts"))):
+        yield "counts: not the numbers of items that are there"
+    if TABLE in tables and conn.execute(
+            f"SELECT count(*) FROM {TABLE}_docsize").fetchone() != (kinds.total(),):
+        yield "the full text does not list every item"
+
+
+def _check_segments(root: Path, catalog: Catalog,
+                    infos: Sequence[SegmentInfo]) -> Iterator[Problem]:
+    """Whether all files are as they were written, and every item has exactly one vector, in a
+    segment of its kind. Of items that a damaged segment may hold nothing is said: its files are
+    named already."""
+    if infos and not {"encoder", "dim"} <= catalog.settings.keys():
+        yield Problem(str(catalog.path), "the settings do not say what made the vectors")
+    damaged = set()
+    for info in infos:
+        problems = verify_directory(directory(root, info), info)
+        damaged |= {info for _ in problems}
+        yield from problems
+    for info in strays(root, catalog):
+        yield Problem(str(directory(root, info)), "the row that names it is lost or altered")
+    for kind in get_args(Kind):
+        mine = [info for info in infos if (info.kind, info.role) == (kind, "vectors")]
+        if damaged.isdisjoint(mine) and len(
+                lacking := without_vector(root, catalog, kind, mine)):
+            rows = catalog.fetch(lacking[:_NAMED].tolist()).values()
+            names = ", ".join(row.item.uri for row in rows) + ", …" * (len(lacking) > _NAMED)
+            yield Problem(str(root), f"{len(lacking)} {kind} items have no vector, or more than "
+                                     f"one: {names}; index them again")
+
+
+def without_vector(root: Path, catalog: Catalog, kind: Kind, infos: Sequence[SegmentInfo]) -> Ids:
+    """Sequence numbers of the items of a kind that have not exactly one vector in `infos`."""
+    ids, times = np.unique(_ids([directory(root, info) for info in infos]), return_counts=True)
+    return np.setdiff1d(catalog.select(None, [kind]), ids[times == 1])
+
+
+def strays(root: Path, catalog: Catalog) -> list[SegmentInfo]:
+    """Sound segments that no row names, though they have vectors of items that no other has."""
+    named = {directory(root, info) for info in catalog.segments() if info.role == "vectors"}
+    unnamed = [path for path in (root / "segments").glob("[!.]*") if path not in named]
+    there, found = _ids(named if unnamed else ()), list[SegmentInfo]()
+    for path in sorted(unnamed, key=lambda path: len(_ids([path])), reverse=True):
+        with suppress(*UNREADABLE):
+            info, ids = stated(path), ids_of(path)
+            live = np.intersect1d(ids, catalog.between(info.kind, 0, info.last))
+            if len(np.setdiff1d(live, there)) and not verify_directory(path, info):
+                found.append(info)
+                there = np.concatenate([there, ids])
     return found
 
 
-def _connection(path: Path) -> sqlite3.Connection:
-    """One that may write, which SQLite asks for to check full text; on media that cannot be
-    written, it cannot, and that check is left out."""
-    address = path.absolute().as_uri()
-    conn = sqlite3.connect(f"{address}?mode=rw", uri=True, timeout=30, isolation_level=None)
-    try:
-        conn.execute("SELECT 1 FROM settings")
-    except sqlite3.OperationalError:
-        conn = open_to_read(path)
-    integrity.register(conn)
-    return conn
-
-
-def _row_problems(conn: sqlite3.Connection) -> Iterator[str]:
-    if not conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'checks'").fetchone():
-        return  # format 1, not written to since
-    for row in integrity.altered(conn):
-        yield row_problem(conn, row)
-    if integrity.miscounted(conn):
-        yield "counts: not the numbers of items that are there"
-    if integrity.full_text_is_bad(conn):
-        yield "the full text is broken, or does not list every item"
-
-
-def row_problem(conn: sqlite3.Connection, row: integrity.Row) -> str:
-    """What is wrong with a row of the catalog, and what to do where it cannot be mended."""
-    if row.rowid is None:
-        return f"{row.table}: the row {row.key} is gone; index again what it was"
-    if row.table != "items":
-        return f"{row.table}: the row {row.key} was altered; restore the file from a backup"
-    (uri,) = conn.execute("SELECT CAST(uri AS BLOB) FROM items WHERE id = ?", [row.key]).fetchone()
-    return f"items: the row {row.key} ({uri.decode(errors='replace')}) was altered; index it again"
-
-
-def _check_files(root: Path, infos: Sequence[SegmentInfo]) -> list[Problem]:
-    return [problem for info in infos
-            for problem in verify_directory(directory(root, info), info)]
-
-
-def verify_directory(path: Path, info: SegmentInfo) -> list[Problem]:
-    """What is wrong with a segment's or an approximate index's files; nothing if it is sound."""
-    manifest = path / MANIFEST
-    try:
-        data = manifest.read_bytes()
-    except FileNotFoundError:
-        return [Problem(str(manifest), "missing")]
-    except OSError as error:
-        return [Problem(str(manifest), f"cannot be read ({error.strerror})")]
-    if hashlib.sha256(data).hexdigest() != info.sha256:
-        return [Problem(str(manifest), "checksum does not match: altered since it was written")]
-    return [Problem(str(path / name), reason) for name, state in json.loads(data)["files"].items()
-            if (reason := _file_problem(path / name, state))]
-
-
-def _file_problem(path: Path, state: dict[str, Any]) -> str:
-    try:
-        if (size := path.stat().st_size) != state["bytes"]:
-            return f"{size} bytes, written with {state['bytes']}"
-        if sha256_of(path) != state["sha256"]:
-            return "checksum does not match: altered since it was written"
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return ""
-
-
-def _check_rows(root: Path, catalog: Catalog, infos: Sequence[SegmentInfo],
-                damaged: set[Path]) -> Iterator[Problem]:
-    """Whether every item has exactly one vector, in a segment of its kind. Of items that a damaged
-    segment may hold nothing is said: its files are named already."""
-    for kind in get_args(Kind):
-        mine = [info for info in infos if info.kind == kind and info.role == "vectors"]
-        if any(directory(root, info) in damaged for info in mine):
-            continue
-        ids = vector_ids(root, mine)
-        if len(np.unique(ids)) != len(ids):
-            yield Problem(str(root), f"{kind} segments hold the same row twice; run `mmsearch "
-                                     "compact`")
-        missing = np.setdiff1d(catalog.select(None, [kind]), ids)
-        if len(missing):
-            rows = catalog.fetch(missing[:NAMED].tolist()).values()
-            names = ", ".join(row.item.uri for row in rows)
-            more = ", …" if len(missing) > NAMED else ""
-            yield Problem(str(root), f"{len(missing)} {kind} items have no vector and are not "
-                                     f"found: {names}{more}; index them again")
-
-
-def vector_ids(root: Path, infos: Sequence[SegmentInfo]) -> Ids:
-    """The sequence numbers of all rows of some segments, int64, ascending."""
-    parts = [Segment(directory(root, info)).ids for info in infos]
-    return np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+def _ids(paths: Iterable[Path]) -> Ids:
+    """The sequence numbers in those of some segments that can be read."""
+    parts = [np.zeros(0, np.int64)]
+    for path in paths:
+        with suppress(*UNREADABLE):
+            parts.append(ids_of(path))
+    return np.concatenate(parts)

@@ -203,8 +203,8 @@ def test_lost_vectors_of_frames_are_made_again(file: Path, index: Collection) ->
     before = vectors(index)
     (path,) = (index.path / "segments").glob("frame-*/vectors.faiss")
     flip(path, path.stat().st_size - 5)
-    assert not all(problem.mended for problem in find_problems(index.path))
-    assert all(problem.mended for problem in repair_collection(index.path))
+    assert not all(problem.fixed for problem in find_problems(index.path))
+    assert all(problem.fixed for problem in repair_collection(index.path))
     assert find_problems(index.path) == []
     after = vectors(index)
     assert before.keys() == after.keys()
@@ -219,11 +219,11 @@ def test_vectors_of_frames_that_are_gone_are_named(folder: Path, index: Collecti
     (path,) = (index.path / "segments").glob("frame-*/vectors.faiss")
     flip(path, path.stat().st_size - 5)
     OTHER["a.mp4"](folder / "a.mp4")
-    problems = [str(problem) for problem in repair_collection(index.path) if not problem.mended]
+    problems = [str(problem) for problem in repair_collection(index.path) if not problem.fixed]
     assert any("a.mp4#t=0" in one and "has changed" in one for one in problems)
     report = add(index, folder)
     assert report.replaced + report.added == 2 and len(uris(index)) == 2
-    assert all(problem.mended for problem in repair_collection(index.path))
+    assert all(problem.fixed for problem in repair_collection(index.path))
     assert find_problems(index.path) == []
 
 

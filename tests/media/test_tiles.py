@@ -533,8 +533,8 @@ def test_lost_vectors_are_made_again(index: Collection, photo: Path, kind: str) 
     before = vectors(index, kind)
     (path,) = (index.path / "segments").glob(f"{kind}-*/vectors.faiss")
     flip(path, path.stat().st_size - 5)
-    assert not all(problem.mended for problem in find_problems(index.path))
-    assert all(problem.mended for problem in repair_collection(index.path))
+    assert not all(problem.fixed for problem in find_problems(index.path))
+    assert all(problem.fixed for problem in repair_collection(index.path))
     assert find_problems(index.path) == []
     after = vectors(index, kind)
     assert before.keys() == after.keys()
@@ -550,7 +550,7 @@ def test_what_is_repaired_before_it_is_cut_is_cut_later(index: Collection, photo
     index.configure(tiles="2x2")
     (path,) = (index.path / "segments").glob("image-*/vectors.faiss")
     flip(path, path.stat().st_size - 5)
-    assert all(problem.mended for problem in repair_collection(index.path))
+    assert all(problem.fixed for problem in repair_collection(index.path))
     add(index, photo.parent)
     assert uris(index) == of("a.jpg") and find_problems(index.path) == []
 

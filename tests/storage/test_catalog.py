@@ -122,6 +122,6 @@ def test_no_catalog_is_not_a_damaged_one(tmp_path: Path) -> None:
 def test_a_newer_format_asks_for_an_upgrade(catalog: Catalog) -> None:
     catalog.put_settings({"color": "blue"})
     with sqlite3.connect(catalog.path) as db:
-        db.execute("UPDATE settings SET value = '3' WHERE key = 'format'")
-    with pytest.raises(CollectionError, match=r"format 3.*upgrade"):
+        db.execute("UPDATE settings SET value = '4' WHERE key = 'format'")
+    with pytest.raises(CollectionError, match=r"format 4.*upgrade"):
         Catalog(catalog.path)

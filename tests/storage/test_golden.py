@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from mmsearch.collection.repair import repair_collection
 from mmsearch.ingest import upkeep
 from mmsearch.records import Item
 from mmsearch.storage.catalog import Change
+from mmsearch.storage.schema import FORMAT
 from mmsearch.storage.segments import segment_name, write_segment
 
 HERE = Path(__file__).parent / "golden"
-GOLDEN = ["format-1", "format-1-ann"]
+GOLDEN = ["format-1", "format-1-ann", "format-2"]
 
 
 @pytest.fixture(params=GOLDEN)
@@ -96,7 +99,7 @@ def test_it_can_be_filtered(index: Path, golden: str) -> None:
         assert uris == [uri for uri in wanted if uri.split("/")[2] in ("apple.jpg", "guitar.jpg")]
 
 
-def test_it_can_be_written_to_and_mended(index: Path, golden: str) -> None:
+def test_it_can_be_written_to_and_repaired(index: Path, golden: str) -> None:
     collection = Collection.open(index)
     items = collection.info()["items"]
     vectors = put(collection, ["/new/1.jpg", "/new/2.jpg", "/new/3.jpg"])
@@ -121,9 +124,10 @@ def test_deleted_and_replaced_items_stay_so(index: Path, golden: str) -> None:
     assert {"/photos/apple.jpg", "/v/8.jpg"} & set(uris)
 
 
-def test_texts_groups_and_metadata_come_back(tmp_path: Path) -> None:
-    collection = Collection.open(shutil.copytree(HERE / "format-1", tmp_path / "index"))
-    query = expected("format-1")[0]
+@pytest.mark.parametrize("golden", ["format-1", "format-2"])
+def test_texts_groups_and_metadata_come_back(index: Path, golden: str) -> None:
+    collection = Collection.open(index)
+    query = expected(golden)[0]
     texts = collection.search(vector=np.array(query["query"]), find="text", k=20, collapse=False)
     assert len(texts) == 10
     assert texts[0].item.group == "/photos/goldfish.jpg"
@@ -132,3 +136,14 @@ def test_texts_groups_and_metadata_come_back(tmp_path: Path) -> None:
     assert hit.item.meta["place"] == "Überlingen"
     assert (hit.item.meta["width"], hit.item.fingerprint) == (
         320, f"{hit.item.meta['size']}:1700000000000000000")
+
+
+def test_the_first_write_brings_it_to_the_present_format(index: Path, golden: str) -> None:
+    assert Collection.open(index).info()["format"] == int(golden.split("-")[1])
+    Collection.open(index).delete(["/nothing"])
+    collection = Collection.open(index)
+    assert collection.info()["format"] == FORMAT
+    assert collection.search(text="jpg", mode="text")
+    with closing(sqlite3.connect(index / "catalog.db")) as db:
+        assert not db.execute("SELECT name FROM sqlite_master WHERE name = 'checks' OR "
+                              "type = 'trigger'").fetchall()

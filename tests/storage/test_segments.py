@@ -14,8 +14,15 @@ from hypothesis import given, settings, strategies as st
 from mmsearch.errors import CollectionDamaged
 from mmsearch.indexes.tune import tune_index
 from mmsearch.records import IndexSpec, SegmentInfo, Vectors
-from mmsearch.storage.segments import Ann, Segment, describe, retune_ann, write_ann, write_segment
-from mmsearch.storage.verify import verify_directory
+from mmsearch.storage.segments import (
+    Ann,
+    Segment,
+    describe,
+    retune_ann,
+    verify_directory,
+    write_ann,
+    write_segment,
+)
 
 
 def written(root: Path, ids: np.ndarray, vectors: Vectors, name: str = "s") -> Segment:

@@ -1,0 +1,248 @@
+"""What can be asked of a catalog: all reading goes through the standard library's sqlite3, which is
+quick to import."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmsearch.errors import CollectionError
+from mmsearch.records import Ids, Kind, Neighbors, SegmentInfo
+from mmsearch.storage import fulltext
+from mmsearch.storage.conditions import Condition
+from mmsearch.storage.rows import COLUMNS, ITEM, Row, as_row, where_sql
+from mmsearch.storage.schema import FORMAT, READABLE
+from mmsearch.storage.sqlite_errors import damaged, plainly
+from mmsearch.uris import inside_of
+
+SEGMENT = ("name", "role", "kind", "rows", "bytes", "last", "sha256")
+ALL_COLUMNS = (f"SELECT {ITEM} FROM items i LIMIT 0",
+               f"SELECT key, value, {', '.join(SEGMENT)} FROM settings, segments LIMIT 0")
+"""Fails where the schema has not what every catalog has."""
+_SELECTIONS_KEPT = 8
+
+
+class CatalogReader:
+    """An open catalog; `keep`: whether it may keep the last few selections until something is
+    committed."""
+
+    def __init__(self, path: Path, conn: sqlite3.Connection, *, keep: bool) -> None:
+        self.path, self._conn, self._keep = path, conn, keep
+        self._selected: dict[tuple[Any, ...] | None, Ids] = {}
+        self.settings = self._read_settings()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All reads inside see one state of the collection, whatever a writer does meanwhile."""
+        with self._plainly():
+            self._conn.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._conn.execute("ROLLBACK")
+
+    def setting(self, key: str) -> Any:
+        """A setting as it is now (`settings` are as they were when this was opened), or None."""
+        rows = self._rows("SELECT value FROM settings WHERE key = ?", [key])
+        return json.loads(rows[0][0]) if rows else None
+
+    def segments(self) -> list[SegmentInfo]:
+        """Segments and approximate indexes, in the order of their names."""
+        return [SegmentInfo(*row) for row in
+                self._rows(f"SELECT {', '.join(SEGMENT)} FROM segments ORDER BY name")]
+
+    def counts(self) -> dict[str, int]:
+        """Items by kind."""
+        kept = self.settings.get("format", 1) > 1
+        return dict(self._rows(
+            "SELECT kind, items FROM counts WHERE items > 0 ORDER BY kind" if kept else
+            "SELECT kind, count(*) FROM items GROUP BY kind ORDER BY kind"))
+
+    def version(self) -> int:
+        """A number that changes when another connection has committed something."""
+        return int(self._rows("PRAGMA data_version")[0][0])
+
+    def select(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> Ids:
+        """Sequence numbers (int64, ascending) of the items that meet a condition; a reader keeps
+        the last few answers until something is committed."""
+        sql, parameters = where_sql(where, kinds)
+        key = (sql, *parameters, self.version()) if self._keep else None
+        if key in self._selected:
+            return self._selected[key]
+        rows = self._rows(f"SELECT i.seq FROM items i{sql} ORDER BY i.seq", parameters)
+        found = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        if key is not None:
+            found.flags.writeable = False
+            self._selected = dict([*self._selected.items(), (key, found)][-_SELECTIONS_KEPT:])
+        return found
+
+    def match(self, text: str, k: int, where: Condition | None = None, kinds: Sequence[Kind] = (),
+              without: Sequence[str] = (), least: float = 0.0) -> Neighbors:
+        """The k items that the terms of `text` match best, see `storage.fulltext`: sequence
+        numbers (int64 [1, n]) and BM25 scores (float32 [1, n], above 0), best first, n <= k.
+
+        An item has all terms or, if none has, any of them. A picture is found by its captions
+        too. Items that match one of `without`, all its terms, are left out.
+
+        least: how much an item with only some of the terms must score, as a share of the inverse
+            document frequencies of all: one that has but the "a" of "a zebra" says little.
+
+        Raises:
+            CollectionError: made by an older version and not written to since.
+        """
+        if not self._has_fulltext():
+            raise CollectionError(f"{self.path.parent} was made by an older version and has no "
+                                  f"full text yet: run `mmsearch compact -i {self.path.parent}`")
+        conditions, parameters = where_sql(where, kinds)
+        if excluded := fulltext.any_text(without):
+            conditions += f"{' AND' if conditions else ' WHERE'} {fulltext.WITHOUT}"
+            parameters.append(excluded)
+        sql = (f"{fulltext.MATCHES}{conditions} GROUP BY i.seq HAVING best >= ? "
+               "ORDER BY best DESC, i.seq LIMIT ?")
+        terms, rows = fulltext.terms(text), []
+        if terms:
+            rows = self._rows(sql, [" AND ".join(terms), *parameters, 0, k])
+        if len(terms) > 1 and not rows:
+            enough = least * self._rarity(terms) if least else 0
+            rows = self._rows(sql, [" OR ".join(terms), *parameters, enough, k])
+        found = np.array(rows, np.float64).reshape(-1, 2)
+        return Neighbors(found[:, 1].astype(np.float32)[None], found[:, 0].astype(np.int64)[None])
+
+    def twins(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> list[Ids]:
+        """Sequence numbers (int64, ascending) of items that share a content, for each content."""
+        sql, parameters = where_sql(where, kinds)
+        rows = self._rows(f"SELECT json_group_array(i.seq) FROM items i{sql} GROUP BY i.hash "
+                          "HAVING count(*) > 1 AND i.hash <> ''", parameters)
+        return [np.array(sorted(json.loads(row[0])), np.int64) for row in rows]
+
+    def fetch(self, seqs: Iterable[int]) -> dict[int, Row]:
+        """Live items by sequence number; a number that is no item's is left out."""
+        wanted = json.dumps([int(seq) for seq in seqs])
+        return {row.seq: row for row in self._items(
+            "WHERE i.seq IN (SELECT value FROM json_each(?))", [wanted])}
+
+    def find(self, uri: str, kind: Kind) -> Row | None:
+        return next(self._items("WHERE i.uri = ? AND i.kind = ?", [uri, kind]), None)
+
+    def of_size(self, size: int) -> list[Row]:
+        """Pictures, and parts of files, whose file has this size: where moved and copied files are
+        looked for."""
+        return list(self._items("WHERE i.kind <> 'text' AND i.fingerprint >= ? "
+                                "AND i.fingerprint < ?", [f"{size}:", f"{size};"]))
+
+    def known(self, uris: Iterable[str], kind: Kind) -> dict[str, Row]:
+        """Those of `uris` that are items of a kind."""
+        return {row.item.uri: row for row in self._items(
+            "WHERE i.kind = ? AND i.uri IN (SELECT value FROM json_each(?))",
+            [kind, json.dumps(list(uris))])}
+
+    def marked(self, first: str, last: str) -> int:
+        """How many items have a fingerprint from `first` up to, but not with, `last`."""
+        return int(self._rows("SELECT count(*) FROM items WHERE fingerprint >= ? AND "
+                              "fingerprint < ?", [first, last])[0][0])
+
+    def outdated(self, source: str, marks: Sequence[str], limit: int) -> list[int]:
+        """ids of at most `limit` items of a source (the column `manifest`) whose fingerprints begin
+        with none of `marks`, which are of one length."""
+        length = len(marks[0])
+        return [row[0] for row in self._rows(
+            "SELECT id FROM items WHERE manifest = ? AND substr(fingerprint, 1, ?) NOT IN "
+            "(SELECT value FROM json_each(?)) LIMIT ?", [source, length, json.dumps(marks), limit])]
+
+    def group(self, group: str) -> list[Row]:
+        return list(self._items("WHERE i.grp = ?", [group]))
+
+    def rows(self, where: Condition | None = None, kinds: Sequence[Kind] = (),
+             order: str = "") -> Iterator[Row]:
+        """Items that meet a condition; `order` is a column that they are sorted by."""
+        sql, parameters = where_sql(where, kinds)
+        return self._items(sql + (f" ORDER BY i.{order}" if order else ""), parameters)
+
+    def count(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> int:
+        """How many items meet a condition."""
+        sql, parameters = where_sql(where, kinds)
+        return int(self._rows(f"SELECT count(*) FROM items i{sql}", parameters)[0][0])
+
+    def meta_types(self, where: Condition | None, kinds: Sequence[Kind]) -> dict[str, set[str]]:
+        """The names that metadata has among the items that meet a condition, each with the types of
+        its values: those of SQLite's json_each, "large" for integers beyond 64 bits."""
+        sql, parameters = where_sql(where, kinds)
+        found: dict[str, set[str]] = {}
+        for name, kind, held in self._rows(
+                "SELECT DISTINCT j.key, j.type, typeof(j.value) FROM items i, json_each(i.meta) j"
+                + sql, parameters):
+            name = f"meta.{name}" if name in COLUMNS else name
+            large = kind == "integer" and held != "integer"
+            found.setdefault(name, set()).add("large" if large else kind)
+        for column in COLUMNS:
+            held = {row[0] for row in self._rows(
+                f"SELECT DISTINCT typeof(i.{column}) FROM items i{sql}", parameters)}
+            if held - {"null"}:
+                found[column] = held - {"null"}
+        return found
+
+    def below(self, roots: Sequence[str]) -> Iterator[Row]:
+        """Items whose uri is one of `roots`, or below one, or that came out of that file: captions
+        of a picture, lines of a text, frames of a video, all that a manifest names."""
+        for root in roots:
+            ends = [(one, one[:-1] + "0") for one in (root.rstrip("/") + "/", inside_of(root))]
+            yield from self._items(
+                "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.uri < ?) OR "
+                "i.manifest = ? OR (i.uri >= ? AND i.uri < ? AND i.kind <> 'image' "
+                "AND ? IN (i.grp, json_extract(i.meta, '$.file')))",
+                [root, *ends[0], *ends[1], root, root + "#", root + "$", root])
+
+    def between(self, kind: Kind, first: int, last: int) -> Ids:
+        """Sequence numbers (int64, ascending) of the items of a kind from `first` to `last`."""
+        rows = self._rows("SELECT seq FROM items WHERE seq BETWEEN ? AND ? AND kind = ? "
+                          "ORDER BY seq", [first, last, kind])
+        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _read_settings(self) -> dict[str, Any]:
+        rows = self._rows("SELECT key, value FROM settings WHERE key NOT IN ('ruler', 'archives')")
+        try:
+            values = {key: json.loads(value) for key, value in rows}
+        except (ValueError, TypeError) as error:
+            raise damaged(self.path, "settings") from error
+        if values.get("format", FORMAT) not in READABLE:
+            raise CollectionError(f"{self.path} has format {values['format']}, this version reads "
+                                  f"{' and '.join(map(str, READABLE))}; upgrade mmsearch")
+        # A number that is too low would give a dead vector to a new item.
+        (last,), = self._rows("SELECT max(coalesce((SELECT max(seq) FROM items), 0), "
+                              "coalesce((SELECT max(last) FROM segments), 0))")
+        return {**values, "next_seq": max(values.get("next_seq", 1), last + 1)}
+
+    def _has_fulltext(self) -> bool:
+        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = ?", [fulltext.TABLE]))
+
+    def _rarity(self, terms: Sequence[str]) -> float:
+        """The sum of the inverse document frequencies of terms, as FTS5's BM25 has them."""
+        items = self._rows("SELECT count(*) FROM items")[0][0]
+        counts = [self._rows(f"SELECT count(*) FROM {fulltext.TABLE} WHERE {fulltext.TABLE} "
+                             "MATCH ?", [term])[0][0] for term in terms]
+        return sum(max(0.0, log((items - n + 0.5) / (n + 0.5))) for n in counts)
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self._plainly():
+            return self._conn.execute(sql, parameters).fetchall()
+
+    def _items(self, where: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
+        with self._plainly():
+            for row in self._conn.execute(f"SELECT {ITEM} FROM items i {where}", parameters):
+                try:
+                    found = as_row(row)
+                except (ValueError, TypeError) as error:
+                    raise damaged(self.path, f"item {row[0]}") from error
+                yield found
+
+    def _plainly(self) -> AbstractContextManager[None]:
+        return plainly(self.path)

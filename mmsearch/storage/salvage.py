@@ -1,0 +1,146 @@
+"""A damaged catalog: every row that can still be read is copied into a new one.
+
+SQLite's indexes, counts and full text are so made anew, too. The damaged file is kept beside it, as
+`catalog.db.damaged`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mmsearch.records import Problem
+from mmsearch.storage import fulltext
+from mmsearch.storage.reading import ALL_COLUMNS, SEGMENT
+from mmsearch.storage.rows import ITEM, PUT, as_row, described
+from mmsearch.storage.schema import COUNT_ALL, open_to_read, open_to_write
+from mmsearch.storage.segments import TEMPORARY, sync
+
+_AT_ONCE = 1000
+_AGAIN = "run `mmsearch index` on it again"
+_COUNTS = ("SELECT sum(items) FROM counts", "SELECT count(*) FROM items_fts_docsize",
+           "SELECT count(*) FROM items INDEXED BY idx_items_seq")
+_MISSING = re.compile(r"row (\d+) missing from index idx_items_")
+_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
+
+
+def salvage_catalog(path: Path) -> list[Problem]:
+    """Give a collection a new catalog of all that can be read of the one at `path`; -> what was
+    lost with the rest. If no item can be read, the catalog stays. Needs the writer's lock."""
+    new, copy = (path.with_name(f"{TEMPORARY}{name}") for name in (path.name, "copy.db"))
+    for left in path.parent.glob(f"{TEMPORARY}*.db*"):
+        left.unlink()
+    with closing(open_to_write(new)) as conn:
+        conn.execute("PRAGMA wal_checkpoint")
+        with closing(_opened(path, new, copy)) as old:
+            lost = list(_copied(old, conn, path))
+        items = conn.execute("SELECT count(*) FROM items").fetchone()[0]
+    if items:
+        for end in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(f"{path}{end}", f"{path}.damaged{end}")
+                sync(Path(f"{path}.damaged{end}"))
+        for end in ("-wal", "-shm"):  # SQLite would take them for the new one's
+            Path(f"{path}{end}").unlink(missing_ok=True)
+        sync(new)
+        new.replace(path)
+        sync(path.parent)
+    for left in path.parent.glob(f"{TEMPORARY}*.db*"):
+        left.unlink()
+    return lost if items else [Problem(str(path), "nothing can be read of it; restore it from a "
+                                       "backup, or index again into a new directory")]
+
+
+def _opened(path: Path, new: Path, copy: Path) -> sqlite3.Connection:
+    """The damaged catalog; if the schema on its first page cannot be read, a copy that has the
+    first page of a new one: the tables are at the same places in all of them."""
+    try:
+        conn = open_to_read(path)
+        for sql in ALL_COLUMNS:
+            conn.execute(sql)
+        return conn
+    except _ERRORS:
+        data = path.read_bytes()
+        pages = -(-len(data) // 4096)
+        first = bytearray(new.read_bytes()[:4096])
+        first[28:32] = pages.to_bytes(4, "big")
+        copy.write_bytes((first + data[4096:]).ljust(pages * 4096, b"\0"))
+        return sqlite3.connect(copy)
+
+
+def _copied(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> Iterator[Problem]:
+    """Fill `new`; -> what is not as it was."""
+    counts = sorted([n for sql in _COUNTS for (n,) in _readable(old, sql) if n] or [0])
+    names = set(_readable(old, "SELECT uri, kind FROM items INDEXED BY idx_items_uri_kind"))
+    keys = set(_readable(old, "SELECT key FROM settings INDEXED BY sqlite_autoindex_settings_1"))
+    doubtful, copied = _doubtful(old), set[tuple[str, str]]()
+    new.execute("BEGIN")
+    for key, value in _rows(old, "settings", "key, value"):
+        with suppress(ValueError, TypeError):
+            json.loads(value)
+            keys.discard((key,))
+            if key != "format":
+                new.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
+    new.executemany(f"INSERT OR REPLACE INTO segments VALUES (?{', ?' * (len(SEGMENT) - 1)})",
+                    _rows(old, "segments", ", ".join(SEGMENT)))
+    put = f"INSERT OR REPLACE INTO items (id, {', '.join(PUT)}) VALUES (?{', ?' * len(PUT)})"
+    for values in _rows(old, "items", f"{ITEM}, i.*"):  # one whose end is not there is no row
+        with suppress(ValueError, TypeError):
+            id, seq, item, hash = as_row(values[: 1 + ITEM.count(",")])
+            if id in doubtful:
+                item, hash = replace(item, fingerprint=""), ""
+                yield Problem(item.uri, f"may have been altered; {_AGAIN}")
+            new.execute(put, (id, *described(item), hash, seq))
+            copied.add((item.uri, item.kind))
+    for sql in (*COUNT_ALL, *fulltext.LIST_ALL, "COMMIT"):
+        new.execute(sql)
+    for uri, kind in sorted(names - copied, key=str):
+        yield Problem(str(uri), f"its row ({kind}) was lost; {_AGAIN}")
+    if (more := counts[len(counts) // 2] - len(copied | names)) > 0:
+        yield Problem(str(path), f"{more} items were lost that cannot be named; run `mmsearch "
+                                 "index` again on all that was indexed")
+    for (key,) in sorted(keys, key=str):
+        yield Problem(str(path), f"the setting {key} was lost")
+
+
+def _doubtful(conn: sqlite3.Connection) -> set[int]:
+    """ids of items that an index of SQLite has otherwise: one of the two was altered."""
+    found = [_MISSING.match(str(line)) for (line,) in _readable(conn, "PRAGMA integrity_check")]
+    ids = [id for (id,) in _readable(conn, "SELECT id FROM items NOT INDEXED ORDER BY id")]
+    return {id for row in found if row for id in ids[int(row[1]) - 1 : int(row[1])]}
+
+
+def _rows(conn: sqlite3.Connection, table: str, columns: str) -> Iterator[Any]:
+    """The rows that can be read: rowids are in each index of a table, too."""
+    indexes = _readable(conn, "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = "
+                              f"'{table}'")
+    scans = ["NOT INDEXED", "NOT INDEXED ORDER BY rowid DESC",
+             *(f"INDEXED BY {name}" for (name,) in list(indexes))]
+    rowids = sorted({rowid for scan in scans for (rowid,) in _readable(
+        conn, f"SELECT rowid FROM {table} {scan}")})
+    sql = f"SELECT {columns} FROM {table} i WHERE i.rowid IN (SELECT value FROM json_each(?))"
+    for at in range(0, len(rowids), _AT_ONCE):
+        yield from _halved(conn, sql, rowids[at : at + _AT_ONCE])
+
+
+def _halved(conn: sqlite3.Connection, sql: str, rowids: list[int]) -> Iterator[Any]:
+    """The rows with these rowids; where they cannot all be read, those of each half."""
+    try:
+        yield from conn.execute(sql, [json.dumps(rowids)]).fetchall()
+    except _ERRORS:
+        half = len(rowids) // 2
+        for part in (rowids[:half], rowids[half:]) if half else ():
+            yield from _halved(conn, sql, part)
+
+
+def _readable(conn: sqlite3.Connection, sql: str) -> Iterator[Any]:
+    """The rows of an answer up to where it breaks off."""
+    with suppress(*_ERRORS):
+        yield from conn.execute(sql)
