@@ -36,7 +36,7 @@ COMMIT_ROWS = 16
 KILLS_EACH = 5
 INDEX = f"""
 import sys
-from mmsearch import plan
+from mmsearch.ingest import plan
 plan.FIRST_SHARD, plan.SMALLEST, plan.LARGEST = {COMMIT_ROWS}, {COMMIT_ROWS}, {COMMIT_ROWS}
 from mmsearch.cli import main
 main()
