@@ -1,13 +1,5 @@
-"""Putting right what `mmsearch verify` finds: what follows from something sound is made anew.
-
-| damaged | made anew from |
-| --- | --- |
-| the catalog: its structure, indexes, counts, full text | the rows that can be read |
-| a row that names a segment | the segment |
-| `segment.json` | the other files; the catalog has its sha256 |
-| `ids.npy` | the rows of the catalog; `segment.json` has its sha256 |
-| `index.faiss` | the segment: it is built again |
-| `vectors.faiss` | pictures and texts that are there unchanged: they are encoded again |
+"""Putting right what `mmsearch verify` finds: what follows from something sound is made anew, and
+the vectors of a damaged segment are encoded again (docs/format.md has the table).
 
 The rest is said. An item whose vector is lost stays in the catalog, marked so that the next
 `mmsearch index` that comes by reads it again.
@@ -17,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -43,6 +34,7 @@ from mmsearch.storage import (
     Row,
     Segment,
     check_catalog,
+    describe,
     description,
     directory,
     find_problems,
@@ -124,25 +116,22 @@ class _Repair:
             yield Problem(str(self.catalog.path), "which model made the vectors was lost; it is "
                           f"taken to be {encoder.name}: if not, index again into a new directory")
 
-    # Files that follow from others
-
     def _rebuild(self, info: SegmentInfo) -> None:
+        """Make anew those of a segment's files, and its row, that follow from the others."""
         path = directory(self.root, info)
         data = description(path, kind=info.kind, rows=info.rows)
         if hashlib.sha256(data).hexdigest() == info.sha256:
             _replace(path / MANIFEST, data)
-        state = json.loads((path / MANIFEST).read_bytes())["files"]["ids.npy"]
+        wanted = describe(path)["files"]["ids.npy"]["sha256"]
         for ids in (np.arange(info.last - info.rows + 1, info.last + 1),
                     self.catalog.between(info.kind, 0, info.last)[-info.rows:]):
             file = io.BytesIO()
             np.save(file, ids)
-            if hashlib.sha256(file.getvalue()).hexdigest() == state["sha256"]:
+            if hashlib.sha256(file.getvalue()).hexdigest() == wanted:
                 _replace(path / "ids.npy", file.getvalue())
         row = stated(path)
         if not verify_directory(path, row):
             self.catalog.commit(Change(drop_segments=[info], add_segments=[row]))
-
-    # Vectors
 
     def _renew_vectors(self, kind: Kind) -> Iterator[Problem]:
         """Encode again what no sound segment of a kind holds, and let go of the damaged ones.
@@ -151,13 +140,16 @@ class _Repair:
         still be searched stays.
         """
         damaged = [i for i in self._damaged() if (i.kind, i.role) == (kind, "vectors")]
-        sound = [info for info in self.catalog.segments()
-                 if (info.kind, info.role) == (kind, "vectors") and info not in damaged]
-        reasons = self._encode(kind, without_vector(self.root, self.catalog, kind, sound))
-        rows = self.catalog.fetch(reasons)
+        sound = [i for i in self.catalog.segments()
+                 if (i.kind, i.role) == (kind, "vectors") and i not in damaged]
+        lacking = without_vector(self.root, self.catalog, kind, sound)
+        reasons: dict[int, str] = {}
+        if unfit := self._unfit_encoder() if len(lacking) else "":
+            reasons = dict.fromkeys(lacking.tolist(), unfit)
+        for at in range(0, 0 if unfit else len(lacking), LARGEST):
+            reasons |= self._encode(kind, self.catalog.fetch(lacking[at : at + LARGEST].tolist()))
+        rows, held, drop = self.catalog.fetch(reasons), set[int](), []
         self.catalog.forget(row.id for row in rows.values())
-        held: set[int] = set()
-        drop = []
         for info in damaged:
             here = reasons.keys() & set(self._searchable_ids(info).tolist())
             held |= here
@@ -171,55 +163,45 @@ class _Repair:
             state = "may be wrong" if seq in held else "is lost"
             yield Problem(rows[seq].item.uri, f"its vector {state}: {reason}")
 
-    def _encode(self, kind: Kind, seqs: Ids) -> dict[int, str]:
+    def _encode(self, kind: Kind, rows: dict[int, Row]) -> dict[int, str]:
         """Give items a new vector each; -> the numbers of those that have none now, and why."""
-        if not len(seqs):
-            return {}
-        if unfit := self._unfit_encoder():
-            return dict.fromkeys(seqs.tolist(), unfit)
-        reasons: dict[int, str] = {}
+        reasons = {seq: reason for seq, row in rows.items() if (reason := _unlike(row))}
+        items = [row.item for seq, row in sorted(rows.items()) if seq not in reasons]
+        if not items:
+            return reasons
+        first = int(self.catalog.settings["next_seq"])
+        name = segment_name(kind, first, first + len(items) - 1)
+        built = build_shard(Shard(self.root, name, kind, first, tuple(items), self.model,
+                                  expand=False), self.tick)
+        was = {row.item.uri: row.item.fingerprint for row in rows.values()}
+        put = [(seq, replace(item, fingerprint=with_sidecars_of(item.fingerprint, was[item.uri])),
+                hash) for seq, item, hash in built.rows]
+        self.catalog.commit(Change(put=put, add_segments=built.segments))
         tiling = tiling_of(self.catalog.settings.get("tiles"))
-        for at in range(0, len(seqs), LARGEST):
-            rows = self.catalog.fetch(seqs[at : at + LARGEST].tolist())
-            reasons |= {seq: reason for seq, row in rows.items() if (reason := _unlike(row))}
-            items = [row.item for seq, row in sorted(rows.items()) if seq not in reasons]
-            if not items:
-                continue
-            first = int(self.catalog.settings["next_seq"])
-            name = segment_name(kind, first, first + len(items) - 1)
-            shard = Shard(self.root, name, kind, first, tuple(items), self.model, expand=False)
-            built = build_shard(shard, self.tick)
-            was = {row.item.uri: row.item.fingerprint for row in rows.values()}
-            put = [(seq,
-                    replace(item, fingerprint=with_sidecars_of(item.fingerprint, was[item.uri])),
-                    hash) for seq, item, hash in built.rows]
-            self.catalog.commit(Change(put=put, add_segments=built.segments))
-            self.catalog.forget(row.id for row in rows.values()
-                                if tiling.is_behind(row.item, row.seq))  # still to be cut
-            skipped = {one.path: one.reason for one in built.skipped}
-            reasons |= {seq: skipped[row.item.uri] for seq, row in rows.items()
-                        if row.item.uri in skipped}
-        return reasons
+        self.catalog.forget(row.id for row in rows.values()
+                            if tiling.is_behind(row.item, row.seq))  # still to be cut
+        skipped = {one.path: one.reason for one in built.skipped}
+        return reasons | {seq: skipped[row.item.uri] for seq, row in rows.items()
+                          if row.item.uri in skipped}
 
     def _unfit_encoder(self) -> str:
         """Why the model at hand cannot make vectors for this collection; empty if it can."""
-        settings = self.catalog.settings
+        made_by, dim = self.catalog.settings["encoder"], self.catalog.settings["dim"]
         try:
             encoder = load_encoder(self.model)
         except MmsearchError as error:
             return str(error)
-        if (encoder.name, encoder.dim) != (settings.get("encoder"), settings.get("dim")):
-            return (f"it was made by {settings.get('encoder')} ({settings.get('dim')} dimensions), "
-                    f"not by {encoder.name}; repair with that model, or index again")
-        return ""
+        return "" if (encoder.name, encoder.dim) == (made_by, dim) else (
+            f"it was made by {made_by} ({dim} dimensions), not by {encoder.name}; repair with that "
+            "model, or index again")
 
     def _searchable_ids(self, info: SegmentInfo) -> Ids:
         """The numbers in a damaged segment that can still be searched; none if it cannot be."""
         with suppress(*UNREADABLE, RuntimeError, MemoryError):
             segment = Segment(directory(self.root, info))
-            ids = np.array(segment.ids)
-            if segment.index.dim == self.catalog.settings["dim"] and (np.diff(ids) > 0).all():
-                return ids
+            if segment.index.dim == self.catalog.settings["dim"] and (
+                    np.diff(segment.ids) > 0).all():
+                return np.array(segment.ids)
         return np.zeros(0, np.int64)
 
 
