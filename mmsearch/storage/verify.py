@@ -79,7 +79,8 @@ def check_catalog(path: Path) -> list[Problem]:
 
 
 def _faults(conn: sqlite3.Connection) -> Iterator[str]:
-    yield from (line for (line,) in conn.execute("PRAGMA integrity_check") if line != "ok")
+    for check in ("integrity_check", "foreign_key_check"):
+        yield from (str(row[0]) for row in conn.execute(f"PRAGMA {check}") if row[0] != "ok")
     tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master")}
     for (value,) in conn.execute("SELECT value FROM settings"):
         json.loads(value)
