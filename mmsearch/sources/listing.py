@@ -14,7 +14,8 @@ from typing import Any
 from mmsearch.errors import MediaError
 from mmsearch.records import Item
 from mmsearch.sources import locate, web
-from mmsearch.sources.manifests import BadRow, Row, read_rows, storable
+from mmsearch.sources.columns import storable
+from mmsearch.sources.manifests import BadRow, Row, read_rows
 from mmsearch.sources.scan import Scan, Skipped
 from mmsearch.sources.texts import text_items
 from mmsearch.uris import fingerprint_of, kind_of, member_uri, path_to_uri, uri_to_path

@@ -18,7 +18,8 @@ from typing import Any
 
 from mmsearch.errors import MediaError, MissingExtra, MmsearchError
 from mmsearch.sources.archives import MAX_MEMBER
-from mmsearch.sources.manifests import IMAGE_COLUMNS, PICTURE_ROWS, picture_in
+from mmsearch.sources.columns import IMAGE_COLUMNS, picture_in
+from mmsearch.sources.manifests import PICTURE_ROWS
 from mmsearch.uris import fingerprint_of, member_name
 
 _OPEN_FILES = 4

@@ -33,7 +33,7 @@ from mmsearch.metadata import (
     number_within,
     xmp,
 )
-from mmsearch.sources.manifests import parts
+from mmsearch.sources.columns import split_columns
 from mmsearch.sources.texts import lines, text_encoding
 
 SUFFIXES = (".txt", ".xmp", ".json")
@@ -224,7 +224,7 @@ def _plain(written: Mapping[str, Any]) -> Metadata:
         "people": _listed(written.get("people")),
         "rating": None if rating is None else int(rating),
     }
-    return _kept(parts(written)[1], meta)
+    return _kept(split_columns(written)[1], meta)
 
 
 def _kept(texts: Iterable[object], meta: Mapping[str, Any]) -> Metadata:

@@ -23,16 +23,8 @@ from typing import Any, NamedTuple
 
 from mmsearch.errors import UsageError
 from mmsearch.records import Item, Kind
-from mmsearch.sources.manifests import (
-    CAPTION_COLUMNS,
-    IMAGE_COLUMNS,
-    MANIFEST_SUFFIXES,
-    column_names,
-    count_rows,
-    parts,
-    read_columns,
-    storable,
-)
+from mmsearch.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, split_columns, storable
+from mmsearch.sources.manifests import MANIFEST_SUFFIXES, column_names, count_rows, read_columns
 from mmsearch.sources.vector_files import VectorFile
 from mmsearch.uris import fingerprint_of, path_to_uri
 
@@ -117,7 +109,7 @@ class Part:
             raise UsageError(f"{self.manifest} became shorter while it was read; run again")
 
     def _foreign(self, row: int, columns: Mapping[str, Any]) -> Described:
-        image, captions, meta = parts(columns)
+        image, captions, meta = split_columns(columns)
         if self.kind == "text" and not captions:
             return Described(row, None, problem="no caption")
         return Described(row, self._item(row, _place(image, meta, self.base), captions, meta))

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmsearch.errors import MediaError
 from mmsearch.sources.archives import Member
-from mmsearch.sources.manifests import parts
+from mmsearch.sources.columns import split_columns
 from mmsearch.sources.texts import decoded
 
 COLUMNS = ".json"
@@ -85,7 +85,7 @@ def _finished(sample: Sample) -> Sample:
         lines = tuple(line.strip() for _, text in sample.texts for line in text.splitlines())
         sample.captions, sample.texts = tuple(filter(None, lines)), []
         if sample.columns:
-            _, captions, sample.columns = parts(sample.columns)
+            _, captions, sample.columns = split_columns(sample.columns)
             sample.captions = sample.captions or captions
     return sample
 

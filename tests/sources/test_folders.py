@@ -19,8 +19,8 @@ from hypothesis import given, settings, strategies as st
 
 from mmsearch.errors import UsageError
 from mmsearch.records import Item
+from mmsearch.sources.columns import storable
 from mmsearch.sources.folders import Scan, Skipped, iter_items
-from mmsearch.sources.manifests import storable
 from mmsearch.sources.texts import MAX_TEXT
 from mmsearch.uris import path_to_uri, uri_to_path
 
