@@ -6,23 +6,25 @@ import bz2
 import gzip
 import lzma
 import os
+from collections import deque
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
 from mmsearch.errors import MediaError
-from mmsearch.sources.members import UNREADABLE, one_reason
+from mmsearch.sources.members import one_reason
 from mmsearch.uris import fingerprint_of
 
 _OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-_PAGE, _PAGES = 16 << 10, 4096
-_STREAMS = 3
+_STREAMS, _KEPT = 3, 64 << 20
+_BETWEEN = 1024
+"""Bytes between two members of a tar that follow each other are fewer."""
 
 
 class Unpacked:
     """A file, compressed or not, for several readers, each of which goes forwards.
 
-    The last pages are kept, for threads do not ask in exactly the order of the file.
+    What they pass over is kept for a while, for threads do not ask exactly in the order of a file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +34,7 @@ class Unpacked:
         self._open = next((_OPENERS[magic] for magic in _OPENERS if head.startswith(magic)), open)
         self.is_packed = self._open is not open
         self._streams: list[IO[bytes]] = []
-        self._pages: dict[int, bytes] = {}
+        self._passed: deque[tuple[int, bytes]] = deque(maxlen=64)
         self._lock = Lock()
 
     def open(self) -> IO[bytes]:
@@ -47,30 +49,24 @@ class Unpacked:
             with self.open() as file:
                 return read_at(file, at, size)
         with self._lock:
-            return b"".join(self._page(page)[max(at - page, 0) : at + size - page]
-                            for page in range(at - at % _PAGE, at + size, _PAGE))
+            for start, data in self._passed:
+                if start <= at and at + size <= start + len(data):
+                    return data[at - start : at - start + size]
+            return self._read_on(at, size)
 
-    def _page(self, at: int) -> bytes:
-        """Read by the stream that is nearest before it."""
-        while at not in self._pages:
-            before = [one for one in self._streams if one.tell() <= at]
-            stream: Any = max(before, key=lambda one: one.tell()) if before else self.open()
-            others = [one for one in self._streams if one is not stream]
-            self._streams = others[1 - _STREAMS :]
-            start, page = stream.tell(), b""
-            try:
-                while len(page) < _PAGE and (piece := stream.read1(_PAGE - len(page))):
-                    page += piece
-                self._streams.append(stream)
-            except UNREADABLE:  # the stream is dropped, what is before the damage is kept
-                if not page:
-                    raise
-            self._pages[start] = page
-            if len(self._pages) > _PAGES:
-                del self._pages[next(iter(self._pages))]
-            if len(page) < _PAGE:  # the end
-                return self._pages.get(at, b"")
-        return self._pages[at]
+    def _read_on(self, at: int, size: int) -> bytes:
+        """By the stream that is nearest before it, which is dropped if it cannot be read."""
+        before = [one for one in self._streams if one.tell() <= at]
+        stream = max(before, key=lambda one: one.tell()) if before else self.open()
+        self._streams = [one for one in self._streams if one is not stream][1 - _STREAMS :]
+        start = stream.seek(max(stream.tell(), at - _KEPT))
+        passed, data = stream.read(at - start), stream.read(size)
+        self._streams.append(stream)
+        if len(passed) >= _BETWEEN:
+            self._passed.append((start, passed))
+        while sum(len(one) for _, one in self._passed) > _KEPT:
+            self._passed.popleft()
+        return data
 
 
 def read_at(file: IO[bytes], at: int, size: int) -> bytes:

@@ -166,7 +166,7 @@ def test_an_archive_gives_its_pictures_and_texts(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize("name", KINDS)
 def test_members_are_read_in_any_order_from_many_threads(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(unpacked, "_PAGES", 8)  # fewer than there are
+    monkeypatch.setattr(unpacked, "_KEPT", 100_000)  # less than there is
     files = {f"{n}.jpg": bytes([n]) * (n * 1037) for n in range(60)}
     path = write(tmp_path / name, files)
     order = [f"{n * 17 % 60}.jpg" for n in range(60)] + list(files)
@@ -187,8 +187,6 @@ def test_a_compressed_tar_is_unpacked_once_for_its_list_and_once_for_its_members
             data = super().read(size)
             taken += len(data)
             return data
-
-        read1 = read
 
     plain = path.with_name("plain.tar")
     plain.write_bytes(zlib.decompress(path.read_bytes(), 31))
