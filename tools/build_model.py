@@ -237,8 +237,8 @@ def check_export(encoder: OnnxEncoder, texts: list[str], expected: np.ndarray) -
 def int8_image(float_dir: Path, pairs: Sequence[Pair], work: Path) -> onnx.ModelProto:
     encoder = OnnxEncoder(float_dir)
     chosen = np.random.default_rng(0).permutation(len(pairs))[:CALIBRATION_PICTURES]
-    batches = (np.stack([prepared(encoder, pairs[i]) for i in chosen[at : at + 16]])
-               for at in range(0, len(chosen), 16))
+    batches = [np.stack([prepared(encoder, pairs[i]) for i in chosen[at : at + 16]])
+               for at in range(0, len(chosen), 16)]
     return quantizing.int8_image(float_dir / "image.onnx", work / "image.int8.onnx", batches)
 
 

@@ -121,7 +121,7 @@ def replace_nodes(graph: GraphProto, nodes: list[NodeProto], made: dict[str, Any
     """Give a graph these nodes, and these constants beside those that it still needs."""
     from onnx import numpy_helper
 
-    needed = {name for node in nodes for name in node.input}
+    needed = {name for node in nodes for name in node.input} - set(made)
     kept = [tensor for tensor in graph.initializer if tensor.name in needed]
     kept += [numpy_helper.from_array(np.asarray(value), name) for name, value in made.items()]
     for container, values in ((graph.node, nodes), (graph.initializer, kept)):

@@ -165,7 +165,7 @@ def test_the_shipped_ruler_is_what_the_built_in_model_makes_of_the_shipped_pictu
     ruler, made = Ruler.of(shipped, encoder.dim), make_ruler(encoder)
     for old, new in ((ruler.images, made.images), (ruler.texts, made.texts)):
         assert old.shape == new.shape
-        assert (old * new).sum(1).min() > 0.95  # int8 differs a little between processors
+        assert (old * new).sum(1).min() > 0.995
 
 
 def test_the_share_of_images_in_a_query():
