@@ -30,6 +30,7 @@ from onnx import numpy_helper
 
 from mmsearch.encoders import BUILTIN_DIR
 from mmsearch.encoders.exported import has_bf16
+from mmsearch.encoders.int8 import replace_nodes
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.evaluation.recall import flatten, load_pairs, measure
 from mmsearch.media.decoding import decode
@@ -123,36 +124,23 @@ def float_model(small: Path, wheels: Path | None, cache: Path) -> Path:
 
 
 def dequantize(graph: onnx.GraphProto) -> None:
-    """Every dynamically quantised product as the plain one of floats that it stands for."""
-    weights = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    source = {node.output[1]: node.input[0] for node in graph.node
-              if node.op_type == "DynamicQuantizeLinear"}  # by the name of its scale
-    made = {output: node for node in graph.node for output in node.output}
-    kept = []
+    """Every product of rounded numbers as the plain one of floats that it stands for."""
+    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    before = {node.output[0]: node.input[0] for node in graph.node
+              if node.op_type == "QuantizeLinear"}
+    floats: dict[str, np.ndarray] = {"features.error": np.zeros_like(values["features.error"])}
+    instead: dict[str, str] = {}
+    nodes = []
     for node in graph.node:
-        product = made.get(node.input[0]) if node.op_type == "Mul" else None
-        if product is not None and product.op_type == "Cast" \
-                and made[product.input[0]].op_type == "MatMulInteger":
-            _, weight, _, zero = made[product.input[0]].input
-            scale = made[node.input[1]].input[1]
-            name = weight.removesuffix("_quantized")
-            value = (weights[weight].astype(np.float32) - weights[zero]) * weights[scale]
-            graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
-            plain = onnx.helper.make_node(
-                "MatMul", [source[made[node.input[1]].input[0]], name], list(node.output))
-            kept.append(plain)
-        else:
-            kept.append(node)
-    needed = {output.name for output in graph.output}
-    alive = []
-    for node in reversed(kept):
-        if needed & set(node.output):
-            alive.insert(0, node)
-            needed.update(node.input)
-    left = [t for t in graph.initializer if t.name in needed]
-    for container, values in ((graph.node, alive), (graph.initializer, left)):
-        del container[:]
-        container.extend(values)
+        if node.op_type == "DequantizeLinear" and node.input[0] in values:
+            weight, scale, _ = (values[name] for name in node.input)
+            floats[node.output[0]] = weight.astype(np.float32) * scale
+        elif node.op_type == "DequantizeLinear":
+            instead[node.output[0]] = before[node.input[0]]
+        elif node.op_type != "QuantizeLinear":
+            node.input[:] = [instead.get(name, name) for name in node.input]
+            nodes.append(node)
+    replace_nodes(graph, nodes, floats)
 
 
 # -- torch -----------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import quantizing
 import towers
 from synthetic_pairs import write_pairs
 from tokenizers import Tokenizer
@@ -61,7 +61,13 @@ WHEELS = {
 }
 SOURCES = ("flickr8k", "fashion_products", "tuxpaint_stamps", "openclipart", "coco_distractors")
 CALIBRATION_PICTURES = 256
-FLOAT_CONVOLUTIONS = 9  # the first ones, on the largest maps, lose most in int8 and gain no speed
+CALIBRATION_TEXTS = 2000
+OTHER_TEXTS = (
+    "", "dog", "red", "a", "sunset", "x" * 300, "word " * 300, "DSC_0042.JPG", "12345 $%& ()",
+    "invoice from 2019 for the electricity bill, second reminder", "paris eiffel tower at night",
+    "how do i fix a flat tyre on a bicycle?", "Die Katze sitzt auf dem Dach", "\u732b",
+    "my grandmother's birthday cake with candles and the whole family around the table, 1987",
+)
 SPEC: dict[str, Any] = {
     "format": 1,
     "name": "mmsearch-builtin",
@@ -70,12 +76,12 @@ SPEC: dict[str, Any] = {
     "do_lower_case": True,
     "image": {"file": "image.onnx", "size": towers.IMAGE_SIZE, "resize": "squash",
               "interpolation": "bicubic"},
-    "text": {"file": "text.onnx", "tokens": "tokens.npy", "tokenizer": "tokenizer.json"},
+    "text": {"file": "text.onnx", "tokens": "tokens.npy", "tokenizer": "tokenizer.json",
+             "batch": 16},
     "sha256": {},
     "licence": "towers Apache-2.0; tuned on Flickr8k among others, which is for research use",
 }  # fmt: skip
 MADE_BY = "EfficientNet-Lite2 and MiniLM-L6, tuned by tools/build_model.py"
-AFTER_GELU = re.compile(r"layer\.\d+\.output\.dense\.weight")
 GOLDEN_TEXTS = ("a dog running on the beach", "a red square", "two people on a mountain")
 
 
@@ -116,7 +122,7 @@ def main() -> None:
     log(f"val, heads again (epoch {epoch}, blend {share})", recall(heads, val))
 
     write_towers(float_dir, image, text_model(minilm), minilm, tokenizer)
-    write_towers(ship_dir, small_image, int8_text(base_dir), minilm, tokenizer)
+    write_towers(ship_dir, small_image, int8_text(base_dir, captions), minilm, tokenizer)
     write_model(float_dir, heads, work / "float32", name="float32", source=MADE_BY)
     write_model(ship_dir, heads, options.out, name=SPEC["name"], source=MADE_BY)
     (options.out / "golden.json").write_text(json.dumps(golden(options.out)) + "\n")
@@ -232,65 +238,23 @@ def check_export(encoder: OnnxEncoder, texts: list[str], expected: np.ndarray) -
 
 
 def int8_image(float_dir: Path, pairs: Sequence[Pair], work: Path) -> onnx.ModelProto:
-    """Static int8 (QDQ, per channel): this network was designed for it, but for its beginning."""
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-
     encoder = OnnxEncoder(float_dir)
     chosen = np.random.default_rng(0).permutation(len(pairs))[:CALIBRATION_PICTURES]
-
-    class Pictures(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.batches = self.read()
-
-        def read(self) -> Iterator[dict[str, np.ndarray]]:
-            for at in range(0, len(chosen), 16):
-                part = [pairs[i] for i in chosen[at : at + 16]]
-                yield {"pixels": np.stack([prepared(encoder, p) for p in part])}
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.batches, None)
-
-    nodes = onnx.load(float_dir / "image.onnx").graph.node
-    convolutions = [at for at, node in enumerate(nodes) if node.op_type == "Conv"]
-    quantize_static(
-        str(float_dir / "image.onnx"), str(work / "image.int8.onnx"), Pictures(),
-        nodes_to_exclude=[n.name for n in nodes[: convolutions[FLOAT_CONVOLUTIONS]]],
-        quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8, op_types_to_quantize=["Conv", "Add", "Clip"],
-    )  # fmt: skip
-    return onnx.load(work / "image.int8.onnx")
+    batches = [np.stack([prepared(encoder, pairs[i]) for i in chosen[at : at + 16]])
+               for at in range(0, len(chosen), 16)]
+    return quantizing.int8_image(float_dir / "image.onnx", work / "image.int8.onnx", batches)
 
 
-def int8_text(directory: Path) -> onnx.ModelProto:
-    """Dynamic int8 of the layers' matrices, but for the one behind each GELU, whose input has
-    outliers that eight bits cannot hold: those are kept as float16."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    target = directory / "text.int8.onnx"
-    model = onnx.load(directory / "text.onnx")
-    matrices = [n for n in model.graph.node if n.op_type == "MatMul" and "encoder" in n.input[1]]
-    after_gelu = [n for n in matrices if AFTER_GELU.search(n.input[1])]
-    others = [n.name for n in matrices if n not in after_gelu]
-    quantize_dynamic(str(directory / "text.onnx"), str(target), per_channel=True,
-                     weight_type=QuantType.QInt8, nodes_to_quantize=others)  # fmt: skip
-    small = onnx.load(target)
-    for node in after_gelu:
-        halve(small.graph, node.input[1])
-    return small
-
-
-def halve(graph: onnx.GraphProto, name: str) -> None:
-    """Store a weight as float16; a Cast, which the runtime folds on loading, gives it back."""
-    (weight,) = [t for t in graph.initializer if t.name == name]
-    half = onnx.numpy_helper.to_array(weight).astype(np.float16)
-    weight.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.half"))
-    cast = onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT)
-    graph.node.insert(0, cast)
+def int8_text(directory: Path, captions: Sequence[str]) -> onnx.ModelProto:
+    """Calibrated on captions, and on texts that are none."""
+    encoder = OnnxEncoder(directory)
+    table = np.load(directory / "tokens.npy")
+    chosen = np.random.default_rng(0).permutation(len(captions))[:CALIBRATION_TEXTS]
+    batches = []
+    for ids in encoder.cut([captions[i] for i in chosen] + [*OTHER_TEXTS]):
+        batches.append({"tokens": table[ids].astype(np.float32)[None],
+                        "mask": np.ones((1, len(ids)), np.int64)})
+    return quantizing.int8_text(onnx.load(directory / "text.onnx"), batches)
 
 
 # -- 3. to 5. --------------------------------------------------------------------------------------

@@ -225,7 +225,7 @@ def text_tower(weights: dict[str, np.ndarray]) -> Graph:
     picks = [graph.const(np.array(i, np.int64), f"pick{i}") for i in range(3)]
     half = graph.const(np.float32(0.5), "half")
     unit = graph.const(np.float32(1), "unit")
-    root2 = graph.const(np.float32(1 / math.sqrt(2)), "root2")
+    root2 = graph.const(np.float32(math.sqrt(2)), "root2")
 
     for layer in range(MINILM_LAYERS):
         prefix = f"encoder.layer.{layer}"
@@ -249,7 +249,7 @@ def text_tower(weights: dict[str, np.ndarray]) -> Graph:
         mixed = dense(graph.op("Reshape", mixed, merge), f"{prefix}.attention.output.dense")
         x = norm(graph.op("Add", mixed, x), f"{prefix}.attention.output.LayerNorm")
         inner = dense(x, f"{prefix}.intermediate.dense")
-        erf = graph.op("Erf", graph.op("Mul", inner, root2))
+        erf = graph.op("Erf", graph.op("Div", inner, root2))
         inner = graph.op("Mul", graph.op("Mul", inner, graph.op("Add", erf, unit)), half)
         x = norm(
             graph.op("Add", dense(inner, f"{prefix}.output.dense"), x), f"{prefix}.output.LayerNorm"

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mmsearch.encoders.int8 import INT8, quantize_matrices
 from mmsearch.encoders.onnx import FORMAT, OnnxEncoder
 from mmsearch.encoders.openclip import OpenClipEncoder
 from mmsearch.encoders.tokenizing import check_tokens, converted
@@ -61,20 +62,21 @@ def export(encoder: OpenClipEncoder, directory: Path) -> None:
 
 
 def quantize(source: Path, directory: Path) -> None:
-    """Write the model in `source`, an export, to `directory` with int8 weights (per channel) and
-    activations that are scaled as they come; the token table stays float16."""
+    """Write the model in `source`, an export, to `directory` with its products in int8; the token
+    table stays float16. Pictures go in one at a time, so that none is scaled by its neighbours."""
     import shutil
 
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    import onnx
 
     spec = json.loads((source / "model.json").read_text("utf-8"))
     for name in ("image.onnx", "text.onnx"):
-        with _quietly():
-            quantize_dynamic(source / name, directory / name, per_channel=True,
-                             op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8)
+        model = onnx.load(source / name)
+        quantize_matrices(model.graph)
+        onnx.save(model, directory / name)
     for name in ("tokens.npy", "tokenizer.json"):
         shutil.copy(source / name, directory / name)
-    _describe(directory, spec)
+    spec["image"]["batch"] = 1
+    _describe(directory, {**spec, "int8": INT8})
 
 
 def check(exported: OnnxEncoder, images: list[Any], texts: list[str], image_vectors: Vectors,

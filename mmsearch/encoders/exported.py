@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from mmsearch.encoders.int8 import INT8
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.precision import Precision, split_precision
 from mmsearch.encoders.protocol import Encoder
@@ -80,7 +81,7 @@ class Cache:
             return self._torch("bf16")
         if precision == "fp32" and self._refused():
             return self._torch("fp32")
-        if not (self.path / precision / "model.json").exists():
+        if not self._is_made(precision):
             try:
                 made = self._make(precision)
             except OSError as error:
@@ -94,11 +95,23 @@ class Cache:
         """Whether it can be loaded without its original weights."""
         return any((self.path / name / "model.json").exists() for name in ("fp32", "int8"))
 
+    def _is_made(self, precision: Precision) -> bool:
+        """Whether it is there, and as this version makes it."""
+        spec = self.path / precision / "model.json"
+        if precision != "int8":
+            return spec.exists()
+        try:
+            return bool(json.loads(spec.read_text("utf-8")).get("int8") == INT8)
+        except (OSError, ValueError, AttributeError):
+            return False
+
     def fastest(self) -> Precision:
         """What "auto" means for this model on this machine; found out once."""
         facts = self.path / "auto.json"
         try:
-            return cast(Precision, json.loads(facts.read_text("utf-8"))["precision"])
+            known = json.loads(facts.read_text("utf-8"))
+            if known["int8"] == INT8:
+                return cast(Precision, known["precision"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
         encoders = {"fp32": self.encoder("fp32")}
@@ -111,8 +124,8 @@ class Cache:
         chosen = max((name for name in measured if measured[name]["recall"] >= least),
                      key=lambda name: measured[name]["images_per_second"])
         with suppress(OSError):  # it is found out again
-            facts.write_text(json.dumps({"precision": chosen, "measured": measured}, indent=1),
-                             "utf-8")
+            facts.write_text(json.dumps({"precision": chosen, "int8": INT8, "measured": measured},
+                                        indent=1), "utf-8")
         return cast(Precision, chosen)
 
     def _torch(self, precision: Literal["fp32", "bf16"]) -> OpenClipEncoder:
@@ -135,7 +148,7 @@ class Cache:
             self.encoder("fp32")
         self.path.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / "lock"):
-            if (self.path / precision / "model.json").exists():  # made meanwhile, and in use
+            if self._is_made(precision):  # meanwhile, and in use
                 return None
             if precision == "fp32" and self._refused():
                 return self._torch("fp32")

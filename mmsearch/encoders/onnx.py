@@ -75,18 +75,26 @@ class OnnxEncoder:
     def run_texts(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32.
 
-        One text a run: int8 activations are scaled over a whole batch, so a text's vector would
-        depend on its neighbours (cosine 0.98 to itself). It is no slower: nothing is padded.
+        Texts of nearly one length share a run, where the model says how many may ("batch"). Where
+        int8 activations are scaled over all of a run, as in exports, it takes one text at a time:
+        its vector would depend on its neighbours (cosine 0.98 to itself).
         """
+        cut = self.cut(texts) if texts else []
         known = {one.name for one in self._text_session.get_inputs()} if texts else set()
+        most = min(int(self._spec["text"].get("batch", 1)), -(-len(cut) // self.workers))
+        parts = alike([len(ids) for ids in cut], most, padding=0.5 if "mask" in known else 0)
 
-        def inputs(ids: list[int]) -> dict[str, Any]:
-            every = {"tokens": self._table[ids].astype(np.float32)[None],
-                     "ids": np.array([ids], np.int64),
-                     "mask": np.ones((1, len(ids)), np.int64)}
+        def inputs(part: list[int]) -> dict[str, Any]:
+            shape = len(part), max(len(cut[n]) for n in part)
+            ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+            for row, n in enumerate(part):
+                ids[row, : len(cut[n])], mask[row, : len(cut[n])] = cut[n], 1
+            every = {"tokens": self._table[ids].astype(np.float32), "ids": ids, "mask": mask}
             return {name: value for name, value in every.items() if name in known}
 
-        return self._each(self._text_session, inputs, self.cut(texts) if texts else [])
+        back = np.argsort([n for part in parts for n in part])
+        vectors, features = self._each(self._text_session, inputs, parts)
+        return vectors[back], features[back]
 
     def cut(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts -> the numbers of their tokens, which are rows of the token table."""
@@ -144,6 +152,19 @@ class OnnxEncoder:
         if tokenizer.truncation is None:  # the file of an export says it, and how texts are padded
             tokenizer.enable_truncation(self.max_tokens)
         return tokenizer
+
+
+def alike(lengths: Sequence[int], most: int, padding: float) -> list[list[int]]:
+    """The numbers of all lengths, sorted into parts of `most` at most, in which none exceeds the
+    least by more than that share."""
+    parts: list[list[int]] = []
+    for n in sorted(range(len(lengths)), key=lambda n: lengths[n]):
+        if parts and len(parts[-1]) < most and \
+                lengths[n] <= (1 + padding) * lengths[parts[-1][0]]:
+            parts[-1].append(n)
+        else:
+            parts.append([n])
+    return parts
 
 
 def _read_spec(directory: Path) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def test_the_shipped_calibration_is_what_the_built_in_model_makes_of_the_shipped
     calibration, made = Calibration.of(shipped, encoder.dim), make_calibration(encoder)
     for old, new in ((calibration.images, made.images), (calibration.texts, made.texts)):
         assert old.shape == new.shape
-        assert (old * new).sum(1).min() > 0.95  # int8 differs a little between processors
+        assert (old * new).sum(1).min() > 0.995
 
 
 def test_a_sample_is_spread_over_all_segments(tmp_path: Path) -> None:
