@@ -38,7 +38,8 @@ def export(
     from mmsearch.collection import Collection
 
     collection = Collection.open(directory)
-    with progress("exporting", lambda: sum(collection.info()["kinds"].values())) as advance:
+    items = collection.count(where=where or (), find="any")  # not in the thread that draws
+    with progress("exporting", lambda: items) as advance:
         done = collection.export(folder, where=where or (), dtype=dtype, format=format_,
                                  rows_per_file=rows_per_file, force=force, progress=advance)
     if json_:

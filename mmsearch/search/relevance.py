@@ -41,7 +41,7 @@ from mmsearch.encoders import BUILTIN_DIR, Encoder, cache_directory
 from mmsearch.records import Vectors
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-SHIPPED = BUILTIN_DIR / "ruler.json"
+SHIPPED = BUILTIN_DIR / "calibration.json"
 PICTURES = Path(__file__).parent.parent / "demo"
 _IMAGES, _TEXTS = 50, 100
 ACROSS = (-3.88, 3.61, -1.52)

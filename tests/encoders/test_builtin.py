@@ -60,7 +60,7 @@ def test_embeddings_are_the_recorded_ones() -> None:
 
 
 def test_it_has_the_name_of_the_first_release_whose_vectors_it_makes() -> None:
-    """Collections, the ruler and the multilingual map were made with that."""
+    """Collections, the calibration set and the multilingual map were made with that."""
     assert load_encoder().name == "mmsearch-builtin@1407e8ca3c72"
 
 

@@ -214,7 +214,7 @@ def test_what_the_words_name_is_never_below_min_score(demo: Collection) -> None:
 def test_min_score_leaves_out_what_is_below(demo: Collection) -> None:
     hits = demo.search(text="a cat", k=20)
     kept = demo.search(text="a cat", k=20, min_score=0.5)
-    assert kept == [hit for hit in hits if hit.relevance >= 0.5]
+    assert [hit.id for hit in kept] == [hit.id for hit in hits if hit.relevance >= 0.5]
     assert 0 < len(kept) < 20
     assert demo.search(text=NONSENSE[0], min_score=0.5) == []
     assert len(demo.search(text="a cat", k=20, min_score=0)) == 20
@@ -277,7 +277,6 @@ def test_a_collection_from_before_says_so_and_is_brought_up_to_date(
     shutil.copytree(shifted, tmp_path / "x")
     with closing(sqlite3.connect(tmp_path / "x" / "catalog.db")) as database, database:
         assert database.execute("DELETE FROM settings WHERE key = 'ruler'").rowcount == 1
-        database.execute("DELETE FROM checks WHERE part = 'settings' AND key = 'ruler'")
     old = Collection.open(tmp_path / "x")
     assert old.search(text="a cat", k=1)[0].relevance is None
     with pytest.raises(UsageError, match="mmsearch index"):
