@@ -69,6 +69,14 @@ class Catalog(CatalogReader):
                 self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._conn.close()
 
+    def _read_settings(self) -> dict[str, Any]:
+        settings = super()._read_settings()
+        if self._write:  # a number that is too low would give a dead vector to a new item
+            rows = self._rows("SELECT max(seq) FROM items UNION ALL SELECT max(last) FROM segments")
+            settings["next_seq"] = max(settings.get("next_seq", 1),
+                                       *((last or 0) + 1 for (last,) in rows))
+        return settings
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Whole or not at all. Begun as a writer: SQLite waits for a lock then, but not later."""

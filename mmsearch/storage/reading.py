@@ -216,10 +216,7 @@ class CatalogReader:
         if values.get("format", FORMAT) not in READABLE:
             raise CollectionError(f"{self.path} has format {values['format']}, this version reads "
                                   f"{' and '.join(map(str, READABLE))}; upgrade mmsearch")
-        # A number that is too low would give a dead vector to a new item.
-        (last,), = self._rows("SELECT max(coalesce((SELECT max(seq) FROM items), 0), "
-                              "coalesce((SELECT max(last) FROM segments), 0))")
-        return {**values, "next_seq": max(values.get("next_seq", 1), last + 1)}
+        return values
 
     def _has_fulltext(self) -> bool:
         return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = ?", [fulltext.TABLE]))

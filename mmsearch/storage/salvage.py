@@ -22,6 +22,7 @@ from mmsearch.storage.reading import ALL_COLUMNS, SEGMENT
 from mmsearch.storage.rows import ITEM, PUT, as_row, described
 from mmsearch.storage.schema import COUNT_ALL, open_to_read, open_to_write
 from mmsearch.storage.segments import TEMPORARY, sync
+from mmsearch.storage.sqlite_errors import plainly
 
 _AT_ONCE = 1000
 _AGAIN = "run `mmsearch index` on it again"
@@ -37,7 +38,7 @@ def salvage_catalog(path: Path) -> list[Problem]:
     new, copy = (path.with_name(f"{TEMPORARY}{name}") for name in (path.name, "copy.db"))
     for left in path.parent.glob(f"{TEMPORARY}*.db*"):
         left.unlink()
-    with closing(open_to_write(new)) as conn:
+    with plainly(path), closing(open_to_write(new)) as conn:
         conn.execute("PRAGMA wal_checkpoint")
         with closing(_opened(path, new, copy)) as old:
             lost = list(_copied(old, conn, path))
@@ -92,7 +93,7 @@ def _copied(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> Ite
                     _rows(old, "segments", ", ".join(SEGMENT)))
     put = f"INSERT OR REPLACE INTO items (id, {', '.join(PUT)}) VALUES (?{', ?' * len(PUT)})"
     for values in _rows(old, "items", f"{ITEM}, i.*"):  # one whose end is not there is no row
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, sqlite3.IntegrityError):
             id, seq, item, hash = as_row(values[: 1 + ITEM.count(",")])
             if id in doubtful:
                 item, hash = replace(item, fingerprint=""), ""
