@@ -111,23 +111,23 @@ def dng(path: Path, image: Image.Image, *, orientation: int = 1,
     sensor = mosaic.astype("<u2").tobytes()
     # sRGB's primaries: XYZ to camera.
     matrix = [3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570]
-    common: list[_Tag] = [
+    common: list[Tag] = [
         (271, 2, b"Acme\0"), (272, 2, b"Acme One\0"), (274, 3, [orientation]),
         (34665, 4, [("ifd", [(36867, 2, b"2021:05:03 14:22:10\0")])]),
         (50706, 1, bytes([1, 4, 0, 0])), (50708, 2, b"Acme One\0"),
         (50721, 10, [part for value in matrix for part in (round(value * 10_000), 10_000)]),
         (50728, 5, [1, 1, 1, 1, 1, 1]), (50778, 3, [21])]
-    raw: list[_Tag] = [
+    raw: list[Tag] = [
         (254, 4, [0]), (256, 4, [image.width]), (257, 4, [image.height]), (258, 3, [16]),
         (259, 3, [1]), (262, 3, [32803]), (273, 4, [("data", sensor)]), (277, 3, [1]),
         (278, 4, [image.height]), (279, 4, [len(sensor)]), (284, 3, [1]), (33421, 3, [2, 2]),
         (33422, 1, bytes([0, 1, 1, 2])), (50714, 3, [0]), (50717, 4, [60_000])]
     if preview is None:
-        path.write_bytes(_tiff([*common, *raw]))
+        path.write_bytes(tiff([*common, *raw]))
         return path
     jpeg = BytesIO()
     preview.save(jpeg, "JPEG", quality=92)
-    path.write_bytes(_tiff([
+    path.write_bytes(tiff([
         *common, (254, 4, [1]), (256, 4, [preview.width]), (257, 4, [preview.height]),
         (258, 3, [8, 8, 8]), (259, 3, [7]), (262, 3, [6]), (277, 3, [3]),
         (278, 4, [preview.height]), (273, 4, [("data", jpeg.getvalue())]),
@@ -135,10 +135,10 @@ def dng(path: Path, image: Image.Image, *, orientation: int = 1,
     return path
 
 
-_Tag = tuple[int, int, Any]
+Tag = tuple[int, int, Any]
 
 
-def _tiff(tags: Sequence[_Tag]) -> bytes:
+def tiff(tags: Sequence[Tag]) -> bytes:
     """A little-endian TIFF. A value is bytes, numbers, or another directory or data, elsewhere."""
     data = bytearray(b"II*\0\0\0\0\0")
 
@@ -147,7 +147,7 @@ def _tiff(tags: Sequence[_Tag]) -> bytes:
         data.extend(block)
         return len(data) - len(block)
 
-    def directory(tags: Sequence[_Tag]) -> int:
+    def directory(tags: Sequence[Tag]) -> int:
         entries = b""
         for tag, kind, value in sorted(tags):
             code, width = {1: ("B", 1), 2: ("s", 1), 3: ("H", 2), 4: ("I", 4), 5: ("I", 8),

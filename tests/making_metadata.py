@@ -64,12 +64,12 @@ def exif(details: dict[int, Any] | None = None, gps: dict[int, Any] | None = Non
     return found
 
 
-def iptc(*sets: tuple[int, bytes]) -> bytes:
+def iptc(*sets: tuple[int, bytes], **options: Any) -> bytes:
     """A JPEG with an IPTC record in Photoshop's resources, as photo agencies write them."""
     record = b"".join(b"\x1c\x02" + struct.pack(">BH", number, len(text)) + text
                       for number, text in sets)
     resource = b"8BIM\x04\x04\0\0" + struct.pack(">L", len(record)) + record + b"\0" * (
         len(record) % 2)
     segment = b"Photoshop 3.0\0" + resource
-    data = jpeg()
+    data = jpeg(**options)
     return data[:2] + b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment + data[2:]

@@ -40,22 +40,6 @@ def test_any_block_can_be_made_on_its_own(bench: Any, start: int, length: int, d
         np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-def test_a_seed_says_what_is_made(bench: Any) -> None:
-    clip = bench("clipvectors").ClipVectors
-    one, other = (clip(seed=seed, dim=64).images(0, 50) for seed in (1, 2))
-    np.testing.assert_array_equal(one, clip(seed=1, dim=64).images(0, 50))
-    assert np.abs((one * other).sum(axis=1)).max() < 0.9
-
-
-def test_the_sorts_of_vectors_are_different_ones(bench: Any) -> None:
-    made = bench("clipvectors").ClipVectors(seed=0)
-    images, held_out, texts = made.images(0, 2000), made.held_out(0, 200), made.texts(0, 200)
-    for rows in (images, held_out, texts):
-        assert rows.dtype == np.float32 and rows.shape[1] == 512
-        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
-    assert (held_out @ images.T).max() < 0.999  # none is among the images
-
-
 def test_cosines_are_those_of_clip(bench: Any) -> None:
     made = bench("clipvectors").ClipVectors()
     images, texts = made.images(0, 5000), made.texts(0, 1000)
@@ -63,19 +47,6 @@ def test_cosines_are_those_of_clip(bench: Any) -> None:
     assert among.mean() == pytest.approx(0.51, abs=0.01)
     assert across.mean() == pytest.approx(0.17, abs=0.01)
     assert 0.28 < np.median(across.max(axis=1)) < 0.40
-
-
-def test_clusters_are_of_very_uneven_size(bench: Any) -> None:
-    sizes = np.bincount(bench("clipvectors").ClipVectors().cluster_of(0, 50_000), minlength=2000)
-    assert sizes[:5].mean() > 50 * np.median(sizes)
-    assert sizes[0] < 0.1 * sizes.sum()
-
-
-def test_the_cluster_of_an_image_is_near_it(bench: Any) -> None:
-    made = bench("clipvectors").ClipVectors()
-    rank = (made.affinity(made.images(0, 300)) > np.take_along_axis(
-        made.affinity(made.images(0, 300)), made.cluster_of(0, 300)[:, None], axis=1)).sum(axis=1)
-    assert np.median(rank) < 100  # of 2000
 
 
 def test_true_neighbours_are_those_of_a_plain_sort(bench: Any, tmp_path: Path) -> None:
@@ -142,12 +113,6 @@ def test_ann_measures_filters(tmp_path: Path) -> None:
     assert rows["random 10.0%"]["allowed"] == pytest.approx(0.1, abs=0.03)
     assert all(one["recall"] > 0.99 for one in rows.values())  # few rows are searched exactly
     assert all(which in printed for which in rows)
-
-
-def test_ann_names_a_system_that_is_not(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, str(BENCH / "ann.py"), "--only", "milvus"],
-                          capture_output=True, text=True)
-    assert done.returncode == 1 and "no system called milvus" in done.stderr
 
 
 def test_float32_weights_of_the_text_tower_come_back(bench: Any, tmp_path: Path) -> None:

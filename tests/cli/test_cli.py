@@ -171,15 +171,6 @@ def test_a_folder_that_is_empty_now_keeps_what_it_had(cli: Cli, tmp_path: Path) 
     assert Collection.open(tmp_path / "index").info()["items"] == 0
 
 
-def test_the_contact_sheet_is_one_file(cli: Cli, demo_index: Path, tmp_path: Path) -> None:
-    sheet = tmp_path / "sheet.html"
-    cli("query", "a cat", "-i", demo_index, "-k", 4, "--html", sheet, check=True)
-    html = sheet.read_text()
-    assert html.count("data:image/") == 4
-    assert "http://" not in html
-    assert "https://" not in html
-
-
 def test_wrong_use_is_exit_code_2(cli: Cli, demo_index: Path) -> None:
     for args in (["query", "-i", demo_index], ["query", "x", "-k", "0", "-i", demo_index],
                  ["query", "x", "--where", "width >", "-i", demo_index],

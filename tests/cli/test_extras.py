@@ -12,9 +12,6 @@ from making import document, film
 from PIL import Image
 
 from mmsearch import Collection
-from mmsearch.cli.terminal import say_extras
-from mmsearch.errors import MediaError, MissingDecoder
-from mmsearch.sources import Skipped
 
 
 def without(modules: list[str], *args: object) -> subprocess.CompletedProcess[str]:
@@ -49,11 +46,3 @@ def test_dups_says_it_too(folder: Path, tmp_path: Path) -> None:
     add(Collection.create(tmp_path / "x"), folder)
     done = without(["imagecodecs"], "dups", "-i", tmp_path / "x")
     assert done.stderr.splitlines()[-1] == "1 file needs an extra: pip install 'mmsearch[jxl]'"
-
-
-def test_what_is_skipped_remembers_its_extra(capsys: object) -> None:
-    missing = Skipped.because("/a.pdf", MissingDecoder("a PDF", "pdf"))
-    damaged = Skipped.because("/b.pdf", MediaError("cut short"))
-    assert (missing.extra, damaged.extra, damaged.reason) == ("pdf", "", "cut short")
-    say_extras([damaged])
-    assert capsys.readouterr().err == ""  # type: ignore[attr-defined]

@@ -6,8 +6,6 @@ import json
 import math
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -222,14 +220,3 @@ def test_report_table():
     assert re.search(r"median rank\s+1\s+1\n", shown)
     assert re.search(r"ndcg@10\s+1\.000\n", shown)
     assert re.search(r"gallery\s+4\s+4\n", shown)
-
-
-def test_importing_it_loads_neither_rich_nor_pillow():
-    script = (
-        "import sys, mmsearch.cli.present; "
-        "print(sorted({'rich', 'PIL', 'numpy'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "['numpy']"

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-import random
 import re
-import subprocess
-import sys
 import tarfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 from conftest import Cli, add
-from damaging import damage, make_damaged, samples, with_checksums
-from PIL import Image
+from damaging import make_damaged, samples
 
 from mmsearch.collection.collection import Collection
-from mmsearch.formats import may_move
 from mmsearch.ingest.prepare import Preparer
-from mmsearch.media.video import _Seekable
 from mmsearch.sources.folders import iter_items
 from mmsearch.sources.scan import Scan, Skipped
 from mmsearch.storage.catalog import CATALOG, Catalog
@@ -49,23 +41,6 @@ def test_a_run_over_damaged_files_of_all_formats(tmp_path: Path, cli: Cli) -> No
     assert [one.path for one in files if str(one.path) not in mentioned] == []
 
 
-def test_damage_is_done() -> None:
-    sound = samples()["JPEG"].make("")
-    damaged = [damage(sound, random.Random(seed))[0] for seed in range(50)]
-    assert sum(one != sound for one in damaged) > 45
-
-
-def test_checksums_are_set_right(tmp_path: Path) -> None:
-    png = bytearray(samples()["PNG"].make(""))
-    png[16:20] = (100).to_bytes(4, "big")
-    image = Image.open(BytesIO(with_checksums(bytes(png))))  # it refuses a wrong checksum
-    assert image.width == 100
-    tar = bytearray(samples()[".tar"].make(""))
-    tar[:4] = b"abcd"
-    with tarfile.open(fileobj=BytesIO(with_checksums(bytes(tar)))) as found:
-        assert found.getnames()[0] == "abcd.jpg"
-
-
 # --- what was found so --------------------------------------------------------------------------
 
 
@@ -84,17 +59,6 @@ def test_a_damaged_manifest_does_not_cost_the_other_files(tmp_path: Path, photos
     assert report.added == 12
     assert [one.path for one in report.skipped] == [str(damaged)]
     assert report.skipped[0].reason.startswith("is no Parquet file, or damaged")
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_what_pyarrow_says_of_damage_is_a_reason(seed: int, tmp_path: Path) -> None:
-    data = BytesIO()
-    rows = [{"image": f"{n}.jpg", "caption": f"number {n}"} for n in range(50)]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), data)
-    path = tmp_path / "m.parquet"
-    path.write_bytes(damage(data.getvalue(), random.Random(seed))[0])
-    for one in scanned(path):
-        assert one.path.startswith(str(path)) and one.reason.isprintable() and one.reason
 
 
 def test_a_file_with_nothing_in_it_is_mentioned(tmp_path: Path) -> None:
@@ -117,14 +81,6 @@ def test_an_archive_with_nothing_in_it_is_mentioned_again(tmp_path: Path, photos
     assert first == second and len(first) == 1
 
 
-def test_a_webp_of_a_few_bytes(tmp_path: Path) -> None:
-    sound = samples()["WebP animated"].make("")
-    assert may_move(sound) and not any(may_move(sound[:length]) for length in range(21))
-    (tmp_path / "a.webp").write_bytes(sound[:18])
-    report = add(Collection.create(tmp_path / "index"), tmp_path)
-    assert [one.reason for one in report.skipped] and not report.added
-
-
 def test_an_error_that_nobody_foresaw_costs_one_file(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,43 +99,6 @@ def test_an_error_that_nobody_foresaw_costs_one_file(
         Skipped(str(victim), "damaged or unsupported file: no such thing")]
 
 
-def test_a_video_that_points_outside_of_itself() -> None:
-    """FFmpeg is told so by a number: PyAV writes what is raised to stderr."""
-    handle = _Seekable(BytesIO(b"abc"))
-    assert [handle.seek(2), handle.tell(), handle.seek(-5), handle.seek(-1, 1)] == [2, 2, -1, 1]
-    assert handle.seek(1 << 80) == -1
-    assert handle.read() == b"bc"
-
-
 def test_a_reason_is_one_line_that_can_be_read() -> None:
     assert Skipped("a", "two\nlines\x1b[2J of \0 it").reason == "two lines\\x1b[2J of \\x00 it"
     assert len(Skipped("a", "x" * 1000).reason) == 300
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
-def test_threads_share_one_heap(tmp_path: Path) -> None:
-    script = """
-import ctypes, sys
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-from mmsearch.cli.index import share_one_heap
-if sys.argv[2] == "shared":
-    share_one_heap()
-libc, together = ctypes.CDLL(None), Barrier(8)
-libc.malloc.restype = ctypes.c_void_p
-def work(_):
-    together.wait()
-    return [libc.malloc(1000) for _ in range(1000)]
-with ThreadPoolExecutor(8) as pool:
-    list(pool.map(work, range(8)))
-    libc.fopen.restype = ctypes.c_void_p
-    out = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
-    libc.malloc_info(0, out)
-    libc.fclose(out)
-"""
-    heaps = {}
-    for how in ("shared", "as it comes"):
-        file = tmp_path / f"{how}.xml"
-        subprocess.run([sys.executable, "-c", script, str(file), how], check=True)
-        heaps[how] = file.read_text().count("<heap nr=")
-    assert heaps["shared"] == 1 < heaps["as it comes"]

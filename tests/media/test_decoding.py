@@ -7,21 +7,22 @@ import os
 import struct
 import subprocess
 import sys
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
+import imagecodecs
+import making
 import numpy as np
 import numpy.typing as npt
 import pillow_heif
 import pytest
 from conftest import somebody_else
+from damaging import with_checksums
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from mmsearch.errors import MediaError
-from mmsearch.formats import IMAGE_SUFFIXES, sniff
 from mmsearch.media.decoding import decode
 from mmsearch.media.resizing import fit
 from mmsearch.records import Pixels
@@ -69,20 +70,13 @@ def assert_looks_like(image: Image.Image, expected: Pixels, tolerance: float = 6
 @pytest.mark.parametrize("format", FORMATS)
 def test_each_format_from_a_file_and_from_bytes(format: str, tmp_path: Path) -> None:
     data = encoded(flag(), format)
-    path = tmp_path / "picture.dat"
+    path = tmp_path / "wrong.png"  # it is told by content
     path.write_bytes(data)
     for source in (path, data):
         picture = decode(source)
         assert_looks_like(picture.image, flag())
         assert (picture.width, picture.height) == (96, 64)
         assert picture.meta == {"width": 96, "height": 64, "format": format}
-
-
-@pytest.mark.parametrize("format", FORMATS)
-def test_the_format_is_told_by_content(format: str, tmp_path: Path) -> None:
-    path = tmp_path / "wrong.png"
-    path.write_bytes(encoded(flag(), format))
-    assert decode(path).meta["format"] == format
 
 
 def test_the_first_frame_of_an_animation() -> None:
@@ -96,22 +90,6 @@ def test_formats_that_nobody_asked_for_are_not_opened() -> None:
     for format in ("PCX", "TGA", "ICO", "JPEG2000", "SGI", "EPS"):
         with pytest.raises(MediaError, match=r"^not an image$"):
             decode(encoded(flag(), format))
-
-
-def test_generic_heif_brands_are_told_apart() -> None:
-    def box(major: bytes, *brands: bytes) -> bytes:
-        return (
-            struct.pack(">I", 16 + 4 * len(brands)) + b"ftyp" + major + bytes(4) + b"".join(brands)
-        )
-
-    assert sniff(box(b"mif1", b"mif1", b"avif")) == "AVIF"
-    assert sniff(box(b"mif1", b"mif1", b"heic")) == "HEIC"
-    assert sniff(box(b"isom", b"mp41")) is None
-
-
-def test_suffixes_are_lower_case() -> None:
-    assert {".jpg", ".jpeg", ".heic", ".avif", ".webp", ".tif"} <= IMAGE_SUFFIXES
-    assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in IMAGE_SUFFIXES)
 
 
 # --- orientation --------------------------------------------------------------------------------
@@ -220,49 +198,12 @@ def assert_is_ramp(data: bytes, tolerance: float = 1.0) -> None:
     assert_looks_like(decode(data).image, np.repeat(gray_ramp()[:, :, None], 3, axis=2), tolerance)
 
 
-def tiff(
-    width: int, height: int, bits: list[int], photometric: int, data: bytes, sample_format: int = 1
-) -> bytes:
+def tiff(width: int, height: int, bits: list[int], photometric: int, data: bytes) -> bytes:
     """A bare uncompressed TIFF, for what Pillow reads but cannot write."""
-    many = struct.pack(f"<{len(bits)}H", *bits)
-    strip_at = 8 + 2 + 10 * 12 + 4
-    bits_at = strip_at + len(data)
-    tags = [
-        (256, 3, 1, width),
-        (257, 3, 1, height),
-        (258, 3, len(bits), bits[0] if len(bits) == 1 else bits_at),
-        (259, 3, 1, 1),
-        (262, 3, 1, photometric),
-        (273, 4, 1, strip_at),
-        (277, 3, 1, len(bits)),
-        (278, 3, 1, height),
-        (279, 4, 1, len(data)),
-        (339, 3, 1, sample_format),
-    ]
-    directory = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + directory + bytes(4) + data + many
-
-
-def png(
-    width: int, height: int, colour_type: int, rows: bytes, *chunks: tuple[bytes, bytes]
-) -> bytes:
-    """A PNG of 16 bits a channel."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        )
-
-    line = len(rows) // height
-    scanlines = b"".join(b"\0" + rows[at : at + line] for at in range(0, len(rows), line))
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + b"".join(chunk(*c) for c in chunks)
-        + chunk(b"IDAT", zlib.compress(scanlines))
-        + chunk(b"IEND", b"")
-    )
+    return making.tiff([
+        (256, 3, [width]), (257, 3, [height]), (258, 3, bits), (259, 3, [1]),
+        (262, 3, [photometric]), (273, 4, [("data", data)]), (277, 3, [len(bits)]),
+        (278, 3, [height]), (279, 4, [len(data)])])
 
 
 def test_eight_and_one_bit_gray() -> None:
@@ -312,7 +253,7 @@ def test_floats_that_are_no_numbers() -> None:
 
 def test_colour_of_sixteen_bits() -> None:
     deep = flag().astype(np.uint16) * 257
-    assert_looks_like(decode(png(96, 64, 2, deep.astype(">u2").tobytes())).image, flag(), 1)
+    assert_looks_like(decode(imagecodecs.png_encode(deep)).image, flag(), 1)
     assert_looks_like(decode(tiff(96, 64, [16] * 3, 2, deep.tobytes())).image, flag(), 1)
     ppm = b"P6 96 64 65535\n" + deep.astype(">u2").tobytes()
     assert_looks_like(decode(ppm).image, flag(), 1)
@@ -401,12 +342,8 @@ def srgb() -> bytes:
 
 def swapped() -> bytes:
     """sRGB with its red and blue primaries exchanged, and still called sRGB."""
-    return (
-        srgb()
-        .replace(b"rXYZ", b"????", 1)
-        .replace(b"bXYZ", b"rXYZ", 1)
-        .replace(b"????", b"bXYZ", 1)
-    )
+    between = srgb().replace(b"rXYZ", b"????", 1).replace(b"bXYZ", b"rXYZ", 1)
+    return between.replace(b"????", b"bXYZ", 1)
 
 
 def profile(space: bytes, connection: bytes, kind: bytes, tags: dict[bytes, bytes]) -> bytes:
@@ -541,11 +478,6 @@ def test_truncated(format: str, kept: float) -> None:
         assert text == "truncated JPEG" == reason(data[: int(len(data) * kept)], min_side=8)
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_bare_signature(format: str) -> None:
-    assert reason(encoded(flag(), format)[:24])
-
-
 @pytest.mark.parametrize(
     "text", [b"hello", b"\0" * 1000, b"%PDF-1.7", b"PK\3\4", b"GIF", b"P9 1 1"]
 )
@@ -556,16 +488,14 @@ def test_wrong_extension(text: bytes, tmp_path: Path) -> None:
 
 
 def bombs() -> dict[str, bytes]:
-    huge = {"PNG": png(40000, 40000, 2, bytes(40000))}
-    huge["PPM"] = b"P6 40000 40000 255\n"
-    small = encoded(flag(), "JPEG")
-    at = small.index(b"\xff\xc0") + 5
-    huge["JPEG"] = small[:at] + struct.pack(">HH", 40000, 40000) + small[at + 4 :]
-    gif = encoded(flag(), "GIF")
-    huge["GIF"] = gif[:6] + struct.pack("<HH", 40000, 40000) + gif[10:]
-    bmp = encoded(flag(), "BMP")
-    huge["BMP"] = bmp[:18] + struct.pack("<ii", 40000, 40000) + bmp[26:]
-    huge["TIFF"] = tiff(40000, 40000, [8], 1, b"\0")
+    """Small files that claim many pixels in their headers."""
+    sizes = {"PNG": (16, ">II"), "GIF": (6, "<HH"), "BMP": (18, "<ii"),
+             "JPEG": (encoded(flag(), "JPEG").index(b"\xff\xc0") + 5, ">HH")}
+    huge = {"PPM": b"P6 40000 40000 255\n", "TIFF": tiff(40000, 40000, [8], 1, b"\0")}
+    for format, (at, layout) in sizes.items():
+        data = bytearray(encoded(flag(), format))
+        struct.pack_into(layout, data, at, 40000, 40000)
+        huge[format] = with_checksums(bytes(data))
     return huge
 
 
@@ -695,12 +625,6 @@ def test_damaged_bytes_give_a_picture_or_a_media_error(data: bytes, min_side: in
     else:
         assert picture.image.mode == "RGB"
         assert picture.width * picture.height <= 200_000
-
-
-@given(st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
-def test_any_bytes_give_a_media_error(data: bytes) -> None:
-    assert reason(data)
 
 
 # --- fit and threads ----------------------------------------------------------------------------

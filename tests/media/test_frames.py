@@ -22,6 +22,7 @@ from mmsearch.metadata.fields import MAX_CHARACTERS
 from mmsearch.records import Item
 
 SIDE = 120
+TILE = "xywh=percent:0,0,55,55"
 
 
 def read(path: Path, most: int = 100) -> list[frames.Frame]:
@@ -57,6 +58,8 @@ def test_a_part_is_told_from_its_uri(seconds: float, page: int) -> None:
 @pytest.mark.parametrize("item", [
     Item("/a.png#t=1", "image", group="/a.png#t=1"),
     Item("/a.png#caption2", "text", group="/a.png"),
+    Item(f"/a.jpg#{TILE}", "image", group=f"/a.jpg#{TILE}"),
+    Item(f"/a.jpg#{TILE}", "text", group="/a.jpg"),
     Item("/a.txt#L3", "text", group="/a.txt#L3"), Item("/a.jpg", "frame", group="album"),
     Item("/a.mp4#t=1", "frame", group="/b.mp4"), Item("/a.pdf#page=0", "frame", group="/a.pdf")])
 def test_what_only_looks_like_a_part_is_none(item: Item) -> None:
@@ -214,13 +217,6 @@ def test_what_is_no_video_has_a_reason(data: bytes, reason: str, tmp_path: Path)
     assert found == [] and reason in why and "\n" not in why and "<" not in why
 
 
-def test_a_video_that_ends_in_its_header_says_so(tmp_path: Path) -> None:
-    path = film(tmp_path / "a.mp4")
-    path.write_bytes(path.read_bytes()[:600])
-    assert partly(path)[0] == []
-    assert "truncated" in partly(path)[1]
-
-
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return film(tmp_path_factory.mktemp("short") / "a.mp4", ["cat", "bus"], seconds=0.5,
@@ -251,17 +247,6 @@ def test_nothing_is_printed_by_the_decoders(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode in (0, 3)
     assert (done.stdout, done.stderr) == ("", "")
-
-
-@pytest.mark.parametrize(("name", "module", "extra"), [
-    ("a.mp4", "av", "video"), ("a.pdf", "pypdfium2", "pdf")])
-def test_a_missing_library_names_its_extra(name: str, module: str, extra: str, tmp_path: Path,
-                                           monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / name
-    film(path) if extra == "video" else document(path, ["words"])
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MediaError, match=rf"pip install 'mmsearch\[{extra}\]'"):
-        list(frames.read(path, SIDE, 10))
 
 
 def test_a_video_whose_clock_starts_anew_says_so(tmp_path: Path) -> None:

@@ -108,7 +108,9 @@ def test_a_truncated_raw_file_has_a_reason() -> None:
     (b"II*\0\x10\0\0\0CR\x02\0", "RAW"), (b"\0\0\0\x18ftypcrx \0\0\0\1", "RAW"),
     (b"IIRO\x08\0\0\0", "RAW"), (b"IIU\0\x18\0\0\0", "RAW"), (b"FUJIFILMCCD-RAW 0201", "RAW"),
     (b"\xff\x0a\xfa", "JPEG XL"), (b"II*\0\x08\0\0\0\0\0", "TIFF"),
-    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC")])
+    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+    (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+    (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "AVIF")])
 def test_formats_are_told_by_their_first_bytes(head: bytes, name: str) -> None:
     assert sniff(head.ljust(64, b"\0")) == name
     assert container(head.ljust(1024, b"\0")) is None

@@ -20,7 +20,6 @@ from hypothesis import given, settings, strategies as st
 from making import animation, picture
 from PIL import ExifTags, Image
 
-from mmsearch.cli import present
 from mmsearch.collection.collection import Collection
 from mmsearch.collection.reader import Reader
 from mmsearch.collection.repair import repair_collection
@@ -30,7 +29,7 @@ from mmsearch.media import frames
 from mmsearch.media.crops import Crop
 from mmsearch.media.decoding import decode
 from mmsearch.media.tiles import MOST, Grid, parse_grid
-from mmsearch.records import Hit, Item
+from mmsearch.records import Item
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.sources.vector_sets import find_vectors
 from mmsearch.storage.catalog import Catalog
@@ -127,12 +126,6 @@ def test_what_is_no_grid_is_refused(text: str, cli: Cli, photo: Path) -> None:
             assert "at most 8x8" in done.stderr
 
 
-def test_a_picture_whose_name_looks_like_a_tile_is_none() -> None:
-    uri = f"/p/a.jpg{FRAGMENTS[0]}"
-    assert part_of(Item(uri, "image", group=uri)) is None
-    assert part_of(Item(uri, "text", group="/p/a.jpg")) is None
-
-
 # --- found ---------------------------------------------------------------------------------------
 
 
@@ -219,6 +212,7 @@ def test_tiles_have_the_metadata_of_their_picture(folder: Path, index: Collectio
 def test_an_unchanged_picture_is_not_read_again(index: Collection, photo: Path) -> None:
     assert add(index, photo.parent).added == 5
     before = vectors(index, "frame")
+    index.configure(tiles="2x2")  # as it is
     os.utime(photo, ns=(0, photo.stat().st_mtime_ns))
     report = add(index, photo.parent)
     assert (report.unchanged, report.added, report.replaced, report.removed) == (5, 0, 0, 0)
@@ -445,8 +439,8 @@ def by_name(index: Collection) -> dict[tuple[str, str], Row]:
 # --- the setting ---------------------------------------------------------------------------------
 
 
-def test_the_grid_is_remembered_and_can_be_changed(index: Collection, photo: Path) -> None:
-    index.configure(tiles="none")
+def test_the_grid_is_remembered_and_can_be_changed(tmp_path: Path, photo: Path) -> None:
+    index = Collection.create(tmp_path / "index")
     assert index.info()["tiles"] == "none"
     assert add(index, photo.parent).added == 1
     index = Collection.open(index.path)
@@ -481,13 +475,6 @@ def test_tiles_go_with_the_grid_at_once(
     assert states == [(1, "none")]
 
 
-def test_a_grid_that_was_there_encodes_nothing_anew(index: Collection, photo: Path) -> None:
-    add(index, photo.parent)
-    index.configure(tiles="2x2")
-    report = add(index, photo.parent)
-    assert (report.unchanged, "encode" in report.stages) == (5, False)
-
-
 def test_pictures_moved_or_copied_meanwhile_are_cut_too(index: Collection, photo: Path) -> None:
     canvas(photo.with_name("c.jpg"), CORNERS[::-1])
     index.configure(tiles="none")
@@ -513,15 +500,6 @@ def test_in_step_knows_of_the_grid(index: Collection, photo: Path) -> None:
     assert not in_step()
     add(index, photo.parent)
     assert in_step() and len(rows(index)) == 10
-
-
-def test_without_a_grid_nothing_is_cut(tmp_path: Path, photo: Path) -> None:
-    index = Collection.create(tmp_path / "index")
-    add(index, photo.parent)
-    assert uris(index) == ["a.jpg"] and index.info()["tiles"] == "none"
-    with closing(Catalog(index.path / "catalog.db")) as catalog:
-        assert catalog.setting("tiles") is None
-        assert catalog.setting("next_seq") == 2  # no number is set aside
 
 
 # --- what else there is --------------------------------------------------------------------------
@@ -605,22 +583,13 @@ def test_imported_tiles_go_with_a_picture_that_changes(
 # --- on the command line -------------------------------------------------------------------------
 
 
-def test_hits_say_where() -> None:
-    hit = Hit(1, 0.5, Item(f"/v/a.jpg{FRAGMENTS[1]}", "frame", group="/v/a.jpg"))
-    (values,) = present.hits_json([hit])
-    assert values["region"] == [45, 0, 55, 55] and not {"time", "page"} & values.keys()
-    assert present.filepaths([hit]) == ["/v/a.jpg"]
-    assert present.hits_tsv([hit]).split("\t")[2] == f"/v/a.jpg{FRAGMENTS[1]}\n"
-    assert file_uri(hit.item) == "/v/a.jpg"
-    assert str(part_of(hit.item)) == "45%,0%,55%,55%"
-
-
 def test_the_command_shows_the_tile(photo: Path, cli: Cli, tmp_path: Path) -> None:
     done = cli("index", photo.parent, "--tiles", "2x2")
     assert done.returncode == 0 and "added 5" in done.stdout
     assert "unchanged 5" in cli("index", photo.parent).stdout  # it is remembered
     (hit,) = json.loads(cli("query", "a bus in the street", "--json").stdout)
     assert (hit["region"], hit["uri"]) == ([45, 0, 55, 55], f"{photo}{FRAGMENTS[1]}")
+    assert not {"time", "page"} & hit.keys()
     sheet = tmp_path / "sheet.html"
     cli("query", "a bus in the street", "--html", sheet)
     page = sheet.read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli, add
+from conftest import add
 from hypothesis import given, settings, strategies as st
 from making_metadata import IN_XMP, XMP, exif, iptc, jpeg
 from PIL import ExifTags, Image, PngImagePlugin
@@ -26,7 +26,7 @@ from mmsearch.collection.collection import Collection
 from mmsearch.media.decoding import decode, read_metadata
 from mmsearch.media.palette import TERMS
 from mmsearch.metadata import place_names, xmp
-from mmsearch.metadata.fields import FIELDS, MOST_WORDS, Metadata, merge_metadata, number_within
+from mmsearch.metadata.fields import FIELDS, MOST_WORDS, Metadata, merge_metadata
 from mmsearch.records import Hit, Item
 
 TYPES: dict[str, type | tuple[type, ...]] = {
@@ -115,13 +115,10 @@ def test_a_description_is_a_caption() -> None:
     assert said.captions == ("Anna jumps into the lake",)
 
 
-def full_picture() -> bytes:
-    return jpeg(exif=exif(CAMERA, LISBON, Make="Canon", Model="EOS", ImageDescription="A lake",
-                          Orientation=6))
-
-
-FULL = full_picture()
-EXIF_AT, EXIF_END = FULL.index(b"Exif\0\0") + 6, FULL.index(b"\xff\xdb")
+FULL = iptc((120, b"A lake"), (25, b"cat"), exif=exif(
+    CAMERA, LISBON, Make="Canon", Model="EOS", ImageDescription="A lake", Orientation=6))
+IPTC_AT, EXIF_AT = FULL.index(b"\x1c\x02"), FULL.index(b"Exif\0\0") + 6
+PLACES = [*range(IPTC_AT, IPTC_AT + 12), *range(EXIF_AT, FULL.index(b"\xff\xdb") - 8)]
 
 
 def assert_sane(meta: dict[str, Any]) -> None:
@@ -133,45 +130,23 @@ def assert_sane(meta: dict[str, Any]) -> None:
     json.dumps(meta, ensure_ascii=False).encode()
 
 
-patches = st.lists(st.tuples(st.integers(0, EXIF_END - EXIF_AT - 1), st.one_of(
+@given(st.lists(st.tuples(st.sampled_from(PLACES), st.one_of(
     st.binary(min_size=1, max_size=8),
     st.sampled_from([struct.pack("<L", n) for n in (0, 8, 26, 2**31 - 1, 2**32 - 1)]))),
-    min_size=1, max_size=12)
-
-
-@given(patches)
+    min_size=1, max_size=12))
 @settings(max_examples=400, deadline=None)
-def test_mutated_exif_never_costs_the_picture(changes: list[tuple[int, bytes]]) -> None:
+def test_mutated_exif_and_iptc_never_cost_the_picture(changes: list[tuple[int, bytes]]) -> None:
     data = bytearray(FULL)
     for at, patch in changes:
-        patch = patch[:EXIF_END - EXIF_AT - at]
-        data[EXIF_AT + at : EXIF_AT + at + len(patch)] = patch
+        data[at : at + len(patch)] = patch
     picture = decode(bytes(data))
     assert sorted(picture.image.size) == [16, 24]
     assert_sane(picture.meta)
 
 
-@pytest.mark.parametrize("pointer", [ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo])
-@pytest.mark.parametrize("target", [0, 8, 9, 2**32 - 1])
-def test_directories_that_point_at_themselves(pointer: int, target: int) -> None:
-    endian = "<" if FULL[EXIF_AT : EXIF_AT + 2] == b"II" else ">"
-    head = struct.pack(endian + "HHL", pointer, 4, 1)
-    at = FULL.index(head, EXIF_AT) + len(head)
-    data = FULL[:at] + struct.pack(endian + "L", target) + FULL[at + 4 :]
-    assert_sane(decode(data).meta)
-
-
 def test_a_tag_as_large_as_the_segment_allows() -> None:
     found = meta_of({B.LensModel: "x" * 60_000, B.UserComment: b"y" * 100})
     assert len(found["lens"]) == 100
-
-
-@given(st.one_of(st.floats(), st.integers(), st.text(), st.none(), st.booleans(), st.binary(),
-                 st.builds(IFDRational, st.integers(), st.integers()),
-                 st.tuples(st.floats(), st.floats())))
-def test_a_number_is_finite_and_within_bounds_or_nothing(value: Any) -> None:
-    found = number_within(value, -5, 5)
-    assert found is None or -5 <= found <= 5
 
 
 # --- XMP ----------------------------------------------------------------------------------------
@@ -260,15 +235,6 @@ def test_iptc_caption_keywords_and_place() -> None:
     assert picture.meta["keywords"] == ["football", "Fußball"]
     assert (picture.meta["title"], picture.meta["city"], picture.meta["country"]) == (
         "Derby", "Köln", "Germany")
-
-
-@given(st.binary(max_size=60))
-@settings(max_examples=100, deadline=None)
-def test_any_bytes_as_iptc(record: bytes) -> None:
-    data = iptc((120, b"caption"))
-    at = data.index(b"\x1c\x02")
-    data = data[:at] + record[:12].ljust(12, b"\0") + data[at + 12 :]
-    assert_sane(decode(data).meta)
 
 
 # --- together, and places -----------------------------------------------------------------------
@@ -380,12 +346,6 @@ def test_everything_can_be_filtered_on(lisbon: Path, where: str) -> None:
 def test_everything_is_found_by_its_words(lisbon: Path, words: str) -> None:
     hits = Collection.open(lisbon).search(text=words, mode="text", find="image")
     assert [Path(hit.item.uri).name for hit in hits] == ["tram.jpg"]
-
-
-def test_the_command_line_filters_and_prints_it(lisbon: Path, cli: Cli) -> None:
-    done = cli("query", "tram", "-i", lisbon, "--where", "iso >= 800 and city = Lisbon", "--json")
-    (hit,) = json.loads(done.stdout)
-    assert hit["meta"]["people"] == ["Anna Li", "Cem", "Ben"] and hit["meta"]["iso"] == 800
 
 
 def test_what_people_see_of_it(lisbon: Path) -> None:
