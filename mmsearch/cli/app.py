@@ -3,9 +3,12 @@ it runs."""
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,19 +39,15 @@ app = typer.Typer(
     help="Find images by words, images by images, and words by images. Everything runs on this "
          "machine, offline.")
 
-app.command()(index.index)
-app.command()(watch.watch)
-app.command()(query.query)
-app.command()(dups.dups)
-app.command(name="eval")(evaluate.evaluate)
-app.command()(info.info)
-app.command()(delete.delete)
-app.command()(verify.verify)
-app.command()(compact.compact)
-app.command()(export.export)
-app.command()(models.models)
-app.command()(train.train)
-app.command()(demo.demo)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "index": index.index, "watch": watch.watch, "query": query.query, "dups": dups.dups,
+    "eval": evaluate.evaluate, "info": info.info, "delete": delete.delete,
+    "verify": verify.verify, "compact": compact.compact, "export": export.export,
+    "models": models.models, "train": train.train, "demo": demo.demo}
+for _name, _command in _COMMANDS.items():
+    # One line a paragraph, which the terminal folds.
+    _help = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(_command.__doc__ or ""))
+    app.command(_name, help=_help)(_command)
 
 
 def _show_version(wanted: bool) -> None:
@@ -81,7 +80,8 @@ def _run() -> Any:
         except SystemExit as stop:
             sys.stdout.flush()
             if stop.code == 130:  # Ctrl-C
-                say("mmsearch: stopped; what was committed is kept, run it again to go on")
+                say("mmsearch: stopped; what was committed is kept. Run the command again to "
+                    "continue")
             return stop.code
     except MmsearchError as error:
         say(f"mmsearch: {safe_text(str(error))}")

@@ -87,7 +87,7 @@ def summary(found: Duplicates) -> str:
     redundant = sum(len(group.redundant) for group in found.groups)
     freed = size_text(sum(group.freed for group in found.groups))
     return (f"{_several(len(found.groups), 'group')} among {_several(found.pictures, 'picture')}; "
-            f"{_several(redundant, 'file')} of {freed} could go")
+            f"{_several(redundant, 'file')} could be deleted, which frees {freed}")
 
 
 def _heading(number: int, group: Group) -> str:

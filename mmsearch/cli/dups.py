@@ -25,25 +25,25 @@ _LISTED = 100
 
 def dups(
     exact: Annotated[bool, typer.Option(
-        "--exact", help="Only files with the same content; no picture is opened.")] = False,
+        "--exact", help="Only files with identical content; opens no picture.")] = False,
     threshold: Annotated[float, typer.Option(
-        metavar="SHARE", help="How much of the detail of two pictures must agree, 0 to 1.")] = 0.8,
+        metavar="SHARE", help="Share of the detail that must agree, 0 to 1.")] = 0.8,
     where: WhereOption = None,
     top: Annotated[int | None, typer.Option(
-        "-k", "--top", help="Only the largest groups, so many.", show_default="all")] = None,
+        "-k", "--top", help="Show only the N largest groups.", show_default="all")] = None,
     directory: IndexOption = DEFAULT_INDEX,
     json_: JsonOption = False,
     filepath_only: Annotated[bool, typer.Option(
-        "--filepath-only", help="Print the paths that need not be kept, one a line, for pipes.",
+        "--filepath-only", help="Print only paths that could be deleted, one a line, for pipes.",
     )] = False,
     html: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write a contact sheet of the groups.")] = None,
 ) -> None:
-    """Find the same picture several times: copies, and resized, recompressed, brightened,
-    watermarked, mirrored or slightly cropped versions; of turned ones, some.
+    """Find duplicate pictures: copies, and versions that are resized, recompressed, brightened,
+    watermarked, mirrored or slightly cropped; also some that are rotated.
 
-    Each group begins with the one to keep: the one with most pixels, then with most bytes, then the
-    oldest. Nothing is ever deleted. Two photos of one thing are not the same picture.
+    The first of each group is the one to keep: most pixels, then most bytes, then oldest. No file
+    is deleted. Two photos of the same thing are not duplicates.
 
     Example: mmsearch dups --html duplicates.html
 
@@ -81,5 +81,5 @@ def _print_redundant(paths: list[str]) -> None:
     file's name in them."""
     for path in paths:
         if "\n" in path:
-            say(f"left out, because of the line end in its name: {safe_text(path)}")
+            say(f"left out, since its name has a line break: {safe_text(path)}")
     print_paths(path for path in paths if "\n" not in path)

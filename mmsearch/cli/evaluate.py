@@ -36,7 +36,7 @@ def evaluate(
     precision: PrecisionOption = None,
     multilingual: Annotated[bool, part_option(
         "multilingual", "--multilingual")] = Query.multilingual,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap intervals.")] = 0,
     json_: JsonOption = False,
 ) -> None:
     """Measure recall@k, MRR and median rank, text to image and image to text.

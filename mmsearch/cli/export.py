@@ -17,16 +17,17 @@ Format: TypeAlias = Literal["parquet", "jsonl"]
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files are written.")],
     where: WhereOption = None,
-    dtype: Annotated[Dtype, typer.Option(help="float16 is what is stored.")] = "float16",
+    dtype: Annotated[Dtype, typer.Option(
+        help="Number type of the vectors; float16 is as stored.")] = "float16",
     format_: Annotated[Format, typer.Option(
-        "--format", help="Of the descriptions; Parquet needs the extra `parquet`.")] = "parquet",
+        "--format", help="Format of the metadata; parquet needs the extra `parquet`.")] = "parquet",
     rows_per_file: Annotated[int, typer.Option(min=1, help="Rows in one file.")] = 1_000_000,
     force: Annotated[bool, typer.Option(
         "--force", help="Replace the export that is there.")] = False,
     directory: IndexOption = DEFAULT_INDEX,
     json_: JsonOption = False,
 ) -> None:
-    """Write vectors (.npy) and what they are of (Parquet or JSON lines), for other tools.
+    """Export vectors (.npy) and metadata (Parquet or JSON lines) for other tools.
 
     The layout is that of clip-retrieval, autofaiss and embedding-reader; `mmsearch index
     --vectors DIR` reads it back.

@@ -40,13 +40,13 @@ def index(
     directory: IndexOption = DEFAULT_INDEX,
     exclude: ExcludeOption = None,
     archives: Annotated[bool, typer.Option(
-        "--archives", help="Look into archives in folders, too, not only into those named.",
+        "--archives", help="Index archives inside folders, too, not only those named as PATH.",
     )] = False,
     fetch: Annotated[bool, typer.Option(
         "--fetch", help="Download pictures that manifests name by web addresses.")] = False,
     fetch_private: Annotated[bool, typer.Option(
-        "--fetch-private", help="Also from this machine and its network, not only the internet.",
-    )] = False,
+        "--fetch-private",
+        help="With --fetch: also allow addresses on this machine and its network.")] = False,
     model: ModelOption = None,
     precision: PrecisionOption = None,
     recall: RecallOption = None,
@@ -57,16 +57,18 @@ def index(
         metavar="FILE", help="Vectors made elsewhere, in place of PATH: .npy, or a folder of "
                              "clip-retrieval or `mmsearch export`.")] = None,
     manifest: Annotated[Path | None, typer.Option(
-        metavar="FILE", help="What they are of, a row a vector: .parquet, .jsonl, .csv.")] = None,
-    as_: Annotated[As, typer.Option("--as", help="What the vectors are of.")] = "image",
+        metavar="FILE", help="With --vectors: describes them, one row for each vector: .parquet, "
+                             ".jsonl, .csv.")] = None,
+    as_: Annotated[As, typer.Option(
+        "--as", help="With --vectors: whether they are of images or of texts.")] = "image",
     profile: Annotated[bool, typer.Option(
-        "--profile", help="Say where the time went, and what bounds the run.")] = False,
+        "--profile", help="Show where the time went, and what limited the run.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Index pictures, videos, documents and texts, or bring an index up to date.
 
-    Unchanged files are not read again, moved and copied ones are recognised, vanished ones (below
-    the paths given) are dropped. Stopped at any moment, it keeps what was committed.
+    Only new and changed files are read; moved and copied ones are recognised. Items whose files
+    were deleted are dropped. You can stop it at any moment: what was committed is kept.
 
     Example: mmsearch index ~/Pictures captions.jsonl
 
@@ -85,8 +87,8 @@ def index(
         _print_report(*_import(target, vectors, manifest, as_), json_)
         return
     if not paths or vectors or manifest:
-        raise UsageError("say what to index: PATH..., or --vectors FILE with or without --manifest "
-                         "(and without --exclude, --tiles or --profile)")
+        raise UsageError("give PATH..., or --vectors FILE; --manifest goes only with --vectors, "
+                         "and --exclude, --tiles and --profile only with PATH")
     walk = partial(iter_items, paths, exclude=exclude or (), archives=archives)
     rules = Fetch(private=fetch_private) if fetch or fetch_private else None
     with fetching(rules) if rules else nullcontext():
@@ -141,8 +143,9 @@ def _import(target: Target, path: Path, manifest: Path | None, kind: As
         report = collection.add_vectors(found, model=model, progress=advance)
     if str(collection.info()["encoder"]).startswith(EXTERNAL):
         say("note: " + (f"the model {collection.model} cannot be loaded here"
-                        if collection.model else "nobody said which model made these vectors "
-                        "(--model)") + "; search by vector (--vector) or by picture (--image)")
+                        if collection.model else "it is not known which model made these "
+                        "vectors (--model)")
+            + "; search by vector (--vector) or by picture (--image)")
     return collection, report
 
 

@@ -11,7 +11,7 @@ from mmsearch.cli.terminal import console, print_json
 
 
 def info(directory: IndexOption = DEFAULT_INDEX, json_: JsonOption = False) -> None:
-    """What is in a collection: counts, model, size on disk, index kind.
+    """Show what is in a collection: counts, model, size on disk, kind of index.
 
     Example: mmsearch info -i indexes/default
     """

@@ -33,7 +33,7 @@ def path_given(text: str) -> Path:
         UsageError: it is empty.
     """
     if not text:
-        raise UsageError("an empty path was given (an unset variable?); for this directory, say .")
+        raise UsageError("a path is empty (an unset variable?); for the current directory give .")
     return Path(text)
 
 
@@ -42,6 +42,8 @@ def address_given(text: str) -> str:
     path_given(text)
     return text
 
+
+path_given.__name__ = address_given.__name__ = "path"  # what help calls their type
 
 IndexOption = Annotated[Path, typer.Option(
     "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR", parser=path_given,
@@ -70,8 +72,8 @@ DEFAULT_INDEX = Path("indexes/default")
 
 
 DeviceOption = Annotated[Device, typer.Option(
-    "--device", envvar="MMSEARCH_DEVICE", help="Where vectors are searched and indexes built; auto "
-    "warns and takes the CPU where no GPU can hold them.")]
+    "--device", envvar="MMSEARCH_DEVICE", help="Where to search and to build indexes; auto takes "
+    "the CPU, with a warning, if no GPU can hold the vectors.")]
 
 
 def recall_given(text: str) -> float:

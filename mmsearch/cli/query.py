@@ -58,7 +58,8 @@ def query(
         "diverse", metavar="LAMBDA")] = Query.diverse,
     collapse: Annotated[str | None, part_option("collapse", metavar="COLUMN")] = None,
     no_collapse: Annotated[bool, typer.Option(
-        "--no-collapse", help="Show a picture and each of its captions.")] = False,
+        "--no-collapse", help="Show all hits of a file: every frame or page, and with --find any "
+                                  "every caption.")] = False,
     multilingual: Annotated[bool, part_option(
         "multilingual", "--multilingual")] = Query.multilingual,
     directory: IndexOption = DEFAULT_INDEX,
@@ -70,7 +71,7 @@ def query(
     html: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write a contact sheet of the results.")] = None,
     preview: Annotated[bool, typer.Option(
-        "--preview", help="Show the pictures in the terminal, where it can.")] = False,
+        "--preview", help="Show the pictures, in terminals that can (extra `preview`).")] = False,
 ) -> None:
     """Find images by words, images by images, or words by images.
 

@@ -18,12 +18,13 @@ def train(
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the model is written.")],
     val: Annotated[Path | None, typer.Option(
         help="Pairs to choose the best epoch on (default: split 'val' of PAIRS).")] = None,
-    base: Annotated[str, typer.Option(help="The model whose towers are kept.")] = "builtin",
-    epochs: Annotated[int, typer.Option(min=1)] = 20,
-    batch_size: Annotated[int, typer.Option(min=2)] = 512,
+    base: Annotated[str, typer.Option(
+        help="The model to start from; its towers stay as they are.")] = "builtin",
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over all pairs.")] = 20,
+    batch_size: Annotated[int, typer.Option(min=2, help="Pairs a step.")] = 512,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-4,
-    seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that stopped.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Train the projection heads of a model on pairs of images and captions (towers frozen).

@@ -22,14 +22,14 @@ def verify(
         "--repair", help="Repair what can be repaired; say what is lost.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Check every checksum and count; exit code 0 when all is sound, 1 when not.
+    """Check a collection for damage; exit code 0 if it is sound, 1 if not.
 
     Example: mmsearch verify --repair -i indexes/default
     """
     if repair:
         from mmsearch.collection import repair_collection
 
-        with progress("encoding again", lambda: None) as advance:
+        with progress("repairing", lambda: None) as advance:
             problems = repair_collection(directory, tick=advance)
     else:
         from mmsearch.storage import find_problems

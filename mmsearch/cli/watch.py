@@ -53,8 +53,8 @@ def watch(
     exclude: ExcludeOption = None,
     every: Annotated[float | None, typer.Option(
         metavar="TIME", parser=_seconds,
-        help="Look at everything again after so long: 90s, 10m, 1h. For network drives, which do "
-             "not tell what changes.")] = None,
+        help="Check all files again at this interval: 90s, 10m, 1h. For network drives, which do "
+             "not report changes.")] = None,
     model: ModelOption = None,
     recall: RecallOption = None,
     kind: KindOption = None,
@@ -62,11 +62,11 @@ def watch(
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
 ) -> None:
-    """Keep an index up to date while pictures and texts come, change, move and go.
+    """Keep an index up to date while files are added, changed, moved and deleted.
 
-    It begins as `mmsearch index` does, and prints a line each time that something was done. Queries
-    go on meanwhile. It ends at Ctrl-C or SIGTERM, and keeps what was committed. A folder given that
-    is gone, as with its disk, is waited for: nothing of it is dropped.
+    It starts like `mmsearch index`, then prints a line for each batch of changes. Searches work
+    meanwhile. Stop it with Ctrl-C or SIGTERM; what was committed is kept. If a watched folder
+    vanishes, as when its disk is unplugged, nothing of it is dropped.
 
     Example: mmsearch watch ~/Pictures
 
@@ -95,7 +95,7 @@ def watch(
 
 
 def _open(target: Target, stop: Event) -> Collection:
-    """Open the collection, once the writer's lock is to be had if that takes it."""
+    """Open the collection, waiting for the writer's lock if that takes it."""
     said = False
     while True:
         try:

@@ -106,7 +106,7 @@ class Collection(Reader):
                     device: Device = "cpu") -> Collection:
         """Make an empty collection for `add_vectors`, or open the one that is there.
 
-        model: what made the vectors, to be had here or not; by default what their files say.
+        model: what made the vectors, available here or not; by default what their files say.
 
         Raises:
             EncoderMismatch: `model` makes vectors of another length.
@@ -237,13 +237,13 @@ class Collection(Reader):
         stays the same whatever the size.
 
         vectors: from `sources.vector_sets.find_vectors`.
-        model: which made them; may be left out where they say so, or where nobody ever said.
+        model: which made them; may be left out where they say so, or where it is not known.
         progress: called with the number of rows done since the last call.
 
         Raises:
             CollectionBusy: another process is writing.
             EncoderMismatch: the collection's vectors were made by another model.
-            UsageError: their length is another, or nobody says what made them.
+            UsageError: their length is another, or it is not known what made them.
         """
         check_maker(self.path, self._catalog.settings, vectors, model)
         with self._writing() as catalog:
@@ -261,7 +261,7 @@ class Collection(Reader):
         With both, an item must satisfy both. The pictures themselves are not touched.
         """
         if not paths and not where:
-            raise UsageError("say what to delete: a path, or a condition with --where")
+            raise UsageError("give what to delete: a path, or a condition with --where")
         with self._writing() as catalog:
             rows = set(self._ids(catalog.below(paths))) if paths else None
             if where:
@@ -301,7 +301,7 @@ class Collection(Reader):
                 raise self._missing(error) from error
             except OSError as error:
                 raise CollectionError(f"{self.path} cannot be written ({error.strerror}); what was "
-                                      "committed is kept: free space or fix it, run again") \
+                                      "committed is kept. Fix that (free space?) and run again") \
                     from error
             finally:
                 catalog.close()

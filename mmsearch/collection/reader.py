@@ -121,8 +121,8 @@ class Reader:
         if vector is not None:
             self._calibration = self._calibration or calibration_in(self._catalog)
         if self._calibration is None and query.min_score is not None:
-            raise UsageError(f"{self.path} cannot tell yet how relevant a hit is; run `mmsearch "
-                             f"index PATH -i {self.path}` once more")
+            raise UsageError(f"{self.path} has no calibration set, which --min-score needs; run "
+                             f"`mmsearch index PATH -i {self.path}` once more")
         prepared = Prepared(query, vector, condition, share_of_images(query), self._calibration)
         return self._retrying(lambda: search(self._catalog, self._opened, prepared),
                               vectors=vector is not None or query.diverse is not None)

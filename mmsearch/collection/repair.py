@@ -1,7 +1,7 @@
-"""Putting right what `mmsearch verify` finds: what follows from something sound is made anew, and
+"""Putting right what `mmsearch verify` finds: what follows from something sound is made again, and
 the vectors of a damaged segment are encoded again (docs/format.md has the table).
 
-The rest is said. An item whose vector is lost stays in the catalog, marked so that the next
+The rest is reported. An item whose vector is lost stays in the catalog, marked so that the next
 `mmsearch index` that comes by reads it again.
 """
 

@@ -52,7 +52,7 @@ def load_openclip(name: str) -> Encoder:
     """An open_clip model, with or without a precision behind its name.
 
     Raises:
-        ModelError, MissingExtra: it is not to be had, or not in this precision.
+        ModelError, MissingExtra: it is not available, or not in this precision.
     """
     model, precision = split_precision(name)
     wanted = cast(Precision, precision[1:] or "auto")
@@ -75,7 +75,7 @@ class Cache:
     def encoder(self, precision: Precision) -> Encoder:
         """
         Raises:
-            ModelError: int8, of a model that cannot be exported, or the model is not to be had.
+            ModelError: int8, of a model that cannot be exported, or the model is not available.
         """
         if precision == "bf16":
             return self._torch("bf16")

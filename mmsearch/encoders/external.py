@@ -1,4 +1,4 @@
-"""The encoder of vectors that were made elsewhere: known by name, perhaps not to be had here."""
+"""The encoder of vectors that were made elsewhere: known by name, perhaps not available here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ExternalEncoder:
     """An `Encoder` that loads its model when it has to encode something, and not before.
 
     Args:
-        model: what `load_encoder` may know it by; "" if nobody said which model it was.
+        model: what `load_encoder` may know it by; "" if it is not known which model it was.
         dim: the length of its vectors.
         made_by: its name with a content hash, where that is known.
     """
@@ -47,12 +47,12 @@ class ExternalEncoder:
         """The model itself.
 
         Raises:
-            ModelError: it cannot be loaded here, or nobody said which it is.
+            ModelError: it cannot be loaded here, or it is not known which it is.
             EncoderMismatch: what is loaded by that name makes other vectors.
         """
         if not self.model:
-            raise ModelError("the vectors of this collection were made elsewhere, and nobody said "
-                             "by which model (--model)")
+            raise ModelError("the vectors of this collection were made elsewhere, by a model that "
+                             "is not known; give it with --model")
         try:
             encoder = load_encoder(self.model)
         except (ModelError, MissingExtra) as error:
@@ -95,7 +95,7 @@ def ready(encoder: Encoder) -> Encoder:
     """The encoder itself, loaded.
 
     Raises:
-        ModelError: it is not to be had: nothing can be encoded for this collection here.
+        ModelError: it is not available: nothing can be encoded for this collection here.
     """
     if not isinstance(encoder, ExternalEncoder):
         return encoder

@@ -204,7 +204,7 @@ def maker(vectors: VectorSet, model: str) -> tuple[Encoder, str]:
     model = absolute_name(model) if model else ""
     if vectors.model and model not in ("", vectors.model):
         raise EncoderMismatch(f"{vectors.path} says that {vectors.model} made its vectors, not "
-                              f"{model}; leave --model away")
+                              f"{model}; leave out --model")
     model = model or vectors.model
     external = ExternalEncoder(model, vectors.dim, vectors.encoder)
     try:
@@ -223,7 +223,7 @@ def check_maker(path: Path, settings: Mapping[str, Any], vectors: VectorSet, mod
 
     Raises:
         EncoderMismatch: they are of another model, or of another length.
-        UsageError: nobody says what made them, and the collection's model is known.
+        UsageError: it is not known what made them, and the collection's model is known.
     """
     if vectors.dim != settings["dim"]:
         raise EncoderMismatch(f"{vectors.path} has vectors of {vectors.dim} numbers, {path} of "
@@ -239,6 +239,6 @@ def check_maker(path: Path, settings: Mapping[str, Any], vectors: VectorSet, mod
         fits = maker(vectors, model)[0].name.removeprefix(EXTERNAL) == encoder
     if not fits:
         raise EncoderMismatch(
-            f"the vectors in {path} were made by {encoder or 'a model that nobody named'}, those "
+            f"the vectors in {path} were made by {encoder or 'an unknown model'}, those "
             f"in {vectors.path} by {vectors.encoder or name}; import them into another directory "
             "(-i)")

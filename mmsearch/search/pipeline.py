@@ -257,4 +257,5 @@ def _place_after(after: str) -> tuple[float, int]:
     try:
         return -float(score), int(seq)
     except ValueError:
-        raise UsageError(f"no hit has the cursor {after!r}; hand on that of the last hit") from None
+        raise UsageError(
+            f"{after!r} is not the cursor of a hit; pass that of the last hit") from None

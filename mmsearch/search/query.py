@@ -43,12 +43,14 @@ class Query:
     vector: Vectors | None = _part(
         None, "A query that the same model embedded.", "float32 [dim]; takes the place of `image` "
         "and of the meaning of `text`.")
-    without: str | Sequence[str] = _part((), "Keep away from this.", "One text or several.")
-    without_image: Any = _part((), "Keep away from this picture.", "As `image`.")
-    weights: Sequence[float] = _part((), "One for each text, then each picture.", "1 by default.")
+    without: str | Sequence[str] = _part(
+        (), "Move the query away from this text.", "One text or several.")
+    without_image: Any = _part((), "Move the query away from this picture.", "As `image`.")
+    weights: Sequence[float] = _part(
+        (), "Weights: one for each text, then one for each picture.", "1 by default.")
     find: Find = _part("image", "What to find.", "`any`: images and texts.")
     k: int = _part(10, "How many results.")
-    offset: int = _part(0, "Pass over the first N results: the next page.",
+    offset: int = _part(0, "Skip the first N results, to show the next page.",
                         "Pages put together are one big search.")
     after: str = _part("", "Begin behind the result that has this `cursor`.",
                        "Right also when items came or went meanwhile.")
@@ -57,11 +59,11 @@ class Query:
         "judged by how far it stands out from unrelated pictures.",
         "In hybrid, what the words name stays.")
     where: str | Sequence[str] = _part(
-        (), "Only items that meet this: 'taken>=2020 and camera ~ canon'.",
+        (), "Only items that meet this condition: 'taken>=2020 and camera ~ canon'.",
         "One condition or several, see `storage.filters`.")
     mode: Mode = _part("vector", "Compare meanings, match words (in captions, file names, paths, "
                                  "metadata), or both.", "`text` needs no model.")
-    fusion: Fusion = _part("weighted", "How hybrid adds the two up: by scores or by ranks.",
+    fusion: Fusion = _part("weighted", "How hybrid combines the two: by scores or by ranks.",
                            "See `indexes.fusion`.")
     # Half, and a little more: what is named comes before what only looks alike. 1,000 pictures of
     # Flickr8k val, caption 5 as the query, recall@1/5/10 of the pictures: vectors alone
@@ -69,12 +71,12 @@ class Query:
     # 33.2/59.7/72.8 (by rrf 50.1/75.5/84.9 and 31.8/57.1/71.2).
     text_weight: float = _part(0.51, "How much words count in hybrid, 0 to 1.")
     diverse: float | None = _part(
-        None, "Results that differ: 1 keeps the ranking, 0 only spreads; try 0.5.",
+        None, "Show fewer look-alikes: 1 keeps the order, 0 only spreads; try 0.5.",
         "See `search.diversity`; pages fit together up to result 20, from there to 100, to 500, "
         "and so on.")
     collapse: bool | str = _part(
-        True, "One result for each folder ('folder') or value of a metadata column, not for each "
-        "group.", "True: one for each group (a photo and its captions), the best; False: all.")
+        True, "Show one result for each folder ('folder') or value of a metadata field, not for "
+        "each group.", "True: one for each group (a photo and its captions), the best; False: all.")
     multilingual: bool = _part(
         False, "Texts in other languages than English, for the built-in model: Arabic, Chinese, "
         "Dutch, French, German, Italian, Japanese, Korean, Polish, Portuguese, Russian, Spanish, "

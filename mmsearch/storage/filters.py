@@ -94,7 +94,7 @@ class _Parser:
         if self.take("("):
             inside = self.nested(self.any_of)
             if not self.take(")"):
-                raise self.error("expected ) or and or or")
+                raise self.error("expected ), `and` or `or`")
             return inside
         return self.comparison()
 
@@ -220,7 +220,5 @@ class _Parser:
         place = self.skip_space() if at is None else at
         found = repr(self.source[place : place + 20]) if self.source[place:] else "the end"
         shown = self.source if len(self.source) <= 80 else self.source[:77] + "..."
-        return FilterError(
-            f"Cannot read the condition {shown!r}: {expected} at character {place + 1}, where"
-            f" {found} stands."
-        )
+        return FilterError(f"cannot read the condition {shown!r}: {expected} at character "
+                           f"{place + 1}, found {found}")

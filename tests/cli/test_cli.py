@@ -138,10 +138,10 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
 
 
 @pytest.mark.parametrize(("command", "reason"), [
-    (["index", ""], "an empty path was given"),
-    (["delete", ""], "an empty path was given"),
-    (["watch", ""], "an empty path was given"),
-    (["query", "x", "-i", ""], "an empty path was given"),
+    (["index", ""], "a path is empty"),
+    (["delete", ""], "a path is empty"),
+    (["watch", ""], "a path is empty"),
+    (["query", "x", "-i", ""], "a path is empty"),
     (["query", "x", "-k", 10**20], "at most 2,147,483,647"),
     (["query", "x", "--offset", 10**20], "at most 2,147,483,647"),
     (["query", "x", "--text-weight", 0.3], "add --mode hybrid"),
@@ -237,7 +237,7 @@ def test_info_verify_compact_and_delete(cli: Cli, photos: Path) -> None:
     assert json.loads(cli("verify", "-i", "x", "--json").stdout) == {"sound": True, "problems": []}
     victim = next(photos.glob("*.jpg"))
     relative = os.path.relpath(victim, photos.parent / "work")
-    assert cli("delete", relative, "-i", "x").stdout == "deleted 1 items\n"
+    assert cli("delete", relative, "-i", "x").stdout == "deleted 1 item\n"
     assert json.loads(cli("delete", "--where", "width > 1", "-i", "x", "--json").stdout) == {
         "deleted": 11}
     assert cli("delete", victim.parent, "-i", "x").stderr.startswith("nothing is indexed at or")

@@ -519,7 +519,7 @@ def test_a_model_that_is_here(tmp_path: Path, words: tuple[Path, Path], photos: 
 def test_a_model_that_is_not_here(tmp_path: Path, photos: Path, elsewhere: str,
                                   named: bool) -> None:
     model, other = (elsewhere, "") if named else ("", elsewhere)
-    said = f"made by {model}, which cannot be loaded here" if named else "nobody said by which"
+    said = f"made by {model}, which cannot be loaded here" if named else "is not known"
     vectors = unit_vectors(4, 6)
     rows: Columns = [{"image": "0.jpg"}, {"url": "https://example.org/1.jpg"}, {"key": "2"},
                      {"image": str(min(photos.iterdir()))}]

@@ -159,7 +159,7 @@ def test_the_command_line(tmp_path: Path, cli: Cli) -> None:
     assert "added 1" in cli("index", f"file://{tmp_path}/p").stdout
     found = cli("query", "--image", f"file://{tmp_path}/p/a.jpg", "--filepath-only").stdout
     assert found == f"file://{tmp_path}/p/a.jpg\n"
-    assert cli("delete", f"file://{tmp_path}/p").stdout == "deleted 1 items\n"
+    assert cli("delete", f"file://{tmp_path}/p").stdout == "deleted 1 item\n"
     missing = cli("index", "gs://bucket")
     assert missing.returncode == 2 and "gcsfs" in missing.stderr
 

@@ -361,7 +361,7 @@ def test_info_and_delete_work_beside_a_missing_segment(
     query = cli("query", "cat", "-i", index)
     assert (query.returncode, query.stderr.count("\n")) == (1, 1)
     assert "missing" in query.stderr
-    assert cli("delete", next(photos.glob("*.jpg")), "-i", index).stdout == "deleted 1 items\n"
+    assert cli("delete", next(photos.glob("*.jpg")), "-i", index).stdout == "deleted 1 item\n"
 
 
 def test_a_writer_does_not_wait_for_a_reader(tmp_path: Path, photos: Path) -> None:
