@@ -60,20 +60,20 @@ def salvage_catalog(path: Path) -> list[Problem]:
 
 
 def _opened(path: Path, new: Path, copy: Path) -> sqlite3.Connection:
-    """The damaged catalog; if the schema on its first page cannot be read, a copy that has the
-    first page of a new one: the tables are at the same places in all of them."""
-    try:
-        conn = open_to_read(path)
-        for sql in ALL_COLUMNS:
-            conn.execute(sql)
-        return conn
-    except _ERRORS:
-        data = path.read_bytes()
-        pages = -(-len(data) // 4096)
-        first = bytearray(new.read_bytes()[:4096])
-        first[28:32] = pages.to_bytes(4, "big")
-        copy.write_bytes((first + data[4096:]).ljust(pages * 4096, b"\0"))
-        return sqlite3.connect(copy)
+    """The damaged catalog; if its schema cannot be read, a copy that has the header, or else the
+    first page, of a new one: the tables are at the same places in all that one version made."""
+    for taken in (0, 100, 4096):
+        if taken:
+            data, pages = path.read_bytes(), -(-path.stat().st_size // 4096)
+            first = bytearray(new.read_bytes()[:taken])
+            first[28:32] = pages.to_bytes(4, "big")
+            copy.write_bytes((first + data[taken:]).ljust(pages * 4096, b"\0"))
+        with suppress(*_ERRORS):
+            conn = sqlite3.connect(copy) if taken else open_to_read(path)
+            for sql in ALL_COLUMNS:
+                conn.execute(sql)
+            break
+    return conn
 
 
 def _copied(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> Iterator[Problem]:
