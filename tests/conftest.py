@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import mmsearch
 from mmsearch.collection.collection import AddReport, Collection
-from mmsearch.records import Vectors
+from mmsearch.records import Item, Vectors
 from mmsearch.sources.folders import Scan, iter_items
 
 DEMO = Path(mmsearch.__file__).parent / "demo"
@@ -36,6 +37,17 @@ def flip(path: Path, at: int, mask: int = 16) -> None:
 def add(collection: Collection, *paths: Path) -> AddReport:
     scan = Scan()
     return collection.add(iter_items(paths, scan=scan), scan=scan)
+
+
+def scanned(*paths: Path | str, **options: Any) -> tuple[list[Item], Scan]:
+    scan = Scan()
+    return list(iter_items(paths, scan=scan, **options)), scan
+
+
+def approximate_from(patch: pytest.MonkeyPatch, rows: int) -> None:
+    """As if so few rows were many: an index of the kind that so few can train."""
+    patch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", rows)
+    patch.setattr("mmsearch.indexes.kinds.AUTO", "ivf-rabitq")
 
 
 @contextmanager

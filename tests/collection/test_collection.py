@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DEMO, add, unit_vectors
+from conftest import DEMO, add, approximate_from, unit_vectors
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
@@ -275,8 +275,7 @@ def test_small_segments_are_merged_and_nothing_changes_for_a_query(tmp_path: Pat
 
 def test_a_large_collection_gets_an_approximate_index_that_filters_and_updates(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 2000)
-    monkeypatch.setattr("mmsearch.indexes.kinds.AUTO", "ivf-rabitq")  # so few train no other
+    approximate_from(monkeypatch, 2000)
     monkeypatch.setattr("mmsearch.indexes.rescored.GATHER_UP_TO", 100)
     dim = Collection.create(tmp_path / "x").encoder.dim
     collection = filled(tmp_path / "index", [1500, 1500], dim)
@@ -296,8 +295,7 @@ def test_a_large_collection_gets_an_approximate_index_that_filters_and_updates(
 
 def test_damage_to_an_approximate_index_gets_no_checksum_that_fits(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 500)
-    monkeypatch.setattr("mmsearch.indexes.kinds.AUTO", "ivf-rabitq")  # so few train no other
+    approximate_from(monkeypatch, 500)
     collection = filled(tmp_path / "index", [600], 32)
     index = next((tmp_path / "index").glob("ann-*/index.faiss"))
     data = bytearray(index.read_bytes())
@@ -310,8 +308,7 @@ def test_damage_to_an_approximate_index_gets_no_checksum_that_fits(
 
 def test_another_recall_is_acted_on_and_another_kind_too(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 500)
-    monkeypatch.setattr("mmsearch.indexes.kinds.AUTO", "ivf-rabitq")  # so few train no other
+    approximate_from(monkeypatch, 500)
     collection = filled(tmp_path / "index", [600], 32)
 
     def now() -> dict[str, object]:
@@ -359,8 +356,7 @@ def test_eval_of_a_collection_says_what_its_approximate_index_misses(
     collection = Collection.create(tmp_path / "index")
     add(collection, DEMO / "captions.jsonl")
     assert evaluate_collection(collection, pairs).ann is None
-    monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 20)
-    monkeypatch.setattr("mmsearch.indexes.kinds.AUTO", "ivf-rabitq")  # so few train no other
+    approximate_from(monkeypatch, 20)
     collection.compact()
     ann = evaluate_collection(collection, pairs, ks=(1, 10)).ann
     assert ann is not None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DEMO, Cli, add
+from conftest import DEMO, Cli, add, approximate_from
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
@@ -299,8 +299,7 @@ def test_each_member_says_how_it_is_the_same(found: Duplicates) -> None:
 def test_an_approximate_index_leads_to_the_same_groups(
         library: Path, found: Duplicates, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 50)
-    monkeypatch.setattr("mmsearch.indexes.kinds.AUTO", "ivf-rabitq")  # so few train no other
+    approximate_from(monkeypatch, 50)
     shutil.copytree(library / "index", tmp_path / "index")
     collection = Collection.open(tmp_path / "index")
     collection.compact()

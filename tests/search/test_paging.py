@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Cli, unit_vectors
+from conftest import Cli, approximate_from, unit_vectors
 from hypothesis import given, settings, strategies as st
 
 from mmsearch import Collection
@@ -62,8 +62,7 @@ def approximate(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     """3,000 pictures, the first 2,700 in an approximate index that misses much."""
     path = tmp_path_factory.mktemp("approximate") / "index"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mmsearch.indexes.kinds.EXACT_UP_TO", 2000)
-        patch.setattr("mmsearch.indexes.kinds.AUTO", "ivf-rabitq")  # so few train no other
+        approximate_from(patch, 2000)
         collection = collection_of(path, 2700, dim=32)
         collection.configure(recall=0.5)
         collection.compact()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DEMO, Cli, add
+from conftest import DEMO, Cli, add, scanned
 from hypothesis import given, settings, strategies as st
 from making import animation
 from PIL import ExifTags, Image
@@ -65,11 +65,6 @@ def write(path: Path, files: dict[str, bytes], *, time: int = 1_600_000_000) -> 
 
 def pictures(count: int = 6) -> dict[str, bytes]:
     return {f"img/{path.name}": path.read_bytes() for path in PICTURES[:count]}
-
-
-def scanned(*paths: Path | str, **options: Any) -> tuple[list[Item], Scan]:
-    scan = Scan()
-    return list(iter_items(list(paths), scan=scan, **options)), scan
 
 
 def reasons(scan: Scan) -> dict[str, str]:

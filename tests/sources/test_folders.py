@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import somebody_else
+from conftest import scanned, somebody_else
 from hypothesis import given, settings, strategies as st
 
 from mmsearch.errors import UsageError
@@ -35,11 +35,6 @@ def put(root: Path, *names: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"pixels")
         os.utime(path, (SMALL_MODIFIED, SMALL_MODIFIED))
-
-
-def scanned(*paths: Path, exclude: Sequence[str] = ()) -> tuple[list[Item], Scan]:
-    scan = Scan()
-    return list(iter_items(list(paths), exclude=exclude, scan=scan)), scan
 
 
 def found(root: Path, *paths: Path, exclude: Sequence[str] = ()) -> list[str]:

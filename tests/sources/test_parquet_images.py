@@ -10,14 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from conftest import DEMO, Cli, add
+from conftest import DEMO, Cli, add, scanned
 
 from mmsearch.cli.sheet import contact_sheet
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError
-from mmsearch.records import Hit, Item
+from mmsearch.records import Hit
 from mmsearch.sources import locate
-from mmsearch.sources.folders import Scan, iter_items
 
 PICTURES = [path.read_bytes() for path in sorted(DEMO.glob("*.jpg"))[:5]]
 
@@ -31,11 +30,6 @@ def dataset(path: Path) -> Path:
     """As `datasets` writes it."""
     return write(path, [{"image": {"bytes": data, "path": f"train/{n}.jpg"}, "label": n,
                          "caption": f"picture number {n}"} for n, data in enumerate(PICTURES)])
-
-
-def scanned(*paths: Path) -> tuple[list[Item], Scan]:
-    scan = Scan()
-    return list(iter_items(paths, scan=scan)), scan
 
 
 def test_the_layout_of_hugging_face(tmp_path: Path) -> None:

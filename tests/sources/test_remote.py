@@ -10,7 +10,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from conftest import DEMO, Cli, add
+from conftest import DEMO, Cli, add, scanned
 
 from mmsearch.cli.sheet import contact_sheet
 from mmsearch.collection.collection import Collection
@@ -34,21 +34,20 @@ def memory() -> Iterator[Any]:
     filesystem.store.clear()
 
 
-def scanned(*paths: Path | str, exclude: list[str] | None = None) -> tuple[list[str], Scan]:
-    scan = Scan()
-    return [item.uri for item in iter_items(paths, exclude=exclude or (), scan=scan)], scan
+def found(address: str, **options: Any) -> list[str]:
+    return [item.uri for item in scanned(address, **options)[0]]
 
 
 def test_what_is_below_an_address(memory: Any) -> None:
     names = sorted(f"sub{n % 2}/{path.name}" for n, path in enumerate(PICTURES))
     for address in ("memory://bucket", "memory://bucket/"):
-        uris, scan = scanned(address)
-        assert uris == [f"memory://bucket/{name}" for name in names]
+        items, scan = scanned(address)
+        assert [item.uri for item in items] == [f"memory://bucket/{name}" for name in names]
         assert (scan.roots, scan.skipped, scan.incomplete) == ([address], [], [])
-    assert scanned("memory://bucket", exclude=["sub0/**"])[0] == [
+    assert found("memory://bucket", exclude=["sub0/**"]) == [
         f"memory://bucket/{name}" for name in names if name.startswith("sub1")]
-    assert scanned(f"memory://bucket/{names[0]}")[0] == [f"memory://bucket/{names[0]}"]
-    assert len(scanned("memory://")[0]) == 5
+    assert found(f"memory://bucket/{names[0]}") == [f"memory://bucket/{names[0]}"]
+    assert len(found("memory://")) == 5
 
 
 def test_a_store_in_a_collection(
@@ -125,7 +124,7 @@ def test_nothing_is_dropped_because_a_store_cannot_be_listed(
 def test_a_folder_by_its_address(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     shutil.copy(PICTURES[0], tmp_path / "p" / "a.jpg")
-    uris, _ = scanned(f"file://{tmp_path}/p")
+    uris = found(f"file://{tmp_path}/p")
     assert uris == [f"file://{tmp_path}/p/a.jpg"]
     assert locate.read(uris[0])[0] == PICTURES[0].read_bytes()
     assert not locate.is_removed(uris[0])
