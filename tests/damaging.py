@@ -7,28 +7,27 @@ Checksums are often set right afterwards (PNG, tar), since a decoder would else 
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import json
-import lzma
 import random
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import imagecodecs
+import making_metadata
 import numpy as np
 import pillow_heif
 import pyarrow
 import pyarrow.parquet
 from making import dng, document, film, picture
+from making_metadata import XMP, iptc
 from PIL import Image, ImageCms
 
 from mmsearch.sources.manifests import MANIFEST_SUFFIXES
@@ -44,13 +43,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Sample(NamedTuple):
-    """make: given the name of the sound picture beside it, that some name, its bytes.
-
-    ending: of the name, after a number; a sidecar's is added to its picture's stem.
-    """
-
     ending: str
-    make: Callable[[str], bytes]
+    data: bytes
     is_sidecar: bool = False
 
 
@@ -67,25 +61,22 @@ class Damaged(NamedTuple):
 
 
 def make_damaged(folder: Path, count: int, seed: int = 0) -> list[Damaged]:
-    """`count` files below `folder`: samples in turn, damage by chance.
+    """`count` files, each in a folder of its own: samples in turn, damage by chance.
 
-    Manifests and sidecars have a sound picture of their own beside them.
+    Manifests and sidecars have a sound picture beside them, `intact.jpg`.
     """
-    folder.mkdir(parents=True)
     made: list[Damaged] = []
     kinds = list(samples().values())
     intact = picture("sunset", (WIDTH, HEIGHT))
     for number in range(count):
-        choose = random.Random(f"{seed}/{number}")
         sample = kinds[number % len(kinds)]
-        beside = folder / f"{number:05d}-intact.jpg"
-        data, how = damage(sample.make(beside.name), choose)
-        path = folder / (beside.stem if sample.is_sidecar else f"{number:05d}-{how}")
-        path = path.with_name(path.name + sample.ending)
+        data, how = damage(sample.data, random.Random(f"{seed}/{number}"))
+        path = folder / f"{number:05d}" / (("intact" if sample.is_sidecar else how) + sample.ending)
+        path.parent.mkdir(parents=True)
         path.write_bytes(data)
         made.append(Damaged(path, sample.is_sidecar))
         if sample.is_sidecar or made[-1].is_manifest:
-            intact.save(beside, "JPEG", comment=str(number))
+            intact.save(path.with_name("intact.jpg"), "JPEG", comment=str(number))
     return made
 
 
@@ -136,7 +127,7 @@ def _spiced(data: bytes, choose: random.Random) -> bytes:
 
 def _joined(data: bytes, choose: random.Random) -> bytes:
     """Two files in one, or the head of one and the tail of another."""
-    other = choose.choice(list(samples().values())).make("intact.jpg")
+    other = choose.choice(list(samples().values())).data
     if choose.random() < 0.5:
         return data + other
     return data[: choose.randrange(len(data) + 1)] + other[choose.randrange(len(other)) :]
@@ -184,70 +175,75 @@ def with_checksums(data: bytes) -> bytes:
 @cache
 def samples() -> Mapping[str, Sample]:
     """By name, at least one of each format."""
-    def saved(format: str, mode: str = "RGB", **options: Any) -> Callable[[str], bytes]:
-        return _once(partial(_saved, format, mode, **options))
-
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    found = {
-        "JPEG": Sample(".jpg", saved("JPEG", icc_profile=icc)),
-        "JPEG progressive": Sample(".jpeg", saved("JPEG", progressive=True)),
-        "JPEG of print": Sample(".jpg", saved("JPEG", "CMYK")),
-        "JPEG with EXIF, XMP, IPTC": Sample(".jpg", _once(_described)),
-        "PNG": Sample(".png", saved("PNG", icc_profile=icc, exif=_exif())),
-        "PNG of 16 bits": Sample(".png", saved("PNG", "I;16")),
-        "PNG with a palette": Sample(".png", saved("PNG", "P")),
-        "PNG animated": Sample(".apng", saved("PNG", frames=3)),
-        "GIF": Sample(".gif", saved("GIF", "P")),
-        "GIF animated": Sample(".gif", saved("GIF", "P", frames=3)),
-        "WebP": Sample(".webp", saved("WEBP", exif=_exif())),
-        "WebP lossless": Sample(".webp", saved("WEBP", "RGBA", lossless=True)),
-        "WebP animated": Sample(".webp", saved("WEBP", frames=3)),
-        "BMP": Sample(".bmp", saved("BMP")),
-        "BMP with a palette": Sample(".dib", saved("BMP", "P")),
-        "PPM": Sample(".ppm", saved("PPM")),
-        "PPM in letters": Sample(".pgm", _once(_plain_pgm)),
-        "AVIF": Sample(".avif", saved("AVIF", speed=10, exif=_exif())),
-        "AVIF animated": Sample(".avif", saved("AVIF", speed=10, frames=3)),
-        "HEIC": Sample(".heic", saved("HEIF", exif=_exif())),
-        "JPEG XL": Sample(".jxl", _once(partial(_jpeg_xl, distance=1))),
-        "JPEG XL lossless": Sample(".jxl", _once(partial(_jpeg_xl, lossless=True))),
-        "PDF": Sample(".pdf", _once(lambda: _file(document, "a.pdf", ["A page.", "", "More."]))),
-        "PDF of pictures": Sample(".pdf", saved("PDF", frames=2)),
-        "zip": Sample(".zip", _once(_zip)),
-        "JSONL": Sample(".jsonl", lambda name: _lines(_rows(name))),
-        "JSON": Sample(".json", lambda name: json.dumps({"images": _rows(name)}).encode()),
-        "CSV": Sample(".csv", lambda name: _table(_rows(name), ",")),
-        "TSV": Sample(".tsv", lambda name: _table(_rows(name), "\t")),
-        "Parquet": Sample(".parquet", lambda name: _parquet(_rows(name))),
-        "Parquet of pictures": Sample(".parquet", _once(_parquet_of_pictures)),
-        "text": Sample(".txt", _once(lambda: b"A cat.\nTwo dogs on a beach.\n" * 20)),
-        "Markdown": Sample(".md", _once(lambda: b"# Cats\n\nA cat.\n\n```\ncode\n```\n" * 20)),
-        "XMP": Sample(".xmp", _once(_xmp), is_sidecar=True),
-        "text sidecar": Sample(".txt", _once(lambda: b"A cat.\nA dog.\n"), is_sidecar=True),
-        "JSON sidecar": Sample(".json", _once(lambda: json.dumps(
-            {"caption": "a cat", "keywords": ["a", "b"], "rating": 4}).encode()), is_sidecar=True),
-        "Takeout sidecar": Sample(".jpg.supplemental-metadata.json", _once(_takeout),
-                                  is_sidecar=True),
-    }
-    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
-        found[f"TIFF {compression}"] = Sample(".tif", saved("TIFF", compression=compression))
-    for name, preview in (("RAW", False), ("RAW with a preview", True)):
-        found[name] = Sample(".dng", _once(partial(_raw, preview)))
-    for ending in (".tar", ".tar.gz", ".tar.bz2", ".tar.xz"):
-        found[ending] = Sample(ending, _once(partial(_tar, ending)))
-    for ending, codec in _CODECS.items():
-        found[f"video {ending}"] = Sample(ending, _once(partial(_video, ending, codec)))
-    return found
+    exif = _exif()
+    pictures = {
+        "JPEG": (".jpg", _saved("JPEG", icc_profile=icc)),
+        "JPEG progressive": (".jpeg", _saved("JPEG", progressive=True)),
+        "JPEG of print": (".jpg", _saved("JPEG", "CMYK")),
+        "JPEG with EXIF, XMP, IPTC": (".jpg", iptc(
+            (5, b"Title"), (25, b"cat"), (90, b"Lisbon"), (120, b"A"), exif=exif, xmp=XMP)),
+        "PNG": (".png", _saved("PNG", icc_profile=icc, exif=exif)),
+        "PNG of 16 bits": (".png", _saved("PNG", "I;16")),
+        "PNG with a palette": (".png", _saved("PNG", "P")),
+        "PNG animated": (".apng", _saved("PNG", frames=3)),
+        "GIF": (".gif", _saved("GIF", "P")),
+        "GIF animated": (".gif", _saved("GIF", "P", frames=3)),
+        "WebP": (".webp", _saved("WEBP", exif=exif)),
+        "WebP lossless": (".webp", _saved("WEBP", "RGBA", lossless=True)),
+        "WebP animated": (".webp", _saved("WEBP", frames=3)),
+        "BMP": (".bmp", _saved("BMP")),
+        "BMP with a palette": (".dib", _saved("BMP", "P")),
+        "PPM": (".ppm", _saved("PPM")),
+        "PPM in letters": (".pgm", _plain_pgm()),
+        "AVIF": (".avif", _saved("AVIF", speed=10, exif=exif)),
+        "AVIF animated": (".avif", _saved("AVIF", speed=10, frames=3)),
+        "HEIC": (".heic", _saved("HEIF", exif=exif)),
+        "JPEG XL": (".jxl", _jpeg_xl(distance=1)),
+        "JPEG XL lossless": (".jxl", _jpeg_xl(lossless=True)),
+        "RAW": (".dng", _file(dng, "a.dng", _scene("bus"))),
+        "RAW with a preview": (".dng", _file(dng, "a.dng", _scene("bus"), preview=_scene("bus"))),
+        **{f"TIFF {name}": (".tif", _saved("TIFF", compression=name))
+           for name in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")}}
+    members = {
+        "0001.jpg": pictures["JPEG"][1], "0001.txt": b"A cat.\n",
+        "0001.json": b'{"caption": "a cat", "year": 2021}', "0002.png": pictures["PNG"][1],
+        "0002.txt": b"Another.\n", "deeper/0003.gif": pictures["GIF animated"][1]}
+    rows = [{"image": "intact.jpg", "captions": [f"A cat, number {n}.", "One more."],
+             "year": 2000 + n, "score": n / 7} for n in range(5)]
+    others = {
+        "PDF": (".pdf", _file(document, "a.pdf", ["A page.", "", "More."])),
+        "PDF of pictures": (".pdf", _saved("PDF", frames=2)),
+        "zip": (".zip", _zip(members)),
+        **{ending: (ending, _tar(ending, members))
+           for ending in (".tar", ".tar.gz", ".tar.bz2", ".tar.xz")},
+        **{f"video {ending}": (ending, _video(ending, codec)) for ending, codec in _CODECS.items()},
+        "JSONL": (".jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()),
+        "JSON": (".json", json.dumps({"images": rows}).encode()),
+        "CSV": (".csv", _table(rows, ",")),
+        "TSV": (".tsv", _table(rows, "\t")),
+        "Parquet": (".parquet", _parquet(rows)),
+        "Parquet of pictures": (".parquet", _parquet([
+            {"image": {"bytes": pictures[name][1], "path": f"{name}.jpg"}, "caption": f"A {name}."}
+            for name in ("JPEG", "PNG", "WebP")])),
+        "text": (".txt", b"A cat.\nTwo dogs on a beach.\n" * 20),
+        "Markdown": (".md", b"# Cats\n\nA cat.\n\n```\ncode\n```\n" * 20)}
+    sidecars = {
+        "XMP": (".xmp", XMP),
+        "text sidecar": (".txt", b"A cat.\nA dog.\n"),
+        "JSON sidecar": (".json", json.dumps(
+            {"caption": "a cat", "keywords": ["a", "b"], "rating": 4}).encode()),
+        "Takeout sidecar": (".jpg.supplemental-metadata.json", json.dumps(_TAKEOUT).encode())}
+    return ({name: Sample(*what) for name, what in (pictures | others).items()}
+            | {name: Sample(*what, is_sidecar=True) for name, what in sidecars.items()})
 
 
 _CODECS = {".mp4": "libx264", ".m4v": "libx264", ".mov": "prores", ".3gp": "mpeg4",
            ".mkv": "libx265", ".webm": "libvpx-vp9", ".avi": "mjpeg", ".mpg": "mpeg2video",
            ".mts": "libx264", ".wmv": "wmv2", ".flv": "flv", ".ogv": "libvpx"}
-
-
-def _once(make: Callable[[], bytes]) -> Callable[[str], bytes]:
-    kept = cache(make)
-    return lambda name: kept()
+_TAKEOUT = {"title": "a.jpg", "description": "A cat.", "people": [{"name": "Ana"}],
+            "photoTakenTime": {"timestamp": "1620051730"},
+            "geoData": {"latitude": 38.7, "longitude": -9.1, "altitude": 12.0}}
 
 
 def _file(make: Callable[..., Any], name: str, *args: Any, **options: Any) -> bytes:
@@ -265,7 +261,7 @@ def _scene(name: str = "cat", mode: str = "RGB") -> Image.Image:
     return image.convert(mode)
 
 
-def _saved(format: str, mode: str, frames: int = 1, **options: Any) -> bytes:
+def _saved(format: str, mode: str = "RGB", frames: int = 1, **options: Any) -> bytes:
     pillow_heif.register_heif_opener()
     data = io.BytesIO()
     if frames > 1:
@@ -278,40 +274,10 @@ def _saved(format: str, mode: str, frames: int = 1, **options: Any) -> bytes:
 
 
 def _exif() -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x010E], exif[0x010F], exif[0x0110], exif[0x0112] = "A cat", "Acme", "Acme One", 6
-    exif.get_ifd(0x8769).update({0x9003: "2021:05:03 14:22:10", 0x829A: 0.01, 0x8827: 100})
-    exif.get_ifd(0x8825).update({1: "N", 2: (38.0, 43.0, 20.0), 3: "W", 4: (9.0, 8.0, 1.0)})
-    return exif
-
-
-def _described() -> bytes:
-    """Little picture and much beside it, so that damage falls there."""
-    data = io.BytesIO()
-    _scene().resize((40, 30)).save(data, "JPEG", quality=20, exif=_exif(), xmp=_xmp())
-    sets = b"".join(b"\x1c\x02" + bytes([tag]) + struct.pack(">H", len(text)) + text
-                    for tag, text in ((5, b"Title"), (25, b"cat"), (90, b"Lisbon"), (120, b"A")))
-    block = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(sets)) + sets + bytes(len(sets) % 2)
-    segment = b"Photoshop 3.0\0" + block
-    segment = b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment
-    return data.getvalue()[:2] + segment + data.getvalue()[2:]
-
-
-def _xmp() -> bytes:
-    return b"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
-<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
- xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
- xmlns:exif="http://ns.adobe.com/exif/1.0/" xmp:Rating="4" exif:GPSLatitude="38,43.338N"
- exif:GPSLongitude="9,8.5W" exif:DateTimeOriginal="2021-05-03T14:22:10">
-<dc:subject><rdf:Bag><rdf:li>cat</rdf:li><rdf:li>sofa</rdf:li></rdf:Bag></dc:subject>
-<dc:description><rdf:Alt><rdf:li xml:lang="x-default">A cat.</rdf:li></rdf:Alt></dc:description>
-</rdf:Description></rdf:RDF></x:xmpmeta>"""
-
-
-def _takeout() -> bytes:
-    where = {"latitude": 38.7, "longitude": -9.1, "altitude": 12.0}
-    return json.dumps({"title": "a.jpg", "description": "A cat.", "people": [{"name": "Ana"}],
-                       "photoTakenTime": {"timestamp": "1620051730"}, "geoData": where}).encode()
+    return making_metadata.exif(
+        {0x9003: "2021:05:03 14:22:10", 0x829A: 0.01, 0x8827: 100},
+        {1: "N", 2: (38.0, 43.0, 20.0), 3: "W", 4: (9.0, 8.0, 1.0)},
+        ImageDescription="A cat", Make="Acme", Model="Acme One", Orientation=6)
 
 
 def _plain_pgm() -> bytes:
@@ -323,10 +289,6 @@ def _jpeg_xl(**options: Any) -> bytes:
     return bytes(imagecodecs.jpegxl_encode(np.asarray(_scene()), effort=1, **options))
 
 
-def _raw(preview: bool) -> bytes:
-    return _file(dng, "a.dng", _scene("bus"), preview=_scene("bus") if preview else None)
-
-
 def _video(ending: str, codec: str) -> bytes:
     pixels = {"prores": "yuv422p10le", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
@@ -335,41 +297,22 @@ def _video(ending: str, codec: str) -> bytes:
                  sound=1 if ending == ".mp4" else 0, **options)
 
 
-def _members() -> dict[str, bytes]:
-    """A shard of webdataset: pictures with captions and columns."""
-    made = samples()
-    return {"0001.jpg": made["JPEG"].make(""), "0001.txt": b"A cat.\n",
-            "0001.json": b'{"caption": "a cat", "year": 2021}', "0002.png": made["PNG"].make(""),
-            "0002.txt": b"Another.\n", "deeper/0003.gif": made["GIF animated"].make("")}
-
-
-def _zip() -> bytes:
+def _zip(members: Mapping[str, bytes]) -> bytes:
     data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, member in _members().items():
+    with zipfile.ZipFile(data, "w") as file:
+        for name, member in members.items():
             file.writestr(zipfile.ZipInfo(name), member, zipfile.ZIP_DEFLATED)
     return data.getvalue()
 
 
-def _tar(ending: str) -> bytes:
+def _tar(ending: str, members: Mapping[str, bytes]) -> bytes:
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as tar:
-        for name, member in _members().items():
+    with tarfile.open(fileobj=data, mode=f"w:{ending[5:]}") as tar:  # type: ignore[call-overload]
+        for name, member in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(member)
             tar.addfile(info, io.BytesIO(member))
-    pack = {".tar.gz": gzip.compress, ".tar.bz2": bz2.compress,
-            ".tar.xz": lzma.compress}.get(ending, bytes)
-    return pack(data.getvalue())
-
-
-def _rows(name: str) -> list[dict[str, Any]]:
-    return [{"image": name, "captions": [f"A cat, number {n}.", "One more."], "year": 2000 + n,
-             "score": n / 7} for n in range(5)]
-
-
-def _lines(rows: list[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+    return data.getvalue()
 
 
 def _table(rows: list[dict[str, Any]], comma: str) -> bytes:
@@ -382,8 +325,3 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     data = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), data)
     return data.getvalue()
-
-
-def _parquet_of_pictures() -> bytes:
-    return _parquet([{"image": {"bytes": samples()[name].make(""), "path": f"{name}.jpg"},
-                      "caption": f"A {name}."} for name in ("JPEG", "PNG", "WebP")])

@@ -107,14 +107,6 @@ def test_ann_recall_is_the_shared_part_of_the_neighbours(exact, random, k):
     )
 
 
-@pytest.mark.parametrize("constant", [0.0, 1.0, math.nan])
-def test_a_scorer_that_knows_nothing_recalls_nothing(constant):
-    scores = np.full((4, 100), constant, dtype=np.float32)
-    ranks = metrics.best_ranks(scores, [np.array([query]) for query in range(4)])
-    assert ranks.tolist() == [99, 99, 99, 99]
-    assert metrics.recall_at(ranks, 10) == 0.0
-
-
 def test_scores_are_left_as_they_were():
     scores = np.array([[math.nan, 0.5, math.nan]], dtype=np.float32)
     before = scores.copy()
@@ -159,20 +151,14 @@ def test_the_seed_decides_the_interval():
     [
         (lambda: metrics.best_ranks(np.zeros((1, 3)), [np.array([], int)]), "no relevant item"),
         (lambda: metrics.best_ranks(np.zeros((1, 3)), [np.array([3])]), "outside the gallery of 3"),
-        (lambda: metrics.best_ranks(np.zeros((1, 3)), [np.array([-1])]), "outside the gallery"),
         (lambda: metrics.best_ranks(np.zeros((2, 3)), [np.array([1])]), "for 1 queries"),
-        (lambda: metrics.best_ranks(np.zeros(3), [np.array([1])]), r"scores are \(3,\)"),
         (lambda: metrics.recall_at(np.array([1]), 0), "at least 1"),
         (lambda: metrics.recall_at(np.array([], int), 5), "no queries"),
-        (lambda: metrics.mrr(np.array([], int)), "no queries"),
-        (lambda: metrics.median_rank(np.array([], int)), "no queries"),
         (lambda: metrics.ndcg_at(np.zeros((1, 3)), [np.array([1])], 0), "at least 1"),
-        (lambda: metrics.bootstrap_interval(np.array([])), "no queries"),
         (lambda: metrics.bootstrap_interval(np.ones(2), groups=np.ones(1, int)), "1 groups for 2"),
         (lambda: metrics.bootstrap_interval(np.ones(2), level=95), "between 0 and 1"),
         (lambda: metrics.ann_recall(np.ones((1, 2), int), np.ones((1, 2), int), 0), "at least 1"),
         (lambda: metrics.ann_recall(np.ones((1, 2), int), np.ones((2, 2), int), 1), "1 found rows"),
-        (lambda: metrics.ann_recall(np.ones((0, 2), int), np.ones((0, 2), int), 1), "no queries"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(call, message):

@@ -31,12 +31,18 @@ class Page(HTMLParser):
 
     def __init__(self, source):
         super().__init__()
-        self.tags, self.text, self.attributes = [], "", []
+        self.tags, self.text, self.attributes, self.open = [], "", [], []
         self.feed(source)
+        assert self.open == []
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
         self.attributes += [(tag, name, value) for name, value in attributes]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
 
     def handle_data(self, data):
         self.text += data
@@ -75,14 +81,8 @@ def test_captions_say_where_a_file_is_seen_from_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = {"a.jpg": ".", "in/b.jpg": "in", "/c.jpg": "/", "https://x.org/d.jpg": "https://x.org"}
     uris = [name if name.startswith(("/", "https:")) else f"{tmp_path}/{name}" for name in folders]
-    hits = [Hit(1, 0.5, Item(uri, "image")) for uri in uris]
-    page = contact_sheet(hits, title="x")
+    page = contact_sheet([Hit(1, 0.5, Item(uri, "image")) for uri in uris], title="x")
     assert re.findall(r'class="path">(.*?)<', page) == list(folders.values())
-
-
-def test_a_picture_without_words_is_described_by_its_name(photo):
-    page = Page(contact_sheet([image_hit(photo)], title="x"))
-    assert page.values("img", "alt") == [photo.name]
 
 
 def test_sheet_shows_texts_and_says_what_is_wrong_with_a_file(tmp_path):
@@ -132,6 +132,7 @@ def test_no_name_or_caption_changes_the_shape_of_the_page(name, text):
 def test_sheet_needs_nothing_from_elsewhere(photo):
     source = contact_sheet([image_hit(photo)], title="x")
     page = Page(source)
+    assert page.values("img", "alt") == [photo.name]  # no words describe it
     addresses = [value for _, name, value in page.attributes if name in ("src", "href")]
     assert {address.split(":")[0] for address in addresses} == {"data", "file"}
     assert not {"script", "link", "iframe", "object"} & set(page.tags)

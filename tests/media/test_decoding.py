@@ -172,12 +172,6 @@ def test_camera_names(make: str, model: str, camera: str | None) -> None:
     assert decode(encoded(flag(), "JPEG", exif=exif)).meta.get("camera") == camera
 
 
-@pytest.mark.parametrize("taken", ["0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday", ""])
-def test_a_senseless_date_is_left_out(taken: str) -> None:
-    exif = exif_of_a_camera("Apple", "iPhone 12", taken)
-    assert "taken" not in decode(encoded(flag(), "JPEG", exif=exif)).meta
-
-
 @pytest.mark.parametrize(
     "exif",
     [b"Exif\0\0" + b"\xff" * 40, b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0MM\0*\0\0\xff\xff"],

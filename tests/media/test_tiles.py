@@ -285,23 +285,6 @@ def test_a_copied_picture_copies_its_tiles(index: Collection, photo: Path) -> No
     assert add(index, photo.parent).unchanged == 10 and find_problems(index.path) == []
 
 
-def test_a_picture_and_its_tiles_are_committed_at_once(
-        index: Collection, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(index, photo.parent)
-    shutil.copy(photo, photo.with_name("b.jpg"))
-    canvas(photo.with_name("c.jpg"), CORNERS[::-1])
-    states = []
-    real = Catalog.commit
-
-    def commit(self: Catalog, *change: object) -> None:
-        real(self, *change)  # type: ignore[arg-type]
-        states.append(len(rows(index)))
-
-    monkeypatch.setattr(Catalog, "commit", commit)
-    add(index, photo.parent)
-    assert set(states) <= {5, 10, 15} and states[-1] == 15
-
-
 def test_a_vanished_or_deleted_picture_drops_its_tiles(index: Collection, photo: Path) -> None:
     canvas(photo.with_name("b.jpg"), CORNERS[::-1])
     add(index, photo.parent)

@@ -76,6 +76,8 @@ def test_a_date_without_fraction_or_offset_and_the_date_of_the_scan() -> None:
     (B.ISOSpeedRatings, 0), (B.FocalLength, IFDRational(0, 1)), (B.LensModel, "----"),
     (B.LensModel, "0.0 mm f/0.0\0\0".replace("mm f", "")), (B.Flash, "yes"),
     (B.DateTimeOriginal, "0000:00:00 00:00:00"), (B.DateTimeOriginal, "2021:02:30 10:00:00"),
+    (B.DateTimeOriginal, "    :  :     :  :  "), (B.DateTimeOriginal, "yesterday"),
+    (B.DateTimeOriginal, ""),
 ])
 def test_what_makes_no_sense_is_left_out(tag: int, value: Any) -> None:
     assert meta_of({tag: value}) == {}

@@ -112,10 +112,6 @@ def test_everything_is_found_once_and_in_order(plain: Collection) -> None:
     whole = plain.search(vector=query, k=1000, collapse=False)
     assert len(whole) == 240 - 27
     assert all(a.score >= b.score for a, b in pairwise(whole))
-    groups = plain.search(vector=query, k=1000)
-    seen: set[str] = set()
-    assert ids(groups) == [hit.id for hit in whole
-                           if not (hit.item.group in seen or seen.add(hit.item.group))]
 
 
 # -- the cursor ----------------------------------------------------------------------------------
