@@ -27,8 +27,9 @@ FIELDS: dict[str, tuple[str, str]] = {
     "longitude": ("number", "degrees, east is positive"),
     "altitude": ("number", "metres above the sea"),
     "country": ("text", "as written by a person, else the nearest place's"),
-    "region": ("text", "state or province, likewise"),
-    "city": ("text", "likewise; a town within 15 km of a city of 100,000 counts as that city"),
+    "region": ("text", "state or province, from the same sources"),
+    "city": ("text", "from the same sources; a town within 15 km of a city of 100,000 counts as "
+                     "that city"),
     "district": ("text", "the nearest place, where that is not the city"),
     "title": ("text", "title"),
     "keywords": ("list", "keywords, tags; of `Places/Portugal/Lisbon` each part"),

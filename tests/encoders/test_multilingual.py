@@ -58,7 +58,7 @@ def test_the_command_line_asks_in_german(cli: Cli, demo_index: Path) -> None:
 def test_another_model_is_refused(tmp_path: Path) -> None:
     shutil.copytree(BUILTIN_DIR, tmp_path / "other")
     spec = json.loads((tmp_path / "other" / "model.json").read_text())
-    (tmp_path / "other" / "model.json").write_text(json.dumps(spec | {"name": "other"}))
+    (tmp_path / "other" / "model.json").write_text(json.dumps(spec | {"encoder": "other"}))
     with pytest.raises(UsageError, match="are for collections of the builtin model"):
         Multilingual(OnnxEncoder(tmp_path / "other"))
 

@@ -49,6 +49,14 @@ def draw(shape: str, colour: tuple[int, int, int], size: int, ground: str = "whi
     return picture
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _threads() -> None:
+    """The same number in every process: sums come out in another order with another number."""
+    import torch
+
+    torch.set_num_threads(2)
+
+
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """72 pictures of every colour and shape; validation differs in place, size and ground."""
@@ -160,8 +168,9 @@ def test_a_killed_run_resumes_to_the_same_weights(
 ) -> None:
     out = tmp_path / "killed"
     script = f"""
-import os, signal
+import os, signal, torch
 from pathlib import Path
+torch.set_num_threads(2)
 from mmsearch.training import TrainConfig, train
 def stop(report):
     if report.epoch == 3:
