@@ -314,7 +314,7 @@ def test_a_picture_and_a_text_search_together(demo_index: Path) -> None:
 
 
 def test_a_cursor_of_no_hit_is_refused(demo_index: Path) -> None:
-    with pytest.raises(UsageError, match="no hit has the cursor 'x'"):
+    with pytest.raises(UsageError, match="'x' is not the cursor of a hit"):
         Collection.open(demo_index).search(text="a", after="x")
 
 
