@@ -98,7 +98,7 @@ def drive(args: argparse.Namespace) -> None:
         counts["searches"] += int(output)
     collection = Collection.open(path)
     collection.compact()
-    named = {info.name for info in collection._catalog.segments()}
+    named = {info.name for info in Catalog(path / CATALOG).segments()}
     there = {p.name for p in [*(path / "segments").iterdir(), *path.glob("ann-*")]}
     if named != there or collection.verify():
         fail(f"after a last compaction: {there ^ named} {collection.verify()}")

@@ -135,7 +135,7 @@ class Collection(Reader):
         grid = None if tiles is None else parse_grid(tiles)
         wanted = {"recall": recall, "kind": kind}
         new = {name: value for name, value in wanted.items()
-               if value is not None and self._catalog.settings.get(name) != value}
+               if value is not None and self._settings.get(name) != value}
         if recall is not None and not 0 < recall <= 1:
             raise UsageError(f"recall must be above 0 and at most 1, not {recall}")
         if kind is not None:
@@ -145,13 +145,15 @@ class Collection(Reader):
         if new:
             with self._writing() as catalog:
                 catalog.put_settings(new)
-            self._catalog.settings.update(new)
-        if grid is not None and grid != tiling_of(self._catalog.setting("tiles")).grid:
+            self._settings.update(new)
+        with self._pool.connection() as one:
+            tiles_now = one.catalog.setting("tiles")
+        if grid is not None and grid != tiling_of(tiles_now).grid:
             with self._writing() as catalog:
                 drop = [row.id for row in catalog.rows(None, ["frame"])
                         if not grid.tiles and is_tile(row.item)]
                 catalog.put_settings(tiles_setting(grid, catalog.settings), drop)
-                self._catalog.settings["tiles"] = catalog.settings["tiles"]
+                self._settings["tiles"] = catalog.settings["tiles"]
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -220,14 +222,15 @@ class Collection(Reader):
     def in_step(self, items: Iterable[Item], scan: Scan) -> bool:
         """Whether `add` would change nothing; found without the lock, up to the first difference.
         """
-        # The vectors of copies are not looked at: a copy is a difference.
-        planner = Planner(self._catalog, lambda seq, kind: np.zeros(0, np.float32))
-        for item in items:
-            planner.take(item)
-            if planner.plan.encode or planner.plan.ready or planner.plan.update:
-                return False
-        return not any(items_vanished(self._catalog, scan, planner.seen,
-                                int(self._catalog.setting("next_seq"))))
+        with self._pool.connection() as one:
+            # The vectors of copies are not looked at: a copy is a difference.
+            planner = Planner(one.catalog, lambda seq, kind: np.zeros(0, np.float32))
+            for item in items:
+                planner.take(item)
+                if planner.plan.encode or planner.plan.ready or planner.plan.update:
+                    return False
+            return not any(items_vanished(one.catalog, scan, planner.seen,
+                                          int(one.catalog.setting("next_seq"))))
 
     def add_vectors(self, vectors: VectorSet, *, model: str = "",
                     progress: Callable[[int], None] = lambda done: None) -> AddReport:
@@ -245,7 +248,7 @@ class Collection(Reader):
             EncoderMismatch: the collection's vectors were made by another model.
             UsageError: their length is another, or it is not known what made them.
         """
-        check_maker(self.path, self._catalog.settings, vectors, model)
+        check_maker(self.path, self._settings, vectors, model)
         with self._writing() as catalog:
             before = catalog.count(None)
             done = import_vectors(self.path, catalog, vectors, progress)
@@ -286,12 +289,14 @@ class Collection(Reader):
         """
         from mmsearch.collection.repair import repair_collection
 
+        self._pool.check_open()
         return repair_collection(self.path, self.model, tick)
 
     # -- inside ----------------------------------------------------------------------------------
 
     @contextmanager
     def _writing(self) -> Iterator[Catalog]:
+        self._pool.check_open()
         with writer_lock(self.path):
             catalog = Catalog(self.path / CATALOG, write=True)
             try:

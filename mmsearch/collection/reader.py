@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
+from mmsearch.collection.pool import Connection, Pool
 from mmsearch.encoders import BUILTIN, EXTERNAL, Encoder, ExternalEncoder, load_encoder
 from mmsearch.errors import (
     CollectionDamaged,
@@ -43,7 +45,7 @@ from mmsearch.search import (
     unit,
 )
 from mmsearch.sources import locate
-from mmsearch.storage import CATALOG, Catalog, Condition, Opened, Row, parse_where
+from mmsearch.storage import Catalog, Condition, Row, parse_where
 
 if TYPE_CHECKING:
     from mmsearch.collection.export import Exported, Format
@@ -51,22 +53,27 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+_LOADING = Lock()
+"""A model is loaded once, however many threads ask for it first."""
 
 
 class Reader:
-    """An open collection, for reading; what others commit meanwhile is seen at the next call."""
+    """An open collection, for reading; what others commit meanwhile is seen at the next call.
+
+    Threads may share one, also across a fork; `close` it, or use it as a context manager.
+    """
 
     def __init__(self, path: Path, model: str | None = None, device: Device = "cpu") -> None:
         _refuse_odd_name(path)
         self.path = path
-        self._catalog = Catalog(path / CATALOG)
-        if "encoder" not in self._catalog.settings:  # killed before `create` was through
-            raise no_collection(path)
-        self.model = model or str(self._catalog.settings.get("model", BUILTIN))
         self.device = usable(device)
-        self._opened = Opened(path, self.device)
-        self._version: int | None = None
-        """Of the catalog, when `_opened` was brought in step with it."""
+        self._pool = Pool(path, self.device)
+        with self._pool.connection() as connection:
+            self._settings = connection.catalog.settings
+        if "encoder" not in self._settings:  # killed before `create` was through
+            self.close()
+            raise no_collection(path)
+        self.model = model or str(self._settings.get("model", BUILTIN))
         self._calibration: Calibration | None = None
 
     @classmethod
@@ -88,10 +95,11 @@ class Reader:
     @property
     def encoder(self) -> Encoder:
         """The encoder of this collection, loaded when first asked for."""
-        made_by, dim = self._catalog.settings["encoder"], self._catalog.settings["dim"]
-        if made_by.startswith(EXTERNAL) and self.model == self._catalog.settings["model"]:
+        made_by, dim = self._settings["encoder"], self._settings["dim"]
+        if made_by.startswith(EXTERNAL) and self.model == self._settings["model"]:
             return ExternalEncoder.named(made_by, self.model, dim)
-        encoder = load_encoder(self.model)
+        with _LOADING:
+            encoder = load_encoder(self.model)
         if encoder.name != made_by:
             raise EncoderMismatch(
                 f"{self.path} was made with the model {made_by}, not with {encoder.name}; query it "
@@ -99,7 +107,16 @@ class Reader:
         return encoder
 
     def close(self) -> None:
-        self._catalog.close()
+        """Let go of all files, from any thread, as often as one likes; what is asked afterwards
+        raises CollectionError."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        self._pool.check_open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # -- searching -------------------------------------------------------------------------------
 
@@ -119,17 +136,18 @@ class Reader:
         condition = _condition(query.where)
         vector = None if query.mode == "text" else self._vector(query)
         if vector is not None:
-            self._calibration = self._calibration or calibration_in(self._catalog)
+            with self._pool.connection() as connection:
+                self._calibration = self._calibration or calibration_in(connection.catalog)
         if self._calibration is None and query.min_score is not None:
             raise UsageError(f"{self.path} has no calibration set, which --min-score needs; run "
                              f"`mmsearch index PATH -i {self.path}` once more")
         prepared = Prepared(query, vector, condition, share_of_images(query), self._calibration)
-        return self._retrying(lambda: search(self._catalog, self._opened, prepared),
+        return self._retrying(lambda one: search(one.catalog, one.opened, prepared),
                               vectors=vector is not None or query.diverse is not None)
 
     def _vector(self, query: Query) -> Vectors:
         if query.vector is not None:
-            return unit(query.vector, int(self._catalog.settings["dim"]))
+            return unit(query.vector, int(self._settings["dim"]))
         encoder = self.encoder
         if query.multilingual:
             from mmsearch.encoders import Multilingual
@@ -150,31 +168,32 @@ class Reader:
         """The k nearest rows of a batch of unit queries (float32 [nq, dim]), as sequence numbers;
         rows of deleted items may be among them (`search` leaves them out)."""
         return self._retrying(
-            lambda: nearest(self._opened, queries, k, KINDS[find], allowed, exact))
+            lambda one: nearest(one.opened, queries, k, KINDS[find], allowed, exact))
 
     def vectors(self, kind: Kind) -> tuple[list[Row], Vectors]:
         """All live items of a kind and their vectors, float32 [n, dim], in the same order."""
-        def read() -> tuple[list[Row], Vectors]:
-            rows = sorted(self._catalog.rows(None, [kind]), key=lambda row: row.seq)
+        def read(one: Connection) -> tuple[list[Row], Vectors]:
+            rows = sorted(one.catalog.rows(None, [kind]), key=lambda row: row.seq)
             seqs = np.array([row.seq for row in rows], np.int64)
-            return rows, self._opened.gather(seqs, kind, int(self._catalog.settings["dim"]))
+            return rows, one.opened.gather(seqs, kind, int(self._settings["dim"]))
 
         return self._retrying(read)
 
     def count(self, *, where: str | Sequence[str] = (), find: Find = "image") -> int:
         """The number of items that meet the conditions."""
-        with self._catalog.snapshot():
-            return len(self._catalog.select(_condition(where), KINDS[find]))
+        with self._pool.connection() as one, one.catalog.snapshot():
+            return len(one.catalog.select(_condition(where), KINDS[find]))
 
     def columns(self) -> list[str]:
         """The names of all metadata that an item has: what conditions may name besides
         `storage.conditions.COLUMNS`."""
-        with self._catalog.snapshot():
-            return sorted(self._catalog.meta_types(None, KINDS["any"]))
+        with self._pool.connection() as one, one.catalog.snapshot():
+            return sorted(one.catalog.meta_types(None, KINDS["any"]))
 
     def holds(self, uris: Sequence[str]) -> bool:
         """Whether anything at or below `uris` is indexed."""
-        return any(True for _ in self._catalog.below(uris))
+        with self._pool.connection() as one:
+            return any(True for _ in one.catalog.below(uris))
 
     def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
                    where: str | Sequence[str] = (), k: int | None = None,
@@ -194,14 +213,14 @@ class Reader:
         from mmsearch.search import find_duplicates
 
         return find_duplicates(
-            lambda work: self._retrying(lambda: work(self._catalog, self._opened)),
+            lambda work: self._retrying(lambda one: work(one.catalog, one.opened)),
             _condition(where), exact=exact, threshold=threshold, k=k, progress=progress)
 
     def info(self) -> dict[str, Any]:
         """What is in the collection: counts, model, size on disk, index kinds."""
         from mmsearch.ingest import upkeep
 
-        return self._retrying(lambda: upkeep.info(self.path, self._catalog), vectors=False)
+        return self._retrying(lambda one: upkeep.info(self.path, one.catalog), vectors=False)
 
     def export(self, directory: Path | str, *, where: str | Sequence[str] = (),
                dtype: str = "float16", format: Format = "parquet",
@@ -217,23 +236,18 @@ class Reader:
 
         plan = Plan(Path(directory), dtype, format, rows_per_file,
                     _condition(where), force)
-        # A handle of its own: an export takes its time, and this one may go on searching.
-        apart = Reader(self.path)
-        try:
-            return apart._retrying(
-                lambda: export_items(apart._catalog, apart._opened, plan, progress))
-        finally:
-            apart.close()
+        return self._retrying(lambda one: export_items(one.catalog, one.opened, plan, progress))
 
     def verify(self) -> list[Problem]:
         """Check every checksum and count; -> nothing if all is sound."""
         from mmsearch.storage import find_problems
 
+        self._pool.check_open()
         return find_problems(self.path)
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _retrying(self, read: Callable[[], T], *, vectors: bool = True) -> T:
+    def _retrying(self, read: Callable[[Connection], T], *, vectors: bool = True) -> T:
         """Read from one snapshot; again from a newer one if a merge removed a file meanwhile.
 
         A file goes only after the commit that makes it needless, so a newer snapshot does without
@@ -242,25 +256,19 @@ class Reader:
         vectors: whether `read` needs any.
         """
         seen: list[SegmentInfo] | None = None
-        while True:
-            with self._catalog.snapshot():
-                try:
-                    if vectors:
-                        self._refresh()
-                    return read()
-                except FileNotFoundError as error:
-                    self._version = None
-                    infos = self._catalog.segments()
-                    if infos == seen:
-                        raise self._missing(error) from error
-                    seen = infos
-
-    def _refresh(self) -> None:
-        """Open what has been committed since the last call, if anything has."""
-        version = self._catalog.version()
-        if version != self._version:
-            self._opened.refresh(self._catalog.segments())
-            self._version = version
+        with self._pool.connection() as one:
+            while True:
+                with one.catalog.snapshot():
+                    try:
+                        if vectors:
+                            one.refresh()
+                        return read(one)
+                    except FileNotFoundError as error:
+                        one.version = None
+                        infos = one.catalog.segments()
+                        if infos == seen:
+                            raise self._missing(error) from error
+                        seen = infos
 
     def _missing(self, error: FileNotFoundError) -> CollectionDamaged:
         return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify "
@@ -271,13 +279,13 @@ class Reader:
         came with its vector, whether the file is there or not."""
         from mmsearch.sources import IMPORTED, own_fingerprint
 
-        def read() -> Vectors | None:
-            row = self._catalog.find(uri, "image")
+        def read(one: Connection) -> Vectors | None:
+            row = one.catalog.find(uri, "image")
             if row is None or not (row.item.fingerprint.startswith(IMPORTED)
                                    or (now and own_fingerprint(row.item.fingerprint) == now)
                                    or locate.is_far(uri)):
                 return None
-            return self._opened.vector(row.seq)
+            return one.opened.vector(row.seq)
 
         uri, now = locate.uri_of(name), ""
         with suppress(MediaError):  # what is wrong with the file is said by its decoder

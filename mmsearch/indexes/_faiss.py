@@ -18,6 +18,7 @@ from mmsearch.errors import MissingExtra, MmsearchError
 
 _NEARLY_FULL = 1 << 20
 _WORTH_THREADS = 20_000
+_PROCESS = os.getpid()
 _BUILDS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
 
 
@@ -61,7 +62,9 @@ def threads(distances: int) -> Iterator[None]:
 @lru_cache(maxsize=1)
 def _most_threads() -> int:
     """The cores this process may use. Never more than OMP_THREAD_LIMIT: fast-scan searches of FAISS
-    1.15.1 then wait for ever."""
+    1.15.1 then wait for ever; as they do for threads of a parent that a fork left behind."""
+    if os.getpid() != _PROCESS:
+        return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limits = [os.environ.get(name, "") for name in ("OMP_THREAD_LIMIT", "OMP_NUM_THREADS")]
     return max(1, min([cores or 1, *(int(limit) for limit in limits if limit.isdecimal())]))
@@ -105,3 +108,7 @@ def _choose_blas_kernels() -> None:
         os.environ["OPENBLAS_CORETYPE"] = "SKYLAKEX"
     elif "avx2" in has:
         os.environ["OPENBLAS_CORETYPE"] = "HASWELL"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_most_threads.cache_clear)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -34,6 +35,8 @@ from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
 SCRATCH = 1_800_000_000
 """Bytes that FAISS takes on a GPU beside the vectors: 1.5 GB of temporary and 256 MB of pinned
 memory (StandardGpuResources)."""
+_ONE_AT_A_TIME = Lock()
+"""Indexes on a GPU share its scratch memory, and are not for several threads."""
 MOST_K = 2048
 """Neighbours that one GPU search can return."""
 
@@ -202,7 +205,8 @@ class GpuIndex:
         options = {}
         if self.spec.nlist:
             options["params"] = faiss.SearchParametersIVF(nprobe=min(effort.width, MOST_K))
-        found = Neighbors(*self._native.search(np.ascontiguousarray(queries), depth, **options))
+        with _ONE_AT_A_TIME:
+            found = Neighbors(*self._native.search(np.ascontiguousarray(queries), depth, **options))
         return self._rescored(queries, found, k) if self._rescores else Neighbors(
             found.scores[:, :k], found.ids[:, :k])
 

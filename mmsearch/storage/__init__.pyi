@@ -2,7 +2,7 @@ from .catalog import CATALOG as CATALOG, Catalog as Catalog, Change as Change
 from .conditions import COLUMNS as COLUMNS, Condition as Condition
 from .filters import parse_where as parse_where
 from .lock import HOLDER as HOLDER, LOCK as LOCK, writer_lock as writer_lock
-from .open_segments import Opened as Opened, directory as directory
+from .open_segments import Files as Files, Opened as Opened, directory as directory
 from .rows import Row as Row
 from .salvage import salvage_catalog as salvage_catalog
 from .segments import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -20,11 +21,26 @@ def directory(root: Path, info: SegmentInfo) -> Path:
     return root / info.name if info.role == "ann" else root / "segments" / info.name
 
 
-class Opened:
-    """Keeps files open from one snapshot to the next; they are immutable, so that is safe."""
+class Files:
+    """What is open, for all who read one collection: from one snapshot to the next, and in all
+    threads. Files are immutable, so that is safe."""
 
-    def __init__(self, root: Path, device: Device = "cpu") -> None:
-        self.root, self.device = root, device
+    def __init__(self, device: Device = "cpu") -> None:
+        self.device = device
+        self.segments: dict[SegmentInfo, Segment] = {}
+        self.anns: dict[SegmentInfo, Ann] = {}
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """In a process that was forked while another thread had it."""
+        self.lock = Lock()
+
+
+class Opened:
+    """What one snapshot names, open for searching."""
+
+    def __init__(self, root: Path, files: Files | None = None) -> None:
+        self.root, self._files = root, files or Files()
         self._segments: dict[SegmentInfo, Segment] = {}
         self._anns: dict[SegmentInfo, Ann] = {}
         self._parts: dict[tuple[tuple[Kind, ...], bool], list[Segment | Ann]] = {}
@@ -36,17 +52,18 @@ class Opened:
             FileNotFoundError: a file went away since the catalog was read; read it again.
             CollectionDamaged: a file is cut short or altered.
         """
-        self._parts = {}
-        wanted = [info for info in infos if info.role == "vectors"]
-        self._segments = {
-            info: self._segments.get(info) or Segment(directory(self.root, info))
-            for info in wanted}
-        by_name = {info.name: segment for info, segment in self._segments.items()}
-        anns = {info: self._anns.get(info) or self._open_ann(info, by_name)
-                for info in infos if info.role == "ann"}
-        self._anns = {info: ann for info, ann in anns.items() if ann is not None}
-        if self.device != "cpu":
-            self._move()
+        files, self._parts = self._files, {}
+        with files.lock:
+            self._segments = {
+                info: files.segments.get(info) or Segment(directory(self.root, info))
+                for info in infos if info.role == "vectors"}
+            by_name = {info.name: segment for info, segment in self._segments.items()}
+            anns = {info: files.anns.get(info) or self._open_ann(info, by_name)
+                    for info in infos if info.role == "ann"}
+            self._anns = {info: ann for info, ann in anns.items() if ann is not None}
+            if files.device != "cpu":
+                self._move(files.device)
+            files.segments, files.anns = self._segments, self._anns
 
     def _open_ann(self, info: SegmentInfo, by_name: dict[str, Segment]) -> Ann | None:
         path = directory(self.root, info)
@@ -56,7 +73,7 @@ class Opened:
         segment = by_name.get(facts.get("segment", ""))
         return None if segment is None else Ann(path, facts, segment)
 
-    def _move(self) -> None:
+    def _move(self, device: Device) -> None:
         """Copy to the GPUs what is searched: vectors, exactly; where they are too many, the
         approximate index over them.
 
@@ -72,12 +89,13 @@ class Opened:
                     ann and not isinstance(ann.searched, RescoredIndex)):
                 continue
             try:
-                device = "cuda" if ann else self.device
-                segment.searched = on_device(segment.index, segment.index, device) or segment.index
+                strictly: Device = "cuda" if ann else device
+                segment.searched = on_device(
+                    segment.index, segment.index, strictly) or segment.index
             except (GpuUnavailable, MissingExtra):
                 if ann is None:
                     raise
-                moved = on_device(ann.index, segment.index, self.device, ann.effort)
+                moved = on_device(ann.index, segment.index, device, ann.effort)
                 ann.searched = moved or ann.searched
 
     def anns(self) -> dict[SegmentInfo, Ann]:

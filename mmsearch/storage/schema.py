@@ -73,8 +73,9 @@ def open_to_write(path: Path) -> sqlite3.Connection:
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
-    address = f"{path.absolute().as_uri()}?mode=ro"
-    conn = sqlite3.connect(address, uri=True, timeout=30, isolation_level=None)
+    """May be handed from one thread to another, to be used by one at a time."""
+    address, how = f"{path.absolute().as_uri()}?mode=ro", {"uri": True, "check_same_thread": False}
+    conn = sqlite3.connect(address, timeout=30, isolation_level=None, **how)
     try:
         conn.execute("SELECT 1 FROM settings")
     except sqlite3.OperationalError:
@@ -83,5 +84,5 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
         if not path.exists() or os.access(path.parent, os.W_OK):
             raise
-        conn = sqlite3.connect(f"{address}&immutable=1", uri=True, isolation_level=None)
+        conn = sqlite3.connect(f"{address}&immutable=1", isolation_level=None, **how)
     return conn

@@ -95,7 +95,7 @@ def test_pages_put_together_are_the_one_big_search(
     collection: Collection = request.getfixturevalue(which)
     query = dict(way)
     if query.get("mode") != "text":
-        dim = int(collection._catalog.settings["dim"])
+        dim = int(collection._settings["dim"])
         query["vector"] = unit_vectors(1, dim, seed=77)[0]
     whole = collection.search(**query, k=5000)
     assert len({hit.id for hit in whole}) == len(whole) > 3

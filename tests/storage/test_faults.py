@@ -19,6 +19,7 @@ from conftest import Cli, add
 from mmsearch.collection.collection import Collection
 from mmsearch.collection.repair import repair_collection
 from mmsearch.errors import CollectionBusy, CollectionDamaged, MmsearchError
+from mmsearch.storage.catalog import CATALOG, Catalog
 from mmsearch.storage.lock import writer_lock
 from mmsearch.storage.verify import find_problems
 
@@ -68,7 +69,7 @@ def test_sigkill_at_random_moments_loses_nothing_committed(tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert len(committed(index)) == lines, done.stdout
     names = {path.name for path in (index / "segments").iterdir()}
-    assert names == {info.name for info in Collection.open(index)._catalog.segments()}
+    assert names == {info.name for info in Catalog(index / CATALOG).segments()}
 
 
 def committed_or_fresh(index: Path) -> set[str]:
@@ -368,13 +369,13 @@ def test_a_writer_does_not_wait_for_a_reader(tmp_path: Path, photos: Path) -> No
     index = tmp_path / "index"
     collection = Collection.create(index)
     add(collection, photos)
-    reader = Collection.open(index)
-    with reader._catalog.snapshot():
-        assert reader._catalog.counts() == {"image": 12}
+    reader = Catalog(index / CATALOG)
+    with reader.snapshot():
+        assert reader.counts() == {"image": 12}
         start = time.monotonic()
         collection.delete([str(next(photos.glob("*.jpg")))])
         assert time.monotonic() - start < 15  # SQLite would have waited for 30
-        assert reader._catalog.counts() == {"image": 12}
+        assert reader.counts() == {"image": 12}
 
 
 def test_a_query_writes_nothing_anywhere_and_calls_nobody(
