@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
+from unicodedata import normalize
 
 from mmsearch.errors import UsageError
 
@@ -95,6 +96,12 @@ def kind_of(uri: str) -> Where:
     if scheme := scheme_of(uri):
         return "web" if scheme in ("http", "https") else "remote"
     return "member" if split_member(uri) else "file"
+
+
+def nfc(text: str) -> str:
+    """What two names are compared as: macOS and what it packs spell "é" as two characters (NFD),
+    others as one. Stored is what was found."""
+    return text if text.isascii() else normalize("NFC", text)
 
 
 def is_archive(name: str) -> bool:

@@ -266,7 +266,7 @@ class Collection(Reader):
         if not paths and not where:
             raise UsageError("give what to delete: a path, or a condition with --where")
         with self._writing() as catalog:
-            rows = set(self._ids(catalog.below(paths))) if paths else None
+            rows = set(self._ids(catalog.named(paths))) if paths else None
             if where:
                 matching = set(_with_tiles(catalog, catalog.rows(parse_where(where))))
                 rows = matching if rows is None else rows & matching

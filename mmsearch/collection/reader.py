@@ -193,7 +193,7 @@ class Reader:
     def holds(self, uris: Sequence[str]) -> bool:
         """Whether anything at or below `uris` is indexed."""
         with self._pool.connection() as one:
-            return any(True for _ in one.catalog.below(uris))
+            return any(True for _ in one.catalog.named(uris))
 
     def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
                    where: str | Sequence[str] = (), k: int | None = None,

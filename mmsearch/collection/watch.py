@@ -32,7 +32,7 @@ from mmsearch.errors import (
 )
 from mmsearch.ingest import Changes
 from mmsearch.records import Item
-from mmsearch.sources import Scan, identity_of, iter_items, own_fingerprint
+from mmsearch.sources import Scan, identity_of, iter_items, locate, own_fingerprint
 from mmsearch.uris import fingerprint_of, path_to_uri, uri_to_path
 
 TICK = 0.25
@@ -120,7 +120,8 @@ class _Watch:
     def __init__(self, collection: Collection, paths: Sequence[Path], exclude: Sequence[str],
                  every: float | None, stop: Event, say: Callable[[str], None]) -> None:
         # Not Path.resolve: users know a file by the name of the link that they gave.
-        self.roots = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
+        self.roots = [Path(locate.as_on_disk(os.path.abspath(path)))  # noqa: PTH100
+                      for path in paths]
         self.collection, self.exclude, self.stop, self.say = collection, exclude, stop, say
         self.every = every
         self.changes = Changes(self.roots, exclude)

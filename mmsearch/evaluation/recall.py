@@ -24,7 +24,7 @@ import numpy as np
 from mmsearch import metrics
 from mmsearch.errors import UsageError
 from mmsearch.records import Ids, Vectors
-from mmsearch.sources import MANIFEST_SUFFIXES, BadRow, Row, read_rows
+from mmsearch.sources import MANIFEST_SUFFIXES, BadRow, Row, locate, read_rows
 
 _BLOCK_SCORES = 1 << 24
 """Scores held at a time: 64 MB, whatever the size of the gallery."""
@@ -227,9 +227,10 @@ def _find_image(manifest: Path, row: Row) -> str:
         raise UsageError(f"{manifest}:{row.line}: a caption without an image")
     for candidate in (manifest.parent / row.image, manifest.parent / "images" / row.image):
         try:
-            if candidate.is_file():
-                # Not Path.resolve: a collection knows a file by the name of the link, too.
-                return os.path.abspath(candidate)  # noqa: PTH100
+            # Not Path.resolve: a collection knows a file by the name of the link, too.
+            found = locate.as_on_disk(os.path.abspath(candidate))  # noqa: PTH100
+            if Path(found).is_file():
+                return found
         except (OSError, ValueError):  # a name that no file can have
             continue
     name = row.image.encode("utf-8", "replace").decode()

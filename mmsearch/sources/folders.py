@@ -34,6 +34,7 @@ from mmsearch.sources import remote
 from mmsearch.sources.archives import open_archive
 from mmsearch.sources.globs import Glob, is_junk, is_wanted as is_wanted_inside
 from mmsearch.sources.listing import Listing, absolute, modified, moment, renamed
+from mmsearch.sources.locate import as_on_disk
 from mmsearch.sources.manifests import MANIFEST_SUFFIXES
 from mmsearch.sources.scan import Scan as Scan, Skipped as Skipped, identity, identity_of
 from mmsearch.sources.sidecars import Beside, with_sidecars
@@ -67,7 +68,7 @@ def iter_items(paths: Sequence[Path | str], *, exclude: Sequence[str] = (), arch
     far = [path for path in each if isinstance(path, str) and scheme_of(path)]
     for address in far:
         remote.check(address)
-    given = [(absolute(path), _status(Path(path))) for path in each if path not in far]
+    given = [_given(path) for path in each if path not in far]
     return chain(Walk(given, exclude, scan, archives).items(), chain.from_iterable(
         remote.items(one, exclude, scan) for one in far))
 
@@ -301,9 +302,10 @@ class Walk:
             self.scan.incomplete.append(path_to_uri(path))
 
 
-def _status(path: Path) -> os.stat_result:
+def _given(path: Path | str) -> tuple[str, os.stat_result]:
     try:
-        return path.stat()
+        name = as_on_disk(absolute(path))
+        return name, Path(name).stat()
     except FileNotFoundError as error:
         raise UsageError(f"no such file or folder: {path_to_uri(path)}") from error
     except (OSError, ValueError) as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from mmsearch.uris import nfc
+
 _JUNK = {
     "__macosx",
     "node_modules",
@@ -19,12 +21,12 @@ class Glob:
     """A pattern of `exclude`: for a name, or with a slash for the path below the root."""
 
     def __init__(self, pattern: str) -> None:
-        trimmed = pattern.removeprefix("./").rstrip("/")
+        trimmed = nfc(pattern).removeprefix("./").rstrip("/")
         self.parts = trimmed.lstrip("/").split("/")
         self.is_name = "/" not in trimmed
 
     def matches(self, path: str) -> bool:
-        parts = path.split("/")
+        parts = nfc(path).split("/")
         return _parts_match(parts[-1:] if self.is_name else parts, self.parts)
 
 

@@ -155,9 +155,10 @@ def _find_image(folder: Path, name: str) -> tuple[str, os.stat_result] | None:
         try:
             # Also by its uri, as in what a collection exports.
             candidate = folder / given if "\ufffd" not in name else folder / uri_to_path(str(given))
-            status = candidate.stat()
+            found = locate.as_on_disk(absolute(candidate))
+            status = Path(found).stat()
         except (OSError, ValueError):
             continue
         if stat.S_ISREG(status.st_mode):
-            return absolute(candidate), status
+            return found, status
     return None

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,6 +25,7 @@ from mmsearch.uris import (
     kind_of,
     member_name,
     member_uri,
+    nfc,
     path_to_uri,
     scheme_of,
     split_member,
@@ -145,14 +147,50 @@ def is_far(uri: str) -> bool:
 
 
 def uri_of(name: str | os.PathLike[str]) -> str:
-    """The uri of what somebody typed: a path, `archive.zip!/member`, or an address."""
+    """The uri of what somebody typed: a path, `archive.zip!/member`, or an address; spelled as it
+    is there, see `uris.nfc`."""
     text = os.fsdecode(name)
     if isinstance(name, str) and scheme_of(text):
         return text
     member = split_member(text)
     if member is not None and not os.path.lexists(text):
-        return member_uri(_absolute(uri_to_path(member.container)), member_name(member.name))
+        container = _absolute(uri_to_path(member.container))
+        return member_uri(container, _in_archive(container, member_name(member.name)))
     return _absolute(text)
+
+
+def as_on_disk(path: str) -> str:
+    """An absolute path as its folders spell it, as far as it is there."""
+    if path.isascii() or os.path.lexists(path):
+        return path
+    folder, name = os.path.split(path)
+    folder = as_on_disk(folder)
+    there = os.path.join(folder, name)  # noqa: PTH118
+    if name.isascii() or os.path.lexists(there):
+        return there
+    with suppress(OSError):
+        names = _names(folder, Path(folder).stat().st_mtime_ns)
+        file, mark, fragment = name.rpartition("#")
+        return os.path.join(folder, names.get(  # noqa: PTH118
+            nfc(name), names.get(nfc(file), file) + mark + fragment))
+    return there
+
+
+@lru_cache(maxsize=16)
+def _names(folder: str, _changed: int) -> dict[str, str]:
+    """The names in a folder that have several spellings, by that in NFC."""
+    return {nfc(name): name for name in sorted(os.listdir(folder)) if not name.isascii()}  # noqa: PTH208
+
+
+def _in_archive(container: str, name: str) -> str:
+    """The name of a member, as its archive spells it."""
+    if not name.isascii() and is_archive(container):
+        with suppress(MediaError):
+            archive = _archive(uri_to_path(container))
+            if archive.fingerprint(name) is None:
+                alike = (one.name for one in archive.members() if nfc(one.name) == nfc(name))
+                return next(alike, name)
+    return name
 
 
 def own_file(uri: str) -> Path | None:
@@ -190,7 +228,8 @@ def link(uri: str) -> str:
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
-    return path_to_uri(os.path.abspath(path))  # noqa: PTH100 (keeps the name of a link)
+    # Not Path.resolve, which loses the name of a link.
+    return path_to_uri(as_on_disk(os.path.abspath(path)))  # noqa: PTH100
 
 
 def _read_far(uri: str) -> tuple[bytes, str]:

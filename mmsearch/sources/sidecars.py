@@ -35,6 +35,7 @@ from mmsearch.metadata import (
 )
 from mmsearch.sources.columns import split_columns
 from mmsearch.sources.texts import lines, text_encoding
+from mmsearch.uris import nfc
 
 SUFFIXES = (".txt", ".xmp", ".json")
 MOST_BYTES = xmp.MOST_BYTES
@@ -102,8 +103,8 @@ class Beside:
             return []
         if sidecar in self.taken:
             return [picture for picture, names in self._of.items() if sidecar in names]
-        stem = sidecar.lower().partition(".")[0]
-        return [picture for picture in self._pictures if picture.lower().startswith(stem)]
+        stem = nfc(sidecar.lower()).partition(".")[0]
+        return [picture for picture in self._pictures if nfc(picture.lower()).startswith(stem)]
 
     def of(self, picture: str) -> Iterator[tuple[str, os.stat_result]]:
         """Names and states of a picture's sidecars."""
@@ -120,8 +121,9 @@ def is_sidecar(name: str) -> bool:
 def _developed(pictures: Iterable[str]) -> frozenset[str]:
     split = [os.path.splitext(name) for name in pictures]  # noqa: PTH122
     raws = [(stem, suffix) for stem, suffix in split if suffix.lower() in RAW_SUFFIXES]
-    stems = {stem for stem, suffix in split if suffix.lower() not in RAW_SUFFIXES} if raws else ()
-    return frozenset(stem + suffix for stem, suffix in raws if stem in stems)
+    stems = {nfc(stem) for stem, suffix in split
+             if suffix.lower() not in RAW_SUFFIXES} if raws else ()
+    return frozenset(stem + suffix for stem, suffix in raws if nfc(stem) in stems)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -138,7 +140,7 @@ def paired(names: Iterable[str]) -> dict[str, list[str]]:
     stems: dict[str, list[str]] = {}
     beside: list[str] = []
     for name in sorted(names):
-        lower = name.lower()
+        lower = nfc(name.lower())
         stem, dot, suffix = lower.rpartition(".")
         if dot + suffix in IMAGE_SUFFIXES:
             pictures.setdefault(lower, []).append(name)
@@ -147,7 +149,7 @@ def paired(names: Iterable[str]) -> dict[str, list[str]]:
             beside.append(name)
     found: dict[str, list[str]] = {}
     for name in beside:
-        base, _, suffix = name.lower().rpartition(".")
+        base, _, suffix = nfc(name.lower()).rpartition(".")
         owners = pictures.get(base) or stems.get(base)
         if not owners and suffix == "json":
             owners = pictures.get(_in_takeout(base, pictures))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from mmsearch.uris import nfc
 
 _TEXT_COLUMNS = {
     "path": "i.uri", "uri": "i.uri", "kind": "i.kind", "text": "i.text", "group": "i.grp",
@@ -78,6 +80,7 @@ class Field:
 
     def compare(self, operator: str, value: Value) -> Condition:
         """ValueError: the field cannot be compared with `value`; the text is what was expected."""
+        value = replace(value, text=nfc(value.text))
         if operator == "!=":
             return negate(self.compare("=", value))
         alone = self.compare_one(operator, value)
@@ -115,11 +118,12 @@ class Field:
     def matches(self, pattern: str) -> Condition:
         if not pattern.strip("*"):
             pattern = "?*"  # an empty field is a missing one
-        return Condition(f"{self.text.sql} GLOB ?", (*self.text.params, pattern))
+        return Condition(f"nfc({self.text.sql}) GLOB ?", (*self.text.params, pattern))
 
     def compare_text(self, operator: str, text: str) -> Condition:
-        # Equality cannot hold for an empty field; without the NULLIF it can use an index.
-        sql = self.text.sql if operator == "=" else f"NULLIF({self.text.sql}, '')"
+        # Equality cannot hold for an empty field; as it is, it can use an index.
+        plain = operator == "=" and text.isascii()
+        sql = self.text.sql if plain else f"nfc(NULLIF({self.text.sql}, ''))"
         return Condition(f"{sql} {operator} ?", (*self.text.params, text))
 
     def compare_number(self, operator: str, text: str) -> Condition:

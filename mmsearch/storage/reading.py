@@ -4,6 +4,7 @@ quick to import."""
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -20,13 +21,17 @@ from mmsearch.storage.conditions import Condition
 from mmsearch.storage.rows import COLUMNS, ITEM, Row, as_row, where_sql
 from mmsearch.storage.schema import FORMAT, READABLE
 from mmsearch.storage.sqlite_errors import damaged, plainly
-from mmsearch.uris import inside_of
+from mmsearch.uris import inside_of, nfc
 
 SEGMENT = ("name", "role", "kind", "rows", "bytes", "last", "sha256")
 ALL_COLUMNS = (f"SELECT {ITEM} FROM items i LIMIT 0",
                f"SELECT key, value, {', '.join(SEGMENT)} FROM settings, segments LIMIT 0")
 """Fails where the schema has not what every catalog has."""
 _SELECTIONS_KEPT = 8
+_BELOW = ("WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.uri < ?) OR "
+          "i.manifest = ? OR (i.uri >= ? AND i.uri < ? AND i.kind <> 'image' "
+          "AND ? IN (i.grp, json_extract(i.meta, '$.file')))")
+_BELOW_NFC = re.sub(r"i\.(uri|manifest|grp)|json_extract\(.*?\)", r"nfc(\g<0>)", _BELOW)
 
 
 class CatalogReader:
@@ -192,12 +197,21 @@ class CatalogReader:
         """Items whose uri is one of `roots`, or below one, or that came out of that file: captions
         of a picture, lines of a text, frames of a video, all that a manifest names."""
         for root in roots:
-            ends = [(one, one[:-1] + "0") for one in (root.rstrip("/") + "/", inside_of(root))]
-            yield from self._items(
-                "WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.uri < ?) OR "
-                "i.manifest = ? OR (i.uri >= ? AND i.uri < ? AND i.kind <> 'image' "
-                "AND ? IN (i.grp, json_extract(i.meta, '$.file')))",
-                [root, *ends[0], *ends[1], root, root + "#", root + "$", root])
+            yield from self._below(root, _BELOW)
+
+    def named(self, roots: Sequence[str]) -> Iterator[Row]:
+        """As `below`, of what somebody typed: where there is nothing below it, of what has that
+        name in NFC."""
+        for root in roots:
+            first = next(self._below(root, _BELOW), None)
+            look_alike = first is None and not root.isascii()
+            yield from self._below(nfc(root), _BELOW_NFC) if look_alike else self._below(
+                root, _BELOW)
+
+    def _below(self, root: str, sql: str) -> Iterator[Row]:
+        ends = [(one, one[:-1] + "0") for one in (root.rstrip("/") + "/", inside_of(root))]
+        return self._items(
+            sql, [root, *ends[0], *ends[1], root, root + "#", root + "$", root])
 
     def between(self, kind: Kind, first: int, last: int) -> Ids:
         """Sequence numbers (int64, ascending) of the items of a kind from `first` to `last`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmsearch.storage import fulltext
+from mmsearch.uris import nfc
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -69,7 +70,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     conn.execute("PRAGMA journal_mode = WAL")
     conn.execute("PRAGMA synchronous = FULL")
     migrations.apply(Database(conn))
-    return conn
+    return with_nfc(conn)
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
@@ -85,4 +86,11 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         if not path.exists() or os.access(path.parent, os.W_OK):
             raise
         conn = sqlite3.connect(f"{address}&immutable=1", isolation_level=None, **how)
+    return with_nfc(conn)
+
+
+def with_nfc(conn: sqlite3.Connection) -> sqlite3.Connection:
+    """For conditions, see `storage.conditions`."""
+    conn.create_function("nfc", 1, lambda value: nfc(value) if isinstance(value, str) else value,
+                         deterministic=True)
     return conn

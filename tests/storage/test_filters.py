@@ -13,6 +13,7 @@ from hypothesis import example, given, settings, strategies as st
 
 from mmsearch.errors import FilterError
 from mmsearch.storage.filters import parse_where
+from mmsearch.storage.schema import with_nfc
 
 settings.register_profile("filters", deadline=None)
 settings.load_profile("filters")
@@ -23,7 +24,7 @@ COLUMNS = (
 
 
 def database(rows):
-    connection = sqlite3.connect(":memory:")
+    connection = with_nfc(sqlite3.connect(":memory:"))
     connection.execute(
         "CREATE TABLE items(id INTEGER PRIMARY KEY, seq INTEGER, uri TEXT, kind TEXT, text TEXT,"
         " grp TEXT, meta TEXT, size INTEGER, taken TEXT, modified TEXT, width INTEGER,"
