@@ -22,7 +22,7 @@ from mmsearch.cli.options import (
     address_given,
 )
 from mmsearch.cli.target import Target, counts_of, facts_of, share_one_heap
-from mmsearch.cli.terminal import print_json, progress, say, say_extras, say_skipped
+from mmsearch.cli.terminal import print_json, progress, safe_text, say, say_extras, say_skipped
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,7 +126,10 @@ def _index(target: Target, walk: Callable[..., Iterator[Item]], paths: list[str]
             return sum(1 for _ in walk(scan=Scan(remembered=partial(remembered, catalog))))
 
     with progress("indexing", count) as advance:
-        return collection, collection.add(items, scan=scan, progress=advance)
+        report = collection.add(items, scan=scan, progress=advance)
+    for note in scan.notes:
+        say(f"note: {safe_text(note)}")
+    return collection, report
 
 
 def _import(target: Target, path: Path, manifest: Path | None, kind: As

@@ -1,19 +1,22 @@
 """What the columns of a row mean, whatever file it is from: image, captions, and metadata.
 
 The image column is the first of `IMAGE_COLUMNS` that holds a string (or, in Parquet, the picture
-itself), the caption column the first of `CAPTION_COLUMNS` that holds text; every other column
-describes the row.
+itself), in a table also of `ADDRESS_COLUMNS`; the caption column the first of `CAPTION_COLUMNS`
+that holds text; every other column describes the row. Case, spaces, `_` and `-` make no difference
+to a name.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 IMAGE_COLUMNS = ("image", "image_path", "filepath", "file", "filename", "path")
+ADDRESS_COLUMNS = ("image_url", "img_url", "url")
 CAPTION_COLUMNS = ("caption", "captions", "text", "title", "sentences", "raw")
 MOST_NESTED = 32
 """Lists and objects in each other that metadata may have; what lies deeper is left out."""
@@ -21,15 +24,19 @@ MOST_NESTED = 32
 
 def picture_in(columns: Mapping[str, Any]) -> bytes | None:
     """The picture that a row of Parquet holds: bytes, or {"bytes": ..., "path": ...}."""
-    value = columns.get(_image(columns, _by_name(tuple(columns)))[0] or "")
+    value = columns.get(_image(columns, _by_name(tuple(columns)), IMAGE_COLUMNS)[0] or "")
     data = value.get("bytes") if isinstance(value, dict) else value
     return data if isinstance(data, bytes) else None
 
 
-def split_columns(columns: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], dict[str, Any]]:
-    """A row's image as it was written, its captions, and what every other column says."""
+def split_columns(columns: Mapping[str, Any], addresses: Sequence[str] = (),
+                  ) -> tuple[str | None, tuple[str, ...], dict[str, Any]]:
+    """A row's image as it was written, its captions, and what every other column says.
+
+    addresses: names of columns that may have the image where those of `IMAGE_COLUMNS` do not.
+    """
     by_name = _by_name(tuple(columns))
-    image_column, image = _image(columns, by_name)
+    image_column, image = _image(columns, by_name, (*IMAGE_COLUMNS, *addresses))
     caption_column, captions = _captions(columns, by_name)
     used = [image_column, caption_column, by_name.get("sentids")]
     if image_column == by_name.get("filepath"):
@@ -37,14 +44,32 @@ def split_columns(columns: Mapping[str, Any]) -> tuple[str | None, tuple[str, ..
     return image, captions, _flat(columns, used)
 
 
+def plain_name(column: str) -> str:
+    """What the name of a column is compared as."""
+    return re.sub(r"[\s_-]+", "", column).lower()
+
+
+def holds_image(columns: Iterable[str]) -> bool:
+    """Whether one of the columns of a table may be that of the image."""
+    known = set(map(plain_name, (*IMAGE_COLUMNS, *ADDRESS_COLUMNS)))
+    return not known.isdisjoint(map(plain_name, columns))
+
+
 @lru_cache(maxsize=256)
 def _by_name(columns: tuple[str, ...]) -> Mapping[str, str]:
-    """Columns by their names in lower case; most rows have the same as the one before."""
-    return {name.strip().lower(): name for name in columns}
+    """Columns by their names as they are known here; most rows have the same as the one before."""
+    known = {plain_name(name): name
+             for name in (*IMAGE_COLUMNS, *ADDRESS_COLUMNS, *CAPTION_COLUMNS, "sentids")}
+    found: dict[str, str] = {}
+    for name in columns:
+        if (plain := plain_name(name)) in known:
+            found.setdefault(known[plain], name)
+    return found
 
 
-def _image(columns: Mapping[str, Any], by_name: Mapping[str, str]) -> tuple[str | None, str | None]:
-    for column in IMAGE_COLUMNS:
+def _image(columns: Mapping[str, Any], by_name: Mapping[str, str], names: Iterable[str],
+           ) -> tuple[str | None, str | None]:
+    for column in names:
         value = columns.get(by_name.get(column, ""))
         if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
             path = value.get("path")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,8 +14,8 @@ from typing import Any
 from mmsearch.errors import MediaError
 from mmsearch.records import Item
 from mmsearch.sources import locate, web
-from mmsearch.sources.columns import storable
-from mmsearch.sources.manifests import BadRow, Row, read_rows
+from mmsearch.sources.columns import CAPTION_COLUMNS, holds_image, plain_name, storable
+from mmsearch.sources.manifests import NOTHING, BadRow, Row, read_columns, read_rows
 from mmsearch.sources.scan import Scan, Skipped
 from mmsearch.sources.texts import text_items
 from mmsearch.uris import fingerprint_of, kind_of, member_uri, path_to_uri, uri_to_path
@@ -35,8 +35,17 @@ class Listing:
     def items(self, path: str) -> Iterator[Item]:
         uri, folder = path_to_uri(path), Path(path).parent
         own = {**modified(Path(path).stat()), "manifest": uri}
-        on_the_web, row = 0, None
+        on_the_web, with_image, row = 0, 0, None
+        empty: list[int] | None = []
+        """Lines with nothing in them, as long as there is nothing in any."""
         for row, checked in self.asked(read_rows(Path(path))):
+            with_image += isinstance(row, Row) and (row.image or row.data) is not None
+            if isinstance(row, BadRow) and row.reason == NOTHING and empty is not None:
+                empty.append(row.line)
+                continue
+            for line in empty or ():
+                self.scan.skip(path, NOTHING, line)
+            empty = None
             if isinstance(row, BadRow):
                 self.scan.skip(path, row.reason, row.line)
                 self.scan.incomplete.append(uri)  # who knows what the row would have named
@@ -58,9 +67,28 @@ class Listing:
                                           {**modified(found[1]), "manifest": uri})
         if row is None:
             self.scan.skip(path, "no rows in it")
+        elif not with_image:
+            self.without_image(path, empty or ())
         if on_the_web:
             self.scan.skip(path, f"{on_the_web:,} pictures are on the web: --fetch downloads them")
             self.scan.incomplete.append(uri)
+
+    def without_image(self, path: str, empty: Sequence[int]) -> None:
+        """Say what there is in place of an image, but for captions; and, if nothing is, that."""
+        names = next((list(row) for _, row in read_columns(Path(path))
+                      if not isinstance(row, str)), [])
+        there = storable(", ".join(names)) or "none"
+        others = set(map(plain_name, names)) - set(map(plain_name, CAPTION_COLUMNS))
+        if holds_image(names):
+            for line in empty:
+                self.scan.skip(path, NOTHING, line)
+        elif empty:
+            self.scan.skip(path, f"no column is an image or a caption; there are {there}")
+        elif others:
+            self.scan.notes.append(f"{path_to_uri(path)}: no column is an image, so that each row "
+                                   f"is a text; there are {there}")
+        if empty:
+            self.scan.incomplete.append(path_to_uri(path))
 
     def asked(
         self, rows: Iterable[Row | BadRow]

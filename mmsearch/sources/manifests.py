@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
 from mmsearch.errors import MissingExtra, UsageError
-from mmsearch.sources.columns import picture_in, split_columns
+from mmsearch.sources.columns import ADDRESS_COLUMNS, picture_in, split_columns
 
 MANIFEST_SUFFIXES: frozenset[str] = frozenset(
     {".jsonl", ".ndjson", ".csv", ".tsv", ".json", ".parquet"})
 MOST_IN_A_FIELD = 131_072
 """Characters of a field of CSV."""
+NOTHING = "no image and no caption"
 PARQUET_ROWS, PICTURE_ROWS = 4096, 64
 """Rows of Parquet that are Python objects at a time; fewer where they may hold pictures."""
 
@@ -177,20 +179,22 @@ def _json_rows(handle: TextIO) -> Found:
         yield position, row if isinstance(row, dict) else "not a JSON object"
 
 
-def _header(handle: TextIO) -> tuple[list[str], str]:
-    """The names in the first line, and what separates them."""
-    header = handle.readline()
+def _header(handle: TextIO) -> tuple[list[str], str, int]:
+    """The names in the first line, what separates them, and how many lines that took."""
+    header, lines = handle.readline(), 1
     delimiter = max(",\t;|", key=header.count)  # not only commas: European Excel writes semicolons
-    cells = next(csv.reader([header], delimiter=delimiter), [])
-    return [name.strip() for name in cells], delimiter
+    if said := re.fullmatch(r'"?sep=(.)"?[,;\t|]*', header.rstrip("\r\n"), re.I):  # Excel, too
+        delimiter, header, lines = said[1], handle.readline(), 2
+    cells = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
+    return [name.strip() for name in cells], delimiter, lines
 
 
 def _csv_rows(handle: TextIO) -> Found:
-    names, delimiter = _header(handle)
+    names, delimiter, above = _header(handle)
     csv.field_size_limit(MOST_IN_A_FIELD)  # of the process: other libraries raise it
-    reader = csv.reader(handle, delimiter=delimiter)
+    reader = csv.reader(handle, delimiter=delimiter, skipinitialspace=True)
     while True:
-        line = reader.line_num + 2
+        line = reader.line_num + above + 1
         try:
             cells = next(reader)
         except StopIteration:
@@ -198,7 +202,7 @@ def _csv_rows(handle: TextIO) -> Found:
         except csv.Error as error:
             yield line, f"invalid CSV: {error}"
             continue
-        if any(cells):
+        if any(cells := [cell.strip() for cell in cells]):
             yield line, {n: _cell(c) for n, c in zip(names, cells, strict=False) if n and c}
 
 
@@ -220,8 +224,8 @@ def _cell(text: str) -> object:
 
 
 def _row(line: int, columns: Mapping[str, Any]) -> Row | BadRow:
-    image, captions, meta = split_columns(columns)
     data = picture_in(columns)
+    image, captions, meta = split_columns(columns, ADDRESS_COLUMNS if data is None else ())
     if image is None and data is None and not captions:
-        return BadRow(line, "no image and no caption")
+        return BadRow(line, NOTHING)
     return Row(line, image, captions, meta, data)

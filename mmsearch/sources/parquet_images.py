@@ -18,7 +18,7 @@ from typing import Any
 
 from mmsearch.errors import MediaError, MissingExtra, MmsearchError
 from mmsearch.sources.archives import MAX_MEMBER
-from mmsearch.sources.columns import IMAGE_COLUMNS, picture_in
+from mmsearch.sources.columns import IMAGE_COLUMNS, picture_in, plain_name
 from mmsearch.sources.manifests import PICTURE_ROWS
 from mmsearch.uris import fingerprint_of, member_name
 
@@ -97,8 +97,9 @@ class _Pictures:
         sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
         self._starts = [0, *accumulate(sizes)]
         self.rows = self._starts[-1]
+        known = set(map(plain_name, IMAGE_COLUMNS))
         self._wanted = [name for name in self._file.schema_arrow.names
-                        if name.strip().lower() in IMAGE_COLUMNS]
+                        if plain_name(name) in known]
         self._kept: deque[tuple[int, list[Mapping[str, Any]]]] = deque(maxlen=2)
         self._group, self._at = -1, 0
         self._batches: Iterator[Any] = iter(())

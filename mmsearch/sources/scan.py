@@ -39,6 +39,7 @@ class Scan:
     """What a walk saw beyond the items; complete once the iterator has ended.
 
     skipped: files, folders and rows (`manifest:line`) that were left out, with the reason.
+    notes: what somebody should know of what was not.
     roots: uris of the paths that were searched; what a collection holds below them, and was not
         seen, has vanished...
     incomplete: ...except below these folders (or in these text files and manifests), which could
@@ -54,6 +55,7 @@ class Scan:
     """
 
     skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     anchors: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)

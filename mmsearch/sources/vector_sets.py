@@ -23,7 +23,13 @@ from typing import Any, NamedTuple
 
 from mmsearch.errors import UsageError
 from mmsearch.records import Item, Kind
-from mmsearch.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, split_columns, storable
+from mmsearch.sources.columns import (
+    CAPTION_COLUMNS,
+    IMAGE_COLUMNS,
+    plain_name,
+    split_columns,
+    storable,
+)
 from mmsearch.sources.manifests import MANIFEST_SUFFIXES, column_names, count_rows, read_columns
 from mmsearch.sources.vector_files import VectorFile
 from mmsearch.uris import fingerprint_of, path_to_uri
@@ -310,7 +316,7 @@ def _check_manifest(manifest: Path, rows: int, path: Path, own: bool) -> None:
                          "understood")
     names = column_names(manifest)
     known = ("uri",) if own else (*IMAGE_COLUMNS, *_PLACE_COLUMNS, *CAPTION_COLUMNS)
-    if names is not None and not {name.strip().lower() for name in names} & set(known):
+    if names is not None and not set(map(plain_name, names)) & set(map(plain_name, known)):
         raise UsageError(f"{manifest} has none of the columns {', '.join(known)}; it has "
                          f"{', '.join(names[:10]) or 'none'}")
     if (described := count_rows(manifest)) != rows:

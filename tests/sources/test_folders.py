@@ -22,6 +22,7 @@ from mmsearch.records import Item
 from mmsearch.sources.columns import storable
 from mmsearch.sources.folders import Scan, Skipped, iter_items
 from mmsearch.sources.texts import MAX_TEXT
+from mmsearch.sources.web import Fetch
 from mmsearch.uris import path_to_uri, uri_to_path
 
 SMALL_MODIFIED = 1_600_000_000
@@ -550,6 +551,54 @@ def test_rows_without_an_image(tmp_path: Path) -> None:
     assert items[1].group == items[2].group
     assert items[0].meta["n"] == 1
     assert items[0].meta["manifest"] == str(manifest)
+
+
+@pytest.mark.parametrize("table", [
+    "url,caption\n{},a red bus\n", "URL\tTEXT\n{}\ta red bus\n", "Image_URL;Title\n{};a red bus\n",
+    "sep=;\r\nimage-url;caption\r\n {} ; a red bus \r\n",
+    '"sep=|"\nIMG URL|Caption\n{}|a red bus\n',
+    "SEP=,\nImageUrl , caption\n{} , \"a red bus\" \n"])
+def test_tables_of_addresses(tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://example.org/a.jpg"
+    (tmp_path / "t.csv").write_text(table.format(url), newline="")
+    items, scan = scanned(tmp_path / "t.csv")
+    assert items == []
+    assert [s.reason for s in scan.skipped] == ["1 pictures are on the web: --fetch downloads them"]
+    monkeypatch.setattr("mmsearch.sources.web._state", {"rules": Fetch(), "pools": None})
+    items, scan = scanned(tmp_path / "t.csv")
+    assert [(item.uri, item.text) for item in items] == [
+        (url, ""), (f"{url}#caption1", "a red bus")]
+    assert scan.skipped == []
+
+
+def test_a_file_counts_before_an_address(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg")
+    rows = [{"url": "https://example.org/a.jpg", "file_name": "a.jpg", "text": "x"}]
+    items, _ = scanned(write_jsonl(tmp_path / "m.jsonl", *rows))
+    assert [item.uri for item in items] == [str(tmp_path / "a.jpg"), f"{tmp_path}/a.jpg#caption1"]
+    assert items[0].meta["url"] == "https://example.org/a.jpg"
+
+
+@pytest.mark.parametrize(("rows", "said", "count"), [
+    ([{"photo": "a.jpg", "caption": "x"}] * 3,
+     "no column is an image, so that each row is a text; there are photo, caption", 3),
+    ([{"photo": "a.jpg", "year": 2}] * 3,
+     "no column is an image or a caption; there are photo, year", 0),
+    ([{}], "no column is an image or a caption; there are none", 0),
+    ([{"caption": "x"}], "", 1),
+    ([{"image": "", "caption": "x", "n": 1}], "", 1)])
+def test_a_table_without_images_says_what_it_has(tmp_path: Path, rows: list[dict[str, object]],
+                                                 said: str, count: int) -> None:
+    items, scan = scanned(write_jsonl(tmp_path / "m.jsonl", *rows))
+    found = [note.partition(": ")[2] for note in scan.notes] + [one.reason for one in scan.skipped]
+    assert (len(items), found) == (count, [said] if said else [])
+
+
+def test_csv_lines_are_counted_below_the_separator(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("sep=;\nimage;caption\na.jpg;x\n")
+    put(tmp_path, "b.jpg")
+    _, scan = scanned(tmp_path / "t.csv")
+    assert [skip.path for skip in scan.skipped] == [f"{tmp_path}/t.csv:3"]
 
 
 def test_bad_rows_are_named_by_their_line(tmp_path: Path) -> None:
