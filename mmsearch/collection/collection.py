@@ -170,7 +170,7 @@ class Collection(Reader):
             CollectionBusy: another process is writing.
             EncoderMismatch, ModelError, CollectionError: nothing that was committed is lost.
         """
-        # Refuse another model, or one that is not to be had, before anything is locked or read.
+        # Refuse another model, or one that is not available, before anything is locked or read.
         encoder = ready(self.encoder)
         report, stages = AddReport(), Stages()
         start, cpu = time.perf_counter(), time.process_time()
