@@ -67,7 +67,7 @@ def query(
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
     filepath_only: Annotated[bool, typer.Option(
-        "--filepath-only", help="Print paths alone, one a line, for pipes.")] = False,
+        "--filepath-only", help="Print only paths, one a line, for pipes.")] = False,
     html: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write a contact sheet of the results.")] = None,
     preview: Annotated[bool, typer.Option(

@@ -124,9 +124,9 @@ class Collection(Reader):
         `compact` act on it.
 
         recall: recall@10 of approximate indexes, 1 for exact search whatever it costs.
-        kind: of index, a row of `indexes.KINDS`, or "auto". None leaves what was said.
+        kind: of index, a row of `indexes.KINDS`, or "auto". None changes nothing.
         tiles: see `media.tiles.parse_grid`. Another grid holds for what is added from now on,
-            and pictures that are there are encoded anew when `add` comes by them; "none" removes
+            and pictures that are there are encoded again by the next `add` of them; "none" removes
             all tiles at once.
 
         Raises:
@@ -273,7 +273,7 @@ class Collection(Reader):
 
     def compact(self) -> None:
         """Merge the segments of each kind into one, drop dead rows; build approximate indexes that
-        are missing or out of date, and tune all of them anew."""
+        are missing or out of date, and tune all of them again."""
         with self._writing() as catalog:
             upkeep.compact(self.path, catalog, self.device)
 

@@ -185,7 +185,7 @@ class Reader:
             exact: only files of the same content; nothing is decoded.
             threshold: how much of the detail of two pictures must agree, 0 to 1.
             where: only among items that meet these conditions.
-            k: so many groups at most.
+            k: at most this many groups.
             progress: called with the number of pictures done since the last call.
 
         Raises:
