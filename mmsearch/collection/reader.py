@@ -122,7 +122,7 @@ class Reader:
             self._calibration = self._calibration or calibration_in(self._catalog)
         if self._calibration is None and query.min_score is not None:
             raise UsageError(f"{self.path} has no calibration set, which --min-score needs; run "
-                             f"`mmsearch index PATH -i {self.path}` once more")
+                             f"`mmsearch index PATH -i {self.path}` once")
         prepared = Prepared(query, vector, condition, share_of_images(query), self._calibration)
         return self._retrying(lambda: search(self._catalog, self._opened, prepared),
                               vectors=vector is not None or query.diverse is not None)
@@ -185,7 +185,7 @@ class Reader:
             exact: only files of the same content; nothing is decoded.
             threshold: how much of the detail of two pictures must agree, 0 to 1.
             where: only among items that meet these conditions.
-            k: so many groups at most.
+            k: at most this many groups.
             progress: called with the number of pictures done since the last call.
 
         Raises:

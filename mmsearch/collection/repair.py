@@ -115,7 +115,7 @@ class _Repair:
                           f"taken to be {encoder.name}: if not, index again into a new directory")
 
     def _rebuild(self, info: SegmentInfo) -> None:
-        """Make anew those of a segment's files, and its row, that follow from the others."""
+        """Make again those of a segment's files, and its row, that follow from the others."""
         path = directory(self.root, info)
         data = description(path, kind=info.kind, rows=info.rows)
         if hashlib.sha256(data).hexdigest() == info.sha256:

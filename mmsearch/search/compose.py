@@ -111,8 +111,8 @@ def _picture(example: Path | str | bytes | Image, min_side: int | None) -> Image
     try:
         source = locate.source(file)
         if part is None and frames.holds_several(source):
-            raise UsageError(f"{example} holds many pictures; say which of them: {example}#t=12.5 "
-                             "is that of a moment, in seconds, #page=3 that of a page")
+            raise UsageError(f"{example} holds many pictures; give one of them: {example}#t=12.5 "
+                             "for the frame at 12.5 s, or #page=3 for a page")
         return frames.read_part(source, part, min_side)
     except MediaError as error:
         raise MediaError(f"{example}: {error}") from error

@@ -126,7 +126,7 @@ def test_a_name_without_weights_says_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(("name", "reason"), [
-    ("bultin", "no model called 'bultin'; there are builtin"),
+    ("bultin", "no model called 'bultin'; give builtin"),
     ("/no/model", "there is no model directory /no/model"),
     ("./model", "there is no model directory ./model")])
 def test_a_misspelt_model_is_not_taken_for_a_missing_extra(name: str, reason: str) -> None:

@@ -21,17 +21,17 @@ PARTS = [part.name for part in fields(Query)]
 
 
 @pytest.mark.parametrize(("parts", "reason"), [
-    ({}, "say what to look for"),
-    ({"text": ["a", " "]}, "say what to look for"),
-    ({"text": "a", "without": ""}, "say what to look for"),
+    ({}, "give a text to look for"),
+    ({"text": ["a", " "]}, "give a text to look for"),
+    ({"text": "a", "without": ""}, "give a text to look for"),
     ({"text": "a", "k": 0}, "-k must be at least 1"),
     ({"text": "a", "weights": [1, 2]}, "2 weights for 1 texts and images"),
     ({"text": "a", "find": "x"}, "find must be one of image, text, any, not 'x'"),
-    ({"image": CAT, "mode": "hybrid"}, "the mode hybrid matches words: give a text"),
-    ({"mode": "text"}, "the mode text matches words"),
-    ({"text": "a", "mode": "text", "image": CAT}, "matches words alone"),
-    ({"text": "a", "mode": "text", "weights": [2.0]}, "matches words alone"),
-    ({"text": "a", "mode": "text", "vector": np.ones(4)}, "matches words alone"),
+    ({"image": CAT, "mode": "hybrid"}, "the mode hybrid needs a text"),
+    ({"mode": "text"}, "the mode text needs a text"),
+    ({"text": "a", "mode": "text", "image": CAT}, "matches only words"),
+    ({"text": "a", "mode": "text", "weights": [2.0]}, "matches only words"),
+    ({"text": "a", "mode": "text", "vector": np.ones(4)}, "matches only words"),
     ({"text": "a", "mode": "text", "min_score": 0.5}, "the mode text has no relevance"),
     ({"text": "a", "mode": "semantic"}, "mode must be one of vector, text, hybrid"),
     ({"text": "a", "mode": "hybrid", "fusion": "max"}, "fusion must be one of weighted, rrf"),
@@ -56,7 +56,7 @@ def test_a_search_takes_a_query_or_its_parts_or_both(demo_index: Path) -> None:
     assert collection.search(query, k=2) == by_name[:2]
     with pytest.raises(TypeError, match="'txt'"):
         collection.search(txt="a dog")  # type: ignore[call-arg]
-    with pytest.raises(UsageError, match="say what to look for"):
+    with pytest.raises(UsageError, match="give a text to look for"):
         collection.search()
 
 
