@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import functools
 import io
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageCms
+
+from mmsearch.records import Pixels
+
+Levels: TypeAlias = np.ndarray[Any, Any]
+_NO_DATA = 1e30
+"""What maps have where they have nothing is beyond this."""
+_BRIGHTEST = 16
+"""Floats below this have white at 1, and highlights beyond it."""
 
 
 def to_rgb(image: Image.Image, profile: object = None) -> Image.Image:
@@ -33,30 +41,59 @@ def simple_mode(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
+def from_levels(levels: Levels) -> Image.Image:
+    """A picture of numbers of any kind: [height, width], or with 1 to 4 channels more, of which the
+    second or fourth is opacity."""
+    channels = levels.shape[2] if levels.ndim == 3 else 1
+    if channels == 1:
+        levels = levels.reshape(levels.shape[:2])
+    if levels.dtype == np.uint8:
+        return Image.fromarray(np.ascontiguousarray(levels))
+    if channels in (1, 3):
+        return Image.fromarray(_eight_bits(levels))
+    opacity = _of_full(levels[..., -1])[..., None]
+    return Image.fromarray(np.concatenate([_eight_bits(levels[..., :-1]), opacity], axis=2))
+
+
 def _deep_gray(image: Image.Image) -> Image.Image:
     """Gray of 12, 16 or 32 bits or floats, scaled to 8 bits."""
     levels = np.asarray(image)
     tags = getattr(image, "tag_v2", {})  # TIFF only
-    if image.mode.startswith("I;16"):
-        gray = (levels >> (4 if tags.get(258) == (12,) else 8)).astype(np.uint8)
+    if image.mode.startswith("I;16") and tags.get(258) == (12,):
+        gray = (levels >> 4).astype(np.uint8)
     elif image.mode == "I" and image.format in ("PNG", "PPM"):
         gray = (levels >> 8).clip(0, 255).astype(np.uint8)  # both hold 16 bits in these
     else:
-        gray = _stretched(levels)
+        gray = _eight_bits(levels)
     if tags.get(262) == 0:  # 0 means white, which Pillow only minds for 8 bits
         gray = 255 - gray
     return Image.fromarray(gray)
 
 
-def _stretched(levels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Numbers of unknown range: 0 to 1, 8 or 16 bits if they fit, else least to greatest."""
-    values = np.nan_to_num(levels.astype(np.float32), posinf=0.0, neginf=0.0)
+def _eight_bits(levels: Levels) -> Pixels:
+    """16 bits by their upper half. Numbers of unknown range: 0 to 1, 8 or 16 bits if they fit, else
+    least to greatest."""
+    if levels.dtype.kind == "u" and levels.dtype.itemsize == 2:
+        return (levels >> 8).astype(np.uint8)
+    values = levels.astype(np.float32)
+    values[~(np.abs(values) < _NO_DATA)] = 0
     low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 65535:
-        is_unit = high <= 1 and levels.dtype.kind == "f"
-        low, high = 0.0, 1.0 if is_unit else 255.0 if high <= 255 else 65535.0
-    gray: np.ndarray[Any, Any] = (values - low) * (255 / max(high - low, 1e-9)) + 0.5
-    return gray.clip(0, 255).astype(np.uint8)
+    if low >= 0 and high < _BRIGHTEST and levels.dtype.kind == "f":
+        high = max(1.0, float(np.percentile(values, 99)))
+        low = 0.0
+    elif low >= 0 and high <= 65535:
+        low, high = 0.0, 255.0 if high <= 255 else 65535.0
+    scaled: Levels = (values - low) * (255 / max(high - low, 1e-9)) + 0.5
+    return scaled.clip(0, 255).astype(np.uint8)
+
+
+def _of_full(opacity: Levels) -> Pixels:
+    """Opacity, of which the greatest number there can be is full."""
+    if opacity.dtype.kind in "iu":
+        full = float(np.iinfo(opacity.dtype).max)
+    else:
+        full = 1.0 if opacity.max() <= 1 else 255.0 if opacity.max() <= 255 else 65535.0
+    return np.asarray((opacity / full * 255 + 0.5).clip(0, 255), np.uint8)
 
 
 def _to_srgb(image: Image.Image, profile: object) -> Image.Image:

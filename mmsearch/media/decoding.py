@@ -293,8 +293,13 @@ def _load(image: Image.Image, min_side: int | None) -> tuple[Image.Image, int]:
     image.load()
     # Only now: TIFF has turned itself by here, HEIC when opened, and PNG may keep its EXIF last.
     orientation = exif.orientation(image)
+    return as_rgb(image, min_side), orientation
+
+
+def as_rgb(image: Image.Image, min_side: int | None) -> Image.Image:
+    """A picture of any mode, its pixels loaded, in sRGB as it lies."""
     plain = _reduced(colour.simple_mode(image), min_side)
-    return colour.to_rgb(plain, image.info.get("icc_profile")), orientation
+    return colour.to_rgb(plain, image.info.get("icc_profile"))
 
 
 def _reduced(image: Image.Image, min_side: int | None) -> Image.Image:
