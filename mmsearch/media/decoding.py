@@ -8,7 +8,6 @@ and that read untrusted files with far less scrutiny.
 from __future__ import annotations
 
 import functools
-import io
 import logging
 import os
 import re
@@ -17,9 +16,10 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import PIL
 from PIL import (
@@ -36,7 +36,7 @@ from PIL import (
 
 from mmsearch.errors import MediaError
 from mmsearch.formats import is_raw, sniff
-from mmsearch.media import colour
+from mmsearch.media import colour, damaged
 from mmsearch.media.jxl import jxl_file
 from mmsearch.media.raw import Shot, open_raw
 from mmsearch.metadata import Metadata, clean_captions, embedded, exif
@@ -47,6 +47,7 @@ from mmsearch.sources import locate
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # unless the program configures logging
 
+R = TypeVar("R", "Picture", Metadata)
 MAX_PIXELS = 200_000_000
 _GIANT_PIXELS = 40_000_000
 _one_giant = threading.Lock()  # decoded one at a time: eight threads with 200 MP each need 6 GB
@@ -96,7 +97,7 @@ def decode(
     with _recognised(source) as (handle, name):
         if name == "RAW":
             return _develop(handle.read(), min_side, max_pixels)
-        return _decode(handle, name, min_side, max_pixels)
+        return _despite_damage(handle, name, lambda h: _decode(h, name, min_side, max_pixels))
 
 
 def read_metadata(source: Path | bytes) -> Metadata:
@@ -107,7 +108,7 @@ def read_metadata(source: Path | bytes) -> Metadata:
     with _recognised(source) as (handle, name):
         if name == "RAW":
             return _read_raw_metadata(handle.read())
-        return _read_metadata(handle, name)
+        return _despite_damage(handle, name, lambda h: _read_metadata(h, name))
 
 
 # --- opening ------------------------------------------------------------------------------------
@@ -180,7 +181,7 @@ def opened(source: Path | bytes) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
         if not source:
             raise MediaError("zero bytes")
-        yield io.BytesIO(source)
+        yield BytesIO(source)
         return
     with locate.open_regular(source) as handle:
         if os.fstat(handle.fileno()).st_size == 0:
@@ -201,6 +202,26 @@ def reason_of(error: Exception, name: str) -> str:
     if cut_short or re.search(r"truncated|unexpected end|not enough|end of file", text, re.I):
         return f"truncated {name}"
     return f"damaged or unsupported {name}: {text or type(error).__name__}"
+
+
+def _despite_damage(handle: IO[bytes], name: str, read: Callable[[IO[bytes]], R]) -> R:
+    """What is read of a file; if that fails, of what is there of it, with its metadata `damaged`.
+
+    What most of is missing, or more than that is wrong with, fails as it did.
+    """
+    try:
+        return read(handle)
+    except MediaError:
+        raise
+    except Exception:
+        handle.seek(0)
+        mend = damaged.mended(handle.read(), name)
+        if mend is None:
+            raise
+        with suppress(Exception):
+            found = read(BytesIO(mend.data))
+            return replace(found, meta={**found.meta, "damaged": mend.damage})
+        raise
 
 
 # --- decoding -----------------------------------------------------------------------------------
@@ -230,11 +251,11 @@ def _develop(data: bytes, min_side: int | None, max_pixels: int) -> Picture:
     """A RAW picture; LibRaw has the last word on whether it is one, and else it is a TIFF."""
     shot = open_raw(data, min_side)
     if shot is None:
-        return _decode(io.BytesIO(data), "TIFF", min_side, max_pixels)
+        return _decode(BytesIO(data), "TIFF", min_side, max_pixels)
     if shot.width * shot.height > max_pixels:
         raise MediaError(f"decompression bomb: {shot.width}x{shot.height} pixels")
     image = shot.develop() if shot.preview is None else open_image(
-        io.BytesIO(shot.preview), "JPEG", max_pixels)
+        BytesIO(shot.preview), "JPEG", max_pixels)
     if min_side and shot.preview is not None:
         image.draft(None, (min_side, min_side))
     rgb, own = _load(image, min_side)
@@ -248,9 +269,9 @@ def _develop(data: bytes, min_side: int | None, max_pixels: int) -> Picture:
 def _read_raw_metadata(data: bytes) -> Metadata:
     shot = open_raw(data, 1)
     if shot is None:
-        return _read_metadata(io.BytesIO(data), "TIFF")
+        return _read_metadata(BytesIO(data), "TIFF")
     preview = Image.new("L", (1, 1)) if shot.preview is None else open_image(
-        io.BytesIO(shot.preview), "JPEG")
+        BytesIO(shot.preview), "JPEG")
     return _shot_metadata(shot, preview)
 
 
