@@ -47,12 +47,10 @@ def from_levels(levels: Levels) -> Image.Image:
     channels = levels.shape[2] if levels.ndim == 3 else 1
     if channels == 1:
         levels = levels.reshape(levels.shape[:2])
-    if levels.dtype == np.uint8:
-        return Image.fromarray(np.ascontiguousarray(levels))
-    if channels in (1, 3):
-        return Image.fromarray(_eight_bits(levels))
+    if channels in (1, 3) or levels.dtype == np.uint8:
+        return Image.fromarray(eight_bits(levels))
     opacity = _of_full(levels[..., -1])[..., None]
-    return Image.fromarray(np.concatenate([_eight_bits(levels[..., :-1]), opacity], axis=2))
+    return Image.fromarray(np.concatenate([eight_bits(levels[..., :-1]), opacity], axis=2))
 
 
 def _deep_gray(image: Image.Image) -> Image.Image:
@@ -64,23 +62,28 @@ def _deep_gray(image: Image.Image) -> Image.Image:
     elif image.mode == "I" and image.format in ("PNG", "PPM"):
         gray = (levels >> 8).clip(0, 255).astype(np.uint8)  # both hold 16 bits in these
     else:
-        gray = _eight_bits(levels)
+        gray = eight_bits(levels)
     if tags.get(262) == 0:  # 0 means white, which Pillow only minds for 8 bits
         gray = 255 - gray
     return Image.fromarray(gray)
 
 
-def _eight_bits(levels: Levels) -> Pixels:
-    """16 bits by their upper half. Numbers of unknown range: 0 to 1, 8 or 16 bits if they fit, else
-    least to greatest."""
+def eight_bits(levels: Levels) -> Pixels:
+    """16 bits by their upper half. Numbers of unknown range: all that their type has if they take
+    half of it, 0 to 1, 8 or 16 bits if they fit, else least to greatest."""
+    if levels.dtype == np.uint8:
+        return np.ascontiguousarray(levels)
     if levels.dtype.kind == "u" and levels.dtype.itemsize == 2:
         return (levels >> 8).astype(np.uint8)
+    whole = np.iinfo(levels.dtype) if levels.dtype.kind in "iu" else None
     values = levels.astype(np.float32)
     values[~(np.abs(values) < _NO_DATA)] = 0
     low, high = float(values.min()), float(values.max())
     if low >= 0 and high < _BRIGHTEST and levels.dtype.kind == "f":
         high = max(1.0, float(np.percentile(values, 99)))
         low = 0.0
+    elif whole and high - low > (whole.max - whole.min) / 2:
+        low, high = float(whole.min), float(whole.max)
     elif low >= 0 and high <= 65535:
         low, high = 0.0, 255.0 if high <= 255 else 65535.0
     scaled: Levels = (values - low) * (255 / max(high - low, 1e-9)) + 0.5
@@ -88,12 +91,12 @@ def _eight_bits(levels: Levels) -> Pixels:
 
 
 def _of_full(opacity: Levels) -> Pixels:
-    """Opacity, of which the greatest number there can be is full."""
+    """Opacity, of which the least and the greatest number there can be are none and full."""
+    empty, full = 0.0, 1.0 if opacity.max() <= 1 else 255.0 if opacity.max() <= 255 else 65535.0
     if opacity.dtype.kind in "iu":
-        full = float(np.iinfo(opacity.dtype).max)
-    else:
-        full = 1.0 if opacity.max() <= 1 else 255.0 if opacity.max() <= 255 else 65535.0
-    return np.asarray((opacity / full * 255 + 0.5).clip(0, 255), np.uint8)
+        empty, full = float(np.iinfo(opacity.dtype).min), float(np.iinfo(opacity.dtype).max)
+    shares = (opacity.astype(np.float64) - empty) / (full - empty)
+    return np.asarray((shares * 255 + 0.5).clip(0, 255), np.uint8)
 
 
 def _to_srgb(image: Image.Image, profile: object) -> Image.Image:

@@ -7,7 +7,6 @@ and that read untrusted files with far less scrutiny.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import re
@@ -21,7 +20,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-import PIL
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -30,7 +28,6 @@ from PIL import (
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
 )
 
@@ -39,6 +36,7 @@ from mmsearch.formats import is_raw, sniff
 from mmsearch.media import colour, damaged
 from mmsearch.media.jxl import jxl_file
 from mmsearch.media.raw import Shot, open_raw
+from mmsearch.media.tiff import TiffFile
 from mmsearch.metadata import Metadata, clean_captions, embedded, exif
 from mmsearch.sources import locate
 
@@ -123,23 +121,6 @@ def _heif_file(handle: IO[bytes], name: str) -> Image.Image:
     return opener(handle, name)
 
 
-def _tiff_file(handle: IO[bytes], name: str) -> Image.Image:
-    _hush_libtiff()
-    return TiffImagePlugin.TiffImageFile(handle, name)
-
-
-@functools.cache
-def _hush_libtiff() -> None:
-    """Stop libtiff from writing to stderr what Pillow raises anyway; it has no switch for that."""
-    import ctypes
-
-    package = Path(PIL.__path__[0])
-    for folder in (package.parent / "pillow.libs", package / ".dylibs"):  # Linux and macOS wheels
-        for library in folder.glob("libtiff*"):
-            with suppress(OSError, AttributeError):
-                ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
-
-
 # The plugin classes themselves rather than Image.open: no detour through formats that are not
 # wanted, and no second size limit with a warning on stderr.
 _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
@@ -148,7 +129,7 @@ _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
     "WebP": WebPImagePlugin.WebPImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": _tiff_file,
+    "TIFF": TiffFile,
     "PPM": PpmImagePlugin.PpmImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
     "HEIC": _heif_file,
@@ -288,13 +269,18 @@ def open_image(handle: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Im
     """A picture of the format `name`, its header read and its pixels not; MediaError if it claims
     to have none, or too many."""
     image = _DECODERS[name](handle, "")
+    refuse_size(image, name, max_pixels)
+    return image
+
+
+def refuse_size(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Raise MediaError for no pixels, or too many."""
     width, height = image.size
     if width < 1 or height < 1:
         raise MediaError(f"damaged {name}: {width}x{height} pixels")
     if width * height > max_pixels:
         limit = f"{max_pixels / 1e6:g} megapixels"
         raise MediaError(f"decompression bomb: {width}x{height} pixels, limit {limit}")
-    return image
 
 
 def upright(image: Image.Image, min_side: int | None) -> tuple[Image.Image, bool]:
