@@ -12,6 +12,10 @@ from PIL import Image, ImageCms
 from mmsearch.records import Pixels
 
 Levels: TypeAlias = np.ndarray[Any, Any]
+_GROUNDS = {"white": (255, 0.1), "black": (0, 0.05), "gray": (128, 0.0)}
+"""Each with its level, and the part of what is visible that may be lost on it."""
+_CONTRAST = 56
+"""Levels of gray below which something is hardly seen."""
 _NO_DATA = 1e30
 """What maps have where they have nothing is beyond this."""
 _BRIGHTEST = 16
@@ -19,11 +23,11 @@ _BRIGHTEST = 16
 
 
 def to_rgb(image: Image.Image, profile: object = None) -> Image.Image:
-    """RGB in sRGB, from a picture that `simple_mode` returned; transparent parts become white.
+    """RGB in sRGB, from a picture that `simple_mode` returned, on a ground on which it is seen.
 
     profile: the bytes of an embedded ICC profile; anything else, or a damaged one, is ignored.
     """
-    return _on_white(_to_srgb(image, profile))
+    return _on_ground(_to_srgb(image, profile))
 
 
 def simple_mode(image: Image.Image) -> Image.Image:
@@ -35,6 +39,10 @@ def simple_mode(image: Image.Image) -> Image.Image:
         return _deep_gray(image)
     if image.has_transparency_data:
         # Also the modes that name one colour as transparent (palettes, PNG's tRNS).
+        hidden = image.info.get("transparency")
+        if image.mode == "RGB" and isinstance(hidden, tuple) and max(hidden) > 255:
+            image = image.copy()  # it is in 16 bits, of which Pillow has read the upper half
+            image.info["transparency"] = tuple(level >> 8 for level in hidden)
         return image.convert("LA" if image.mode in ("LA", "La") else "RGBA")
     if image.mode in ("L", "RGB", "CMYK"):
         return image
@@ -65,6 +73,8 @@ def _deep_gray(image: Image.Image) -> Image.Image:
         gray = eight_bits(levels)
     if tags.get(262) == 0:  # 0 means white, which Pillow only minds for 8 bits
         gray = 255 - gray
+    if isinstance(hidden := image.info.get("transparency"), int):  # a level of PNG
+        return Image.fromarray(np.stack([gray, np.where(levels == hidden, 0, 255)], 2).astype("u1"))
     return Image.fromarray(gray)
 
 
@@ -134,9 +144,22 @@ def _srgb() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _on_ground(image: Image.Image) -> Image.Image:
     if image.mode != "RGBA":
         return image
-    page = Image.new("RGB", image.size, "white")
+    page = Image.new("RGB", image.size, _ground(image))
     page.paste(image, mask=image.getchannel("A"))
     return page
+
+
+def _ground(image: Image.Image) -> str:
+    """White, as on paper; for what is light itself, the ground of black and gray on which least of
+    what is visible is lost."""
+    opacity = np.asarray(image.getchannel("A"), np.float32)
+    if opacity.min() == 255:
+        return "white"
+    grey = np.asarray(image.convert("RGB").convert("L"))
+    shades = np.bincount(grey.ravel(), opacity.ravel(), 256)
+    lost = {name: shades[max(level - _CONTRAST, 0) : level + _CONTRAST + 1].sum()
+            - favour * shades.sum() for name, (level, favour) in _GROUNDS.items()}
+    return min(lost, key=lambda name: float(lost[name]))
