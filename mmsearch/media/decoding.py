@@ -33,7 +33,7 @@ from PIL import (
 
 from mmsearch.errors import MediaError
 from mmsearch.formats import is_raw, sniff
-from mmsearch.media import colour, damaged
+from mmsearch.media import colour, damaged, hdr
 from mmsearch.media.jxl import jxl_file
 from mmsearch.media.raw import Shot, open_raw
 from mmsearch.media.tiff import TiffFile
@@ -47,6 +47,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # unless the program
 
 R = TypeVar("R", "Picture", Metadata)
 MAX_PIXELS = 200_000_000
+_HEAD = 4096
+"""Bytes in which a file says which colours it has."""
 _GIANT_PIXELS = 40_000_000
 _one_giant = threading.Lock()  # decoded one at a time: eight threads with 200 MP each need 6 GB
 
@@ -121,17 +123,38 @@ def _heif_file(handle: IO[bytes], name: str) -> Image.Image:
     return opener(handle, name)
 
 
+def _avif_file(handle: IO[bytes], name: str) -> Image.Image:
+    image = AvifImagePlugin.AvifImageFile(handle, name)
+    handle.seek(0)
+    found = re.search(rb"colrnclx\0(.)\0([\x10\x12])", handle.read(_HEAD), re.DOTALL)
+    if found is not None:  # of the picture, or of a gain map beside it: libheif can tell
+        handle.seek(0)
+        with suppress(Exception):
+            image.info["nclx_profile"] = _heif_file(handle, name).info.get("nclx_profile")
+    return image
+
+
+def _png_file(handle: IO[bytes], name: str) -> Image.Image:
+    found = re.search(rb"\0\0\0\x04cICP(.)(.)", handle.read(_HEAD), re.DOTALL)
+    handle.seek(0)
+    image = PngImagePlugin.PngImageFile(handle, name)
+    if found is not None:
+        image.info["nclx_profile"] = {"color_primaries": found[1][0],
+                                      "transfer_characteristics": found[2][0]}
+    return image
+
+
 # The plugin classes themselves rather than Image.open: no detour through formats that are not
 # wanted, and no second size limit with a warning on stderr.
 _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
+    "PNG": _png_file,
     "WebP": WebPImagePlugin.WebPImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffFile,
     "PPM": PpmImagePlugin.PpmImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
+    "AVIF": _avif_file,
     "HEIC": _heif_file,
     "JPEG XL": jxl_file,
 }
@@ -305,8 +328,10 @@ def _load(image: Image.Image, min_side: int | None) -> tuple[Image.Image, int]:
 
 def as_rgb(image: Image.Image, min_side: int | None) -> Image.Image:
     """A picture of any mode, its pixels loaded, in sRGB as it lies."""
-    plain = _reduced(colour.simple_mode(image), min_side)
-    return colour.to_rgb(plain, image.info.get("icc_profile"))
+    plain, profile = _reduced(colour.simple_mode(image), min_side), image.info.get("icc_profile")
+    if (signal := hdr.signal_of(image.info)) is not None:
+        plain, profile = hdr.shown(plain, signal), None
+    return colour.to_rgb(plain, profile)
 
 
 def _reduced(image: Image.Image, min_side: int | None) -> Image.Image:
