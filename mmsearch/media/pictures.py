@@ -3,14 +3,18 @@ same would be decoded."""
 
 from __future__ import annotations
 
+import os
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.media import colour
 from mmsearch.media.decoding import as_rgb, decode, reason_of, upright
+from mmsearch.media.tiff import TiffFile, is_read
 
 _TAKEN = ("a picture is a path, a uri, bytes, a file opened for reading bytes, a PIL picture, or a "
           "NumPy array (uint8, uint16 or float; H x W, or H x W x 1, 3 or 4)")
@@ -46,6 +50,8 @@ def _of_pil(image: Image.Image, min_side: int | None) -> Image.Image:
     if 0 in image.size:
         raise UsageError(f"a picture of {image.width} x {image.height} pixels shows nothing")
     try:
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and not is_read(image.tag_v2):
+            image = _again(image)
         if isinstance(image, ImageFile.ImageFile):
             return upright(image, min_side)[0]
         return as_rgb(image, min_side)
@@ -53,6 +59,17 @@ def _of_pil(image: Image.Image, min_side: int | None) -> Image.Image:
         raise
     except Exception as error:  # a file is only read now
         raise MediaError(reason_of(error, image.format or "picture")) from error
+
+
+def _again(image: TiffImagePlugin.TiffImageFile) -> Image.Image:
+    """A TIFF that Pillow has opened and reads wrong."""
+    handle: Any = image._fp
+    if image.filename:  # which Pillow may have closed
+        handle = BytesIO(Path(os.fsdecode(image.filename)).read_bytes())
+    handle.seek(0)
+    whole = TiffFile(handle, "")
+    whole.seek(image.tell())
+    return whole
 
 
 def _of_array(pixels: np.ndarray[Any, Any], min_side: int | None) -> Image.Image:

@@ -31,7 +31,7 @@ _PREMULTIPLIED, _OPACITY = 1, 2
 
 
 class TiffFile(TiffImagePlugin.TiffImageFile):
-    """At its first page; `seek` counts all directories. Pixels come from tifffile where `_is_read`
+    """At its first page; `seek` counts all directories. Pixels come from tifffile where `is_read`
     says no, or Pillow refuses."""
 
     def __init__(self, handle: IO[bytes], name: str) -> None:
@@ -41,7 +41,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
     def _setup(self) -> None:
         self.info.pop("icc_profile", None)
-        self.is_odd = not _is_read(self.tag_v2)
+        self.is_odd = not is_read(self.tag_v2)
         try:
             super()._setup()
         except Exception:
@@ -92,7 +92,7 @@ def pages_of(image: TiffImagePlugin.TiffImageFile) -> Iterator[int]:
 # -- pixels --------------------------------------------------------------------------------------
 
 
-def _is_read(tags: Any) -> bool:
+def is_read(tags: Any) -> bool:
     """Whether what Pillow makes of a directory, if it makes anything, is right."""
     bits, kinds, packing = tags.get(258, (1,)), set(tags.get(339, (_UNSIGNED,))), tags.get(259, 1)
     is_predicted, is_planar = tags.get(317, 1) != 1 and packing != _RAW, tags.get(284, 1) == 2
@@ -112,7 +112,7 @@ def _by_tifffile(handle: IO[bytes], directory: int) -> Image.Image:
     import tifffile
 
     handle.seek(0)
-    with tifffile.TiffFile(handle) as file:
+    with tifffile.TiffFile(handle, name="TIFF") as file:  # a file that has been opened has none
         found = file.pages[directory]
         page = found.aspage() if isinstance(found, tifffile.TiffFrame) else found
         if page.nbytes > _MOST_BYTES or page.imagedepth != 1:

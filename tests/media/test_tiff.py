@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import MediaError, MissingDecoder
-from mmsearch.media import decode, frames, read_part
+from mmsearch.media import decode, frames, given, read_part
 from mmsearch.media.frames import Part
 
 # The module's own filter, which pytest sets aside.
@@ -82,6 +82,23 @@ def test_every_kind_of_numbers(kind: str, colour: str) -> None:
                        extrasamples=["unassalpha"] if "opacity" in colour else None, **how)
         off = np.abs(np.asarray(decode(data).image, np.int16) - expected(colour, values)).max()
         assert off <= 2, (planes, packing, order, predicted, tile)
+
+
+def test_files_and_bytes_alike(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    for kind in ("u1", "u2", "f4"):
+        planes = np.ascontiguousarray(np.moveaxis(stored(shades(3), kind), -1, 0))
+        data = written(planes, photometric="rgb", planarconfig="separate")
+        path.write_bytes(data)
+        expected = decode(data).image
+        assert difference(decode(path).image, expected) == 0
+        with path.open("rb") as opened:
+            assert difference(given(opened, None), expected) == 0
+        if kind != "f4":  # which Pillow does not open
+            for source in (path, BytesIO(data)):
+                pillows = Image.open(source)
+                assert difference(given(pillows, None), expected) == 0
+                assert difference(given(pillows, None), expected) == 0
 
 
 @pytest.mark.parametrize("bits", [2, 4, 5, 6, 10, 12, 14])
