@@ -22,7 +22,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # as of PIL in 
 _REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2
 """Bits of NewSubfileType, and a value of SubfileType: not a page, but something of another one."""
 _MOST_LOOKED_AT = 20_000
-_MOST_BYTES = 1 << 31
+_MOST_BYTES, _MOST_UNPACKED = 1 << 31, 100_000
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _UNSIGNED, _FLOAT, _UNSAID = 1, 3, 4
 _RAW, _WITH_PREDICTOR = 1, {5, 8, 32946, 34925, 50000}
@@ -117,6 +117,10 @@ def _by_tifffile(handle: IO[bytes], directory: int) -> Image.Image:
         page = found.aspage() if isinstance(found, tifffile.TiffFrame) else found
         if page.nbytes > _MOST_BYTES or page.imagedepth != 1:
             raise MediaError(f"unsupported TIFF: {page.nbytes} bytes of {page.imagedepth} layers")
+        # Before memory is taken: a bit becomes a byte, and what is blank packs well.
+        held = min(sum(page.databytecounts), file.filehandle.size)
+        if page.nbytes > held * (8 if page.compression == _RAW else _MOST_UNPACKED):
+            raise MediaError("truncated TIFF")
         if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK):
             raise MediaError(f"unsupported TIFF: its colours are {page.photometric!s}")
         try:
