@@ -74,6 +74,8 @@ class AddReport:
     skipped: list[Skipped] = field(default_factory=list)
     more_skipped: int = 0
     """Beyond those listed in `skipped`: of a file of vectors, only the first rows are."""
+    damaged: list[Skipped] = field(default_factory=list)
+    """Pictures that are indexed although something of them is missing, and what."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     """Of this process."""
@@ -196,6 +198,7 @@ class Collection(Reader):
                     upkeep.merge(self.path, catalog)  # in a long run, too, segments stay few
                     opened.refresh(catalog.segments())
                 report.skipped += built.skipped
+                report.damaged += built.damaged
             with stages.at("commit"):
                 catalog.commit(Change(update=work.updates()))
             with stages.at("find"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -266,7 +267,7 @@ class Reader:
         return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify "
                                  f"--repair -i {self.path}`")
 
-    def _stored(self, name: Path | str) -> Vectors | None:
+    def _stored(self, name: os.PathLike[str] | str) -> Vectors | None:
         """The vector of a file that is indexed as it is now: no need to encode it again; or that
         came with its vector, whether the file is there or not."""
         from mmsearch.sources import IMPORTED, own_fingerprint

@@ -38,8 +38,8 @@ class Query:
     text: str | Sequence[str] = _part((), "What to look for, in words.", "One text or several.")
     image: Any = _part(
         (), "A picture to look for, indexed or not.",
-        "One or several: paths, bytes, PIL pictures (taken as they are), or parts of any of these "
-        "(`media.crops.Crop`).")
+        "One or several: paths, uris, bytes, open files, PIL pictures, NumPy "
+        "arrays (`media.pictures`), or parts of any of these (`media.crops.Crop`).")
     vector: Vectors | None = _part(
         None, "An embedding made by the same model.",
         "float32 [dim]; takes the place of `image` and of the meaning of `text`.")

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import typer
 from conftest import DEMO
+from PIL import Image
 
 from mmsearch import Collection, Query
 from mmsearch.cli.app import app
 from mmsearch.errors import UsageError
+from mmsearch.media import Crop
 from mmsearch.search.compose import share_of_images
 
 CAT = DEMO / "cat.jpg"
@@ -74,3 +76,19 @@ def test_the_share_of_images_in_a_query() -> None:
     assert share_of_images(Query(text="a", image=CAT)) == 0.5
     assert share_of_images(Query(text="a", image=CAT, weights=[1, -3])) == 0.75
     assert share_of_images(Query(vector=np.ones(4))) == 0.5
+
+
+def test_a_picture_can_be_asked_for_in_any_form(demo_index: Path) -> None:
+    collection = Collection.open(demo_index)
+    with Image.open(CAT) as opened, CAT.open("rb") as file:
+        pixels = np.asarray(opened)
+        forms = [str(CAT), CAT, CAT.as_uri(), CAT.read_bytes(), file, opened,
+                 opened.convert("CMYK"), pixels, pixels.astype(np.uint16) * 257, pixels / 255,
+                 Crop(pixels, "0,0,100%,100%")]
+        for form in forms:
+            assert collection.search(image=form, k=1)[0].item.uri == str(CAT)
+            assert collection.search(text="a picture", without_image=form, k=1)
+            assert collection.embed(images=[form]).ndim == 1
+    for bad in (None, 5, pixels.astype(np.int64)):
+        with pytest.raises(UsageError, match="a picture is a path, a uri, bytes"):
+            collection.search(image=bad)
