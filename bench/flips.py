@@ -112,7 +112,7 @@ def flipped(sound: Path, file: Path, at: int, mask: int) -> tuple[str, str]:
 def judged(changed: list[tuple[str, str]], problems: list[Problem]) -> tuple[str, str]:
     named = {problem.file for problem in problems if not problem.fixed}
     unnamed = [uri for uri, _ in changed if uri not in named]
-    if unnamed and not any("cannot be named" in problem.reason for problem in problems):
+    if unnamed:
         return "WRONG", f"{unnamed} changed, and nobody says so: {[*map(str, problems)]}"
     return OUTCOMES[3 if named else 2], ""
 

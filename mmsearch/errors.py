@@ -71,7 +71,7 @@ class CollectionNotFound(CollectionError):
 
 def no_collection(path: object) -> CollectionNotFound:
     return CollectionNotFound(f"{path} holds no collection; make one with `mmsearch index PATH`, "
-                              "or say where it is with -i")
+                              "or give its directory with -i")
 
 
 class CollectionBusy(CollectionError):

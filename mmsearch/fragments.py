@@ -1,7 +1,7 @@
 """Parts of a file: what their uris look like, and how people read them.
 
     clip.mp4#t=12.5      the frame at 12.5 seconds of a video or an animation
-    doc.pdf#page=3       the third page of a document, its picture or its text
+    doc.pdf#page=3       the third page of a document or a TIFF, its picture or its text
     photo.jpg#xywh=percent:45,0,55,55    a tile of a picture: left and upper edge, width, height
 
 as in W3C Media Fragments (https://www.w3.org/TR/media-frags/) and RFC 8118 for PDF. A part is in
@@ -19,7 +19,7 @@ from mmsearch.records import Item
 
 MOST = 2000
 """Pictures that one file gives, at most; so many texts of its pages, too."""
-_ONE_PICTURE = IMAGE_SUFFIXES - {".gif", ".png", ".apng", ".webp", ".avif"}
+_ONE_PICTURE = IMAGE_SUFFIXES - {".gif", ".png", ".apng", ".webp", ".avif", ".tif", ".tiff"}
 _PART = re.compile(r"#(?:t=(?P<time>\d+(?:\.\d+)?)|page=(?P<page>[1-9]\d*)"
                    r"|xywh=percent:(?P<region>\d{1,3}(?:,\d{1,3}){3}))\Z")
 Region: TypeAlias = tuple[int, int, int, int]

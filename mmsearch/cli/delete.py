@@ -39,7 +39,7 @@ def delete(
     missing = [path for path, uri in uris.items() if not collection.holds([uri])]
     count = collection.delete(list(uris.values()), where=where or ())
     print_json({"deleted": count}) if json_ else print(
-        f"deleted {count} item{'s' * (count != 1)}")
+        f"deleted {count} item{'s' * (count != 1)}" if count else "deleted nothing")
     for path in missing:
         say(f"nothing is indexed at or below {safe_text(path)}")
     if not count and where and len(missing) < len(uris or [""]):

@@ -48,7 +48,8 @@ def evaluate(
 
     loaded = load_pairs(pairs, split=split)
     if len(mixed := splits(loaded)) > 1:
-        say(f"note: all splits together ({', '.join(mixed)}); choose one with --split")
+        say(f"note: all splits are evaluated together ({', '.join(mixed)}); choose one with "
+            "--split")
     cutoffs = tuple(k or (1, 5, 10))
     with progress("encoding", lambda: sum(len(pair.captions) + (directory is None)
                                            for pair in loaded)) as advance:

@@ -157,6 +157,7 @@ def _print_report(collection: Collection, report: AddReport, json_: bool) -> Non
     if json_:
         print_json(facts)
     else:
+        say_skipped(report.damaged, word="damaged")
         say_skipped(report.skipped)
         if report.more_skipped:
             say(f"skipped {report.more_skipped} more")

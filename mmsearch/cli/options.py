@@ -17,7 +17,7 @@ _PARTS = {part.name: part.metadata["help"] for part in fields(Query)}
 
 
 def help_of(part: str, more: str = "") -> str:
-    """What is said of a part of `Query`."""
+    """The help of a part of `Query`."""
     return f"{_PARTS[part]} {more}".strip()
 
 
@@ -92,7 +92,7 @@ def recall_given(text: str) -> float:
 
 
 def kind_given(text: str) -> str:
-    """A --kind that there is; UsageError, before anything is made."""
+    """A --kind that exists; UsageError, before anything is made."""
     from mmsearch.indexes import choose_spec
 
     choose_spec(0, kind=text)
@@ -100,7 +100,7 @@ def kind_given(text: str) -> str:
 
 
 def tiles_given(text: str) -> str:
-    """A --tiles that there is, likewise."""
+    """A --tiles that can be read; UsageError otherwise."""
     from mmsearch.media import parse_grid
 
     parse_grid(text)

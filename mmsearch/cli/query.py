@@ -38,7 +38,7 @@ def query(
                                 "picture or per cent (10%,20%,50%,50%). One for each, or one for "
                                 "all.")] = None,
     vector: Annotated[Path | None, part_option(
-        "vector", metavar="FILE", more="The first row of a file .npy.")] = None,
+        "vector", metavar="FILE", more="The first row of a .npy file.")] = None,
     without: Annotated[list[str] | None, part_option(
         "without", "--not", metavar="TEXT", more="Repeatable.")] = None,
     without_image: Annotated[list[str] | None, part_option(
@@ -67,7 +67,7 @@ def query(
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
     filepath_only: Annotated[bool, typer.Option(
-        "--filepath-only", help="Print paths alone, one a line, for pipes.")] = False,
+        "--filepath-only", help="Print only paths, one a line, for pipes.")] = False,
     html: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write a contact sheet of the results.")] = None,
     preview: Annotated[bool, typer.Option(
@@ -90,10 +90,10 @@ def query(
     from mmsearch.search import has_value
 
     if vector is not None and (texts or image or without or without_image or weight):
-        raise UsageError("--vector is a whole query: give it alone")
+        raise UsageError("--vector cannot be combined with texts, pictures, --not, --not-image "
+                         "or --weight")
     if mode != "hybrid" and (fusion or text_weight is not None):
-        raise UsageError("--fusion and --text-weight say how words and meanings are added up: add "
-                         "--mode hybrid")
+        raise UsageError("--fusion and --text-weight need --mode hybrid")
     asked = Query(
         text=texts or (), image=parse_crops(image or [], crop or []), vector=_vector(vector),
         without=without or (), without_image=without_image or (), weights=weight or (), find=find,
@@ -148,7 +148,7 @@ def unknown_fields(collection: Reader, where: Sequence[str]) -> str:
     columns = collection.columns()
     unknown = sorted(parse_where(where).columns - set(columns))
     known = ", ".join(dict.fromkeys([*COLUMNS, *columns]))
-    return f"no item has a field {', '.join(map(repr, unknown))}; there are {known}" \
+    return f"no item has the field {' or '.join(map(repr, unknown))}; the fields are {known}" \
         if unknown else ""
 
 

@@ -44,9 +44,9 @@ def say(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def say_skipped(skipped: Sequence[Skipped]) -> None:
+def say_skipped(skipped: Sequence[Skipped], *, word: str = "skipped") -> None:
     for one in skipped:
-        say(f"skipped {safe_text(one.path)}: {safe_text(one.reason)}")
+        say(f"{word} {safe_text(one.path)}: {safe_text(one.reason)}")
 
 
 def say_extras(skipped: Iterable[Skipped]) -> None:

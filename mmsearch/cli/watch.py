@@ -89,6 +89,7 @@ def watch(
         if json_:
             print_json_line({"time": now, **facts})
         else:
+            say_skipped(batch.report.damaged, word="damaged")
             say_skipped(batch.report.skipped)
             print(f"{now} {counts_of(facts)}", flush=True)
             say_extras(batch.report.skipped)

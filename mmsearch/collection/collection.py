@@ -74,6 +74,8 @@ class AddReport:
     skipped: list[Skipped] = field(default_factory=list)
     more_skipped: int = 0
     """Beyond those listed in `skipped`: of a file of vectors, only the first rows are."""
+    damaged: list[Skipped] = field(default_factory=list)
+    """Pictures that are indexed although something of them is missing, and what."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     """Of this process."""
@@ -124,9 +126,9 @@ class Collection(Reader):
         `compact` act on it.
 
         recall: recall@10 of approximate indexes, 1 for exact search whatever it costs.
-        kind: of index, a row of `indexes.KINDS`, or "auto". None leaves what was said.
+        kind: of index, a row of `indexes.KINDS`, or "auto". None changes nothing.
         tiles: see `media.tiles.parse_grid`. Another grid holds for what is added from now on,
-            and pictures that are there are encoded anew when `add` comes by them; "none" removes
+            and pictures that are there are encoded again by the next `add` of them; "none" removes
             all tiles at once.
 
         Raises:
@@ -172,7 +174,7 @@ class Collection(Reader):
             CollectionBusy: another process is writing.
             EncoderMismatch, ModelError, CollectionError: nothing that was committed is lost.
         """
-        # Refuse another model, or one that is not to be had, before anything is locked or read.
+        # Refuse another model, or one that is not available, before anything is locked or read.
         encoder = ready(self.encoder)
         report, stages = AddReport(), Stages()
         start, cpu = time.perf_counter(), time.process_time()
@@ -198,6 +200,7 @@ class Collection(Reader):
                     upkeep.merge(self.path, catalog)  # in a long run, too, segments stay few
                     opened.refresh(catalog.segments())
                 report.skipped += built.skipped
+                report.damaged += built.damaged
             with stages.at("commit"):
                 catalog.commit(Change(update=work.updates()))
             with stages.at("find"):
@@ -276,7 +279,7 @@ class Collection(Reader):
 
     def compact(self) -> None:
         """Merge the segments of each kind into one, drop dead rows; build approximate indexes that
-        are missing or out of date, and tune all of them anew."""
+        are missing or out of date, and tune all of them again."""
         with self._writing() as catalog:
             upkeep.compact(self.path, catalog, self.device)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -140,7 +141,7 @@ class Reader:
                 self._calibration = self._calibration or calibration_in(connection.catalog)
         if self._calibration is None and query.min_score is not None:
             raise UsageError(f"{self.path} has no calibration set, which --min-score needs; run "
-                             f"`mmsearch index PATH -i {self.path}` once more")
+                             f"`mmsearch index PATH -i {self.path}` once")
         prepared = Prepared(query, vector, condition, share_of_images(query), self._calibration)
         return self._retrying(lambda one: search(one.catalog, one.opened, prepared),
                               vectors=vector is not None or query.diverse is not None)
@@ -204,7 +205,7 @@ class Reader:
             exact: only files of the same content; nothing is decoded.
             threshold: how much of the detail of two pictures must agree, 0 to 1.
             where: only among items that meet these conditions.
-            k: so many groups at most.
+            k: at most this many groups.
             progress: called with the number of pictures done since the last call.
 
         Raises:
@@ -274,7 +275,7 @@ class Reader:
         return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify "
                                  f"--repair -i {self.path}`")
 
-    def _stored(self, name: Path | str) -> Vectors | None:
+    def _stored(self, name: os.PathLike[str] | str) -> Vectors | None:
         """The vector of a file that is indexed as it is now: no need to encode it again; or that
         came with its vector, whether the file is there or not."""
         from mmsearch.sources import IMPORTED, own_fingerprint

@@ -48,8 +48,6 @@ from mmsearch.storage import (
     writer_lock,
 )
 
-DAMAGED = "damaged"
-"""Where what is left of a segment goes that is needed and cannot be opened."""
 Tick = Callable[[int], None]
 
 
@@ -117,7 +115,7 @@ class _Repair:
                           f"taken to be {encoder.name}: if not, index again into a new directory")
 
     def _rebuild(self, info: SegmentInfo) -> None:
-        """Make anew those of a segment's files, and its row, that follow from the others."""
+        """Make again those of a segment's files, and its row, that follow from the others."""
         path = directory(self.root, info)
         data = description(path, kind=info.kind, rows=info.rows)
         if hashlib.sha256(data).hexdigest() == info.sha256:
@@ -154,10 +152,6 @@ class _Repair:
             here = reasons.keys() & set(self._searchable_ids(info).tolist())
             held |= here
             drop += [] if here else [info]
-        for info in drop if len(held) < len(reasons) else []:
-            with suppress(FileNotFoundError):
-                (self.root / DAMAGED).mkdir(exist_ok=True)
-                directory(self.root, info).rename(self.root / DAMAGED / info.name)
         self.catalog.commit(Change(drop_segments=drop))
         for seq, reason in sorted(reasons.items()):
             state = "may be wrong" if seq in held else "is lost"

@@ -1,6 +1,6 @@
 """Keeping a collection in step with folders while they change.
 
-    for batch in watch(Collection.create("indexes/default"), [Path("photos")]):
+    for batch in follow(Collection.create("indexes/default"), [Path("photos")]):
         print(batch.report.added, batch.items)
 
 The system tells which files change (through the library watchfiles). A file is looked at once its
@@ -60,18 +60,19 @@ def follow(collection: Collection, paths: Sequence[Path], *, exclude: Sequence[s
     """Bring a collection up to date with `paths`, as `Collection.add` does, and keep it so; a batch
     each time that something was done, the first of them when all is up to date.
 
-    A folder in `paths` that is gone, or empty in place of another, may be a disk that is not there:
+    A folder in `paths` that has vanished, or an empty one in its place, may mean an unplugged disk:
     nothing of it is dropped, and it is walked when it is back.
 
     exclude: as for `iter_items`.
-    every: seconds after which everything is walked anew: for network drives, which tell of nothing.
+    every: seconds after which all files are checked again: for network drives, which do not report
+        changes.
     stop: once set, ends this within a second or so; what was committed is kept.
-    say: called with what a person should know: a folder is gone, another process writes.
+    say: called with what a person should know: a folder has vanished, another process writes.
 
     Raises:
         MissingExtra: watchfiles is not installed.
         UsageError: one of the paths does not exist, and nothing is indexed below it.
-        MmsearchError: the system cannot watch so many folders, and `every` is None.
+        MmsearchError: the system cannot watch this many folders, and `every` is None.
         ModelError, CollectionDamaged: as for `Collection.add`; its other errors are tried again.
     """
     try:
@@ -192,9 +193,9 @@ class _Watch:
         except (OSError, RuntimeError) as error:
             if self.every is None:
                 raise MmsearchError(
-                    f"the system does not watch so many folders ({error}); let it watch more (on "
+                    f"the system cannot watch this many folders ({error}); raise its limit (on "
                     "Linux: sysctl fs.inotify), or add --every 10m") from error
-            self._tell(f"the system does not watch these folders ({error}): they are walked every "
+            self._tell(f"the system cannot watch these folders ({error}): they are checked every "
                        f"{self.every:g} s")
         while not self.stop.wait(TICK):
             yield set()
@@ -217,8 +218,8 @@ class _Watch:
             if identity is not None and not gone:
                 # A file that another took the place of is still the same root.
                 found[root] = identity if root.is_dir() else (0, 0)
-            self._tell(f"{uri} is gone, or an empty folder: what is indexed of it is kept until it "
-                       "is back", when=gone)
+            self._tell(f"{uri} has vanished, or is empty: its items are kept until it is back",
+                       when=gone)
         return found
 
     # -- bringing the collection in step ---------------------------------------------------------

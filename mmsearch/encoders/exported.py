@@ -60,7 +60,7 @@ def load_openclip(name: str) -> Encoder:
         from mmsearch.encoders.openclip import OpenClipEncoder
 
         if wanted == "int8":
-            raise ModelError("int8 is for CPUs; on a GPU take --precision bf16 or fp32")
+            raise ModelError("int8 is for CPUs; on a GPU use --precision bf16 or fp32")
         return OpenClipEncoder(model, "fp32" if wanted == "fp32" else "bf16")
     cached = Cache(model)
     return cached.encoder(cached.fastest() if wanted == "auto" else wanted)
@@ -164,7 +164,7 @@ class Cache:
         if precision == "int8":
             if self._refused():
                 raise ModelError(f"{self.model} runs on torch alone "
-                                 f"({(self.path / _REFUSED).read_text('utf-8')}); take "
+                                 f"({(self.path / _REFUSED).read_text('utf-8')}); use "
                                  "--precision fp32 or bf16")
             export.quantize(self.path / "fp32", directory)
             return None

@@ -216,6 +216,6 @@ def _providers(available: Sequence[str]) -> list[str]:
 
 def _damaged(path: Path, error: Exception) -> ModelError:
     return ModelError(f"{path} cannot be loaded ({str(error).splitlines()[0]}); "
-                      f"if that is an export in the cache, delete {path.parent}: it is made anew; "
+                      f"if that is an export in the cache, delete {path.parent}: it is made again; "
                       "else reinstall mmsearch, or point --model at a sound model directory")
 

@@ -121,7 +121,7 @@ def place(rows: int, dim: int, spec: IndexSpec, free: Sequence[int]) -> Placemen
         return Placement(len(free), True, share + SCRATCH)
     raise GpuUnavailable(
         f"{rows:,} vectors of {dim} dimensions as {spec.kind} need {_gb(share + SCRATCH)} on each "
-        f"GPU and {_gb(min(free))} are free; take a smaller kind (--kind ivf-pq8), more GPUs, or "
+        f"GPU and {_gb(min(free))} are free; use a smaller kind (--kind ivf-pq8), more GPUs, or "
         "--device cpu")
 
 

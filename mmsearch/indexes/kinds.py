@@ -90,7 +90,8 @@ def choose_spec(rows: int, *, recall: float = 0.95, kind: str = "auto") -> Index
         UsageError: no such kind.
     """
     if kind not in (*KINDS, "auto"):
-        raise UsageError(f"no kind of index called {kind!r}; there are auto, {', '.join(KINDS)}")
+        raise UsageError(f"no kind of index called {kind!r}; the kinds are auto, "
+                         f"{', '.join(KINDS)}")
     few = EXACT_UP_TO_HIGH_RECALL if recall >= 0.99 else EXACT_UP_TO
     if kind == "auto":
         return IndexSpec("exact") if recall >= 1 or rows <= few else sized(AUTO, rows)

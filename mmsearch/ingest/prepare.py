@@ -103,7 +103,7 @@ class Preparer:
                ) -> Iterator[Prepared]:
         """What a file that holds several pictures gives, in its group, the first with all captions.
 
-        source: the bytes of an animation or of what has no file of its own, else the path.
+        source: the bytes of an animation, a TIFF or of what has no file of its own, else the path.
         MediaError, after what could be read, says what could not be.
         """
         embedded, size = Metadata(), fingerprint.partition(":")[0]
@@ -117,9 +117,11 @@ class Preparer:
         for frame in self.stages.each("decode", frames.read(source, self.encoder.min_side, MOST)):
             first = about is None
             about = about or described(file, {**frame.meta, **seen}, embedded.captions)
-            colour = {} if frame.image is None else {"colour": colours(frame.image)}
+            own = {name: frame.meta[name] for name in ("width", "height") if name in frame.meta}
+            if frame.image is not None:
+                own["colour"] = colours(frame.image)
             item = Item(f"{file.uri}#{frame.fragment}", "text" if frame.image is None else "frame",
-                        frame.text, file.uri, {**about.item.meta, **colour, **file.meta},
+                        frame.text, file.uri, {**about.item.meta, **own, **file.meta},
                         about.item.fingerprint)
             with self.stages.at("prepare"):
                 pixels = None if frame.image is None else self.encoder.prepare(frame.image)

@@ -83,6 +83,8 @@ class Built:
     rows: list[tuple[int, Item, str]] = field(default_factory=list)
     """(seq, item, hash)"""
     skipped: list[Skipped] = field(default_factory=list)
+    damaged: list[Skipped] = field(default_factory=list)
+    """Pictures that are not whole, and what is missing."""
     described: set[str] = field(default_factory=set)
     """uris of the pictures whose captions, from inside and beside, are all in `captions`."""
     captions: list[Ready] = field(default_factory=list)
@@ -183,6 +185,8 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
 def _taken(about: Described, built: Built, captions: list[Item]) -> Item:
     built.described.add(file_uri(about.item))
     built.skipped += about.skipped
+    if about.item.kind == "image" and "damaged" in about.item.meta:
+        built.damaged.append(Skipped(about.item.uri, str(about.item.meta["damaged"])))
     captions += about.captions
     return about.item
 

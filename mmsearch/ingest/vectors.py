@@ -212,7 +212,7 @@ def maker(vectors: VectorSet, model: str) -> tuple[Encoder, str]:
     except EncoderMismatch as error:
         if not vectors.encoder:
             raise EncoderMismatch(f"{model} does not make vectors of {vectors.dim} numbers, as in "
-                                  f"{vectors.path}; say with --model what made them") from error
+                                  f"{vectors.path}; give the right --model") from error
         return external, model
     except ModelError:
         return external, model
@@ -232,7 +232,7 @@ def check_maker(path: Path, settings: Mapping[str, Any], vectors: VectorSet, mod
     name = absolute_name(model) if model else vectors.model
     if known and not name:
         raise UsageError(f"the vectors in {path} were made by {known}; if those in {vectors.path} "
-                         f"were too, say so with --model {known}")
+                         f"were too, give --model {known}")
     if name == known:
         fits = not vectors.encoder or encoder in (vectors.encoder, name)
     else:

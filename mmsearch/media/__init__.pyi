@@ -4,6 +4,7 @@ from .decoding import decode as decode, read_metadata as read_metadata, reason_o
 from .frames import read_part as read_part
 from .palette import colours as colours
 from .perceptual import Likeness as Likeness
+from .pictures import given as given
 from .resizing import fit as fit
 from .tiles import (
     NO_TILES as NO_TILES,

@@ -25,8 +25,7 @@ _AREA = re.compile(rf"(?:xywh=)?(percent:|pixel:)?{','.join([_NUMBER] * 4)}")
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A part of an image, which is a path, bytes, or a PIL picture (taken as it is, upright or
-    not).
+    """A part of an image: whatever a search takes as one.
 
     Raises:
         UsageError: `area` cannot be read, or is empty.

@@ -7,8 +7,6 @@ and that read untrusted files with far less scrutiny.
 
 from __future__ import annotations
 
-import functools
-import io
 import logging
 import os
 import re
@@ -17,11 +15,11 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-import PIL
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -30,15 +28,15 @@ from PIL import (
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
 )
 
 from mmsearch.errors import MediaError
 from mmsearch.formats import is_raw, sniff
-from mmsearch.media import colour
+from mmsearch.media import colour, damaged, hdr
 from mmsearch.media.jxl import jxl_file
 from mmsearch.media.raw import Shot, open_raw
+from mmsearch.media.tiff import TiffFile
 from mmsearch.metadata import Metadata, clean_captions, embedded, exif
 from mmsearch.sources import locate
 
@@ -47,7 +45,10 @@ from mmsearch.sources import locate
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # unless the program configures logging
 
+R = TypeVar("R", "Picture", Metadata)
 MAX_PIXELS = 200_000_000
+_HEAD = 4096
+"""Bytes in which a file says which colours it has."""
 _GIANT_PIXELS = 40_000_000
 _one_giant = threading.Lock()  # decoded one at a time: eight threads with 200 MP each need 6 GB
 
@@ -96,7 +97,7 @@ def decode(
     with _recognised(source) as (handle, name):
         if name == "RAW":
             return _develop(handle.read(), min_side, max_pixels)
-        return _decode(handle, name, min_side, max_pixels)
+        return _despite_damage(handle, name, lambda h: _decode(h, name, min_side, max_pixels))
 
 
 def read_metadata(source: Path | bytes) -> Metadata:
@@ -107,7 +108,7 @@ def read_metadata(source: Path | bytes) -> Metadata:
     with _recognised(source) as (handle, name):
         if name == "RAW":
             return _read_raw_metadata(handle.read())
-        return _read_metadata(handle, name)
+        return _despite_damage(handle, name, lambda h: _read_metadata(h, name))
 
 
 # --- opening ------------------------------------------------------------------------------------
@@ -122,34 +123,38 @@ def _heif_file(handle: IO[bytes], name: str) -> Image.Image:
     return opener(handle, name)
 
 
-def _tiff_file(handle: IO[bytes], name: str) -> Image.Image:
-    _hush_libtiff()
-    return TiffImagePlugin.TiffImageFile(handle, name)
+def _avif_file(handle: IO[bytes], name: str) -> Image.Image:
+    image = AvifImagePlugin.AvifImageFile(handle, name)
+    handle.seek(0)
+    found = re.search(rb"colrnclx\0(.)\0([\x10\x12])", handle.read(_HEAD), re.DOTALL)
+    if found is not None:  # of the picture, or of a gain map beside it: libheif can tell
+        handle.seek(0)
+        with suppress(Exception):
+            image.info["nclx_profile"] = _heif_file(handle, name).info.get("nclx_profile")
+    return image
 
 
-@functools.cache
-def _hush_libtiff() -> None:
-    """Stop libtiff from writing to stderr what Pillow raises anyway; it has no switch for that."""
-    import ctypes
-
-    package = Path(PIL.__path__[0])
-    for folder in (package.parent / "pillow.libs", package / ".dylibs"):  # Linux and macOS wheels
-        for library in folder.glob("libtiff*"):
-            with suppress(OSError, AttributeError):
-                ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
+def _png_file(handle: IO[bytes], name: str) -> Image.Image:
+    found = re.search(rb"\0\0\0\x04cICP(.)(.)", handle.read(_HEAD), re.DOTALL)
+    handle.seek(0)
+    image = PngImagePlugin.PngImageFile(handle, name)
+    if found is not None:
+        image.info["nclx_profile"] = {"color_primaries": found[1][0],
+                                      "transfer_characteristics": found[2][0]}
+    return image
 
 
 # The plugin classes themselves rather than Image.open: no detour through formats that are not
 # wanted, and no second size limit with a warning on stderr.
 _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
+    "PNG": _png_file,
     "WebP": WebPImagePlugin.WebPImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": _tiff_file,
+    "TIFF": TiffFile,
     "PPM": PpmImagePlugin.PpmImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
+    "AVIF": _avif_file,
     "HEIC": _heif_file,
     "JPEG XL": jxl_file,
 }
@@ -180,7 +185,7 @@ def opened(source: Path | bytes) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
         if not source:
             raise MediaError("zero bytes")
-        yield io.BytesIO(source)
+        yield BytesIO(source)
         return
     with locate.open_regular(source) as handle:
         if os.fstat(handle.fileno()).st_size == 0:
@@ -201,6 +206,26 @@ def reason_of(error: Exception, name: str) -> str:
     if cut_short or re.search(r"truncated|unexpected end|not enough|end of file", text, re.I):
         return f"truncated {name}"
     return f"damaged or unsupported {name}: {text or type(error).__name__}"
+
+
+def _despite_damage(handle: IO[bytes], name: str, read: Callable[[IO[bytes]], R]) -> R:
+    """What is read of a file; if that fails, of what is there of it, with its metadata `damaged`.
+
+    What most of is missing, or more than that is wrong with, fails as it did.
+    """
+    try:
+        return read(handle)
+    except MediaError:
+        raise
+    except Exception:
+        handle.seek(0)
+        mend = damaged.mended(handle.read(), name)
+        if mend is None:
+            raise
+        with suppress(Exception):
+            found = read(BytesIO(mend.data))
+            return replace(found, meta={**found.meta, "damaged": mend.damage})
+        raise
 
 
 # --- decoding -----------------------------------------------------------------------------------
@@ -230,11 +255,11 @@ def _develop(data: bytes, min_side: int | None, max_pixels: int) -> Picture:
     """A RAW picture; LibRaw has the last word on whether it is one, and else it is a TIFF."""
     shot = open_raw(data, min_side)
     if shot is None:
-        return _decode(io.BytesIO(data), "TIFF", min_side, max_pixels)
+        return _decode(BytesIO(data), "TIFF", min_side, max_pixels)
     if shot.width * shot.height > max_pixels:
         raise MediaError(f"decompression bomb: {shot.width}x{shot.height} pixels")
     image = shot.develop() if shot.preview is None else open_image(
-        io.BytesIO(shot.preview), "JPEG", max_pixels)
+        BytesIO(shot.preview), "JPEG", max_pixels)
     if min_side and shot.preview is not None:
         image.draft(None, (min_side, min_side))
     rgb, own = _load(image, min_side)
@@ -248,9 +273,9 @@ def _develop(data: bytes, min_side: int | None, max_pixels: int) -> Picture:
 def _read_raw_metadata(data: bytes) -> Metadata:
     shot = open_raw(data, 1)
     if shot is None:
-        return _read_metadata(io.BytesIO(data), "TIFF")
+        return _read_metadata(BytesIO(data), "TIFF")
     preview = Image.new("L", (1, 1)) if shot.preview is None else open_image(
-        io.BytesIO(shot.preview), "JPEG")
+        BytesIO(shot.preview), "JPEG")
     return _shot_metadata(shot, preview)
 
 
@@ -267,13 +292,18 @@ def open_image(handle: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Im
     """A picture of the format `name`, its header read and its pixels not; MediaError if it claims
     to have none, or too many."""
     image = _DECODERS[name](handle, "")
+    refuse_size(image, name, max_pixels)
+    return image
+
+
+def refuse_size(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Raise MediaError for no pixels, or too many."""
     width, height = image.size
     if width < 1 or height < 1:
         raise MediaError(f"damaged {name}: {width}x{height} pixels")
     if width * height > max_pixels:
         limit = f"{max_pixels / 1e6:g} megapixels"
         raise MediaError(f"decompression bomb: {width}x{height} pixels, limit {limit}")
-    return image
 
 
 def upright(image: Image.Image, min_side: int | None) -> tuple[Image.Image, bool]:
@@ -293,8 +323,15 @@ def _load(image: Image.Image, min_side: int | None) -> tuple[Image.Image, int]:
     image.load()
     # Only now: TIFF has turned itself by here, HEIC when opened, and PNG may keep its EXIF last.
     orientation = exif.orientation(image)
-    plain = _reduced(colour.simple_mode(image), min_side)
-    return colour.to_rgb(plain, image.info.get("icc_profile")), orientation
+    return as_rgb(image, min_side), orientation
+
+
+def as_rgb(image: Image.Image, min_side: int | None) -> Image.Image:
+    """A picture of any mode, its pixels loaded, in sRGB as it lies."""
+    plain, profile = _reduced(colour.simple_mode(image), min_side), image.info.get("icc_profile")
+    if (signal := hdr.signal_of(image.info)) is not None:
+        plain, profile = hdr.shown(plain, signal), None
+    return colour.to_rgb(plain, profile)
 
 
 def _reduced(image: Image.Image, min_side: int | None) -> Image.Image:

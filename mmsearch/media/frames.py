@@ -1,4 +1,5 @@
-"""Files that hold several pictures: videos, animations, documents; and tiles of one picture.
+"""Files that hold several pictures: videos, animations, documents, TIFFs with pages; and tiles of
+one picture.
 
 `read` yields what is worth finding in one, a picture at a time; `read_part` reads one again.
 What a file is, is told by its first bytes. Videos and documents are read by libraries that are
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from mmsearch.errors import MediaError
-from mmsearch.formats import CONTAINER_HEAD, container, may_move
+from mmsearch.formats import CONTAINER_HEAD, container, may_move, sniff
 from mmsearch.fragments import Part
 from mmsearch.media.decoding import decode, opened, reason_of
 from mmsearch.media.keyframes import Frame
@@ -31,14 +32,16 @@ def holds_several(source: Path | bytes) -> bool:
     MediaError: it cannot be read.
     """
     with _opened(source) as (_, name):
-        return name is not None
+        return name not in (None, "TIFF")
 
 
 def moves(data: bytes) -> bool:
-    """Whether a picture is an animation of more than one frame; one that is damaged is not."""
+    """Whether a picture is an animation of more than one frame, or a TIFF of more than one page;
+    one that is damaged is not."""
     from mmsearch.media.animation import count
+    from mmsearch.media.tiff_pages import has_pages
 
-    return may_move(data) and count(data) > 1
+    return (may_move(data) and count(data) > 1) or has_pages(data)
 
 
 def read(source: Path | bytes, min_side: int, most: int) -> Iterator[Frame]:
@@ -68,9 +71,11 @@ def read_part(source: Path | bytes, part: Part | None, min_side: int | None) -> 
         side = min_side and decode_side(min_side, part.region)
         return cut(decode(source, min_side=side).image, part.region)
     with _opened(source) as (handle, name):
-        if name == "PDF":
-            from mmsearch.media.pdf import page
-
+        if name in ("PDF", "TIFF"):
+            if name == "PDF":
+                from mmsearch.media.pdf import page
+            else:
+                from mmsearch.media.tiff_pages import page
             return page(handle, part.page or 0, min_side)
         if name is None:
             from mmsearch.media.animation import frame_at
@@ -87,6 +92,10 @@ def _reader(name: str | None) -> _Read:
         from mmsearch.media.pdf import pages
 
         return pages
+    if name == "TIFF":
+        from mmsearch.media.tiff_pages import pages as tiff_pages
+
+        return tiff_pages
     if name is None:
         from mmsearch.media.animation import frames
     else:
@@ -96,11 +105,13 @@ def _reader(name: str | None) -> _Read:
 
 @contextmanager
 def _opened(source: Path | bytes) -> Iterator[tuple[IO[bytes], str | None]]:
-    """The bytes of a file, and which container it is; whatever goes wrong is a MediaError."""
+    """The bytes of a file, and which container it is, or "TIFF"; whatever goes wrong is a
+    MediaError."""
     name = None
     try:
         with opened(source) as handle:
-            name = container(handle.read(CONTAINER_HEAD))
+            head = handle.read(CONTAINER_HEAD)
+            name = container(head) or ("TIFF" if sniff(head[:64]) == "TIFF" else None)
             handle.seek(0)
             yield handle, name
     except MediaError:

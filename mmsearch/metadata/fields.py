@@ -13,6 +13,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "height": ("integer", "pixels of the upright picture"),
     "format": ("text", "what the file is, whatever its name says: JPEG, HEIC, ..."),
     "size": ("integer", "bytes of the file"),
+    "damaged": ("text", "what a picture lacks that is not whole: the last 2 % are missing"),
     "colour": ("list", "basic colour terms, the largest area first"),
     "taken": ("date", "local time, with fraction and offset from UTC where they are known"),
     "camera": ("text", "maker and model"),
@@ -40,7 +41,7 @@ FIELDS: dict[str, tuple[str, str]] = {
 
 CONTAINER_FIELDS = frozenset({"duration", "codec", "fps", "pages"})
 """What is found beyond that in videos and documents, see `media.frames`."""
-PIXEL_FIELDS = frozenset({"width", "height", "format", "colour"})
+PIXEL_FIELDS = frozenset({"width", "height", "format", "colour", "damaged"})
 """What it takes a decoder to know."""
 _PLACE = ("latitude", "longitude", "altitude")
 _OWN_FIRST = ("taken", *_PLACE)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -19,9 +19,9 @@ from mmsearch.sources import locate
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    Example: TypeAlias = Path | str | bytes | Image | Crop
-
-Stored: TypeAlias = Callable[[Path | str], Vectors | None]
+Example: TypeAlias = Any
+"""See `Query.image`."""
+Stored: TypeAlias = Callable[[os.PathLike[str] | str], Vectors | None]
 
 
 def composed(encoder: Encoder, query: Query, stored: Stored) -> Vectors:
@@ -31,8 +31,8 @@ def composed(encoder: Encoder, query: Query, stored: Stored) -> Vectors:
     stored: the vector of a file that has been encoded before, if there is one.
 
     Raises:
-        UsageError: weights that are no numbers, parts that cancel out, or a crop that reaches
-            beyond its picture.
+        UsageError: weights that are no numbers, parts that cancel out, what is no picture, or a
+            crop that reaches beyond its own.
         MediaError: an image cannot be decoded.
     """
     texts, images = several(query.text), several(query.image)
@@ -86,7 +86,7 @@ def text_vectors(encoder: Encoder, texts: Sequence[str]) -> Vectors:
 
 
 def image_vector(encoder: Encoder, example: Example, stored: Stored) -> Vectors:
-    if isinstance(example, Path | str) and (known := stored(example)) is not None:
+    if isinstance(example, str | os.PathLike) and (known := stored(example)) is not None:
         return known
     if isinstance(example, Crop):  # of the whole picture: scaled down, pixels would be others
         picture = example.cut(_picture(example.image, None))
@@ -96,13 +96,11 @@ def image_vector(encoder: Encoder, example: Example, stored: Stored) -> Vectors:
     return vector
 
 
-def _picture(example: Path | str | bytes | Image, min_side: int | None) -> Image:
-    from mmsearch.media import decode, frames
+def _picture(example: Example, min_side: int | None) -> Image:
+    from mmsearch.media import frames, given
 
-    if isinstance(example, bytes):
-        return decode(example, min_side=min_side).image
-    if not isinstance(example, Path | str):
-        return example.convert("RGB")
+    if not isinstance(example, str | os.PathLike):
+        return given(example, min_side)
     uri = locate.uri_of(example)
     part = named(uri) if locate.is_removed(uri) else None
     file = part.file if part else uri
@@ -111,8 +109,8 @@ def _picture(example: Path | str | bytes | Image, min_side: int | None) -> Image
     try:
         source = locate.source(file)
         if part is None and frames.holds_several(source):
-            raise UsageError(f"{example} holds many pictures; say which of them: {example}#t=12.5 "
-                             "is that of a moment, in seconds, #page=3 that of a page")
+            raise UsageError(f"{example} holds many pictures; give one of them: {example}#t=12.5 "
+                             "for the frame at 12.5 s, or #page=3 for a page")
         return frames.read_part(source, part, min_side)
     except MediaError as error:
         raise MediaError(f"{example}: {error}") from error

@@ -51,7 +51,7 @@ class Member:
         and the like: the same picture in another file.
     score: how much of the detail agrees with the one to keep, 0 to 1.
     bytes: of the file.
-    problem: why the file does not count: it is gone, or is another name of one that is listed.
+    problem: why the file does not count: it has vanished, or is another name of one that is listed.
     """
 
     item: Item

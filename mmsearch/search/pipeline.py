@@ -258,4 +258,4 @@ def _place_after(after: str) -> tuple[float, int]:
         return -float(score), int(seq)
     except ValueError:
         raise UsageError(
-            f"{after!r} is not the cursor of a hit; pass that of the last hit") from None
+            f"{after!r} is not the cursor of a hit; pass the cursor of the last hit") from None

@@ -38,11 +38,11 @@ class Query:
     text: str | Sequence[str] = _part((), "What to look for, in words.", "One text or several.")
     image: Any = _part(
         (), "A picture to look for, indexed or not.",
-        "One or several: paths, bytes, PIL pictures (taken as they are), or parts of any of these "
-        "(`media.crops.Crop`).")
+        "One or several: paths, uris, bytes, open files, PIL pictures, NumPy "
+        "arrays (`media.pictures`), or parts of any of these (`media.crops.Crop`).")
     vector: Vectors | None = _part(
-        None, "A query that the same model embedded.", "float32 [dim]; takes the place of `image` "
-        "and of the meaning of `text`.")
+        None, "An embedding made by the same model.",
+        "float32 [dim]; takes the place of `image` and of the meaning of `text`.")
     without: str | Sequence[str] = _part(
         (), "Move the query away from this text.", "One text or several.")
     without_image: Any = _part((), "Move the query away from this picture.", "As `image`.")
@@ -63,8 +63,8 @@ class Query:
         "One condition or several, see `storage.filters`.")
     mode: Mode = _part("vector", "Compare meanings, match words (in captions, file names, paths, "
                                  "metadata), or both.", "`text` needs no model.")
-    fusion: Fusion = _part("weighted", "How hybrid combines the two: by scores or by ranks.",
-                           "See `indexes.fusion`.")
+    fusion: Fusion = _part("weighted", "How hybrid combines meanings and words: by scores "
+                                       "(weighted) or by ranks (rrf).", "See `indexes.fusion`.")
     # Half, and a little more: what is named comes before what only looks alike. 1,000 pictures of
     # Flickr8k val, caption 5 as the query, recall@1/5/10 of the pictures: vectors alone
     # 27.8/57.1/71.0; with captions 1 to 4 of all pictures listed 51.9/76.5/85.7, of every other one
@@ -115,19 +115,18 @@ class Query:
         texts, images = several(self.text), several(self.image)
         if self.mode == "text" and (images or several(self.without_image) or len(self.weights)
                                     or self.vector is not None):
-            raise UsageError("the mode text matches words alone: leave out images, vectors and "
-                             "weights, or take the mode hybrid")
+            raise UsageError("the mode text matches only words: leave out pictures, vectors and "
+                             "weights, or use the mode hybrid")
         if self.mode == "text" and self.min_score is not None:
             raise UsageError("the mode text has no relevance: leave out --min-score (min_score), "
-                             "or take the mode hybrid")
+                             "or use the mode hybrid")
         if self.mode != "vector" and not self.words.strip():
-            raise UsageError(f"the mode {self.mode} matches words: give a text too, or leave the "
-                             "mode out")
+            raise UsageError(f"the mode {self.mode} needs a text")
         if self.vector is not None:
             return
         if not (texts or images) or not all(text.strip()
                                             for text in (*texts, *several(self.without))):
-            raise UsageError("say what to look for: a text, or --image FILE")
+            raise UsageError("give a text to look for, or --image FILE")
         if len(self.weights) not in (0, len(texts) + len(images)):
             raise UsageError(f"{len(self.weights)} weights for {len(texts) + len(images)} texts "
                              "and images; give one for each, texts first")

@@ -119,7 +119,8 @@ class Listing:
                     self.scan.skip(path, f"image not found: {storable(image)}", row.line)
                     return
             else:
-                raise MediaError("such an address is only read where it is named on the call")
+                raise MediaError("an address of this kind is read only from the command line, "
+                                 "not from a manifest")
         except MediaError as error:
             self.scan.skip(path, f"{storable(image)}: {error}", row.line)
             if not isinstance(error, web.NotFound):

@@ -117,7 +117,7 @@ def _reach(uri: str) -> tuple[Any, str]:
     if scheme in ("http", "https"):
         raise UsageError(f"{uri}: a web address is fetched where a manifest names it (--fetch)")
     if scheme not in REMOTE_SCHEMES:
-        raise UsageError(f"{scheme}:// is no kind of address that can be indexed; there are "
+        raise UsageError(f"{scheme}:// addresses cannot be indexed; those that can: "
                          f"{', '.join(sorted(REMOTE_SCHEMES))}")
     if _has_password(uri):
         raise UsageError(f"a password in a {scheme}:// address would be stored in the index and "

@@ -72,8 +72,7 @@ class Scan:
         """Whether the folders that were given, and that `uri` lies in, are where they were."""
         for anchor, identity in self.anchors.items():
             if uri.startswith(anchor.rstrip("/") + "/") and identity_of(anchor) != identity:
-                self.skipped.append(Skipped(anchor, "went away during the run; what is indexed of "
-                                                    "it is kept"))
+                self.skipped.append(Skipped(anchor, "vanished during the run; its items are kept"))
                 self.incomplete.append(anchor)
                 return False
         return True

@@ -218,7 +218,7 @@ def find_vectors(path: Path, manifest: Path | None = None, kind: Kind = "image")
     if not parts:
         raise UsageError(f"no vectors in {path}: neither .npy files nor img_emb/ or text_emb/")
     if manifest is not None and all(part.manifest is None or part.base == root for part in parts):
-        raise UsageError(f"{path} has manifests of its own; leave --manifest away")
+        raise UsageError(f"{path} has manifests of its own; leave out --manifest")
     _check(parts)
     return VectorSet(root, parts, model, encoder)
 
@@ -312,8 +312,8 @@ def _check_manifest(manifest: Path, rows: int, path: Path, own: bool) -> None:
     if not manifest.is_file():
         raise UsageError(f"no such file: {manifest}")
     if manifest.suffix.lower() not in MANIFEST_SUFFIXES:
-        raise UsageError(f"{manifest} is no manifest: {', '.join(sorted(MANIFEST_SUFFIXES))} are "
-                         "understood")
+        raise UsageError(f"{manifest} is not a manifest: give one of the types "
+                         f"{', '.join(sorted(MANIFEST_SUFFIXES))}")
     names = column_names(manifest)
     known = ("uri",) if own else (*IMAGE_COLUMNS, *_PLACE_COLUMNS, *CAPTION_COLUMNS)
     if names is not None and not set(map(plain_name, names)) & set(map(plain_name, known)):

@@ -65,7 +65,7 @@ class _Parser:
     def __init__(self, source: str, comparisons: int) -> None:
         self.source, self.at, self.depth, self.comparisons = source, 0, 0, comparisons
         if len(source) > _MAX_CONDITION:
-            raise FilterError(f"A condition may have {_MAX_CONDITION} characters at most.")
+            raise FilterError(f"a condition may have {_MAX_CONDITION} characters at most")
         for place, character in enumerate(source):
             if character == "\0" or "\ud800" <= character <= "\udfff":
                 raise self.error("expected text, found a byte that is none", at=place)

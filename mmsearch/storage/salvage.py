@@ -7,6 +7,7 @@ SQLite's indexes, counts and full text are so made anew, too. The damaged file i
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -16,18 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mmsearch.errors import CollectionDamaged
 from mmsearch.records import Problem
 from mmsearch.storage import fulltext
-from mmsearch.storage.reading import ALL_COLUMNS, SEGMENT
+from mmsearch.storage.reading import SEGMENT
 from mmsearch.storage.rows import ITEM, PUT, as_row, described
 from mmsearch.storage.schema import COUNT_ALL, open_to_read, open_to_write
 from mmsearch.storage.segments import TEMPORARY, sync
 from mmsearch.storage.sqlite_errors import plainly
 
-_AT_ONCE = 1000
 _AGAIN = "run `mmsearch index` on it again"
-_COUNTS = ("SELECT sum(items) FROM counts", "SELECT count(*) FROM items_fts_docsize",
-           "SELECT count(*) FROM items INDEXED BY idx_items_seq")
 _MISSING = re.compile(r"row (\d+) missing from index idx_items_")
 _ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 
@@ -35,12 +34,13 @@ _ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 def salvage_catalog(path: Path) -> list[Problem]:
     """Give a collection a new catalog of all that can be read of the one at `path`; -> what was
     lost with the rest. If no item can be read, the catalog stays. Needs the writer's lock."""
-    new, copy = (path.with_name(f"{TEMPORARY}{name}") for name in (path.name, "copy.db"))
-    for left in path.parent.glob(f"{TEMPORARY}*.db*"):
+    new, whole = (path.with_name(f"{TEMPORARY}{path.name}{end}") for end in ("", "-whole"))
+    lost = list[Problem]()
+    for left in path.parent.glob(f"{new.name}*"):
         left.unlink()
     with plainly(path), closing(open_to_write(new)) as conn:
         conn.execute("PRAGMA wal_checkpoint")
-        with closing(_opened(path, new, copy)) as old:
+        with suppress(CollectionDamaged, *_ERRORS), closing(_opened(path, whole)) as old:
             lost = list(_copied(old, conn, path))
         items = conn.execute("SELECT count(*) FROM items").fetchone()[0]
     if items:
@@ -53,32 +53,25 @@ def salvage_catalog(path: Path) -> list[Problem]:
         sync(new)
         new.replace(path)
         sync(path.parent)
-    for left in path.parent.glob(f"{TEMPORARY}*.db*"):
+    for left in path.parent.glob(f"{new.name}*"):
         left.unlink()
     return lost if items else [Problem(str(path), "nothing can be read of it; restore it from a "
                                        "backup, or index again into a new directory")]
 
 
-def _opened(path: Path, new: Path, copy: Path) -> sqlite3.Connection:
-    """The damaged catalog; if its schema cannot be read, a copy that has the header, or else the
-    first page, of a new one: the tables are at the same places in all that one version made."""
-    for taken in (0, 100, 4096):
-        if taken:
-            data, pages = path.read_bytes(), -(-path.stat().st_size // 4096)
-            first = bytearray(new.read_bytes()[:taken])
-            first[28:32] = pages.to_bytes(4, "big")
-            copy.write_bytes((first + data[taken:]).ljust(pages * 4096, b"\0"))
-        with suppress(*_ERRORS):
-            conn = sqlite3.connect(copy) if taken else open_to_read(path)
-            for sql in ALL_COLUMNS:
-                conn.execute(sql)
-            break
-    return conn
+def _opened(path: Path, whole: Path) -> sqlite3.Connection:
+    """The damaged catalog, or, where its end is cut off, a copy with empty pages in that place."""
+    with path.open("rb") as file:
+        size = 4096 * int.from_bytes(file.read(32)[28:], "big")
+    if path.stat().st_size >= size:
+        return open_to_read(path)
+    shutil.copyfile(path, whole)
+    os.truncate(whole, size)
+    return sqlite3.connect(whole)
 
 
 def _copied(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> Iterator[Problem]:
     """Fill `new`; -> what is not as it was."""
-    counts = sorted([n for sql in _COUNTS for (n,) in _readable(old, sql) if n] or [0])
     names = set(_readable(old, "SELECT uri, kind FROM items INDEXED BY idx_items_uri_kind"))
     keys = set(_readable(old, "SELECT key FROM settings INDEXED BY sqlite_autoindex_settings_1"))
     doubtful, copied = _doubtful(old), set[tuple[str, str]]()
@@ -104,9 +97,6 @@ def _copied(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> Ite
         new.execute(sql)
     for uri, kind in sorted(names - copied, key=str):
         yield Problem(str(uri), f"its row ({kind}) was lost; {_AGAIN}")
-    if (more := counts[len(counts) // 2] - len(copied | names)) > 0:
-        yield Problem(str(path), f"{more} items were lost that cannot be named; run `mmsearch "
-                                 "index` again on all that was indexed")
     for (key,) in sorted(keys, key=str):
         yield Problem(str(path), f"the setting {key} was lost")
 
@@ -126,22 +116,12 @@ def _rows(conn: sqlite3.Connection, table: str, columns: str) -> Iterator[Any]:
              *(f"INDEXED BY {name}" for (name,) in list(indexes))]
     rowids = sorted({rowid for scan in scans for (rowid,) in _readable(
         conn, f"SELECT rowid FROM {table} {scan}")})
-    sql = f"SELECT {columns} FROM {table} i WHERE i.rowid IN (SELECT value FROM json_each(?))"
-    for at in range(0, len(rowids), _AT_ONCE):
-        yield from _halved(conn, sql, rowids[at : at + _AT_ONCE])
+    sql = f"SELECT {columns} FROM {table} i WHERE i.rowid = ?"
+    for rowid in rowids:
+        yield from _readable(conn, sql, rowid)
 
 
-def _halved(conn: sqlite3.Connection, sql: str, rowids: list[int]) -> Iterator[Any]:
-    """The rows with these rowids; where they cannot all be read, those of each half."""
-    try:
-        yield from conn.execute(sql, [json.dumps(rowids)]).fetchall()
-    except _ERRORS:
-        half = len(rowids) // 2
-        for part in (rowids[:half], rowids[half:]) if half else ():
-            yield from _halved(conn, sql, part)
-
-
-def _readable(conn: sqlite3.Connection, sql: str) -> Iterator[Any]:
+def _readable(conn: sqlite3.Connection, sql: str, *values: int) -> Iterator[Any]:
     """The rows of an answer up to where it breaks off."""
     with suppress(*_ERRORS):
-        yield from conn.execute(sql)
+        yield from conn.execute(sql, values)

@@ -140,7 +140,8 @@ def _work_directory(out: Path, base: OnnxEncoder, pairs: Path, config: TrainConf
     written = work / "config.json"
     if written.exists():
         if not config.resume:
-            raise UsageError(f"{out} holds an unfinished run; go on with resume, or remove it")
+            raise UsageError(f"{out} holds an unfinished run; continue it with --resume, or remove "
+                             "it")
         before = json.loads(written.read_text("utf-8"))
         other = sorted(k for k in settings if before.get(k) != settings[k])
         if other:

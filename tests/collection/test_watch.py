@@ -266,7 +266,7 @@ def test_a_folder_that_is_gone_is_waited_for(photos: Path, index: Path, tmp_path
     with watch(index, photos) as watched:
         watched.next()
         photos.rename(away)
-        assert "is gone" in watched.messages.get(timeout=LIMIT)
+        assert "has vanished" in watched.messages.get(timeout=LIMIT)
         photos.mkdir()  # as what is left of a disk that was unmounted
         (away / "bus.jpg").unlink()
         picture(away / "new.png", 1)
@@ -284,7 +284,7 @@ def test_a_folder_that_is_gone_is_waited_for(photos: Path, index: Path, tmp_path
             photos.mkdir()
         with watch(index, photos) as watched:
             assert watched.next() == {"items": 13}
-            assert "is gone" in watched.messages.get(timeout=LIMIT)
+            assert "has vanished" in watched.messages.get(timeout=LIMIT)
 
 
 def test_nothing_has_vanished_when_its_disk_goes_during_a_run(photos: Path, index: Path) -> None:
@@ -299,7 +299,7 @@ def test_nothing_has_vanished_when_its_disk_goes_during_a_run(photos: Path, inde
     report = collection.add(items, scan=scan)
     assert (report.removed, collection.count()) == (0, 12)
     assert [one.reason for one in report.skipped if one.path == str(photos)] == [
-        "went away during the run; what is indexed of it is kept"]
+        "vanished during the run; its items are kept"]
 
 
 def test_names_that_index_passes_over_are_passed_over(photos: Path, tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_folders_that_tell_nothing_are_walked_every_so_often(
         assert "--every 10m" in watched.messages.get(timeout=LIMIT)
     with watch(index, photos, "--every", "0.5s", before=limit) as watched:
         watched.until(12)
-        assert "walked every 0.5 s" in watched.messages.get(timeout=LIMIT)
+        assert "checked every 0.5 s" in watched.messages.get(timeout=LIMIT)
         picture(photos / "new.png", 1)
         assert {"added": 1, "items": 13}.items() <= watched.next().items()
         (photos / "new.png").unlink()

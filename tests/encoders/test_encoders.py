@@ -48,7 +48,7 @@ def check(encoder: Encoder, pictures: list[Image.Image]) -> None:
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     np.testing.assert_allclose(encoder.encode_images(pictures), images, atol=1e-5)
     one_by_one = np.concatenate([encoder.encode_images([p]) for p in prepared])
-    np.testing.assert_allclose(one_by_one, images, atol=1e-3)
+    assert (one_by_one * images).sum(axis=1).min() > 0.999  # bfloat16 on a GPU keeps 3 digits
 
 
 def test_the_builtin_encoder_keeps_its_promises(pictures: list[Image.Image]) -> None:
@@ -126,7 +126,7 @@ def test_a_name_without_weights_says_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(("name", "reason"), [
-    ("bultin", "no model called 'bultin'; there are builtin"),
+    ("bultin", "no model called 'bultin'; give builtin"),
     ("/no/model", "there is no model directory /no/model"),
     ("./model", "there is no model directory ./model")])
 def test_a_misspelt_model_is_not_taken_for_a_missing_extra(name: str, reason: str) -> None:

@@ -505,7 +505,7 @@ def test_a_model_that_is_here(tmp_path: Path, words: tuple[Path, Path], photos: 
     assert collection.search(text="a red car", find="text", k=1)[0].item.text == "a red car"
     assert collection.info()["encoder"] == load_encoder().name
     assert add(collection, photos).added == 12
-    with pytest.raises(UsageError, match="say so with --model builtin"):
+    with pytest.raises(UsageError, match="give --model builtin"):
         bring(tmp_path / "c", *words)
     with pytest.raises(EncoderMismatch, match=r"made by mmsearch-builtin.*by .*elsewhere"):
         bring(tmp_path / "c", *words, model=elsewhere)

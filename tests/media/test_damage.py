@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import tarfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
+import numpy as np
 import pytest
 from conftest import Cli, add
-from damaging import make_damaged, samples
+from damaging import make_damaged, samples, with_checksums
+from making import difference, picture
+from PIL import Image, PngImagePlugin
 
 from mmsearch.collection.collection import Collection
+from mmsearch.errors import MediaError
 from mmsearch.ingest.prepare import Preparer
+from mmsearch.media import decode
+from mmsearch.media.damaged import _PASSES as PASSES
 from mmsearch.sources.folders import iter_items
 from mmsearch.sources.scan import Scan, Skipped
 from mmsearch.storage.catalog import CATALOG, Catalog
@@ -39,6 +48,144 @@ def test_a_run_over_damaged_files_of_all_formats(tmp_path: Path, cli: Cli) -> No
         mentioned |= {re.split("!/|#", item.uri)[0], item.meta.get("manifest"),
                       *(str(beside(name)) for name in item.fingerprint.split("/")[2::2])}
     assert [one.path for one in files if str(one.path) not in mentioned] == []
+
+
+# --- pictures that viewers show -------------------------------------------------------------------
+
+
+CAT = picture("cat")
+OPAQUE = {"JPEG": {}, "JPEG progressive": {"progressive": True}, "JPEG of print": {},
+          "PNG": {}, "PNG with a palette": {}, "PNG of one bit": {}, "WebP": {},
+          "WebP lossless": {"lossless": True}}
+MODES = {"JPEG of print": "CMYK", "PNG with a palette": "P", "PNG of one bit": "1"}
+
+
+def whole(name: str, image: Image.Image = CAT, **options: Any) -> bytes:
+    file = BytesIO()
+    options = {**OPAQUE[name], **options}
+    image.convert(MODES.get(name, image.mode)).save(file, name.split()[0], **options)
+    return file.getvalue()
+
+
+def wrong_rows(image: Image.Image, data: bytes) -> float:
+    """The share of the height from the first row on that is not as it should be."""
+    differ = np.abs(np.asarray(image, np.int16) - np.asarray(decode(data).image)).mean((1, 2)) > 4
+    return 1 - int(np.argmax(differ)) / len(differ) if differ.any() else 0.0
+
+
+@pytest.mark.parametrize("name", OPAQUE)
+def test_the_last_bytes_are_missing(name: str) -> None:
+    data = whole(name)
+    for kept in (len(data) - 1, len(data) - 40):
+        found = decode(data[:kept])
+        assert wrong_rows(found.image, data) < 0.06
+        assert found.image.size == CAT.size
+        reduced = decode(data[:kept], min_side=50)
+        assert (reduced.meta == found.meta and reduced.image.width < CAT.width) or "PNG" in name
+
+
+@pytest.mark.parametrize("name", OPAQUE.keys() - {"JPEG progressive"})
+def test_the_last_rows_are_missing(name: str) -> None:
+    data = whole(name)
+    found = decode(data[: int(len(data) * 0.85)])
+    said = re.fullmatch(r"the last (\d+) % are missing", found.meta["damaged"])
+    assert said is not None
+    share = int(said[1]) / 100
+    assert 0.05 < share < 0.4
+    assert wrong_rows(found.image, data) == pytest.approx(share, abs=0.08)
+    with pytest.raises(MediaError, match=f"{name.split()[0]}"):
+        decode(data[: int(len(data) * 0.35)])
+
+
+def test_a_coarse_picture_of_which_the_fine_detail_is_missing() -> None:
+    data = whole("JPEG progressive")
+    for kept in range(len(data) // 2, len(data) - 2, 97):  # in headers of scans, too
+        found = decode(data[:kept])
+        assert found.meta["damaged"] == "its last bytes are missing"
+        assert difference(found.image, decode(data).image) < 12
+
+
+def test_a_turned_picture_stays_turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = whole("JPEG", exif=exif)
+    found = decode(data[:-200])
+    assert found.image.size == (240, 320) and "damaged" in found.meta
+    assert difference(found.image, decode(data).image) < 5
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_rows_of_any_kind_of_png(mode: str, interlaced: bool) -> None:
+    shown = CAT.convert("L") if mode == "I;16" else CAT.convert(mode)
+    pixels = np.asarray(shown)
+    packed = (imagecodecs.png_encode(pixels.astype(np.uint16) * 257) if mode == "I;16" else
+              interlaced_png(shown) if interlaced else whole("PNG", shown))
+    found = decode(packed[: int(len(packed) * 0.8)])
+    assert "the last" in found.meta["damaged"]
+    top = (0, 0, 320, 120)
+    if not interlaced:
+        assert difference(found.image.crop(top), decode(packed).image.crop(top)) == 0
+
+
+def interlaced_png(image: Image.Image) -> bytes:
+    """Pillow reads these and writes none."""
+    pixels = np.asarray(image)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    rows = b"".join(b"\0" + row.tobytes() for x, y, dx, dy in PASSES
+                    for row in pixels[y::dy, x::dx])
+    data = bytearray(whole("PNG", image))
+    data[28] = 1
+    at, end = data.index(b"IDAT") - 4, data.index(b"IEND") - 4
+    packed = zlib.compress(rows)
+    return with_checksums(bytes(data[:at]) + struct.pack(">I", len(packed)) + b"IDAT" + packed
+                          + bytes(4) + bytes(data[end:]))
+
+
+def test_a_damaged_or_long_text_costs_that_text(tmp_path: Path) -> None:
+    for kind in ("tEXt", "zTXt", "iTXt", "long zTXt", "long iTXt"):
+        texts = PngImagePlugin.PngInfo()
+        long = "long" in kind
+        text = "words " * (300_000 if long else 3)
+        if "iTXt" in kind:
+            texts.add_itxt("Comment", text, lang="en", tkey="Note", zip=True)
+        else:
+            texts.add_text("Comment", text, zip="z" in kind)
+        texts.add_text("Title", "A cat")
+        data = bytearray(whole("PNG", pnginfo=texts))
+        if not long:
+            data[data.index(kind.encode()) + 5] ^= 1
+        found = decode(bytes(data))
+        assert difference(found.image, CAT) == 0
+        assert found.meta["damaged"] == (
+            "a text of more than 1 MB in it is left out" if long
+            else f"what it says of itself ({kind}) cannot be read")
+    header = bytearray(whole("PNG"))
+    header[29] ^= 1
+    with pytest.raises(MediaError, match="checksum in b'IHDR'"):
+        decode(bytes(header))
+
+
+def test_a_damaged_picture_is_indexed_said_and_told_apart(tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    data = whole("JPEG")
+    (folder / "cut.jpg").write_bytes(data[:-300])
+    (folder / "gone.jpg").write_bytes(data[:2000])
+    (folder / "whole.jpg").write_bytes(data)
+    done = cli("index", folder, "-i", tmp_path / "index")
+    assert re.search(r"damaged \S+cut\.jpg: the last \d+ % are missing", done.stderr)
+    assert "skipped" in done.stderr and "gone.jpg: truncated JPEG" in done.stderr
+    assert "added 2" in done.stdout and "skipped 1" in done.stdout
+    collection = Collection.open(tmp_path / "index")
+    hit, = collection.search(text="a cat", where="damaged exists")
+    assert hit.item.uri == str(folder / "cut.jpg")
+    assert [Path(hit.item.uri).name for hit in
+            collection.search(text="a cat", where="damaged is missing")] == ["whole.jpg"]
+    (folder / "cut.txt").write_text("a cat on a sofa")  # described anew, not decoded
+    add(collection, folder)
+    hit, = collection.search(text="a cat", where="damaged ~ missing")
+    assert collection.search(text="a sofa", find="text", k=1)[0].item.group == hit.item.uri
 
 
 # --- what was found so --------------------------------------------------------------------------

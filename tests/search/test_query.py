@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import typer
 from conftest import DEMO
+from PIL import Image
 
 from mmsearch import Collection, Query
 from mmsearch.cli.app import app
 from mmsearch.errors import UsageError
+from mmsearch.media import Crop
 from mmsearch.search.compose import share_of_images
 
 CAT = DEMO / "cat.jpg"
@@ -21,17 +23,17 @@ PARTS = [part.name for part in fields(Query)]
 
 
 @pytest.mark.parametrize(("parts", "reason"), [
-    ({}, "say what to look for"),
-    ({"text": ["a", " "]}, "say what to look for"),
-    ({"text": "a", "without": ""}, "say what to look for"),
+    ({}, "give a text to look for"),
+    ({"text": ["a", " "]}, "give a text to look for"),
+    ({"text": "a", "without": ""}, "give a text to look for"),
     ({"text": "a", "k": 0}, "-k must be at least 1"),
     ({"text": "a", "weights": [1, 2]}, "2 weights for 1 texts and images"),
     ({"text": "a", "find": "x"}, "find must be one of image, text, any, not 'x'"),
-    ({"image": CAT, "mode": "hybrid"}, "the mode hybrid matches words: give a text"),
-    ({"mode": "text"}, "the mode text matches words"),
-    ({"text": "a", "mode": "text", "image": CAT}, "matches words alone"),
-    ({"text": "a", "mode": "text", "weights": [2.0]}, "matches words alone"),
-    ({"text": "a", "mode": "text", "vector": np.ones(4)}, "matches words alone"),
+    ({"image": CAT, "mode": "hybrid"}, "the mode hybrid needs a text"),
+    ({"mode": "text"}, "the mode text needs a text"),
+    ({"text": "a", "mode": "text", "image": CAT}, "matches only words"),
+    ({"text": "a", "mode": "text", "weights": [2.0]}, "matches only words"),
+    ({"text": "a", "mode": "text", "vector": np.ones(4)}, "matches only words"),
     ({"text": "a", "mode": "text", "min_score": 0.5}, "the mode text has no relevance"),
     ({"text": "a", "mode": "semantic"}, "mode must be one of vector, text, hybrid"),
     ({"text": "a", "mode": "hybrid", "fusion": "max"}, "fusion must be one of weighted, rrf"),
@@ -56,7 +58,7 @@ def test_a_search_takes_a_query_or_its_parts_or_both(demo_index: Path) -> None:
     assert collection.search(query, k=2) == by_name[:2]
     with pytest.raises(TypeError, match="'txt'"):
         collection.search(txt="a dog")  # type: ignore[call-arg]
-    with pytest.raises(UsageError, match="say what to look for"):
+    with pytest.raises(UsageError, match="give a text to look for"):
         collection.search()
 
 
@@ -74,3 +76,19 @@ def test_the_share_of_images_in_a_query() -> None:
     assert share_of_images(Query(text="a", image=CAT)) == 0.5
     assert share_of_images(Query(text="a", image=CAT, weights=[1, -3])) == 0.75
     assert share_of_images(Query(vector=np.ones(4))) == 0.5
+
+
+def test_a_picture_can_be_asked_for_in_any_form(demo_index: Path) -> None:
+    collection = Collection.open(demo_index)
+    with Image.open(CAT) as opened, CAT.open("rb") as file:
+        pixels = np.asarray(opened)
+        forms = [str(CAT), CAT, CAT.as_uri(), CAT.read_bytes(), file, opened,
+                 opened.convert("CMYK"), pixels, pixels.astype(np.uint16) * 257, pixels / 255,
+                 Crop(pixels, "0,0,100%,100%")]
+        for form in forms:
+            assert collection.search(image=form, k=1)[0].item.uri == str(CAT)
+            assert collection.search(text="a picture", without_image=form, k=1)
+            assert collection.embed(images=[form]).ndim == 1
+    for bad in (None, 5, pixels.astype(np.int64)):
+        with pytest.raises(UsageError, match="a picture is a path, a uri, bytes"):
+            collection.search(image=bad)

@@ -371,7 +371,8 @@ def test_a_manifest_names_members_of_archives(tmp_path: Path) -> None:
                                             f"{tmp_path}/a.zip!/x/0.jpg#caption1"]
     assert [one.reason for one in scan.skipped] == [
         "image not found: a.zip!/x/1.jpg",
-        "s3://b/c.jpg: such an address is only read where it is named on the call"]
+        "s3://b/c.jpg: an address of this kind is read only from the command line, not from a "
+        "manifest"]
 
 
 def test_certificates_are_checked_against_the_name(
