@@ -13,6 +13,7 @@ RAW_SUFFIXES: frozenset[str] = frozenset(
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"}
     | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif", ".jxl"}
+    | {".mpo"}
     | RAW_SUFFIXES
 )
 """Lower-case suffixes of files worth opening."""

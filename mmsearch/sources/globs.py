@@ -10,7 +10,10 @@ from mmsearch.uris import nfc
 _JUNK = {
     "__macosx",
     "node_modules",
-    "@eadir",
+    "@eadir",  # Synology's thumbnails, bin and snapshots
+    "#recycle",
+    "#snapshot",
+    "@recycle",  # QNAP's bin
     "$recycle.bin",
     "system volume information",
     "lost+found",

@@ -136,6 +136,7 @@ def test_hidden_and_junk_is_left_out(tmp_path: Path) -> None:
     put(tmp_path, "ok.jpg", ".hidden.jpg", "._ok.jpg", ".thumbnails/a.jpg", "__MACOSX/a.jpg")
     put(tmp_path, "@eaDir/a.jpg", "node_modules/a.jpg", "$RECYCLE.BIN/a.jpg", "lost+found/a.jpg")
     put(tmp_path, "System Volume Information/a.jpg", "Thumbs.db")
+    put(tmp_path, "#recycle/a.jpg", "#snapshot/b/a.jpg", "@Recycle/a.jpg")
     assert found(tmp_path) == ["ok.jpg"]
     assert found(tmp_path, tmp_path / ".thumbnails") == [".thumbnails/a.jpg"]  # asked for by name
 
