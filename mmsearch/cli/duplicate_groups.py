@@ -53,18 +53,19 @@ def groups_json(found: Duplicates) -> dict[str, Any]:
 
 
 def _group_json(group: Group) -> dict[str, Any]:
-    redundant = {id(one) for one in group.redundant}
+    near = {id(one) for one in group.near}
     return {"keep": strict(group.members[0].item.uri), "freed": group.freed, "members": [
         {"uri": strict(one.item.uri), "how": one.how or "keep", "score": round(one.score, 4),
          "width": one.item.meta.get("width"), "height": one.item.meta.get("height"),
-         "bytes": one.bytes, "redundant": id(one) in redundant, "problem": one.problem}
+         "bytes": one.bytes, "redundant": one.exact, "near": id(one) in near,
+         "problem": one.problem}
         for one in group.members]}
 
 
-def redundant_paths(groups: Sequence[Group]) -> Iterator[str]:
+def redundant_paths(groups: Sequence[Group], *, near: bool) -> Iterator[str]:
     """The files that need not be kept, exactly as they are named on disk."""
     for group in groups:
-        for member in group.redundant:
+        for member in [*group.redundant, *(group.near if near else ())]:
             yield address_of(member.item)
 
 
@@ -86,8 +87,10 @@ def summary(found: Duplicates) -> str:
         return f"no duplicates among {_several(found.pictures, 'picture')}"
     redundant = sum(len(group.redundant) for group in found.groups)
     freed = size_text(sum(group.freed for group in found.groups))
-    return (f"{_several(len(found.groups), 'group')} among {_several(found.pictures, 'picture')}; "
-            f"{_several(redundant, 'file')} could be deleted, which frees {freed}")
+    line = (f"{_several(len(found.groups), 'group')} among {_several(found.pictures, 'picture')}; "
+            f"{_several(redundant, 'file')} could be deleted without loss, which frees {freed}")
+    near = sum(len(group.near) for group in found.groups)
+    return line + (f"; {_several(near, 'file')} more with --include-near" if near else "")
 
 
 def _heading(number: int, group: Group) -> str:

@@ -34,16 +34,21 @@ def dups(
     directory: IndexOption = DEFAULT_INDEX,
     json_: JsonOption = False,
     filepath_only: Annotated[bool, typer.Option(
-        "--filepath-only", help="Print only paths that could be deleted, one a line, for pipes.",
-    )] = False,
+        "--filepath-only", help="Print only paths that could be deleted without loss, one a line, "
+        "for pipes: of copies with the same bytes or the same pixels.")] = False,
+    include_near: Annotated[bool, typer.Option(
+        "--include-near", help="With --filepath-only, also paths of changed versions that show the "
+        "same picture. What is only similar is never printed.")] = False,
     html: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write a contact sheet of the groups.")] = None,
 ) -> None:
     """Find duplicate pictures: copies, and versions that are resized, recompressed, brightened,
     watermarked, mirrored or slightly cropped; also some that are rotated.
 
-    The first of each group is the one to keep: most pixels, then most bytes, then oldest. No file
-    is deleted. Two photos of the same thing are not duplicates.
+    The first of each group is the one to keep: most pixels, then most bytes, then oldest. "copy"
+    and "same pixels" can be deleted without loss; "same" is a changed version; in "similar"
+    something differs (a watermark, or another name in a form), so look yourself. No file is
+    deleted. Two photos of the same thing are not duplicates.
 
     Example: mmsearch dups --html duplicates.html
 
@@ -51,7 +56,10 @@ def dups(
     """
     from mmsearch.cli import duplicate_groups
     from mmsearch.collection import Collection
+    from mmsearch.errors import UsageError
 
+    if include_near and not filepath_only:
+        raise UsageError("--include-near goes with --filepath-only")
     collection = Collection.open(directory)
     total = collection.count(where=where or ())
     with progress("comparing", lambda: total) as advance:
@@ -67,7 +75,7 @@ def dups(
     if json_:
         print_json(duplicate_groups.groups_json(found))
     elif filepath_only:
-        _print_redundant(list(duplicate_groups.redundant_paths(found.groups)))
+        _print_redundant(list(duplicate_groups.redundant_paths(found.groups, near=include_near)))
     elif sys.stdout.isatty():
         console().print(duplicate_groups.groups_table(found.groups))
     else:

@@ -1,5 +1,6 @@
-"""Whether two pictures are the same picture, by their pixels: resized, recompressed, cropped a
-little, brightened, watermarked, mirrored or turned, but not merely alike.
+"""Whether two pictures may be the same picture, by their pixels: resized, recompressed, cropped a
+little, brightened, watermarked, mirrored or turned, but not merely alike. This is a first look, of
+many pairs; `closeup` then tells the same from the similar.
 
 A perceptual hash says how alike two pictures are as a whole, so a crop of a tenth breaks it, and
 two shoes on white have the same. Here one picture is laid upon the other first, and then their
@@ -13,13 +14,14 @@ detail is compared piece by piece:
    have the same detail, by local correlation, and the same colour. That share is the score,
    less a little where there are few such blocks.
 
-Where there is next to no detail (a plain colour, a blank page) nothing can be told from detail:
-there the blocks must be equal in brightness and colour as they are.
+Where there is next to no detail at this scale (a plain colour, a blank page, stars), the blocks
+must be equal in brightness and colour as they are, for the closer look to be worthwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -66,11 +68,18 @@ class Sketch(NamedTuple):
     chroma: Bytes
 
 
+class Alike(IntEnum):
+    """Something differs; nothing does that would be seen; no pixel does."""
+
+    SIMILAR, SAME, EQUAL = range(3)
+
+
 class Likeness(NamedTuple):
     """score: 0 to 1, roughly the share of the detail that both have; turn: see `TURNS`."""
 
     score: float
     turn: int
+    alike: Alike = Alike.SIMILAR
 
 
 def sketch(image: Image) -> Sketch:
@@ -79,13 +88,13 @@ def sketch(image: Image) -> Sketch:
 
     small = image.resize((SIDE, SIDE), Resampling.BILINEAR, reducing_gap=3.0).convert("YCbCr")
     planes = np.asarray(small, np.uint8).transpose(2, 0, 1)
-    chroma = _blocks(planes[1:].astype(np.float32), SIDE // _CHROMA)
+    chroma = blocks(planes[1:].astype(np.float32), SIDE // _CHROMA)
     return Sketch(planes[0].copy(), np.round(chroma).astype(np.uint8))
 
 
 def thumb(one: Sketch) -> Bytes:
     """The sketch's luma at 16 x 16 pixels, uint8 [256]: enough to see that two are far apart."""
-    small = _blocks(one.luma[None].astype(np.float32), SIDE // THUMB)
+    small = blocks(one.luma[None].astype(np.float32), SIDE // THUMB)
     return np.round(small).astype(np.uint8).ravel()
 
 
@@ -106,14 +115,14 @@ def compare(first: Sequence[Sketch], second: Sequence[Sketch]) -> list[Likeness]
 
 def _compare(first: Sequence[Sketch], second: Sequence[Sketch]) -> list[Likeness]:
     a, b = (np.stack([one.luma for one in many]).astype(np.float32) for many in (first, second))
-    half_a, half_b = _blocks(a, 2), _blocks(b, 2)
-    best, turns, warps = _aligned_roughly(_blocks(a, 4), _blocks(b, 4))
+    half_a, half_b = blocks(a, 2), blocks(b, 2)
+    best, turns, warps = _aligned_roughly(blocks(a, 4), blocks(b, 4))
     scores = np.zeros(len(a), np.float32)
     go_on = np.flatnonzero(best >= _WORTHWHILE).tolist()
     if go_on:
         chosen = turns[go_on]
         a, b = _turn_each(a[go_on], chosen), b[go_on]
-        fine = _align(_turn_each(half_a[go_on], chosen), half_b[go_on], warps[go_on], steps=4)
+        fine = align(_turn_each(half_a[go_on], chosen), half_b[go_on], warps[go_on], steps=4)
         colours = [np.stack([many[n].chroma for n in go_on]).astype(np.float32) - 128
                    for many in (first, second)]
         scores[go_on] = _agreement(a, b, _turn_each(colours[0], chosen), colours[1], fine)
@@ -126,14 +135,14 @@ def _compare(first: Sequence[Sketch], second: Sequence[Sketch]) -> list[Likeness
 def _aligned_roughly(a: Floats, b: Floats) -> tuple[Floats, Ids, Floats]:
     """32 x 32 pictures -> correlation once aligned, the best turn (of the two most promising
     ones), and its warp."""
-    small_a, small_b = _blocks(a, 2), _blocks(b, 2)
+    small_a, small_b = blocks(a, 2), blocks(b, 2)
     promising = np.argsort(-turned_correlations(small_a, small_b), axis=1, kind="stable")[:, :2]
     tried = []
     for turns in promising.T:
         warps = np.tile(np.array([1, 0, 1, 0], np.float32), (len(a), 1))
-        warps = _align(_turn_each(small_a, turns), small_b, warps, steps=8)
+        warps = align(_turn_each(small_a, turns), small_b, warps, steps=8)
         turned = _turn_each(a, turns)
-        warps = _align(turned, b, warps, steps=6)
+        warps = align(turned, b, warps, steps=6)
         tried.append((_correlation(turned, b, warps), turns, warps))
     (score, turns, warps), (score2, turns2, warps2) = tried
     second = score2 > score
@@ -141,7 +150,7 @@ def _aligned_roughly(a: Floats, b: Floats) -> tuple[Floats, Ids, Floats]:
             np.where(second[:, None], warps2, warps))
 
 
-def _align(a: Floats, b: Floats, warps: Floats, steps: int) -> Floats:
+def align(a: Floats, b: Floats, warps: Floats, steps: int) -> Floats:
     """Improve `warps` (float32 [n, 4]: scale and shift in x, then in y, the picture being 2 wide)
     so that b(x) = gain * a(scale * x + shift) + offset, by Gauss-Newton steps."""
     side = a.shape[-1]
@@ -222,12 +231,12 @@ def _agreement(a: Floats, b: Floats, colour_a: Floats, colour_b: Floats, warps: 
     a, b: luma [n, 128, 128]; colour_a, colour_b: [n, 2, 32, 32], 0 where there is no colour.
     """
     seen, inside = _warped(a, warps)
-    area = _blocks(inside, _BLOCK)
+    area = blocks(inside, _BLOCK)
     counted = area > 0.5
     area = np.maximum(area, 1e-3)
 
     def mean(values: Floats) -> Floats:
-        return _blocks(values * inside, _BLOCK) / area
+        return blocks(values * inside, _BLOCK) / area
 
     level_a, level_b = mean(seen), mean(b)
     detail_a = np.maximum(mean(seen ** 2) - level_a ** 2, 0)
@@ -238,13 +247,13 @@ def _agreement(a: Floats, b: Floats, colour_a: Floats, colour_b: Floats, warps: 
     off, strength, raw = _colour_difference(colour_a, colour_b, warps, counted)
     same &= off < np.maximum(_SAME_COLOUR, _COLOUR_SHARE * strength)
     detailed = counted & ((np.maximum(detail_a, detail_b) > 4 * noise) | (off > _SAME_COLOUR))
-    blocks = detailed.sum((1, 2))
-    differing = (detailed & ~same).sum((1, 2)) / np.maximum(blocks, 1)
-    share = np.maximum(1 - differing * (1 + _FEW_BLOCKS / np.maximum(blocks, 1)), 0)
+    number = detailed.sum((1, 2))
+    differing = (detailed & ~same).sum((1, 2)) / np.maximum(number, 1)
+    share = np.maximum(1 - differing * (1 + _FEW_BLOCKS / np.maximum(number, 1)), 0)
     equal = (np.abs(level_a - level_b) < _PLAIN_LEVELS) & (raw < _PLAIN_LEVELS)
     equal &= same | ~detailed
     plain = (equal | ~counted).all((1, 2))
-    result: Floats = np.where(blocks < _FEWEST_BLOCKS, plain, share).astype(np.float32)
+    result: Floats = np.where(number < _FEWEST_BLOCKS, plain, share).astype(np.float32)
     return result
 
 
@@ -254,7 +263,7 @@ def _colour_difference(a: Floats, b: Floats, warps: Floats,
     the same in both pictures, how strong they are, and how far apart they are as they are."""
     seen = np.stack([_warped(a[:, plane], warps)[0] for plane in (0, 1)], axis=1)
     per_block = _BLOCK * _CHROMA // SIDE
-    seen, other = _blocks(seen, per_block), _blocks(b, per_block)
+    seen, other = blocks(seen, per_block), blocks(b, per_block)
     where = counted[:, None]
     ratio = ((seen * other * where).sum((1, 2, 3))
              / np.maximum((seen ** 2 * where).sum((1, 2, 3)), 1))
@@ -271,7 +280,7 @@ def _length(vectors: Floats) -> Floats:
 # --- small things --------------------------------------------------------------------------------
 
 
-def _blocks(planes: Floats, side: int) -> Floats:
+def blocks(planes: Floats, side: int) -> Floats:
     """Means of blocks of side x side pixels, over the last two axes."""
     rows = planes[..., ::side, :].copy()
     for offset in range(1, side):  # much faster than a mean over axes this short

@@ -1,21 +1,24 @@
 """Pairs that show the same picture: candidates by their stored vectors, confirmed by their pixels.
 
 Candidates are decoded once for a first look (their thumbs are kept), and again only if that look
-did not tell them apart and too many others were decoded since.
+did not tell them apart and too many others were decoded since. Those that agree are decoded larger
+for a closer look, and as they are if they have the same size: they may have the same pixels.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from mmsearch.errors import MediaError
 from mmsearch.ingest import content_hash
-from mmsearch.media import Likeness, decode, perceptual
+from mmsearch.media import Alike, Likeness, closeup, decode, perceptual, pixel_hash
 from mmsearch.records import Ids, Kind, Vectors
 from mmsearch.search.pipeline import nearest
 from mmsearch.sources import Skipped, locate, own_fingerprint
@@ -32,6 +35,8 @@ _FAR_APART = 0.4
 _BATCH = 128
 _SKETCHES = 4096
 """Sketches kept (18 kB each); what is needed again later is decoded again."""
+_CLOSEUPS = 32
+"""Pictures kept for a closer look (up to 5 MB each)."""
 
 
 class Read(Protocol):
@@ -111,10 +116,16 @@ def _neighbours(contents: Contents, seqs: Ids) -> tuple[Ids, Vectors]:
 
 
 class Pictures:
-    """Decodes pictures when first compared, and compares them."""
+    """Decodes pictures when first compared, and compares them.
 
-    def __init__(self, contents: Contents) -> None:
+    least: pairs that agree less at first sight are not looked at closely.
+    """
+
+    def __init__(self, contents: Contents, least: float) -> None:
         self.contents = contents
+        self.least = least
+        self.hashes: dict[int, str] = {}
+        self._closeups: dict[int, Image.Image | None] = {}
         self.failed: dict[int, Skipped] = {}
         self._thumbs = np.zeros((len(contents.seqs), perceptual.THUMB**2), np.uint8)
         self._decoded = np.zeros(len(contents.seqs), bool)
@@ -144,7 +155,41 @@ class Pictures:
 
         with ThreadPoolExecutor(os.cpu_count() or 1, "compare") as threads:
             likenesses = [one for part in threads.map(look, parts) for one in part]
-        return dict(zip(pairs, likenesses, strict=True))
+        found = dict(zip(pairs, likenesses, strict=True))
+        near = [pair for pair in pairs if found[pair].score >= self.least]
+        for at in range(0, len(near), _CLOSEUPS // 2):
+            part = near[at:at + _CLOSEUPS // 2]
+            found |= self._look_closely({pair: found[pair] for pair in part})
+        return found
+
+    def _look_closely(self, pairs: Mapping[Pair, Likeness]) -> dict[Pair, Likeness]:
+        rows = self.contents.rows(sorted({place for pair in pairs for place in pair}))
+        sizes = {place: _size(several) for place, several in rows.items()}
+        with ThreadPoolExecutor(os.cpu_count() or 1, "look") as threads:
+            def complete(known: dict[int, T], work: Callable[[Sequence[Row]], T],
+                         pairs: Iterable[Pair]) -> None:
+                places = sorted({place for pair in pairs for place in pair} - set(known))
+                results = threads.map(work, [rows[place] for place in places])
+                known.update(zip(places, results, strict=True))
+
+            complete(self.hashes, _hash_of, [
+                pair for pair in pairs if sizes[pair.one] == sizes[pair.other]])
+            equal = {pair for pair in pairs if self.hashes.get(pair.one)
+                     and self.hashes[pair.one] == self.hashes.get(pair.other)}
+            rest = [pair for pair in pairs if pair not in equal]
+            complete(self._closeups, _closeup_of, rest)
+
+            def look(pair: Pair) -> Likeness:
+                one, other = self._closeups[pair.one], self._closeups[pair.other]
+                if one is None or other is None:  # gone since the first look
+                    return Likeness(0.0, 0)
+                close = closeup.look(other, one, pairs[pair].turn)
+                return close._replace(score=min(close.score, pairs[pair].score))
+
+            found = dict(zip(rest, threads.map(look, rest), strict=True))
+        while len(self._closeups) > _CLOSEUPS:
+            del self._closeups[next(iter(self._closeups))]
+        return found | dict.fromkeys(equal, Likeness(1.0, 0, Alike.EQUAL))
 
     def _not_far_apart(self, pairs: list[Pair]) -> list[Pair]:
         if not pairs:
@@ -175,13 +220,48 @@ class Pictures:
 
 def _sketch_of(rows: Sequence[Row]) -> perceptual.Sketch | Skipped:
     """The sketch of a content, from the first of its files that still has it."""
-    skipped = Skipped("", "no longer indexed")
+    try:
+        return _of_content(rows, lambda data: perceptual.sketch(
+            decode(data, min_side=perceptual.SIDE).image))
+    except MediaError as error:
+        return Skipped.because(rows[-1].item.uri if rows else "", error)
+
+
+def _closeup_of(rows: Sequence[Row]) -> Image.Image | None:
+    def make(data: bytes) -> Image.Image:
+        image = decode(data, min_side=closeup.SIDE).image
+        image.thumbnail((closeup.SIDE, closeup.SIDE), Image.Resampling.BILINEAR)
+        return image
+
+    with suppress(MediaError):
+        return _of_content(rows, make)
+    return None
+
+
+def _hash_of(rows: Sequence[Row]) -> str:
+    with suppress(MediaError):
+        return _of_content(rows, pixel_hash)
+    return ""
+
+
+def _size(rows: Sequence[Row]) -> tuple[object, object]:
+    meta = rows[0].item.meta if rows else {}
+    return meta.get("width"), meta.get("height")
+
+
+def _of_content(rows: Sequence[Row], make: Callable[[bytes], T]) -> T:
+    """Something made of the bytes of the first file that still has the content.
+
+    Raises:
+        MediaError: none has; or it cannot be decoded.
+    """
+    problem = MediaError("no longer indexed")
     for row in rows:
         try:
-            return perceptual.sketch(decode(same_content(row), min_side=perceptual.SIDE).image)
+            return make(same_content(row))
         except MediaError as error:
-            skipped = Skipped.because(row.item.uri, error)
-    return skipped
+            problem = error
+    raise problem
 
 
 def same_content(row: Row) -> bytes:

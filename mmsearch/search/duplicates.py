@@ -4,9 +4,12 @@ cropped a little, brightened, watermarked, mirrored or turned.
     copies       items of one content hash; nothing is decoded
     candidates   for each other content, the stored vectors nearest to its own; a vector tells what
                  is in a picture, so these are merely alike, and few are the same picture
-    pairs        candidates whose pixels agree (see `media.perceptual`); only these are decoded
-    groups       pictures that are connected by such pairs, and each agree with the best of the
-                 group, the one to keep: A like B and B like C do not put A and C together
+    pairs        candidates whose pixels agree (see `media.perceptual`); only these are decoded.
+                 They are the same if nothing differs that would be seen (see `media.closeup`), else
+                 similar: a watermark, or a form that somebody else filled in
+    groups       pictures that are connected by pairs that are the same, and each agree with the
+                 best of the group, the one to keep: A like B and B like C do not put A and C
+                 together. Then what is similar to the best of a group joins it
 
 Memory grows by some 300 bytes a picture, whatever the number of candidates.
 """
@@ -19,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmsearch.errors import MediaError, UsageError
-from mmsearch.media import Likeness, perceptual
+from mmsearch.media import Alike, Likeness, perceptual
 from mmsearch.records import Item
 from mmsearch.search.duplicate_pairs import (
     KINDS,
@@ -40,6 +43,7 @@ Star = list[tuple[int, Likeness]]
 _AGREES_WITH_BEST = 0.9
 """Share of the threshold that each picture of a group reaches with the one to keep."""
 _ANOTHER_NAME = "another name of a file that is listed"
+_SIMILAR = "similar"
 _NO_FILE = "inside another file, or far away"
 
 
@@ -47,9 +51,11 @@ _NO_FILE = "inside another file, or far away"
 class Member:
     """A picture of a group.
 
-    how: "" for the one to keep; "copy": the same content as that one; "same", "mirrored", "turned"
-        and the like: the same picture in another file.
+    how: "" for the one to keep; "copy": the same content as that one; "same pixels": saved again
+        without loss; "same", "mirrored", "turned" and the like: the same picture in another file;
+        "similar": parts of it differ.
     score: how much of the detail agrees with the one to keep, 0 to 1.
+    exact: its bytes or its pixels are those of a member before it, so nothing is lost without it.
     bytes: of the file.
     problem: why the file does not count: it has vanished, or is another name of one that is listed.
     """
@@ -57,6 +63,7 @@ class Member:
     item: Item
     how: str
     score: float
+    exact: bool
     bytes: int
     problem: str = ""
 
@@ -70,8 +77,14 @@ class Group:
 
     @property
     def redundant(self) -> tuple[Member, ...]:
-        """All that are there and need not be."""
-        return tuple(one for one in self.members[1:] if not one.problem)
+        """All that are there and need not be: nothing is lost without them."""
+        return tuple(one for one in self.members if one.exact)
+
+    @property
+    def near(self) -> tuple[Member, ...]:
+        """Others that are there and show the same picture, of less quality or changed."""
+        return tuple(one for one in self.members[1:]
+                     if not one.exact and not one.problem and not one.how.startswith(_SIMILAR))
 
     @property
     def freed(self) -> int:
@@ -103,14 +116,15 @@ def find_duplicates(read: Read, condition: Condition | None = None, *, exact: bo
                                            catalog.twins(condition, KINDS)))
     contents = Contents(read, seqs, twins)
     found = Duplicates(pictures=len(seqs))
+    stars: list[Star] = []
+    hashes: Mapping[int, str] = {}
     if exact:
         progress(len(seqs))
-        stars: list[Star] = []
     else:
-        stars = _near(contents, found, threshold, progress)
+        stars, hashes = _near(contents, found, threshold, progress)
     alone = contents.copied - {place for star in stars for place, _ in star}
     stars += [[(place, Likeness(1.0, 0))] for place in sorted(alone)]
-    groups = (_group(star, contents, found.unconfirmed) for star in stars)
+    groups = (_group(star, contents, hashes, found.unconfirmed) for star in stars)
     found.groups = sorted(filter(None, groups), key=_largest_first)[:k]
     found.unconfirmed = list(dict.fromkeys(found.unconfirmed))
     return found
@@ -121,8 +135,9 @@ def _largest_first(group: Group) -> tuple[int, int, str]:
 
 
 def _near(contents: Contents, found: Duplicates, threshold: float,
-          progress: Callable[[int], None]) -> list[Star]:
-    pictures = Pictures(contents)
+          progress: Callable[[int], None]) -> tuple[list[Star], Mapping[int, str]]:
+    """Groups of several contents, and the hashes of their pixels as far as they were compared."""
+    pictures = Pictures(contents, _AGREES_WITH_BEST * threshold)
     confirmed: dict[Pair, Likeness] = {}
     for batch, pairs in candidates(contents):
         found.candidates += len(pairs)
@@ -134,10 +149,21 @@ def _near(contents: Contents, found: Duplicates, threshold: float,
         sorted({place for pair in confirmed for place in pair})).items() if rows}
     confirmed = {pair: likeness for pair, likeness in confirmed.items()
                  if pair.one in ranks and pair.other in ranks}
-    stars = star_groups(confirmed, ranks.__getitem__, pictures.compare, threshold)
+    same = {pair: one for pair, one in confirmed.items() if one.alike >= Alike.SAME}
+    stars = star_groups(same, ranks.__getitem__, pictures.compare, threshold)
+    heads = {star[0][0]: star for star in stars}
+    grouped = {place for star in stars for place, _ in star} - set(heads)
+    similar = {pair: one for pair, one in confirmed.items() if not grouped.intersection(pair)}
+    for (head, itself), *others in star_groups(
+            similar, lambda place: (place not in heads, ranks[place]), pictures.compare, threshold):
+        joining = [(place, one) for place, one in others if place not in heads]
+        if head in heads:
+            heads[head] += joining
+        else:
+            stars.append([(head, itself), *joining])
     progress(found.pictures - len(contents.seqs))
     found.unconfirmed += pictures.failed.values()
-    return stars
+    return stars, pictures.hashes
 
 
 def star_groups(confirmed: Mapping[Pair, Likeness], rank: Callable[[int], Any],
@@ -186,24 +212,40 @@ def _reached(start: int, linked: Mapping[int, set[int]], among: set[int]) -> set
     return reached
 
 
-def _group(star: Star, contents: Contents, unconfirmed: list[Skipped]) -> Group | None:
+def _group(star: Star, contents: Contents, hashes: Mapping[int, str],
+           unconfirmed: list[Skipped]) -> Group | None:
     """The files of a group as they are now; None if no two different files are left."""
     rows = contents.rows([place for place, _ in star])
     members: list[Member] = []
-    seen: dict[tuple[int, int], str] = {}
+    names: dict[tuple[int, int], str] = {}
+    kept: set[int | str] = set()
     for number, (place, likeness) in enumerate(star):
-        how = "copy" if number == 0 else perceptual.TURNS[likeness.turn] or "same"
+        how = "copy" if number == 0 else _how(likeness)
+        content = hashes.get(place) or place
         for row in rows[place]:
             try:
-                size, problem = _on_disk(row, seen)
+                size, problem = _on_disk(row, names)
             except MediaError as error:
                 unconfirmed.append(Skipped.because(row.item.uri, error))
-            else:
-                members.append(Member(row.item, how, likeness.score, size, problem))
-    members.sort(key=lambda one: bool(one.problem))  # stable: otherwise best first, as they are
+                continue
+            exact = not problem and content in kept
+            members.append(Member(row.item, how, likeness.score, exact, size, problem))
+            if not problem:
+                kept.add(content)
+    # Stable: otherwise best first, as they are.
+    members.sort(key=lambda one: (bool(one.problem), one.how.startswith(_SIMILAR)))
     if sum(one.problem != _ANOTHER_NAME for one in members) < 2:
         return None
     return Group((replace(members[0], how=""), *members[1:]))
+
+
+def _how(likeness: Likeness) -> str:
+    if likeness.alike == Alike.EQUAL:
+        return "same pixels"
+    turn = perceptual.TURNS[likeness.turn]
+    if likeness.alike == Alike.SAME:
+        return turn or "same"
+    return ", ".join(filter(None, [_SIMILAR, turn]))
 
 
 def _on_disk(row: Row, seen: dict[tuple[int, int], str]) -> tuple[int, str]:

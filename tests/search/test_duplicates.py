@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 from mmsearch.cli.dups import dups
 from mmsearch.collection.collection import Collection
 from mmsearch.errors import UsageError
+from mmsearch.media import Alike, closeup
 from mmsearch.media.perceptual import Likeness, Sketch, compare, sketch
 from mmsearch.search.duplicate_pairs import Pair
 from mmsearch.search.duplicates import Duplicates, find_duplicates, star_groups
@@ -86,6 +87,13 @@ def likeness(one: Image.Image | bytes, other: Image.Image | bytes) -> Likeness:
     return compare([sketched(one)], [sketched(other)])[0]
 
 
+def closely(one: Image.Image | bytes, other: Image.Image | bytes) -> Likeness:
+    turn = likeness(one, other).turn
+    first, second = (image if isinstance(image, Image.Image) else Image.open(io.BytesIO(image))
+                     for image in (one, other))
+    return closeup.look(first.convert("RGB"), second.convert("RGB"), turn)
+
+
 # --- two pictures --------------------------------------------------------------------------------
 
 
@@ -98,7 +106,7 @@ def test_different_pictures_are_not_the_same() -> None:
 
 def test_a_picture_is_itself_entirely() -> None:
     for path in sorted(DEMO.glob("*.jpg")):
-        assert likeness(Image.open(path), Image.open(path)) == (1.0, 0), path.name
+        assert likeness(Image.open(path), Image.open(path))[:2] == (1.0, 0), path.name
 
 
 @pytest.mark.parametrize("turn", range(8))
@@ -107,8 +115,9 @@ def test_each_way_to_turn_a_picture_is_recognised(turn: int) -> None:
     changed = image.transpose(Turn.TRANSPOSE) if turn & 4 else image
     changed = changed.transpose(Turn.FLIP_LEFT_RIGHT) if turn & 1 else changed
     changed = changed.transpose(Turn.FLIP_TOP_BOTTOM) if turn & 2 else changed
-    score, found = likeness(image, changed)
+    score, found, _ = likeness(image, changed)
     assert (found, score > 0.95) == (turn, True)
+    assert closely(image, changed)[1:] == (turn, Alike.SAME)
 
 
 def test_a_subject_that_moved_is_another_picture() -> None:
@@ -182,6 +191,114 @@ def test_noise_is_compared_without_a_warning_and_is_not_the_same(seed: int) -> N
     with np.errstate(all="raise", under="ignore"):
         assert likeness(one, other).score < 0.5
         assert likeness(one, one).score == 1
+
+
+# --- the closer look ---------------------------------------------------------------------------
+
+def sheet(size: tuple[int, int], *words: tuple[int, int, int, str], ground: str = "white",
+          ink: str = "black") -> Image.Image:
+    """Words (x, y, size, text) on a ground."""
+    image = Image.new("RGB", size, ground)
+    for x, y, high, text in words:
+        ImageDraw.Draw(image).text((x, y), text, ink, ImageFont.load_default(high))
+    return image
+
+
+def form(name: str, date: str = "03/04/2021", amount: str = "1,250.00") -> Image.Image:
+    image = page(1).resize((1200, 1600))
+    image.paste("white", (0, 0, 1200, 330))
+    for number, (label, value) in enumerate({"Name": name, "Date": date, "Sum": amount}.items()):
+        draw = ImageDraw.Draw(image)
+        draw.text((80, 60 + 70 * number), label, "black", ImageFont.load_default(30))
+        draw.rectangle((300, 54 + 70 * number, 1100, 100 + 70 * number), outline="black", width=2)
+        draw.text((320, 60 + 70 * number), value, (20, 20, 120), ImageFont.load_default(30))
+    return image
+
+
+def scan(words: str, seed: int) -> Image.Image:
+    grain = np.random.default_rng(seed).normal(250, 2, (1100, 800)).clip(0, 255).astype(np.uint8)
+    image = Image.fromarray(grain).convert("RGB")
+    ImageDraw.Draw(image).text((360, 1000), words, "black", ImageFont.load_default(30))
+    return image
+
+
+def night(seed: int, count: int = 600, radius: float = 3) -> Image.Image:
+    choose = np.random.default_rng(seed)
+    image = Image.fromarray(choose.normal(8, 3, (600, 900, 3)).clip(0, 255).astype(np.uint8))
+    for x, y, size in choose.random((count, 3)).tolist():
+        x, y, size = 900 * x, 600 * y, radius * size ** 4
+        ImageDraw.Draw(image).ellipse((x - size, y - size, x + size, y + size), (255, 255, 240))
+    return image
+
+
+def chart(seed: int) -> Image.Image:
+    image = sheet((900, 600), (300, 10, 30, "Visitors by month"), (10, 540, 20, "0"))
+    levels = np.random.default_rng(seed).normal(0, 30, 40).cumsum() + 300
+    ImageDraw.Draw(image).line([(60 + 20 * at, y) for at, y in enumerate(levels)], (30, 90, 200), 3)
+    return image
+
+
+def moon(x: int) -> Image.Image:
+    image = Image.new("RGB", (900, 600), (3, 3, 5))
+    ImageDraw.Draw(image).ellipse((x, 250, x + 50, 300), (240, 240, 220))
+    return image
+
+
+DIFFERENT = {
+    "forms": (form("Anna Keller"), form("Tom Brown")),
+    "a date": (form("Anna Keller"), form("Anna Keller", date="03/04/2022")),
+    "a digit": (form("Anna Keller"), form("Anna Keller", amount="1,750.00")),
+    "nearly blank scans": (scan("Page 1", 1), scan("Page 2", 2)),
+    "stars": (night(1), night(2)),
+    "lights": (night(3, 12, 9), night(4, 12, 9)),
+    "charts": (chart(1), chart(2)),
+    "moons": (moon(300), moon(600)),
+    "screens": (sheet((900, 600), (20, 20, 22, "$ make test"), ground="#202020", ink="#ccc"),
+                sheet((900, 600), (20, 20, 22, "$ make lint"), ground="#202020", ink="#ccc")),
+    "logos": (sheet((800, 300), (60, 90, 110, "ACME"), ground="#808080", ink="white"),
+              sheet((800, 300), (60, 90, 110, "Zeta"), ground="#808080", ink="white")),
+}
+
+
+@pytest.mark.parametrize("kind", DIFFERENT)
+def test_what_differs_in_its_writing_alone_is_not_the_same(kind: str) -> None:
+    one, other = DIFFERENT[kind]
+    for changed in (other, jpeg(other, 60), jpeg(resized(other, 0.6), 75)):
+        assert closely(one, changed).alike == closely(changed, one).alike == Alike.SIMILAR
+
+
+@pytest.mark.parametrize("kind", DIFFERENT)
+def test_pictures_of_writing_and_lines_are_the_same_as_their_copies(kind: str) -> None:
+    for one in DIFFERENT[kind]:
+        for changed in (one, jpeg(one, 60), jpeg(resized(one, 0.5), 80)):
+            assert closely(one, changed).alike == Alike.SAME
+
+
+def test_photos_are_the_same_as_their_copies_unless_something_was_put_on_them() -> None:
+    for name in PHOTOS:
+        for change, make in CHANGES.items():
+            alike = closely(picture(name), make(picture(name))).alike
+            assert alike == (Alike.SIMILAR if change == "watermark" else Alike.SAME), (name, change)
+
+
+def test_nothing_is_said_where_there_is_no_detail() -> None:
+    noise = np.random.default_rng(0).normal(5, 1, (2, 300, 400)).clip(0, 255).astype(np.uint8)
+    dark = [Image.fromarray(levels).convert("RGB") for levels in noise]
+    black = Image.new("RGB", (400, 300))
+    for one, other in combinations([*dark, black, black.copy()], 2):
+        assert closely(one, other)[::2] == (0, Alike.SIMILAR)
+
+
+def test_bars_of_another_colour_or_grey_are_not_the_same() -> None:
+    def bars(colour: str) -> Image.Image:
+        image = chart(1)
+        for x in range(100, 800, 100):
+            ImageDraw.Draw(image).rectangle((x, 400, x + 60, 560), fill=colour)
+        return image
+
+    assert closely(bars("#d03030"), bars("#d03030")).alike == Alike.SAME
+    for other in ("#30d030", "#f4c0c0", "#606060"):
+        assert closely(bars("#d03030"), bars(other)).alike == Alike.SIMILAR
 
 
 # --- groups from pairs ---------------------------------------------------------------------------
@@ -268,10 +385,10 @@ def test_every_changed_picture_is_in_the_group_of_its_original(found: Duplicates
 def test_the_one_to_keep_has_most_pixels_then_most_bytes(found: Duplicates) -> None:
     for group in found.groups:
         sizes = [(one.item.meta["width"] * one.item.meta["height"], one.bytes)
-                 for one in group.members]
+                 for one in group.members if one.how != "similar"]
         assert sizes[0] == max(sizes)
         assert [one.how for one in group.members].count("") == 1
-        assert group.freed == sum(size for _, size in sizes) - sizes[0][1]
+        assert group.freed == sum(one.bytes for one in group.members if one.exact) > 0
     counts = [len(group.members) for group in found.groups]
     assert counts == sorted(counts, reverse=True)
 
@@ -280,6 +397,9 @@ def test_each_member_says_how_it_is_the_same(found: Duplicates) -> None:
     how = {Path(one.item.uri).stem: one.how for group in found.groups for one in group.members}
     assert how["cat-mirror"] == "mirrored"
     assert how["cat-half"] == "same"
+    assert how["cat-watermark"] == how["lake-watermark"] == "similar"
+    assert {"cat", "cat-png"} == {name for name, one in how.items()
+                                  if name.startswith("cat") and one in ("", "same pixels")}
     assert {how["wren"], how["wren-copy"]} == {"", "copy"}
     assert all(0.9 * SAME <= one.score <= 1 for group in found.groups for one in group.members)
 
@@ -343,6 +463,67 @@ def test_a_chain_of_crops_is_no_group_of_its_ends(tmp_path: Path) -> None:
         assert all(one.score >= 0.9 * SAME for one in group.members)
 
 
+def saved(folder: Path, **images: Image.Image) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, image in images.items():
+        image.save(folder / f"{name}.png")
+    return folder
+
+
+def test_different_pictures_of_one_design_are_similar_at_most(cli: Cli, tmp_path: Path) -> None:
+    logos = {name: Image.new("RGBA", (800, 300), (255, 255, 255, 0)) for name in ("Acme", "Zeta")}
+    for name, logo in logos.items():
+        ImageDraw.Draw(logo).text((60, 90), name, (255,) * 4, ImageFont.load_default(110))
+    folder = saved(
+        tmp_path / "pictures", form_0=form("Anna Keller"), form_1=form("Tom Brown"),
+        form_2=form("Priya Shah"), white=Image.new("RGB", (800, 300), "white"), **logos,
+        black=Image.new("RGB", (900, 600)), nearly_black=Image.new("RGB", (900, 600), "#000001"),
+        stars=night(1), more_stars=night(2))
+    for number in range(3):
+        scan(f"Page {number}", number).save(folder / f"scan-{number}.jpg", quality=88)
+    collection = indexed(folder)
+    for threshold in (0.8, 1):
+        found = collection.duplicates(threshold=threshold)
+        assert all(one.how in ("", "similar") for group in found.groups for one in group.members)
+        assert [group.redundant + group.near for group in found.groups] == [()] * len(found.groups)
+    (group,) = collection.duplicates().groups
+    assert {Path(one.item.uri).stem for one in group.members} == {"form_0", "form_1", "form_2"}
+    done = cli("dups", "-i", tmp_path / "index", "--filepath-only", "--include-near")
+    assert done.stdout == ""
+
+
+def test_what_lost_nothing_is_told_from_what_changed(tmp_path: Path) -> None:
+    black = Image.new("RGB", (900, 600))
+    folder = saved(tmp_path / "pictures", form=form("Anna Keller"), form_2=form("Tom Brown"),
+                   black=black)
+    form("Anna Keller").save(folder / "again.tiff", compression="tiff_lzw")
+    form("Anna Keller").resize((600, 800)).save(folder / "half.png")
+    form("Anna Keller").resize((600, 800)).save(folder / "half.bmp")
+    shutil.copy(folder / "half.png", folder / "half-copy.png")
+    black.save(folder / "black.bmp")
+    forms, plain = indexed(folder).duplicates().groups
+    how = {Path(one.item.uri).name: (one.how, one.exact) for one in forms.members}
+    best = forms.members[0].item.uri
+    assert {name: how[name] for name in ("form.png", "again.tiff")} in (
+        {"form.png": ("", False), "again.tiff": ("same pixels", True)},
+        {"form.png": ("same pixels", True), "again.tiff": ("", False)}), best
+    assert how["form_2.png"] == ("similar", False)
+    assert how["half.bmp"] == ("same", False)  # it has most bytes of three with the same pixels
+    assert how["half.png"] == how["half-copy.png"] == ("same", True)
+    assert [(one.how, one.exact) for one in plain.members] == [("", False), ("same pixels", True)]
+    assert len(forms.redundant), len(forms.near) == (3, 1)
+
+
+def test_a_similar_picture_does_not_part_a_picture_from_its_copy(tmp_path: Path) -> None:
+    """Though it has most pixels, and would be the one to keep."""
+    larger = form("Tom Brown").resize((1800, 2400))
+    folder = saved(tmp_path / "pictures", form=form("Anna Keller"), larger=larger)
+    (folder / "copy.jpg").write_bytes(jpeg(form("Anna Keller"), 80))
+    (group,) = indexed(folder).duplicates().groups
+    assert [(Path(one.item.uri).name, one.how) for one in group.members] == [
+        ("form.png", ""), ("copy.jpg", "same"), ("larger.png", "similar")]
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """A folder to spoil: a photo three times (one smaller), a copied one, and two others."""
@@ -375,7 +556,7 @@ def test_files_that_are_gone_are_named_and_the_rest_stands(pictures: Path) -> No
     copies = found.groups[1]
     assert [(Path(one.item.uri).stem, one.problem) for one in copies.members] == [
         ("wren-2", ""), ("wren", "gone")]
-    assert (copies.redundant, copies.freed) == ((), 0)
+    assert (copies.redundant, copies.near, copies.freed) == ((), (), 0)
 
 
 def test_a_file_that_changed_is_not_taken_for_what_it_was(pictures: Path) -> None:
@@ -399,7 +580,8 @@ def test_another_name_of_a_file_is_no_copy_of_it(pictures: Path) -> None:
     kept, *_ = found.groups[0].members
     left = {pictures / "cat.png", pictures / "cat-link.png"}
     assert Path(kept.item.uri) in left
-    assert not left & {Path(one.item.uri) for one in found.groups[0].redundant}
+    removed = [*found.groups[0].redundant, *found.groups[0].near]
+    assert not left & {Path(one.item.uri) for one in removed}
 
 
 def test_what_was_deleted_from_the_collection_is_not_found(pictures: Path) -> None:
@@ -429,15 +611,17 @@ def test_the_command_prints_lines_json_and_paths(cli: Cli, pictures: Path) -> No
     assert [(row[0], row[1], Path(row[5]).name) for row in rows] == [
         ("1", "keep", "cat.png"), ("1", "same", "cat-webp.webp"), ("1", "same", "cat-half.jpg"),
         ("2", "keep", "wren.jpg"), ("2", "copy", "wren-2.jpg")]
-    assert "2 groups among 7 pictures; 3 files could be deleted" in done.stderr
+    assert "2 groups among 7 pictures; 1 file could be deleted without loss" in done.stderr
+    assert "2 files more with --include-near" in done.stderr
     found = json.loads(cli("dups", "-i", pictures.parent / "index", "--json", "-k", 1).stdout)
     (group,) = found["groups"]
     assert group["keep"] == str(pictures / "cat.png")
-    assert [one["redundant"] for one in group["members"]] == [False, True, True]
-    assert group["freed"] == found["freed"] == sum(
-        (pictures / name).stat().st_size for name in ("cat-webp.webp", "cat-half.jpg"))
-    paths = cli("dups", "-i", pictures.parent / "index", "--filepath-only").stdout
-    assert paths.splitlines() == [
+    assert [(one["redundant"], one["near"]) for one in group["members"]] == [
+        (False, False), (False, True), (False, True)]
+    assert group["freed"] == found["freed"] == 0
+    command = ("dups", "-i", pictures.parent / "index", "--filepath-only")
+    assert cli(*command).stdout.splitlines() == [str(pictures / "wren-2.jpg")]
+    assert cli(*command, "--include-near").stdout.splitlines() == [
         str(pictures / name) for name in ("cat-webp.webp", "cat-half.jpg", "wren-2.jpg")]
     exact = cli("dups", "-i", pictures.parent / "index", "--exact", "--filepath-only",
                 "--where", "path ~ wren")
@@ -473,7 +657,7 @@ def test_nothing_found_and_wrong_use(cli: Cli, pictures: Path, tmp_path: Path) -
     done = cli("dups", "-i", pictures.parent / "index")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "no duplicates among 4 pictures\n"
-    for wrong in (["--threshold", "2"], ["-k", "0"], ["--where", "width >"]):
+    for wrong in (["--threshold", "2"], ["--include-near"], ["-k", "0"], ["--where", "width >"]):
         done = cli("dups", "-i", pictures.parent / "index", *wrong)
         assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False)
     assert cli("dups", "-i", tmp_path / "nowhere").returncode == 1
