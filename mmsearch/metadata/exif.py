@@ -7,13 +7,14 @@ says costs that value and nothing else.
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 from PIL import ExifTags, Image
 
+from mmsearch.metadata.dates import moment
 from mmsearch.metadata.fields import (
     Metadata,
     clean_captions,
@@ -27,7 +28,9 @@ _Base, _Gps = ExifTags.Base, ExifTags.GPS
 _DATES = (
     (_Base.DateTimeOriginal, _Base.SubsecTimeOriginal, _Base.OffsetTimeOriginal),
     (_Base.DateTimeDigitized, _Base.SubsecTimeDigitized, _Base.OffsetTimeDigitized),
+    (_Base.DateTime, _Base.SubsecTime, _Base.OffsetTime),
 )
+"""When it was taken, scanned and changed."""
 _NUMBERS = {
     "exposure": (_Base.ExposureTime, 1e-7, 1e6),
     "aperture": (_Base.FNumber, 1e-2, 1e3),
@@ -64,7 +67,8 @@ def read(image: Image.Image) -> Metadata:
                 found["camera"] = camera
             captions = clean_captions([_written(exif.get(_Base.ImageDescription))])
         with _whatever_it_is():
-            _add_details(found, exif.get_ifd(ExifTags.IFD.Exif))
+            # TIFFs and RAW pictures may have all tags in one directory.
+            _add_details(found, ChainMap(exif.get_ifd(ExifTags.IFD.Exif), exif))
         with _whatever_it_is():
             found.update(_place(exif.get_ifd(ExifTags.IFD.GPSInfo)))
     return Metadata(captions, found)
@@ -93,18 +97,39 @@ def _add_details(found: dict[str, Any], tags: _Tags) -> None:
 
 
 def _taken(tags: _Tags) -> str | None:
-    found = (_moment(*(tags.get(tag) for tag in date)) for date in _DATES)
-    return next(filter(None, found), None)
+    return next(filter(None, (_moment(tags, *names) for names in _DATES[:2])), None)
 
 
-def _moment(date: object, fraction: object, offset: object) -> str | None:
-    try:
-        moment = datetime.strptime(clean_text(date), "%Y:%m:%d %H:%M:%S").isoformat()
-    except ValueError:
+def _moment(tags: _Tags, date: int, fraction: int, zone: int) -> str | None:
+    """The offset may be written beside another date that says the same."""
+    written = tags.get(date)
+    zones = [tags.get(other) for same, _, other in _DATES if tags.get(same) == written]
+    return moment(written, tags.get(fraction), next(filter(None, [tags.get(zone), *zones]), ""))
+
+
+def fallback_date(image: Image.Image) -> str | None:
+    """When a receiver or a program had the picture, for want of anything that says more."""
+    with _whatever_it_is():
+        exif = image.getexif()
+        with _whatever_it_is():
+            if found := _seen_by_satellites(exif.get_ifd(ExifTags.IFD.GPSInfo)):
+                return found
+        return _moment(ChainMap(exif.get_ifd(ExifTags.IFD.Exif), exif), *_DATES[2])
+    return None
+
+
+def _seen_by_satellites(tags: _Tags) -> str | None:
+    """UTC."""
+    time = tags.get(_Gps.GPSTimeStamp)
+    if not isinstance(time, (tuple, list)):
         return None
-    digits = re.fullmatch(r"\d{1,9}", clean_text(fraction), re.ASCII)
-    zone = re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", clean_text(offset), re.ASCII)
-    return moment + (f".{digits[0]}" if digits else "") + (zone[0] if zone else "")
+    parts = [number_within(part, 0, 60, 12) for part in time]
+    if len(parts) != 3 or None in parts:
+        return None
+    hour, minute, second = (int(part or 0) for part in parts)
+    fraction = f"{parts[2] or 0:.6f}".partition(".")[2].rstrip("0")
+    return moment(f"{clean_text(tags.get(_Gps.GPSDateStamp))} {hour:02}:{minute:02}:{second:02}",
+                  fraction, "Z")
 
 
 def camera_name(make: object, model: object) -> str:

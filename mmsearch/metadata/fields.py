@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, SupportsFloat, cast
 
 FIELDS: dict[str, tuple[str, str]] = {
@@ -15,7 +14,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "size": ("integer", "bytes of the file"),
     "damaged": ("text", "what a picture lacks that is not whole: the last 2 % are missing"),
     "colour": ("list", "basic colour terms, the largest area first"),
-    "taken": ("date", "local time, with fraction and offset from UTC where they are known"),
+    "taken": ("date", "local time, as much of it as is known, with fraction and offset from UTC"),
     "camera": ("text", "maker and model"),
     "lens": ("text", "maker and model"),
     "exposure": ("number", "seconds"),
@@ -131,12 +130,3 @@ def gps_position(latitude: object, longitude: object, altitude: object = None) -
         return {}
     up = number_within(altitude, -12_000, 100_000, 6)
     return {"latitude": north, "longitude": east} | ({} if up is None else {"altitude": up})
-
-
-def moment(text: str) -> str | None:
-    """A date and time of ISO 8601 as `taken` has it, else None."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found.isoformat() if len(text) > 10 else None
