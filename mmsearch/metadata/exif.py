@@ -7,7 +7,6 @@ says costs that value and nothing else.
 from __future__ import annotations
 
 import re
-from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -67,8 +66,10 @@ def read(image: Image.Image) -> Metadata:
                 found["camera"] = camera
             captions = clean_captions([_written(exif.get(_Base.ImageDescription))])
         with _whatever_it_is():
-            # TIFFs and RAW pictures may have all tags in one directory.
-            _add_details(found, ChainMap(exif.get_ifd(ExifTags.IFD.Exif), exif))
+            _add_details(found, exif.get_ifd(ExifTags.IFD.Exif))
+        with _whatever_it_is():
+            if taken := next(filter(None, (_moment(exif, *date) for date in _DATES[:2])), None):
+                found["taken"] = taken
         with _whatever_it_is():
             found.update(_place(exif.get_ifd(ExifTags.IFD.GPSInfo)))
     return Metadata(captions, found)
@@ -89,32 +90,35 @@ def _add_details(found: dict[str, Any], tags: _Tags) -> None:
             if (value := number_within(tags.get(tag), low, high)) is not None:
                 found[name] = value
     readers: dict[str, Callable[[_Tags], Any]] = {
-        "taken": _taken, "lens": _lens, "iso": _iso, "flash": _flash}
+        "lens": _lens, "iso": _iso, "flash": _flash}
     for name, reader in readers.items():
         with _whatever_it_is():
             if (detail := reader(tags)) not in (None, ""):
                 found[name] = detail
 
 
-def _taken(tags: _Tags) -> str | None:
-    return next(filter(None, (_moment(tags, *names) for names in _DATES[:2])), None)
-
-
-def _moment(tags: _Tags, date: int, fraction: int, zone: int) -> str | None:
+def _moment(exif: Image.Exif, date: int, fraction: int, zone: int) -> str | None:
     """The offset may be written beside another date that says the same."""
-    written = tags.get(date)
-    zones = [tags.get(other) for same, _, other in _DATES if tags.get(same) == written]
-    return moment(written, tags.get(fraction), next(filter(None, [tags.get(zone), *zones]), ""))
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+
+    def told(tag: int) -> Any:  # TIFFs and RAW pictures may have all tags in one directory
+        return details.get(tag) or exif.get(tag)
+
+    if not (written := told(date)):
+        return None
+    offset = told(zone) or next((told(other) for same, _, other in _DATES
+                                 if told(same) == written and told(other)), "")
+    return moment(written, told(fraction), offset)
 
 
 def fallback_date(image: Image.Image) -> str | None:
     """When a receiver or a program had the picture, for want of anything that says more."""
     with _whatever_it_is():
         exif = image.getexif()
-        with _whatever_it_is():
-            if found := _seen_by_satellites(exif.get_ifd(ExifTags.IFD.GPSInfo)):
-                return found
-        return _moment(ChainMap(exif.get_ifd(ExifTags.IFD.Exif), exif), *_DATES[2])
+        if found := _seen_by_satellites(exif.get_ifd(ExifTags.IFD.GPSInfo)):
+            return found
+    with _whatever_it_is():
+        return _moment(image.getexif(), *_DATES[2])
     return None
 
 

@@ -21,7 +21,7 @@ import numpy as np
 EXTRA = "places"
 _CITY, _CITY_KM, _FAR_KM = 100_000, 15, 100
 _EARTH_KM = 6371
-_loading = threading.Lock()  # 0.8 s and 300 MB, once
+_loading = threading.Lock()  # 0.8 s and 200 MB, once
 
 
 def with_place_names(meta: Mapping[str, Any]) -> dict[str, Any]:
