@@ -11,6 +11,7 @@ from mmsearch.metadata import exif, xmp
 from mmsearch.metadata.dates import moment
 from mmsearch.metadata.fields import (
     MAX_CHARACTERS,
+    UNSURE,
     Metadata,
     clean_captions,
     clean_keywords,
@@ -28,8 +29,10 @@ def metadata_in(image: Image.Image) -> Metadata:
     camera, packet, listed = exif.read(image), _xmp(image), _iptc(image)
     meta = {**merge_metadata(listed.meta, packet.meta), **camera.meta}
     dated = (one.meta.get("taken") for one in (camera, packet, listed))
-    if taken := next(filter(None, dated), None) or exif.fallback_date(image):
+    if taken := next(filter(None, dated), None):
         meta["taken"] = taken
+    elif taken := exif.fallback_date(image):
+        meta["taken"] = meta[UNSURE] = taken
     return Metadata(clean_captions([*packet.captions, *listed.captions, *camera.captions]), meta)
 
 

@@ -44,6 +44,8 @@ PIXEL_FIELDS = frozenset({"width", "height", "format", "colour", "damaged"})
 """What it takes a decoder to know."""
 _PLACE = ("latitude", "longitude", "altitude")
 _OWN_FIRST = ("taken", *_PLACE)
+UNSURE = "unsure date"
+"""Until a picture's metadata are merged with those beside it: a date that may be of a change."""
 MOST_CAPTIONS, MOST_WORDS, MAX_CHARACTERS = 64, 256, 200
 """Captions of one picture, keywords or names of one picture, characters of one such value."""
 
@@ -68,14 +70,16 @@ def merge_metadata(picture: Mapping[str, Any], *beside: Mapping[str, Any]) -> di
     if all(name in picture for name in _PLACE[:2]):
         beside = tuple({name: value for name, value in one.items() if name not in _PLACE}
                        for one in beside)
+    known = {name: value for name, value in picture.items() if name != UNSURE}
     found: dict[str, Any] = {}
-    for one in (*beside, picture):
+    for one in (*beside, known):
         for name, value in one.items():
             if isinstance(value, list) and isinstance(found.get(name), list):
                 found[name] = list(dict.fromkeys([*found[name], *value]))[:MOST_WORDS]
             else:
                 found.setdefault(name, value)
-    found.update({name: picture[name] for name in _OWN_FIRST if name in picture})
+    found.update({name: known[name] for name in _OWN_FIRST
+                  if name in known and known[name] != picture.get(UNSURE)})
     return found
 
 

@@ -17,6 +17,7 @@ from mmsearch.collection.collection import Collection
 from mmsearch.media import frames
 from mmsearch.media.decoding import decode
 from mmsearch.metadata.dates import moment
+from mmsearch.metadata.fields import UNSURE, merge_metadata
 
 B, G = ExifTags.Base, ExifTags.GPS
 NOON = "2015:02:01 14:42:59"
@@ -80,6 +81,15 @@ def test_which_of_several_dates_counts() -> None:
     assert taken(xmp=packet, DateTime=second) == "1987-05-03"  # scanned, and changed in 2016
     said = decode(iptc((55, b"20150201"), (60, b"144259+0100"), exif=exif(DateTime=second)))
     assert said.meta["taken"] == TAKEN + "+01:00"
+
+
+def test_a_date_of_a_change_is_none_where_a_file_beside_knows_better() -> None:
+    changed = decode(jpeg(exif=exif(DateTime=NOON))).meta
+    assert merge_metadata(changed, {"taken": "1987"})["taken"] == "1987"
+    assert merge_metadata(changed)["taken"] == TAKEN
+    assert UNSURE not in merge_metadata(changed)
+    sure = decode(jpeg(exif=exif({B.DateTimeOriginal: NOON}, DateTime=NOON))).meta
+    assert merge_metadata(sure, {"taken": "1987"})["taken"] == TAKEN
 
 
 def test_the_offset_is_that_of_the_same_date() -> None:
