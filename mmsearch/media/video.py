@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from mmsearch.fragments import at_time
 from mmsearch.media.decoding import MAX_PIXELS
 from mmsearch.media.keyframes import SPACING, Frame, choose
 from mmsearch.media.video_pixels import upright_picture, upright_size
-from mmsearch.metadata import camera_name
+from mmsearch.metadata import camera_name, moment
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -247,12 +246,21 @@ def _meta(container: InputContainer, stream: VideoStream, name: str, seconds: fl
                              "duration": round(stated, 3)}
     if rate:
         found["fps"] = round(rate, 3)
-    tags = {**stream.metadata, **container.metadata}
+    tags = {name.lower(): value for one in (stream, container)
+            for name, value in one.metadata.items()}
+    if taken := _taken(tags):
+        found["taken"] = taken
     apple = "com.apple.quicktime."
-    when = tags.get(f"{apple}creationdate") or tags.get("creation_time") or ""
-    with suppress(ValueError):
-        moment = datetime.fromisoformat(when.replace("Z", "+00:00"))
-        if moment.year > 1970:  # a clock that was never set
-            found["taken"] = moment.replace(tzinfo=None, microsecond=0).isoformat()
     camera = camera_name(*(tags.get(apple + key) for key in ("make", "model")))
     return {**found, "camera": camera} if camera else found
+
+
+def _taken(tags: dict[str, str]) -> str | None:
+    """A camera's own date counts more than UTC, and both more than the day that a film came out."""
+    date = moment(tags.get("date"))
+    written = (tags.get("com.apple.quicktime.creationdate"), tags.get("date_recorded"),
+               date if date and "T" in date else "",
+               tags.get("creation_time", "").replace(".000000", ""), date)
+    # A clock that was never set is in 1904, 1946 or 1970; a year is that of a film.
+    return next((found for found in map(moment, written)
+                 if found and len(found) >= 10 and found > "1971"), None)

@@ -1,4 +1,5 @@
 from . import embedded as embedded, exif as exif, xmp as xmp
+from .dates import moment as moment
 from .exif import camera_name as camera_name
 from .fields import (
     CONTAINER_FIELDS as CONTAINER_FIELDS,

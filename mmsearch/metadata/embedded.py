@@ -8,8 +8,10 @@ from typing import Any, cast
 from PIL import Image, ImageFile
 
 from mmsearch.metadata import exif, xmp
+from mmsearch.metadata.dates import moment
 from mmsearch.metadata.fields import (
     MAX_CHARACTERS,
+    UNSURE,
     Metadata,
     clean_captions,
     clean_keywords,
@@ -19,13 +21,19 @@ from mmsearch.metadata.fields import (
 
 # Datasets of IPTC's record 2 (IIM 4.2): headline and city are short texts, keywords repeat.
 _TITLE, _KEYWORDS, _CITY, _REGION, _COUNTRY, _CAPTION = 5, 25, 90, 95, 101, 120
+_DATE, _TIME = 55, 60
 
 
 def metadata_in(image: Image.Image) -> Metadata:
     """Captions and metadata; whatever cannot be read is left out. PNG must have been loaded."""
     camera, packet, listed = exif.read(image), _xmp(image), _iptc(image)
-    return Metadata(clean_captions([*packet.captions, *listed.captions, *camera.captions]),
-                    {**merge_metadata(listed.meta, packet.meta), **camera.meta})
+    meta = {**merge_metadata(listed.meta, packet.meta), **camera.meta}
+    dated = (one.meta.get("taken") for one in (camera, packet, listed))
+    if taken := next(filter(None, dated), None):
+        meta["taken"] = taken
+    elif taken := exif.fallback_date(image):
+        meta["taken"] = meta[UNSURE] = taken
+    return Metadata(clean_captions([*packet.captions, *listed.captions, *camera.captions]), meta)
 
 
 def _xmp(image: Image.Image) -> Metadata:
@@ -56,6 +64,8 @@ def _iptc(image: Image.Image) -> Metadata:
         name: clean_text(texts[number][0])[:MAX_CHARACTERS] for name, number in (
             ("title", _TITLE), ("city", _CITY), ("region", _REGION), ("country", _COUNTRY))
         if number in texts}
+    meta["taken"] = moment(" ".join(texts[number][0] for number in (_DATE, _TIME)
+                                    if number in texts))
     meta["keywords"] = clean_keywords(texts.get(_KEYWORDS, ()))
     return Metadata(clean_captions(texts.get(_CAPTION, ())), {n: v for n, v in meta.items() if v})
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 from PIL import ExifTags, Image
 
+from mmsearch.metadata.dates import moment
 from mmsearch.metadata.fields import (
     Metadata,
     clean_captions,
@@ -27,7 +27,9 @@ _Base, _Gps = ExifTags.Base, ExifTags.GPS
 _DATES = (
     (_Base.DateTimeOriginal, _Base.SubsecTimeOriginal, _Base.OffsetTimeOriginal),
     (_Base.DateTimeDigitized, _Base.SubsecTimeDigitized, _Base.OffsetTimeDigitized),
+    (_Base.DateTime, _Base.SubsecTime, _Base.OffsetTime),
 )
+"""When it was taken, scanned and changed."""
 _NUMBERS = {
     "exposure": (_Base.ExposureTime, 1e-7, 1e6),
     "aperture": (_Base.FNumber, 1e-2, 1e3),
@@ -66,6 +68,9 @@ def read(image: Image.Image) -> Metadata:
         with _whatever_it_is():
             _add_details(found, exif.get_ifd(ExifTags.IFD.Exif))
         with _whatever_it_is():
+            if taken := next(filter(None, (_moment(exif, *date) for date in _DATES[:2])), None):
+                found["taken"] = taken
+        with _whatever_it_is():
             found.update(_place(exif.get_ifd(ExifTags.IFD.GPSInfo)))
     return Metadata(captions, found)
 
@@ -85,26 +90,50 @@ def _add_details(found: dict[str, Any], tags: _Tags) -> None:
             if (value := number_within(tags.get(tag), low, high)) is not None:
                 found[name] = value
     readers: dict[str, Callable[[_Tags], Any]] = {
-        "taken": _taken, "lens": _lens, "iso": _iso, "flash": _flash}
+        "lens": _lens, "iso": _iso, "flash": _flash}
     for name, reader in readers.items():
         with _whatever_it_is():
             if (detail := reader(tags)) not in (None, ""):
                 found[name] = detail
 
 
-def _taken(tags: _Tags) -> str | None:
-    found = (_moment(*(tags.get(tag) for tag in date)) for date in _DATES)
-    return next(filter(None, found), None)
+def _moment(exif: Image.Exif, date: int, fraction: int, zone: int) -> str | None:
+    """The offset may be written beside another date that says the same."""
+    details = exif.get_ifd(ExifTags.IFD.Exif)
 
+    def told(tag: int) -> Any:  # TIFFs and RAW pictures may have all tags in one directory
+        return details.get(tag) or exif.get(tag)
 
-def _moment(date: object, fraction: object, offset: object) -> str | None:
-    try:
-        moment = datetime.strptime(clean_text(date), "%Y:%m:%d %H:%M:%S").isoformat()
-    except ValueError:
+    if not (written := told(date)):
         return None
-    digits = re.fullmatch(r"\d{1,9}", clean_text(fraction), re.ASCII)
-    zone = re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", clean_text(offset), re.ASCII)
-    return moment + (f".{digits[0]}" if digits else "") + (zone[0] if zone else "")
+    offset = told(zone) or next((told(other) for same, _, other in _DATES
+                                 if told(same) == written and told(other)), "")
+    return moment(written, told(fraction), offset)
+
+
+def fallback_date(image: Image.Image) -> str | None:
+    """When a receiver or a program had the picture, for want of anything that says more."""
+    with _whatever_it_is():
+        exif = image.getexif()
+        if found := _seen_by_satellites(exif.get_ifd(ExifTags.IFD.GPSInfo)):
+            return found
+    with _whatever_it_is():
+        return _moment(image.getexif(), *_DATES[2])
+    return None
+
+
+def _seen_by_satellites(tags: _Tags) -> str | None:
+    """UTC."""
+    time = tags.get(_Gps.GPSTimeStamp)
+    if not isinstance(time, (tuple, list)):
+        return None
+    parts = [number_within(part, 0, 60, 12) for part in time]
+    if len(parts) != 3 or None in parts:
+        return None
+    hour, minute, second = (int(part or 0) for part in parts)
+    fraction = f"{parts[2] or 0:.6f}".partition(".")[2].rstrip("0")
+    return moment(f"{clean_text(tags.get(_Gps.GPSDateStamp))} {hour:02}:{minute:02}:{second:02}",
+                  fraction, "Z")
 
 
 def camera_name(make: object, model: object) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, SupportsFloat, cast
 
 FIELDS: dict[str, tuple[str, str]] = {
@@ -15,7 +14,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "size": ("integer", "bytes of the file"),
     "damaged": ("text", "what a picture lacks that is not whole: the last 2 % are missing"),
     "colour": ("list", "basic colour terms, the largest area first"),
-    "taken": ("date", "local time, with fraction and offset from UTC where they are known"),
+    "taken": ("date", "local time, as much of it as is known, with fraction and offset from UTC"),
     "camera": ("text", "maker and model"),
     "lens": ("text", "maker and model"),
     "exposure": ("number", "seconds"),
@@ -45,6 +44,8 @@ PIXEL_FIELDS = frozenset({"width", "height", "format", "colour", "damaged"})
 """What it takes a decoder to know."""
 _PLACE = ("latitude", "longitude", "altitude")
 _OWN_FIRST = ("taken", *_PLACE)
+UNSURE = "unsure date"
+"""Until a picture's metadata are merged with those beside it: a date that may be of a change."""
 MOST_CAPTIONS, MOST_WORDS, MAX_CHARACTERS = 64, 256, 200
 """Captions of one picture, keywords or names of one picture, characters of one such value."""
 
@@ -69,14 +70,16 @@ def merge_metadata(picture: Mapping[str, Any], *beside: Mapping[str, Any]) -> di
     if all(name in picture for name in _PLACE[:2]):
         beside = tuple({name: value for name, value in one.items() if name not in _PLACE}
                        for one in beside)
+    known = {name: value for name, value in picture.items() if name != UNSURE}
     found: dict[str, Any] = {}
-    for one in (*beside, picture):
+    for one in (*beside, known):
         for name, value in one.items():
             if isinstance(value, list) and isinstance(found.get(name), list):
                 found[name] = list(dict.fromkeys([*found[name], *value]))[:MOST_WORDS]
             else:
                 found.setdefault(name, value)
-    found.update({name: picture[name] for name in _OWN_FIRST if name in picture})
+    found.update({name: known[name] for name in _OWN_FIRST
+                  if name in known and known[name] != picture.get(UNSURE)})
     return found
 
 
@@ -131,12 +134,3 @@ def gps_position(latitude: object, longitude: object, altitude: object = None) -
         return {}
     up = number_within(altitude, -12_000, 100_000, 6)
     return {"latitude": north, "longitude": east} | ({} if up is None else {"altitude": up})
-
-
-def moment(text: str) -> str | None:
-    """A date and time of ISO 8601 as `taken` has it, else None."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found.isoformat() if len(text) > 10 else None

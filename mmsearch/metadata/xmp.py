@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.metadata.dates import moment
 from mmsearch.metadata.fields import (
     MAX_CHARACTERS,
     Metadata,
@@ -17,7 +18,6 @@ from mmsearch.metadata.fields import (
     clean_keywords,
     clean_text,
     gps_position,
-    moment,
     number_within,
 )
 
@@ -37,6 +37,8 @@ _REGIONS = "{http://www.metadataworkinggroup.com/schemas/regions/}"
 _MICROSOFT = "{http://ns.microsoft.com/photo/1.2/t/Region#}"
 _COORDINATE = re.compile(
     r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])", re.ASCII)
+_DATES = (_EXIF + "DateTimeOriginal", _PHOTOSHOP + "DateCreated", _EXIF + "DateTimeDigitized",
+          _XMP + "CreateDate", _EXIF + "GPSTimeStamp")
 _TREES = ((_LIGHTROOM + "hierarchicalSubject", "|"), (_DIGIKAM + "TagsList", "/"))
 
 
@@ -63,9 +65,7 @@ def _metadata(root: Element) -> Metadata:
         "keywords": clean_keywords([*_values(root, _DC + "subject"), *_tags(root)]),
         "people": clean_keywords(_people(root)),
         "rating": _rating(_first(root, _XMP + "Rating")),
-        "taken": next(filter(None, map(moment, map(clean_text, [
-            _first(root, _EXIF + "DateTimeOriginal"),
-            _first(root, _PHOTOSHOP + "DateCreated")]))), None),
+        "taken": next(filter(None, (moment(_first(root, name)) for name in _DATES)), None),
         "country": clean_text(_first(root, _PHOTOSHOP + "Country"))[:MAX_CHARACTERS],
         "region": clean_text(_first(root, _PHOTOSHOP + "State"))[:MAX_CHARACTERS],
         "city": clean_text(_first(root, _PHOTOSHOP + "City"))[:MAX_CHARACTERS],

@@ -1,4 +1,4 @@
-"""What pictures say of themselves: EXIF, XMP, IPTC, and the names of places."""
+"""What pictures say of themselves: EXIF, XMP, IPTC."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import math
 import re
 import struct
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from mmsearch.cli.sheet import contact_sheet
 from mmsearch.collection.collection import Collection
 from mmsearch.media.decoding import decode, read_metadata
 from mmsearch.media.palette import TERMS
-from mmsearch.metadata import place_names, xmp
+from mmsearch.metadata import xmp
 from mmsearch.metadata.fields import FIELDS, MOST_WORDS, Metadata, merge_metadata
 from mmsearch.records import Hit, Item
 
@@ -239,7 +238,7 @@ def test_iptc_caption_keywords_and_place() -> None:
         "Derby", "Köln", "Germany")
 
 
-# --- together, and places -----------------------------------------------------------------------
+# --- together ----------------------------------------------------------------------------------
 
 
 def test_files_beside_a_picture_count_first_but_not_for_when_and_where() -> None:
@@ -249,47 +248,6 @@ def test_files_beside_a_picture_count_first_but_not_for_when_and_where() -> None
          "longitude": 4.0, "altitude": 5.0, "rating": 3},
     ) == {"title": "new", "keywords": ["b", "a"], "taken": "2020", "latitude": 1.0,
           "longitude": 2.0, "rating": 3}
-
-
-def test_place_names() -> None:
-    pytest.importorskip("reverse_geocode")
-
-    def named(latitude: float, longitude: float) -> dict[str, Any]:
-        found = place_names.with_place_names({"latitude": latitude, "longitude": longitude})
-        return {name: value for name, value in found.items() if isinstance(value, str)}
-
-    assert named(38.7223, -9.1393) == {"country": "Portugal", "region": "Lisbon",
-                                       "city": "Lisbon", "district": "Intendente"}
-    assert named(46.8, 8.2) == {"country": "Switzerland", "region": "Obwalden", "city": "Giswil"}
-    assert named(0.5, -30.0) == {}  # the open sea
-
-
-def test_what_a_person_wrote_about_the_place_stays() -> None:
-    said = {"latitude": 40.71, "longitude": -74.0, "city": "Big Apple"}
-    assert place_names.with_place_names(said) == said
-
-
-def test_without_the_extra_a_position_stays_a_position(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "reverse_geocode", None)
-    place_names._getter.cache_clear()
-    place_names._names.cache_clear()
-    try:
-        said = {"latitude": 38.7223, "longitude": -9.1393}
-        assert place_names.with_place_names(said) == said
-    finally:
-        place_names._getter.cache_clear()
-        place_names._names.cache_clear()
-
-
-def test_place_names_are_loaded_only_for_a_position() -> None:
-    import subprocess
-
-    code = ("import sys; from mmsearch.metadata.place_names import with_place_names; "
-            "with_place_names({'iso': 100}); "
-            "print('reverse_geocode' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          cwd=Path(__file__).parents[2])
-    assert done.stdout.strip() == "False"
 
 
 # --- the documentation, and what people see ------------------------------------------------------
