@@ -8,12 +8,14 @@ from typing import Any, cast
 from PIL import Image, ImageFile
 
 from mmsearch.metadata import exif, xmp
+from mmsearch.metadata.encodings import text_in
 from mmsearch.metadata.fields import (
     MAX_CHARACTERS,
     Metadata,
     clean_captions,
     clean_keywords,
     clean_text,
+    distinct_captions,
     merge_metadata,
 )
 
@@ -24,8 +26,20 @@ _TITLE, _KEYWORDS, _CITY, _REGION, _COUNTRY, _CAPTION = 5, 25, 90, 95, 101, 120
 def metadata_in(image: Image.Image) -> Metadata:
     """Captions and metadata; whatever cannot be read is left out. PNG must have been loaded."""
     camera, packet, listed = exif.read(image), _xmp(image), _iptc(image)
-    return Metadata(clean_captions([*packet.captions, *listed.captions, *camera.captions]),
-                    {**merge_metadata(listed.meta, packet.meta), **camera.meta})
+    captions = [*packet.captions, *listed.captions, *camera.captions, *_comments(image)]
+    # Of title and keywords, what Windows writes into EXIF counts last.
+    words = {name: camera.meta[name] for name in ("title", "keywords") if name in camera.meta}
+    merged = merge_metadata(listed.meta, packet.meta, words)
+    return Metadata(distinct_captions(captions), {**camera.meta, **merged} | {
+        name: value for name, value in camera.meta.items() if name not in words})
+
+
+def _comments(image: Image.Image) -> Iterator[str]:
+    """Comments of a JPEG, which any tool may have left there."""
+    if image.format in ("JPEG", "MPO"):
+        for name, data in getattr(image, "applist", ()):
+            if name == "COM":
+                yield exif.written(text_in(data))
 
 
 def _xmp(image: Image.Image) -> Metadata:
@@ -61,9 +75,5 @@ def _iptc(image: Image.Image) -> Metadata:
 
 
 def _texts(value: bytes | list[bytes]) -> Iterator[str]:
-    """UTF-8 nearly always; before that, Latin-1."""
     for one in value if isinstance(value, list) else [value]:
-        try:
-            yield one.decode()
-        except UnicodeDecodeError:
-            yield one.decode("latin-1")
+        yield text_in(one)
