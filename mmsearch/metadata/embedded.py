@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -21,6 +22,15 @@ from mmsearch.metadata.fields import (
 
 # Datasets of IPTC's record 2 (IIM 4.2): headline and city are short texts, keywords repeat.
 _TITLE, _KEYWORDS, _CITY, _REGION, _COUNTRY, _CAPTION = 5, 25, 90, 95, 101, 120
+_WRITTEN_BY_MACHINES = re.compile(
+    r"(olympus|konica|minolta|samsung|kodak|sony|hp|digital still|nikon|casio)?[\s_-]*"
+    r"(digital camera|camera|dsc|default|screenshot|untitled|image|exif_jpeg_picture|.*\.jpe?g"
+    r"|dcim\\.*|created with .*|jpeg|photo|picture)?"
+    r"|_?(ozno\w*|ozedf|cof|dav|mde|edf|nor|hdr|rhdr|sdr|hdrpl|cuva|burst|smart|vignette)"
+    r"(_\w+)?|my beautiful picture|hellomoto|binary comment"
+    r"|creator: .*|lead technologies.*|optimi[sz]ed by .*|compressed by .*|processed (by|with) .*"
+    r"|file (source|written by) .*|intel\(r\) jpeg.*|lavc.*|applemark|\{.*\}", re.IGNORECASE)
+"""As a whole; what else many pictures of one camera share, `storage` finds."""
 
 
 def metadata_in(image: Image.Image) -> Metadata:
@@ -30,8 +40,11 @@ def metadata_in(image: Image.Image) -> Metadata:
     # Of title and keywords, what Windows writes into EXIF counts last.
     words = {name: camera.meta[name] for name in ("title", "keywords") if name in camera.meta}
     merged = merge_metadata(listed.meta, packet.meta, words)
-    return Metadata(distinct_captions(captions), {**camera.meta, **merged} | {
-        name: value for name, value in camera.meta.items() if name not in words})
+    merged |= {name: value for name, value in camera.meta.items() if name not in words}
+    if described := clean_keywords(captions):
+        merged["description"] = described
+    return Metadata(distinct_captions(
+        text for text in captions if not _WRITTEN_BY_MACHINES.fullmatch(clean_text(text))), merged)
 
 
 def _comments(image: Image.Image) -> Iterator[str]:
@@ -39,7 +52,7 @@ def _comments(image: Image.Image) -> Iterator[str]:
     if image.format in ("JPEG", "MPO"):
         for name, data in getattr(image, "applist", ()):
             if name == "COM":
-                yield exif.written(text_in(data))
+                yield text_in(data)
 
 
 def _xmp(image: Image.Image) -> Metadata:

@@ -40,12 +40,6 @@ _NUMBERS = {
 _SENSITIVITIES = (_Base.ISOSpeedRatings, _Base.RecommendedExposureIndex, _Base.ISOSpeed,
                   _Base.StandardOutputSensitivity)
 _NO_LENS = re.compile(r"[-\d./ ]*")
-_WRITTEN_BY_MACHINES = re.compile(
-    r"(olympus|konica|minolta|samsung|kodak|sony|hp|digital still|nikon|casio)?[\s_-]*"
-    r"(digital camera|camera|dsc|default|screenshot|untitled|image|exif_jpeg_picture|.*\.jpe?g"
-    r"|dcim\\.*|created with .*|jpeg|photo|picture)?"
-    r"|creator: .*|lead technologies.*|optimi[sz]ed by .*|compressed by .*|processed (by|with) .*"
-    r"|file (source|written by) .*|intel\(r\) jpeg.*|lavc.*|applemark|\{.*\}", re.IGNORECASE)
 
 # EXIF 3.0 has text in UTF-8 as a type of its own, which Pillow leaves out.
 _UTF8 = 129
@@ -63,7 +57,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def read(image: Image.Image) -> Metadata:
-    """Metadata, and the description as a caption."""
+    """Metadata, and as captions all texts, also those of machines."""
     found: dict[str, Any] = {}
     captions: tuple[str, ...] = ()
     with _whatever_it_is():
@@ -74,7 +68,7 @@ def read(image: Image.Image) -> Metadata:
             if camera := camera_name(exif.get(_Base.Make), exif.get(_Base.Model)):
                 found["camera"] = camera
         with _whatever_it_is():
-            captions = clean_captions(map(written, _texts(exif)))
+            captions = clean_captions(_texts(exif))
             if title := clean_text(utf16_in(exif.get(_Base.XPTitle)))[:MAX_CHARACTERS]:
                 found["title"] = title
             if words := clean_keywords(utf16_in(exif.get(_Base.XPKeywords)).split(";")):
@@ -174,8 +168,3 @@ def _degrees(value: object, side: object, negative: str) -> float | None:
         return None
     size = sum(((part or 0.0) / 60.0**power for power, part in enumerate(known)), 0.0)
     return -size if clean_text(side).upper()[:1] == negative else size
-
-
-def written(text: str) -> str:
-    """A description, unless the camera or a program put it there for all pictures alike."""
-    return "" if _WRITTEN_BY_MACHINES.fullmatch(clean_text(text)) else text

@@ -35,6 +35,7 @@ FIELDS: dict[str, tuple[str, str]] = {
                      "that city"),
     "district": ("text", "the nearest place, where that is not the city"),
     "title": ("text", "title"),
+    "description": ("list", "descriptions and comments inside the picture, also those of machines"),
     "keywords": ("list", "keywords, tags; of `Places/Portugal/Lisbon` each part"),
     "people": ("list", "names of people, as tagged"),
     "rating": ("integer", "stars, 0 to 5; -1 is rejected"),

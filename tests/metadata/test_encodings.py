@@ -84,7 +84,8 @@ def test_what_windows_writes() -> None:
         exif[tag] = (text + "\0").encode("utf-16-le")
     found = read(jpeg(exif=exif))
     assert found.captions == ("Sommer am See", "Größe", "さくら")
-    assert found.meta == {"title": "Sommer am See", "keywords": ["strand", "urlaub"]}
+    assert found.meta == {"title": "Sommer am See", "keywords": ["strand", "urlaub"],
+                          "description": ["Sommer am See", "Größe", "さくら"]}
     assert utf16_in(tuple(b"H\0i\0")) == "Hi"
 
 
@@ -101,3 +102,13 @@ def test_of_captions_that_say_the_same_one_is_kept() -> None:
     exif = tiff_of(ExifTags.Base.ImageDescription, 2, "Ein Boot – früh\0".encode())
     assert read(jpeg(exif=exif, comment="ein Boot – früh ".encode())).captions == (
         "Ein Boot – früh",)
+
+
+def test_words_of_machines_are_a_description_and_no_caption() -> None:
+    for text in ("OLYMPUS DIGITAL CAMERA", "oznorWO", "cof_soft", "_cuva", "sdr_HDRB", "rhdr",
+                 "My beautiful picture", "HELLOMOTO", "binary comment", "vignette", "smart",
+                 "Processed with VSCO with c1 preset", '{"mirror":false,"Hdr":"off"}'):
+        exif = tiff_of(ExifTags.Base.ImageDescription, 2, text.encode() + b"\0")
+        assert read(jpeg(exif=exif)) == Metadata((), {"description": [text]})
+    exif = tiff_of(ExifTags.Base.ImageDescription, 2, b"smart dog in hdr\0")
+    assert read(jpeg(exif=exif)).captions == ("smart dog in hdr",)
