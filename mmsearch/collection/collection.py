@@ -39,6 +39,7 @@ from mmsearch.ingest import (
     maker,
     remember,
     remembered,
+    settle_captions,
     upkeep,
 )
 from mmsearch.media import parse_grid, tiles_setting, tiling_of
@@ -209,6 +210,7 @@ class Collection(Reader):
                 drop = list(dict.fromkeys(self._ids(gone)))  # one may lie below several roots
             with stages.at("commit"):
                 catalog.commit(Change(drop=drop))
+                settle_captions(work, first_seq)
                 if scan is not None:
                     remember(catalog, scan, report.skipped)
                 upkeep.tidy(self.path, catalog, self.device)

@@ -8,6 +8,7 @@ from .changes import Changes as Changes
 from .hashes import content_hash as content_hash, hash_at as hash_at, hash_of_file as hash_of_file
 from .plan import Planner as Planner
 from .shards import Built as Built, Shard as Shard, build_shard as build_shard
+from .shared import settle_captions as settle_captions
 from .vanished import items_vanished as items_vanished
 from .vectors import check_maker as check_maker, import_vectors as import_vectors, maker as maker
 from .work import LARGEST as LARGEST, Work as Work

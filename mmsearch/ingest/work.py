@@ -29,6 +29,8 @@ class Work:
     def __init__(self, root: Path, model: str, planner: Planner, next_seq: int) -> None:
         self.root, self.model, self.planner, self.next_seq = root, model, planner, next_seq
         self.added = self.replaced = self.copied = self.removed = 0
+        self.captioned = False
+        """Whether pictures brought captions that were not there."""
         self._size = FIRST_SHARD
         self._handed_out = time.monotonic()
 
@@ -102,6 +104,7 @@ class Work:
         change.drop = [*change.drop, *(before[uri].id for uri in removed
                                        if before[uri].id not in self.planner.seen)]
         if fresh:
+            self.captioned = True
             first, self.next_seq = self.next_seq, self.next_seq + len(fresh)
             captions = build_shard(Shard(self.root, segment_name("text", first, self.next_seq - 1),
                                          "text", first, (), self.model, fresh))

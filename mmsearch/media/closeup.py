@@ -39,6 +39,9 @@ _SPREAD = 0.4
 """Of width and height that detail must take up for one picture to be laid upon the other by it: a
 dot elsewhere is another picture, not the same one moved."""
 _MOST_GAIN = 3.0
+_READABLE, _GROUND, _LEVELS_OF_GROUND = 256, 0.4, 17
+"""Pixels of the longer side below which writing is not seen any more: a thumbnail of a picture that
+is this much of one level (paper, a screen) may be one of another."""
 
 
 def look(first: Image, second: Image, turn: int) -> Likeness:
@@ -95,12 +98,21 @@ def _compared(first: Image, second: Image, boxes: Boxes, turn: int,
     differ, detailed = min((_differing(a[..., 0], b[..., 0]), _differing(b[..., 0], a[..., 0])),
                            key=lambda found: int(found[0].sum()))
     differ |= _other_colour(a[..., 1:] - 128, b[..., 1:] - 128)
-    told = detailed | differ
-    count = int(told.sum())
+    count = int((detailed | differ).sum())
     if count < _FEWEST or _extent(detailed) < spread:
         return Likeness(0.0, turn)
+    unsure = differ.any() or (max(width, height) < _READABLE and _lost(first, second))
     share = 1 - int(differ.sum()) / count
-    return Likeness(share, turn, Alike.SIMILAR if differ.any() else Alike.SAME)
+    return Likeness(share, turn, Alike.SIMILAR if unsure else Alike.SAME)
+
+
+def _lost(first: Image, second: Image) -> bool:
+    """Whether the larger one may have writing that cannot be seen in the other."""
+    small, large = sorted((first, second), key=lambda image: max(image.size))
+    if max(large.size) <= 2 * max(small.size):
+        return False
+    levels = np.convolve(large.convert("L").histogram(), np.ones(_LEVELS_OF_GROUND))
+    return bool(levels.max() > _GROUND * large.width * large.height)
 
 
 def _differing(a: Floats, b: Floats) -> tuple[Flags, Flags]:

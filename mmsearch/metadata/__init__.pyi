@@ -7,6 +7,7 @@ from .fields import (
     MAX_CHARACTERS as MAX_CHARACTERS,
     PIXEL_FIELDS as PIXEL_FIELDS,
     Metadata as Metadata,
+    caption_key as caption_key,
     clean_captions as clean_captions,
     clean_keywords as clean_keywords,
     clean_text as clean_text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from PIL import Image, ImageFile
 
 from mmsearch.metadata import exif, xmp
 from mmsearch.metadata.dates import moment
+from mmsearch.metadata.encodings import text_in
 from mmsearch.metadata.fields import (
     MAX_CHARACTERS,
     UNSURE,
@@ -16,24 +18,49 @@ from mmsearch.metadata.fields import (
     clean_captions,
     clean_keywords,
     clean_text,
+    distinct_captions,
     merge_metadata,
 )
 
 # Datasets of IPTC's record 2 (IIM 4.2): headline and city are short texts, keywords repeat.
 _TITLE, _KEYWORDS, _CITY, _REGION, _COUNTRY, _CAPTION = 5, 25, 90, 95, 101, 120
 _DATE, _TIME = 55, 60
+_WRITTEN_BY_MACHINES = re.compile(
+    r"(olympus|konica|minolta|samsung|kodak|sony|hp|digital still|nikon|casio)?[\s_-]*"
+    r"(digital camera|camera|dsc|default|screenshot|untitled|image|exif_jpeg_picture|.*\.jpe?g"
+    r"|dcim\\.*|created with .*|jpeg|photo|picture)?"
+    r"|_?(ozno\w*|ozedf|cof|dav|mde|edf|nor|hdr|rhdr|sdr|hdrpl|cuva|burst|smart|vignette)"
+    r"(_\w+)?|my beautiful picture|hellomoto|binary comment"
+    r"|creator: .*|lead technologies.*|optimi[sz]ed by .*|compressed by .*|processed (by|with) .*"
+    r"|file (source|written by) .*|intel\(r\) jpeg.*|lavc.*|applemark|\{.*\}", re.IGNORECASE)
+"""As a whole; what else many pictures of one camera share, `storage` finds."""
 
 
 def metadata_in(image: Image.Image) -> Metadata:
     """Captions and metadata; whatever cannot be read is left out. PNG must have been loaded."""
     camera, packet, listed = exif.read(image), _xmp(image), _iptc(image)
-    meta = {**merge_metadata(listed.meta, packet.meta), **camera.meta}
+    captions = [*packet.captions, *listed.captions, *camera.captions, *_comments(image)]
+    # Of title and keywords, what Windows writes into EXIF counts last.
+    words = {name: camera.meta[name] for name in ("title", "keywords") if name in camera.meta}
+    merged = merge_metadata(listed.meta, packet.meta, words)
+    merged |= {name: value for name, value in camera.meta.items() if name not in words}
     dated = (one.meta.get("taken") for one in (camera, packet, listed))
     if taken := next(filter(None, dated), None):
-        meta["taken"] = taken
+        merged["taken"] = taken
     elif taken := exif.fallback_date(image):
-        meta["taken"] = meta[UNSURE] = taken
-    return Metadata(clean_captions([*packet.captions, *listed.captions, *camera.captions]), meta)
+        merged["taken"] = merged[UNSURE] = taken
+    if described := clean_keywords(captions):
+        merged["description"] = described
+    return Metadata(distinct_captions(
+        text for text in captions if not _WRITTEN_BY_MACHINES.fullmatch(clean_text(text))), merged)
+
+
+def _comments(image: Image.Image) -> Iterator[str]:
+    """Comments of a JPEG, which any tool may have left there."""
+    if image.format in ("JPEG", "MPO"):
+        for name, data in getattr(image, "applist", ()):
+            if name == "COM":
+                yield text_in(data)
 
 
 def _xmp(image: Image.Image) -> Metadata:
@@ -71,9 +98,5 @@ def _iptc(image: Image.Image) -> Metadata:
 
 
 def _texts(value: bytes | list[bytes]) -> Iterator[str]:
-    """UTF-8 nearly always; before that, Latin-1."""
     for one in value if isinstance(value, list) else [value]:
-        try:
-            yield one.decode()
-        except UnicodeDecodeError:
-            yield one.decode("latin-1")
+        yield text_in(one)

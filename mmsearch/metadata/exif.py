@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from mmsearch.metadata.dates import moment
+from mmsearch.metadata.encodings import comment_in, text_in, utf16_in
 from mmsearch.metadata.fields import (
+    MAX_CHARACTERS,
     Metadata,
     clean_captions,
+    clean_keywords,
     clean_text,
     gps_position,
     number_within,
@@ -39,10 +42,12 @@ _NUMBERS = {
 _SENSITIVITIES = (_Base.ISOSpeedRatings, _Base.RecommendedExposureIndex, _Base.ISOSpeed,
                   _Base.StandardOutputSensitivity)
 _NO_LENS = re.compile(r"[-\d./ ]*")
-_WRITTEN_BY_MACHINES = re.compile(
-    r"(olympus|konica|minolta|samsung|kodak|sony|hp|digital still|nikon|casio)?[\s_-]*"
-    r"(digital camera|camera|dsc|default|screenshot|untitled|image|exif_jpeg_picture|.*\.jpe?g"
-    r"|dcim\\.*|created with .*|jpeg|photo|picture)?", re.IGNORECASE)
+
+# EXIF 3.0 has text in UTF-8 as a type of its own, which Pillow leaves out.
+_UTF8 = 129
+_Directory = TiffImagePlugin.ImageFileDirectory_v2
+_Directory._load_dispatch.setdefault(_UTF8, _Directory._load_dispatch[2])
+_Directory._write_dispatch.setdefault(_UTF8, lambda _, text: text.encode("latin-1") + b"\0")
 
 
 def orientation(image: Image.Image) -> int:
@@ -54,7 +59,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def read(image: Image.Image) -> Metadata:
-    """Metadata, and the description as a caption."""
+    """Metadata, and as captions all texts, also those of machines."""
     found: dict[str, Any] = {}
     captions: tuple[str, ...] = ()
     with _whatever_it_is():
@@ -64,7 +69,12 @@ def read(image: Image.Image) -> Metadata:
         with _whatever_it_is():
             if camera := camera_name(exif.get(_Base.Make), exif.get(_Base.Model)):
                 found["camera"] = camera
-            captions = clean_captions([_written(exif.get(_Base.ImageDescription))])
+        with _whatever_it_is():
+            captions = clean_captions(_texts(exif))
+            if title := clean_text(utf16_in(exif.get(_Base.XPTitle)))[:MAX_CHARACTERS]:
+                found["title"] = title
+            if words := clean_keywords(utf16_in(exif.get(_Base.XPKeywords)).split(";")):
+                found["keywords"] = words
         with _whatever_it_is():
             _add_details(found, exif.get_ifd(ExifTags.IFD.Exif))
         with _whatever_it_is():
@@ -73,6 +83,15 @@ def read(image: Image.Image) -> Metadata:
         with _whatever_it_is():
             found.update(_place(exif.get_ifd(ExifTags.IFD.GPSInfo)))
     return Metadata(captions, found)
+
+
+def _texts(exif: Image.Exif) -> Iterator[str]:
+    """What people, cameras and programs wrote, in every tag that there is for it."""
+    yield text_in(exif.get(_Base.ImageDescription))
+    comment = exif.get_ifd(ExifTags.IFD.Exif).get(_Base.UserComment)
+    yield comment_in(comment, little=exif.endian == "<")
+    for tag in (_Base.XPTitle, _Base.XPSubject, _Base.XPComment):
+        yield utf16_in(exif.get(tag))
 
 
 @contextmanager
@@ -138,14 +157,14 @@ def _seen_by_satellites(tags: _Tags) -> str | None:
 
 def camera_name(make: object, model: object) -> str:
     """Maker and model in one, without saying "Canon Canon EOS 80D"."""
-    maker, name = clean_text(make)[:100], clean_text(model)[:100]
+    maker, name = clean_text(text_in(make))[:100], clean_text(text_in(model))[:100]
     if name and maker and name.split()[0].lower() == maker.split()[0].lower():
         return name
     return f"{maker} {name}".strip()
 
 
 def _lens(tags: _Tags) -> str | None:
-    model = clean_text(tags.get(_Base.LensModel))
+    model = clean_text(text_in(tags.get(_Base.LensModel)))
     return None if _NO_LENS.fullmatch(model) else camera_name(tags.get(_Base.LensMake), model)
 
 
@@ -178,9 +197,3 @@ def _degrees(value: object, side: object, negative: str) -> float | None:
         return None
     size = sum(((part or 0.0) / 60.0**power for power, part in enumerate(known)), 0.0)
     return -size if clean_text(side).upper()[:1] == negative else size
-
-
-def _written(value: object) -> str:
-    """A description, unless the camera or a program put it there for all pictures alike."""
-    text = value if isinstance(value, str) else ""
-    return "" if _WRITTEN_BY_MACHINES.fullmatch(clean_text(text)) else text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, SupportsFloat, cast
@@ -32,6 +34,7 @@ FIELDS: dict[str, tuple[str, str]] = {
                      "that city"),
     "district": ("text", "the nearest place, where that is not the city"),
     "title": ("text", "title"),
+    "description": ("list", "descriptions and comments inside the picture, also those of machines"),
     "keywords": ("list", "keywords, tags; of `Places/Portugal/Lisbon` each part"),
     "people": ("list", "names of people, as tagged"),
     "rating": ("integer", "stars, 0 to 5; -1 is rejected"),
@@ -48,6 +51,8 @@ UNSURE = "unsure date"
 """Until a picture's metadata are merged with those beside it: a date that may be of a change."""
 MOST_CAPTIONS, MOST_WORDS, MAX_CHARACTERS = 64, 256, 200
 """Captions of one picture, keywords or names of one picture, characters of one such value."""
+
+_ASKED = re.compile(r"[^\x00-\x7f]+|\?+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,27 @@ def _paragraph(value: object) -> str:
     text = value if isinstance(value, str) else ""
     kept = (c if c.isprintable() or c == "\n" else " " for c in text.split("\0")[0])
     return "".join(kept).strip()
+
+
+def distinct_captions(values: Iterable[object]) -> tuple[str, ...]:
+    """Captions from several places, one of those that say the same: but for case, blanks, how
+    accents are composed, or question marks in place of what a writer of ASCII could not write."""
+    texts = clean_captions(values)
+    written = {_asked(text) for text in texts if not text.isascii()}
+    found: dict[str, str] = {}
+    for text in texts:
+        if not (text.isascii() and "?" in text and _asked(text) in written):
+            found.setdefault(caption_key(text), text)
+    return tuple(found.values())
+
+
+def _asked(text: str) -> str:
+    return _ASKED.sub("?", " ".join(unicodedata.normalize("NFC", text).lower().split()))
+
+
+def caption_key(text: str) -> str:
+    """Equal for captions that say the same."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def number_within(value: object, low: float, high: float, digits: int = 7) -> float | None:

@@ -20,7 +20,7 @@ from .sidecars import (
     unread_fingerprint as unread_fingerprint,
     with_sidecars_of as with_sidecars_of,
 )
-from .texts import MAX_TEXT as MAX_TEXT, text_pieces as text_pieces
+from .texts import MAX_TEXT as MAX_TEXT, text_items as text_items, text_pieces as text_pieces
 from .vector_files import query_vector as query_vector
 from .vector_sets import (
     EXPORT as EXPORT,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mmsearch.metadata import Metadata, merge_metadata, with_place_names
+from mmsearch.metadata import Metadata, caption_key, merge_metadata, with_place_names
 from mmsearch.records import Item
 from mmsearch.sources import sidecars
 from mmsearch.sources.scan import Skipped
@@ -48,7 +48,8 @@ def described(item: Item, decoded: Mapping[str, Any], embedded: tuple[str, ...])
         except ValueError as error:
             skipped.append(Skipped(path_to_uri(beside), str(error)))
         marks.append((name, mark))
-    texts.update((text, "") for text in embedded if text not in texts)
+    said = set(map(caption_key, texts))
+    texts.update((text, "") for text in embedded if caption_key(text) not in said)
     meta = with_place_names(merge_metadata(decoded, *(one.meta for one in read)))
     fingerprint = sidecars.with_sidecars(sidecars.own_fingerprint(item.fingerprint), marks)
     whole = replace(item, meta={**meta, **item.meta}, fingerprint=fingerprint)

@@ -32,6 +32,13 @@ _BELOW = ("WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.ur
           "i.manifest = ? OR (i.uri >= ? AND i.uri < ? AND i.kind <> 'image' "
           "AND ? IN (i.grp, json_extract(i.meta, '$.file')))")
 _BELOW_NFC = re.sub(r"i\.(uri|manifest|grp)|json_extract\(.*?\)", r"nfc(\g<0>)", _BELOW)
+_SHARED = """
+SELECT camera, text FROM (
+    SELECT coalesce(i.camera, '') AS camera, d.value AS text
+    FROM items i, json_each(i.meta, '$.description') d WHERE i.kind = 'image')
+JOIN (SELECT coalesce(camera, '') AS camera, count(*) AS n FROM items WHERE kind = 'image'
+      GROUP BY 1) USING (camera)
+GROUP BY camera, text HAVING count(*) >= ? AND count(*) >= ? * max(n)"""
 
 
 class CatalogReader:
@@ -160,6 +167,20 @@ class CatalogReader:
         return [row[0] for row in self._rows(
             "SELECT id FROM items WHERE manifest = ? AND substr(fingerprint, 1, ?) NOT IN "
             "(SELECT value FROM json_each(?)) LIMIT ?", [source, length, json.dumps(marks), limit])]
+
+    def shared_descriptions(self, least: int, share: float) -> set[tuple[str, str]]:
+        """(camera, description) of at least so many pictures, and that share of the camera's."""
+        return {tuple(row) for row in self._rows(_SHARED, [least, share])}
+
+    def described_as(self, camera: str, text: str) -> Iterator[Row]:
+        """Pictures of a camera, "" for none, with that among their descriptions."""
+        return self._items("WHERE i.kind = 'image' AND coalesce(i.camera, '') = ? AND ? IN "
+                           "(SELECT value FROM json_each(i.meta, '$.description'))", [camera, text])
+
+    def saying(self, texts: Iterable[str]) -> list[Row]:
+        """Texts that are one of these."""
+        return list(self._items("WHERE i.kind = 'text' AND i.text IN "
+                                "(SELECT value FROM json_each(?))", [json.dumps([*texts])]))
 
     def group(self, group: str) -> list[Row]:
         return list(self._items("WHERE i.grp = ?", [group]))

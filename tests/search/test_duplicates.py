@@ -289,6 +289,14 @@ def test_nothing_is_said_where_there_is_no_detail() -> None:
         assert closely(one, other)[::2] == (0, Alike.SIMILAR)
 
 
+def test_a_thumbnail_in_which_nothing_can_be_read_is_similar_at_most() -> None:
+    small = form("Tom Brown").resize((120, 160))
+    assert closely(form("Anna Keller"), small).alike == Alike.SIMILAR
+    assert closely(form("Tom Brown"), small).alike == Alike.SIMILAR
+    assert closely(small, small).alike == Alike.SAME
+    assert closely(picture("lake"), picture("lake").resize((96, 64))).alike == Alike.SAME
+
+
 def test_bars_of_another_colour_or_grey_are_not_the_same() -> None:
     def bars(colour: str) -> Image.Image:
         image = chart(1)

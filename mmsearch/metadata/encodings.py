@@ -1,0 +1,101 @@
+"""Text as bytes of a picture hold it: what they are said to be in, and what they are in."""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+
+_BOMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+
+def text_in(value: object) -> str:
+    """UTF-8, whatever the standard of that day said, else what Windows makes of Latin-1.
+
+    value: bytes, or a string that Pillow made of them as Latin-1; anything else is no text.
+    """
+    if isinstance(value, str):
+        if any(c > "\xff" for c in value):  # it was decoded by someone who knew
+            return value
+        value = value.encode("latin-1")
+    if not isinstance(value, bytes):
+        return ""
+    data = value.removeprefix(codecs.BOM_UTF8).split(b"\0")[0]
+    try:
+        known = codecs.getincrementaldecoder("utf-8")().decode(data)
+        if data.isascii() or not known.isascii():  # a last letter cut in two is left out
+            return known
+    except UnicodeDecodeError:
+        pass
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def utf16_in(value: object, little: bool = True) -> str:
+    """UTF-16 in the byte order of its mark; without one in the likelier, `little` where equal."""
+    if isinstance(value, str):
+        value = value.encode("latin-1", "replace")
+    if isinstance(value, tuple):
+        value = bytes(value)
+    if not isinstance(value, bytes):
+        return ""
+    if value[:2] in _BOMS:
+        return value[2:].decode(_BOMS[value[:2]], "ignore").split("\0")[0]
+    bare = value.rstrip(b"\0")
+    if b"\0" not in bare and (len(bare) % 2 or b" " in bare or not bare.isascii()):
+        try:
+            return bare.removeprefix(codecs.BOM_UTF8).decode()  # as some phones write it
+        except UnicodeDecodeError:
+            pass
+    orders = ("utf-16-le", "utf-16-be") if little else ("utf-16-be", "utf-16-le")
+    return min((value.decode(order, "replace").split("\0\0")[0].rstrip("\0")
+                for order in orders), key=_strangeness)
+
+
+def comment_in(value: object, little: bool) -> str:
+    """A UserComment of EXIF: eight bytes that say what it is in, then the text."""
+    if isinstance(value, str):
+        value = value.encode("latin-1", "replace")
+    if not isinstance(value, bytes):
+        return ""
+    code, data = value[:8].rstrip(b"\0 ").upper(), value[8:]
+    if code == b"UNICODE":
+        text = utf16_in(data, little)
+    elif code == b"JIS":
+        text = _japanese(data)
+    elif code == b"ASCII":
+        text = text_in(data)
+    else:
+        data = value if code else data.lstrip(b"\0")
+        wide = data[:2] in _BOMS or b"\0" in data.rstrip(b"\0")
+        text = utf16_in(data, little) if wide else text_in(data)
+        if not all(c.isprintable() or c.isspace() for c in text):
+            return ""  # not text at all
+    return text
+
+
+def _japanese(data: bytes) -> str:
+    """JIS as ISO-2022-JP, as bare pairs of JIS X 0208, or as any other coding of Japan."""
+    data = data.rstrip(b"\0 ")
+    if b"\x1b" in data:
+        return data.decode("iso2022_jp_3", "ignore")
+    if data.isascii() and b" " not in data and not data.isalnum():
+        try:
+            return bytes(byte | 0x80 for byte in data).decode("euc_jp")
+        except UnicodeDecodeError:
+            pass
+    for coding in ("utf-8", "euc_jp", "cp932"):
+        try:
+            return data.decode(coding)
+        except UnicodeDecodeError:
+            pass
+    return ""
+
+
+def _strangeness(text: str) -> tuple[int, int, int]:
+    """Lower for text than for the same with its bytes swapped: less that no one writes, more of
+    ASCII, fewer scripts."""
+    scripts = {unicodedata.name(c, "").split(" ")[0] for c in text if c.isalpha()}
+    return (sum(not (c.isprintable() or c.isspace()) or c == "\ufffd" for c in text),
+            -sum(c.isascii() for c in text), len(scripts))
