@@ -4,9 +4,13 @@
 
 Takes photos from FOLDER, makes changed copies of each (`--copies`, of different kinds), indexes all
 together with every picture of `--others` and what else FOLDER has, and counts, for each kind of
-change, the copies that are found with their original; and of all pairs that are called the same
-picture, those that are copies of one photo. Beside it: the embedding alone, at several cosines, and
-a perceptual hash alone (pHash, 64 bits), at several Hamming distances, both on all pairs.
+change, the copies that are found with their original, as the same and as similar; and of all pairs
+that are called so, those that are not copies of one photo. Beside it: the embedding alone, at
+several cosines, and a perceptual hash alone (pHash, 64 bits), at several Hamming distances, both on
+all pairs.
+
+The same with pictures made here that look alike (`--made`; see `lookalikes.py`). Of these, all
+pairs of one kind are compared, not only the nearest: 33 of each make 10,000 pairs.
 
 A folder of real photos has some photos twice, which count as wrong here.
 """
@@ -26,12 +30,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import lookalikes
 import numpy as np
 from measure import machine, table
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from mmsearch.collection.collection import Collection
 from mmsearch.media.decoding import decode
+from mmsearch.search import duplicate_pairs
 from mmsearch.search.duplicates import Duplicates
 from mmsearch.sources.folders import Scan, iter_items
 from mmsearch.uris import uri_to_path
@@ -149,9 +155,11 @@ class Truth:
                 "precision": 1 - wrong / len(pairs) if pairs else 1.0}
 
 
-def grouped_pairs(found: Duplicates) -> Pairs:
+def grouped_pairs(found: Duplicates, similar: bool) -> Pairs:
+    """Pairs of the pictures of a group; if not `similar`, of those that are called the same."""
     return {tuple(sorted(pair)) for group in found.groups  # type: ignore[misc]
-            for pair in combinations((one.item.uri for one in group.members), 2)}
+            for pair in combinations((one.item.uri for one in group.members
+                                      if similar or not one.how.startswith("similar")), 2)}
 
 
 def pairs_where(paths: list[str], close: Callable[[slice], np.ndarray[Any, Any]]) -> Pairs:
@@ -185,24 +193,74 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=400, help="photos copied (default 400)")
     parser.add_argument("--copies", type=int, default=2, help="of each photo (default 2)")
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="more look-alikes")
+    parser.add_argument("--made", type=int, default=33,
+                        help="made pictures of each kind (default 33)")
     parser.add_argument("--threshold", type=float, nargs="*", default=[0.8])
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args()
     files = sorted(path for path in args.folder.rglob("*") if path.is_file())
     photos = [path.resolve() for path in files if is_photo(path)]
-    chosen = random.Random(0).sample(photos, min(args.count, len(photos)))
     with tempfile.TemporaryDirectory() as work:
-        made = make_copies(chosen, Path(work) / "copies", args.copies)
-        collection = Collection.create(Path(work) / "index", model=args.model)
-        scan = Scan()
-        collection.add(iter_items([*photos, Path(work) / "copies", *args.others], scan=scan),
-                       scan=scan)
-        result = run(collection, Truth(made), args)
+        made = make_lookalikes(Path(work) / "lookalikes", args.made)
+        results = {"lookalikes": {} if not made else false_pairs(made, Path(work) / "index", args)}
+        for name, pictures, others in (("photos", photos, args.others), ("made", made, [])):
+            if pictures:
+                results[name] = measured(pictures, others, Path(work) / name, args)
     print(machine())
-    print(report(result))
+    if made:
+        print(report_false_pairs(results["lookalikes"]))
+    for name in ("photos", "made"):
+        if name in results:
+            print(f"\n{name}: {report(results[name])}")
     if args.json:
-        args.json.write_text(json.dumps({"machine": machine(), **result}, indent=1))
+        args.json.write_text(json.dumps({"machine": machine(), **results}, indent=1))
+
+
+def make_lookalikes(folder: Path, count: int) -> list[Path]:
+    """Pictures of each kind, `count` of each; none twice."""
+    folder.mkdir()
+    paths: list[Path] = []
+    for family in lookalikes.FAMILIES:
+        seen: set[bytes] = set()
+        number = 0
+        while len(seen) < count:
+            image = lookalikes.made(family, number)
+            number += 1
+            if image.tobytes() not in seen:
+                seen.add(image.tobytes())
+                paths.append(folder / f"{family}-{number:04}.png")
+                image.save(paths[-1], compress_level=1)
+    return paths
+
+
+def false_pairs(made: list[Path], index: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """For each kind, how many of all pairs are called the same, and the same or similar."""
+    collection = Collection.create(index, model=args.model)
+    scan = Scan()
+    collection.add(iter_items([made[0].parent], scan=scan), scan=scan)
+    duplicate_pairs.NEIGHBOURS, usual = args.made, duplicate_pairs.NEIGHBOURS
+    duplicate_pairs.NEAREST_COSINE, usual_cosine = -1, duplicate_pairs.NEAREST_COSINE
+    counts: dict[str, Any] = {}
+    for family in lookalikes.FAMILIES:
+        found = collection.duplicates(threshold=args.threshold[0], where=f"path ~ /{family}-")
+        assert found.pictures == args.made
+        counts[family] = {"pairs": args.made * (args.made - 1) // 2,
+                          "same": len(grouped_pairs(found, similar=False)),
+                          "listed": len(grouped_pairs(found, similar=True))}
+    duplicate_pairs.NEIGHBOURS, duplicate_pairs.NEAREST_COSINE = usual, usual_cosine
+    return counts
+
+
+def measured(pictures: list[Path], others: list[Path], work: Path,
+             args: argparse.Namespace) -> dict[str, Any]:
+    chosen = random.Random(0).sample(pictures, min(args.count, len(pictures)))
+    work.mkdir()
+    copies = make_copies(chosen, work / "copies", args.copies)
+    collection = Collection.create(work / "index", model=args.model)
+    scan = Scan()
+    collection.add(iter_items([*pictures, work / "copies", *others], scan=scan), scan=scan)
+    return run(collection, Truth(copies), args)
 
 
 def is_photo(path: Path) -> bool:
@@ -223,7 +281,8 @@ def run(collection: Collection, truth: Truth, args: argparse.Namespace) -> dict[
             "pictures": found.pictures, "candidates": found.candidates,
             "confirmed": found.confirmed, "seconds": time.perf_counter() - start,
             "cpu_seconds": time.process_time() - cpu}
-        scores[f"dups {threshold:g}"] = truth.score(grouped_pairs(found))
+        for name, similar in (("same", False), ("listed", True)):
+            scores[f"dups {threshold:g}: {name}"] = truth.score(grouped_pairs(found, similar))
     rows, vectors = collection.vectors("image")
     paths = [row.item.uri for row in rows]
     for cosine in COSINES:
@@ -237,6 +296,14 @@ def run(collection: Collection, truth: Truth, args: argparse.Namespace) -> dict[
             paths, lambda part, d=distance: signs[part] @ signs.T >= 64 - 2 * d - 0.5)
         scores[f"pHash {distance}"] = truth.score(pairs)
     return {"scores": scores, "costs": costs, "copies": len(truth.made), "pictures": len(paths)}
+
+
+def report_false_pairs(counts: dict[str, Any]) -> str:
+    total = {key: sum(one[key] for one in counts.values()) for key in ("pairs", "same", "listed")}
+    lines = [[name, *(f"{one[key]:,}" for key in ("pairs", "same", "listed"))]
+             for name, one in [*counts.items(), ("all", total)]]
+    title = "pairs of different pictures: called the same; listed as the same or similar"
+    return f"{title}\n{table(['', 'pairs', 'same', 'listed'], lines)}"
 
 
 def report(result: dict[str, Any]) -> str:
