@@ -142,8 +142,22 @@ def expand_braces(name: str) -> Iterator[str]:
 
 
 def fingerprint_of(status: os.stat_result) -> str:
-    """While this stays the same, a file is taken to be unchanged."""
+    """While this stays the same, a file is taken to be unchanged.
+
+    The time of change (st_ctime) is there because programs set that of modification: `rsync -t`,
+    and whoever edits in place.
+    """
+    return f"{written_of(status)}:{status.st_ctime_ns}"
+
+
+def written_of(status: os.stat_result) -> str:
+    """Size and time alone, as earlier versions had it."""
     return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def is_unchanged(now: str, before: str) -> bool:
+    """Whether a file is as it was: `before` may have been written without the time of change."""
+    return now == before or (before.count(":") == 1 and now.startswith(f"{before}:"))
 
 
 def as_mark(text: str) -> str:

@@ -8,7 +8,13 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
+from mmsearch.cli.options import (
+    DEFAULT_INDEX,
+    IndexOption,
+    JsonOption,
+    Print0Option,
+    WhereOption,
+)
 from mmsearch.cli.terminal import (
     console,
     print_json,
@@ -39,6 +45,7 @@ def dups(
     include_near: Annotated[bool, typer.Option(
         "--include-near", help="With --filepath-only, also paths of changed versions that show the "
         "same picture. What is only similar is never printed.")] = False,
+    print0: Print0Option = False,
     html: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write a contact sheet of the groups.")] = None,
 ) -> None:
@@ -58,7 +65,7 @@ def dups(
     from mmsearch.collection import Collection
     from mmsearch.errors import UsageError
 
-    if include_near and not filepath_only:
+    if include_near and not (filepath_only or print0):
         raise UsageError("--include-near goes with --filepath-only")
     collection = Collection.open(directory)
     total = collection.count(where=where or ())
@@ -74,8 +81,9 @@ def dups(
         say(f"wrote {html}")
     if json_:
         print_json(duplicate_groups.groups_json(found))
-    elif filepath_only:
-        _print_redundant(list(duplicate_groups.redundant_paths(found.groups, near=include_near)))
+    elif filepath_only or print0:
+        redundant = list(duplicate_groups.redundant_paths(found.groups, near=include_near))
+        _print_redundant(redundant, print0)
     elif sys.stdout.isatty():
         console().print(duplicate_groups.groups_table(found.groups))
     else:
@@ -84,10 +92,10 @@ def dups(
     say_extras(found.unconfirmed)
 
 
-def _print_redundant(paths: list[str]) -> None:
-    """Without names that hold a line end: the next program, which may delete, would read another
-    file's name in them."""
-    for path in paths:
-        if "\n" in path:
-            say(f"left out, since its name has a line break: {safe_text(path)}")
-    print_paths(path for path in paths if "\n" not in path)
+def _print_redundant(paths: list[str], print0: bool) -> None:
+    """One a line without names that hold a line end: the next program, which may delete, would
+    read another file's name in them."""
+    torn = [] if print0 else [path for path in paths if "\n" in path]
+    for path in torn:
+        say(f"left out, since its name has a line break (take --print0): {safe_text(path)}")
+    print_paths((path for path in paths if path not in torn), print0=print0)

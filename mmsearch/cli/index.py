@@ -42,6 +42,9 @@ def index(
     archives: Annotated[bool, typer.Option(
         "--archives", help="Index archives inside folders, too, not only those named as PATH.",
     )] = False,
+    reread: Annotated[bool, typer.Option(
+        "--reread", "--force",
+        help="Read pictures again, also those that seem unchanged.")] = False,
     fetch: Annotated[bool, typer.Option(
         "--fetch", help="Download pictures that manifests name by web addresses.")] = False,
     fetch_private: Annotated[bool, typer.Option(
@@ -83,16 +86,16 @@ def index(
     target = Target(directory, model=model, precision=precision, recall=recall, kind=kind,
                     tiles=tiles, device=device)
     share_one_heap()
-    if vectors is not None and not (paths or exclude or tiles or profile):
+    if vectors is not None and not (paths or exclude or tiles or profile or reread):
         _print_report(*_import(target, vectors, manifest, as_), json_)
         return
     if not paths or vectors or manifest:
         raise UsageError("give PATH..., or --vectors FILE; --manifest goes only with --vectors, "
-                         "and --exclude, --tiles and --profile only with PATH")
+                         "and --exclude, --tiles, --reread and --profile only with PATH")
     walk = partial(iter_items, paths, exclude=exclude or (), archives=archives)
     rules = Fetch(private=fetch_private) if fetch or fetch_private else None
     with fetching(rules) if rules else nullcontext():
-        collection, report = _index(target, walk, paths)
+        collection, report = _index(target, walk, paths, reread)
     if profile:  # before the report, which ends a run that could index nothing
         from mmsearch.cli.profile import say_profile
 
@@ -100,7 +103,7 @@ def index(
     _print_report(collection, report, json_)
 
 
-def _index(target: Target, walk: Callable[..., Iterator[Item]], paths: list[str]
+def _index(target: Target, walk: Callable[..., Iterator[Item]], paths: list[str], reread: bool
            ) -> tuple[Collection, AddReport]:
     from contextlib import closing
     from functools import partial
@@ -126,7 +129,7 @@ def _index(target: Target, walk: Callable[..., Iterator[Item]], paths: list[str]
             return sum(1 for _ in walk(scan=Scan(remembered=partial(remembered, catalog))))
 
     with progress("indexing", count) as advance:
-        report = collection.add(items, scan=scan, progress=advance)
+        report = collection.add(items, scan=scan, reread=reread, progress=advance)
     for note in scan.notes:
         say(f"note: {safe_text(note)}")
     return collection, report

@@ -49,6 +49,8 @@ IndexOption = Annotated[Path, typer.Option(
     "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR", parser=path_given,
     help="The collection's directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Print0Option = Annotated[bool, typer.Option(
+    "-0", "--print0", help="Like --filepath-only, but end each path with NUL, for `xargs -0`.")]
 WhereOption = Annotated[list[str] | None, part_option(
     "where", "--where", metavar="CONDITION", more="Repeatable.")]
 ModelOption = Annotated[str | None, typer.Option(

@@ -15,6 +15,7 @@ from mmsearch.cli.options import (
     IndexOption,
     JsonOption,
     ModelOption,
+    Print0Option,
     WhereOption,
     help_of,
     part_option,
@@ -68,6 +69,7 @@ def query(
     json_: JsonOption = False,
     filepath_only: Annotated[bool, typer.Option(
         "--filepath-only", help="Print only paths, one a line, for pipes.")] = False,
+    print0: Print0Option = False,
     html: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write a contact sheet of the results.")] = None,
     preview: Annotated[bool, typer.Option(
@@ -113,18 +115,18 @@ def query(
         say(f"note: no result has a value of {collapse!r} to collapse by")
     if not hits:
         say(_why_nothing(collection, asked))
-    _print_hits(hits, json_=json_, filepath_only=filepath_only, preview=preview,
+    _print_hits(hits, json_=json_, filepath_only=filepath_only, print0=print0, preview=preview,
                 parts=mode != "vector")
 
 
-def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, preview: bool,
-                parts: bool) -> None:
+def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, print0: bool,
+                preview: bool, parts: bool) -> None:
     from mmsearch.cli import present
 
     if json_:
         print_json(present.hits_json(hits, parts=parts))
-    elif filepath_only:
-        print_paths(present.filepaths(hits))
+    elif filepath_only or print0:
+        print_paths(present.filepaths(hits), print0=print0)
     elif preview:
         from mmsearch.cli.preview import preview as show
 

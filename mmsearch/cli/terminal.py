@@ -57,15 +57,18 @@ def say_extras(skipped: Iterable[Skipped]) -> None:
         say(f"{files}: pip install 'mmsearch[{','.join(sorted(set(extras)))}]'")
 
 
-def print_paths(paths: Iterable[str]) -> None:
-    """One path a line: to a terminal escaped, for the next program as it is named on disk."""
+def print_paths(paths: Iterable[str], *, print0: bool = False) -> None:
+    """One path a line: to a terminal escaped, for the next program as it is named on disk.
+
+    print0: end each with a NUL instead, also in a terminal.
+    """
     import os
 
     for path in paths:
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not print0:
             print(safe_text(path))
         else:
-            sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+            sys.stdout.buffer.write(os.fsencode(path) + (b"\0" if print0 else b"\n"))
 
 
 def console(stderr: bool = False) -> Any:

@@ -161,14 +161,16 @@ class Collection(Reader):
     # -- writing ---------------------------------------------------------------------------------
 
     def add(self, items: Iterable[Item], *, scan: Scan | None = None, run: Run | None = None,
-            progress: Callable[[int], None] = lambda done: None) -> AddReport:
+            reread: bool = False, progress: Callable[[int], None] = lambda done: None) -> AddReport:
         """Bring the collection in step with `items`; what is unchanged is not read again.
 
-        Every few thousand items, and at least every minute, what is done is committed.
+        Every few thousand items, and at least every minute, what is done is committed; for the
+        first time within seconds.
 
         scan: what `iter_items` reports to; with it, items below its roots that did not come
             again are removed.
         run: where shards are built; `map` on a cluster, this process by default.
+        reread: whether pictures are read and encoded again though nothing tells of a change.
         progress: called with the number of items done since the last call.
 
         Raises:
@@ -186,11 +188,12 @@ class Collection(Reader):
                 catalog.put_settings({"ruler": kept_calibration(encoder).to_json()})
             opened = Opened(self.path)
             opened.refresh(catalog.segments())
-            planner = Planner(catalog, opened.vector)
+            planner = Planner(catalog, opened.vector, reread)
             first_seq = int(catalog.settings["next_seq"])
             work = Work(self.path, self.model, planner, first_seq)
             if scan is not None:
-                scan.remembered = partial(remembered, catalog)
+                if not reread:
+                    scan.remembered = partial(remembered, catalog)
                 scan.known = partial(known_fingerprint, catalog)
             shards = stages.each("find", work.shards(items, progress))
             local = partial(build_shard, tick=progress)

@@ -47,6 +47,7 @@ from mmsearch.search import (
 )
 from mmsearch.sources import locate
 from mmsearch.storage import Catalog, Condition, Row, parse_where
+from mmsearch.uris import is_unchanged
 
 if TYPE_CHECKING:
     from mmsearch.collection.export import Exported, Format
@@ -283,7 +284,7 @@ class Reader:
         def read(one: Connection) -> Vectors | None:
             row = one.catalog.find(uri, "image")
             if row is None or not (row.item.fingerprint.startswith(IMPORTED)
-                                   or (now and own_fingerprint(row.item.fingerprint) == now)
+                                   or is_unchanged(now, own_fingerprint(row.item.fingerprint))
                                    or locate.is_far(uri)):
                 return None
             return one.opened.vector(row.seq)

@@ -134,7 +134,7 @@ class _Watch:
         self.unreadable: dict[str, str] = {}
         """Fingerprints of files that could not be decoded, by uri: read again only when changed."""
         self.skipped: set[tuple[str, str, str]] = set()
-        """Path, reason and fingerprint of what was reported as skipped."""
+        """Path, reason, size and time of what was reported as skipped."""
         self.told: set[str] = set()
 
     def batches(self) -> Iterator[Batch]:
@@ -272,7 +272,8 @@ class _Watch:
         # What could not be opened may be allowed tomorrow, and look the same.
         self.unreadable |= {one.path: tried[one.path] for one in report.skipped
                             if one.path in tried and not one.reason.startswith("cannot be read")}
-        skipped = {(one.path, one.reason, tried.get(one.path, "")): one for one in report.skipped}
+        skipped = {(one.path, one.reason, _written(tried.get(one.path, ""))): one
+                   for one in report.skipped}
         report.skipped = [one for key, one in skipped.items() if key not in self.skipped]
         self.skipped |= skipped.keys()
         self.told = {message for message in self.told if not message.startswith("waiting")}
@@ -306,8 +307,12 @@ def _is_empty(folder: Path) -> bool:
 
 def _is_fresh(item: Item) -> bool:
     """Whether its file changed less than SETTLED seconds ago, as far as clocks agree."""
-    changed = own_fingerprint(item.fingerprint).partition(":")[2]
+    changed = "".join(own_fingerprint(item.fingerprint).split(":")[1:2])
     return changed.isdigit() and abs(time.time() - int(changed) / 1e9) < SETTLED
+
+
+def _written(fingerprint: str) -> str:
+    return ":".join(fingerprint.split(":")[:2])
 
 
 def _fingerprint(file: Path) -> str:

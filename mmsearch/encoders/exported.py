@@ -160,7 +160,9 @@ class Cache:
         from mmsearch.encoders import export
 
         if find_spec("onnx") is None:
-            raise MissingExtra(f"running {self.model} on a CPU", "openclip")
+            from mmsearch.encoders.known import in_words
+
+            raise MissingExtra(in_words(self.model), "openclip")
         if precision == "int8":
             if self._refused():
                 raise ModelError(f"{self.model} runs on torch alone "

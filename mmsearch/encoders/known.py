@@ -58,6 +58,15 @@ def _is_here(model: str, hub: str) -> bool:
         for file in weights.glob(f"*/*.{ending}"))
 
 
+def in_words(model: str) -> str:
+    """An open_clip model, with what one should know before installing gigabytes that run it."""
+    with _TABLE.open(encoding="utf-8", newline="") as file:
+        hub = next((row["hub"] for row in csv.DictReader(file) if row["model"] == model),
+                   model.removeprefix("hf-hub:") if model.startswith("hf-hub:") else "")
+    return f"the model {model!r}, whose weights are not on this machine yet (they are downloaded " \
+        "when it is first used)," if hub and not _is_here(model, hub) else f"the model {model!r}"
+
+
 def hub_cache() -> Path:
     """Where the client of the hub keeps what it has fetched."""
     home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from mmsearch.encoders.known import in_words
 from mmsearch.encoders.protocol import stacked
 from mmsearch.errors import MissingExtra, ModelError
 from mmsearch.records import Pixels, Vectors
@@ -58,7 +59,7 @@ class OpenClipEncoder:
             import open_clip
             import torch
         except ImportError as error:
-            raise MissingExtra(f"the model {model!r}", "openclip") from error
+            raise MissingExtra(in_words(model), "openclip") from error
         if not architecture.startswith(("hf-hub:", "local-dir:")):
             _check_known(model, architecture, pretrained, open_clip)
         logging.disable(logging.CRITICAL)  # what matters of it is in the error below
@@ -67,7 +68,7 @@ class OpenClipEncoder:
                 architecture, pretrained=pretrained or None, return_transform=True)
             self.tokenizer = open_clip.get_tokenizer(architecture)
         except ImportError as error:  # transformers, which has the tokenizer
-            raise MissingExtra(f"the model {model!r}", "openclip") from error
+            raise MissingExtra(in_words(model), "openclip") from error
         except Exception as error:  # hub, network, file and shape errors share no base class
             raise _cannot_load(model, architecture, error) from error
         finally:

@@ -15,6 +15,7 @@ from mmsearch.media import as_tile, tiling_of
 from mmsearch.metadata import CONTAINER_FIELDS, FIELDS
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.sources import (
+    brought_up,
     is_own_caption,
     locate,
     own_fingerprint,
@@ -41,10 +42,12 @@ class Planner:
     """Sorts items as they come; `seen` and the counts grow with them.
 
     vector_of: the stored vector (float32 [dim]) with a sequence number, of a kind of item.
+    reread: whether pictures are encoded again, whatever tells that they are unchanged.
     """
 
     catalog: Catalog
     vector_of: Callable[[int, Kind], Vectors]
+    reread: bool = False
     plan: Plan = field(default_factory=Plan)
     seen: set[int] = field(default_factory=set)
     unchanged: int = 0
@@ -86,12 +89,14 @@ class Planner:
 
     def _known(self, item: Item, row: Row) -> None:
         described = _with_manifest(item, row)
+        row = self._brought_up(row, described.fingerprint)
         stored = _with_decoded(described, row)
         # Without a grid, tiles may have been imported: they are looked for where it matters.
         tiles = self._tiles(row) if self.tiling.grid.tiles or stored != row.item else []
+        tiles = [self._brought_up(tile, described.fingerprint) for tile in tiles]
         self.seen.update(tile.id for tile in tiles)
         same_file = own_fingerprint(described.fingerprint) == own_fingerprint(row.item.fingerprint)
-        if self.tiling.is_behind(row.item, row.seq):
+        if self.tiling.is_behind(row.item, row.seq) or (self.reread and item.kind != "text"):
             self._replace(described, [row, *tiles])
         elif stored == row.item:
             self.unchanged += 1 + len(tiles)
@@ -123,6 +128,10 @@ class Planner:
         first = next((part for part in parts if part.item.kind == "frame"), parts[0])
         file = _with_manifest(file, first)
         print_ = file.fingerprint
+        parts = [self._brought_up(part, print_) for part in parts]
+        if self.reread:
+            self._replace(file, parts)
+            return
         if any(part.item.fingerprint != print_ for part in parts):
             known = self._hash_of(file)
             if known is None or any(
@@ -136,8 +145,19 @@ class Planner:
         stored = [(part, _as_part(file, part, print_)) for part in parts]
         changed = [(part.id, item) for part, item in stored if item != part.item]
         self.plan.update += changed
-        self.updated += len(changed)
-        self.unchanged += len(parts) - len(changed)
+        updated = sum(item != part.item and not _differs_in_change_alone(part.item, item)
+                      for part, item in stored)
+        self.updated += updated
+        self.unchanged += len(parts) - updated
+
+    def _brought_up(self, row: Row, now: str) -> Row:
+        """What an earlier version wrote, with the fingerprint that it has today."""
+        known = brought_up(row.item.fingerprint, now)
+        if known == row.item.fingerprint:
+            return row
+        row = row._replace(item=replace(row.item, fingerprint=known))
+        self.plan.update.append((row.id, row.item))
+        return row
 
     def _replace(self, item: Item, old: list[Row]) -> None:
         self.old[item.uri] = old
@@ -260,6 +280,13 @@ def _as_part(file: Item, part: Row, fingerprint: str) -> Item:
     item = replace(part.item, uri=file.uri + place, group=file.uri, meta=file.meta,
                    fingerprint=fingerprint)
     return _with_decoded(_with_manifest(item, part), part)
+
+
+def _differs_in_change_alone(one: Item, other: Item) -> bool:
+    """Whether all that is new of a file is when it was last changed in any way: moved, say."""
+    size, modified, *_ = [*one.fingerprint.split(":"), ""]
+    return replace(one, fingerprint=other.fingerprint) == other and \
+        other.fingerprint.startswith(f"{size}:{modified}:")
 
 
 def _decoded(row: Row) -> dict[str, Any]:

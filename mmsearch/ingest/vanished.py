@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from mmsearch.fragments import file_uri, part_of
@@ -10,6 +10,9 @@ from mmsearch.records import Item
 from mmsearch.sources import IMPORTED, Scan, is_own_caption, locate
 from mmsearch.storage import Catalog, Row
 from mmsearch.uris import is_below, split_member
+
+MANY = 10
+"""Files that nobody is taken to have deleted one by one, without the folder that they were in."""
 
 
 def items_vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int) -> Iterator[Row]:
@@ -20,13 +23,23 @@ def items_vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int)
     excluded), and so are captions from inside and beside it (`Work.change` drops them when it is
     described anew); a line of a text when the text is without it; what a manifest brought when that
     manifest no longer names it. What lies in something that could not be read in full, or that went
-    away itself meanwhile, stays, and so does what was imported with its vector: no file need ever
-    have been there.
+    away itself meanwhile, stays; so do MANY files of a folder that is empty now, for that may be a
+    disk that is not there, and what was imported with its vector: it need never have had a file.
     """
     is_removed = lru_cache(4096)(locate.is_removed)
-    for row in catalog.below(scan.roots):
-        if row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED):
-            continue
+
+    def unseen(roots: Sequence[str]) -> Iterator[Row]:
+        return (row for row in catalog.below(roots) if not (
+            row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED)))
+
+    for folder in scan.emptied:
+        files: set[str] = set()
+        for row in unseen([folder]):
+            files.add(_file_behind(row.item))
+            if len(files) == MANY:
+                scan.keep_emptied(folder)
+                break
+    for row in unseen(scan.roots):
         if any(_part_of(row.item, path) for path in scan.incomplete):
             continue
         manifest = row.item.meta.get("manifest")

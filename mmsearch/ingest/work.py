@@ -10,11 +10,12 @@ from mmsearch.fragments import file_uri, is_named_container, is_tile, room
 from mmsearch.ingest.plan import Planner
 from mmsearch.ingest.shards import Built, Shard, build_shard
 from mmsearch.records import Item, Kind
-from mmsearch.sources import is_own_caption
+from mmsearch.sources import is_own_caption, locate
 from mmsearch.storage import Change, Row, segment_name
 
-COMMIT_SECONDS = 20.0
-FIRST_SHARD, SMALLEST, LARGEST = 256, 64, 4096
+COMMIT_SECONDS, FIRST_SECONDS = 20.0, 3.0
+FIRST_SHARD, SMALLEST, LARGEST = 16, 64, 4096
+"""The first is for those who stop after some seconds, and to find out how long one takes."""
 _SEVERAL = 64
 """A file of many pictures takes the time of so many, as far as the size of a shard goes."""
 
@@ -31,12 +32,14 @@ class Work:
         self.added = self.replaced = self.copied = self.removed = 0
         self.captioned = False
         """Whether pictures brought captions that were not there."""
-        self._size = FIRST_SHARD
+        self._refused: set[str] = set()
+        """Addresses that gave no picture: their captions would be of nothing."""
+        self._size, self._wait = FIRST_SHARD, FIRST_SECONDS
         self._handed_out = time.monotonic()
 
     def shards(self, items: Iterable[Item], progress: Callable[[int], None]) -> Iterator[Shard]:
         plan = self.planner.plan
-        several = 0
+        several, since = 0, time.monotonic()
         for item in items:
             waiting = len(plan.encode)
             self.planner.take(item)
@@ -46,9 +49,10 @@ class Work:
                 several += is_named_container(item)
             size = (len(plan.encode) * (1 + self.planner.tiling.grid.tiles) + len(plan.ready)
                     + several * (_SEVERAL - 1))
-            if size >= self._size or len(plan.update) >= LARGEST:
-                several = 0
+            if size >= self._size or len(plan.update) >= LARGEST or (
+                    size and time.monotonic() - since > self._wait):
                 yield from self._cut()
+                several, since, self._wait = 0, time.monotonic(), COMMIT_SECONDS
         yield from self._cut()
 
     def _cut(self) -> Iterator[Shard]:
@@ -58,7 +62,8 @@ class Work:
         grid = self.planner.tiling.grid
         kinds: list[Kind] = ["image", "frame", "text"]
         for kind in kinds:
-            items = tuple(item for item in encode if item.kind == kind)
+            items = tuple(item for item in encode if item.kind == kind
+                          and item.group not in self._refused)
             same = tuple(one for one in ready if _goes_with(one.item) == kind)
             tiles = len(items) * grid.tiles if kind == "image" else 0
             if rows := sum(map(room, items)) + tiles + len(same):
@@ -66,12 +71,16 @@ class Work:
                 self._handed_out = time.monotonic()
                 yield Shard(self.root, segment_name(kind, first, self.next_seq - 1), kind, first,
                             items, self.model, same, grid=grid)
+        if len(plan.update) >= LARGEST:  # to be committed, though nothing goes with it
+            yield Shard(self.root, "", "text", self.next_seq, (), self.model)
 
     def change(self, built: Built) -> Change:
         """What to commit for a built shard, and for all that needed no encoder so far."""
         seconds = max(time.monotonic() - self._handed_out, 0.001)
-        size = round(len(built.rows) / seconds * COMMIT_SECONDS)
-        self._size = min(max(size, SMALLEST), LARGEST)
+        self._refused |= {one.path for one in built.skipped if locate.is_far(one.path)}
+        if built.rows:
+            size = round(len(built.rows) / seconds * COMMIT_SECONDS)
+            self._size = min(max(size, SMALLEST), LARGEST)
         for _, item, _ in built.rows:
             self.replaced += (item.uri, item.kind) in self.planner.replacing
             self.copied += item.uri in self.planner.copies

@@ -64,8 +64,12 @@ def frames(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[F
 
 def frame_at(handle: IO[bytes], name: str, time: float, min_side: int | None) -> Image:
     """The frame shown at a time, in seconds from the first."""
-    keys, _, _ = _packets(handle, name)
-    wanted = time + (keys[0] if keys else 0.0) + 0.001
+    keys, end, _ = _packets(handle, name)
+    start = keys[0] if keys else 0.0
+    if end and time > end - start + 0.001:
+        raise MediaError(f"ends at {end - start:.3f}".rstrip("0").rstrip(".")
+                         + f" s, before {time:g} s")
+    wanted = time + start + 0.001
     before = max((key for key in keys if key <= wanted), default=None)
     for key in dict.fromkeys([before, None]):  # from the start, where it cannot be sought in
         with _video(handle, name) as (container, stream):

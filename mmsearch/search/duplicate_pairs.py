@@ -23,6 +23,7 @@ from mmsearch.records import Ids, Kind, Vectors
 from mmsearch.search.pipeline import nearest
 from mmsearch.sources import Skipped, locate, own_fingerprint
 from mmsearch.storage import Catalog, Opened, Row
+from mmsearch.uris import is_unchanged
 
 T = TypeVar("T")
 KINDS: tuple[Kind, ...] = ("image",)
@@ -78,7 +79,7 @@ class Contents:
 
 def rank(row: Row) -> tuple[int, int, int, int, str]:
     """Sorts the picture to keep before the others."""
-    size, _, modified = own_fingerprint(row.item.fingerprint).partition(":")
+    size, modified, *_ = [*own_fingerprint(row.item.fingerprint).split(":"), ""]
     meta = row.item.meta
     pixels = int(meta.get("width") or 0) * int(meta.get("height") or 0)
     age = int(modified) if modified.isdigit() else 0
@@ -271,6 +272,7 @@ def same_content(row: Row) -> bytes:
         MediaError: it cannot be read, or is not what was indexed.
     """
     data, fingerprint = locate.read(row.item.uri)
-    if fingerprint != own_fingerprint(row.item.fingerprint) and content_hash(data) != row.hash:
+    if (not is_unchanged(fingerprint, own_fingerprint(row.item.fingerprint))
+            and content_hash(data) != row.hash):
         raise MediaError("changed since it was indexed; run `mmsearch index` again")
     return data

@@ -36,7 +36,7 @@ from mmsearch.search.duplicate_pairs import (
 )
 from mmsearch.sources import Skipped, locate, own_fingerprint
 from mmsearch.storage import Condition, Row
-from mmsearch.uris import fingerprint_of
+from mmsearch.uris import fingerprint_of, is_unchanged
 
 Star = list[tuple[int, Likeness]]
 """The pictures of a group with how alike each is to the first, which is the one to keep."""
@@ -260,7 +260,8 @@ def _on_disk(row: Row, seen: dict[tuple[int, int], str]) -> tuple[int, str]:
     path = locate.own_file(row.item.uri)
     size = row.item.fingerprint.partition(":")[0]
     if path is None:
-        if locate.fingerprint(row.item.uri) != own_fingerprint(row.item.fingerprint):
+        now = locate.fingerprint(row.item.uri)
+        if not is_unchanged(now, own_fingerprint(row.item.fingerprint)):
             same_content(row)
         return int(size) if size.isdigit() else 0, _NO_FILE
     try:
@@ -268,7 +269,7 @@ def _on_disk(row: Row, seen: dict[tuple[int, int], str]) -> tuple[int, str]:
     except OSError as error:
         reason = "gone" if isinstance(error, FileNotFoundError) else str(error.strerror)
         return int(size) if size.isdigit() else 0, reason
-    if fingerprint_of(status) != own_fingerprint(row.item.fingerprint):
+    if not is_unchanged(fingerprint_of(status), own_fingerprint(row.item.fingerprint)):
         same_content(row)
     first = seen.setdefault((status.st_dev, status.st_ino), row.item.uri)
     return status.st_size, "" if first == row.item.uri else _ANOTHER_NAME

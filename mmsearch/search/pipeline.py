@@ -21,6 +21,7 @@ from mmsearch.errors import UsageError
 from mmsearch.indexes import nothing, reciprocal_rank, top_k, weighted_scores
 from mmsearch.records import Hit, Ids, Item, Kind, Neighbors, Vectors
 from mmsearch.search.diversity import spread
+from mmsearch.search.moments import Moments
 from mmsearch.search.query import Find, Query, several
 from mmsearch.search.relevance import SAMPLED, Calibration, relevance_of
 from mmsearch.storage import Ann, Catalog, Condition, Opened, Row
@@ -189,16 +190,19 @@ def _live(found: Neighbors, rows: dict[int, Row]) -> dict[int, float]:
 
 
 def _one_each(ranked: Iterator[Found], collapse: bool | str) -> Iterator[Found]:
-    """The first of each group, folder, or value of a column."""
+    """The first of each group, folder, or value of a column; by groups, also one of a photo and its
+    movie."""
     if not collapse:
         yield from ranked
         return
-    key = _key(collapse)
+    key, moments = _key(collapse), Moments()
     seen: set[Hashable] = set()
+    by_group = isinstance(collapse, bool) or collapse == "group"
     for found in ranked:
         if (value := key(found.row.item)) not in seen:
             seen.add(value)
-            yield found
+            if not (by_group and moments.is_shown(found.row.item)):
+                yield found
 
 
 def _key(collapse: bool | str) -> Callable[[Item], Hashable]:

@@ -14,6 +14,7 @@ from .manifests import (
 )
 from .scan import Scan as Scan, Skipped as Skipped, identity_of as identity_of
 from .sidecars import (
+    brought_up as brought_up,
     is_sidecar as is_sidecar,
     own_fingerprint as own_fingerprint,
     sidecar_marks as sidecar_marks,

@@ -37,7 +37,7 @@ from mmsearch.sources.listing import Listing, absolute, modified, moment, rename
 from mmsearch.sources.locate import as_on_disk
 from mmsearch.sources.manifests import MANIFEST_SUFFIXES
 from mmsearch.sources.scan import Scan as Scan, Skipped as Skipped, identity, identity_of
-from mmsearch.sources.sidecars import Beside, with_sidecars
+from mmsearch.sources.sidecars import Beside, is_boilerplate, with_sidecars
 from mmsearch.sources.texts import line_items, text_encoding, text_items
 from mmsearch.sources.webdataset import Sample, samples
 from mmsearch.uris import (
@@ -179,6 +179,8 @@ class Walk:
             self.folders_seen.add(this)
             with os.scandir(folder) as listing:
                 found.extend(listing)
+            if not found:
+                self.scan.emptied.append(path_to_uri(folder))
         except OSError as error:
             self.unreadable(folder, error)
         if {"catalog.db", "segments"} <= {entry.name for entry in found}:
@@ -193,7 +195,8 @@ class Walk:
 
     def entry(self, entry: os.DirEntry[str], beside: Beside) -> Iterator[Item]:
         """Items of a file found in a folder."""
-        wanted = (is_wanted(entry.name) and entry.name not in beside.taken | beside.developed) or (
+        left_out = beside.taken | beside.developed | beside.boilerplate
+        wanted = (is_wanted(entry.name) and entry.name not in left_out) or (
             self.archives and is_archive(entry.name))
         if not wanted and not entry.is_symlink():
             return
@@ -202,6 +205,8 @@ class Walk:
         except FileNotFoundError:
             why = "broken symbolic link" if entry.is_symlink() else "vanished during the run"
             self.scan.skip(entry.path, why)
+            if entry.is_symlink():
+                self.scan.emptied.append(path_to_uri(entry.path))
             return
         if not wanted or identity(status) in self.files_given:
             return
@@ -275,7 +280,8 @@ class Walk:
                 yield from text_items(f"{uri}#caption{number}", text, uri, meta)
             captions = ()
         for member, text in sample.texts:
-            yield from line_items(member_uri(archive, member.name), io.StringIO(text),
+            if not is_boilerplate(member.name.rpartition("/")[2]):
+                yield from line_items(member_uri(archive, member.name), io.StringIO(text),
                                    moment(member.modified), member.fingerprint)
 
     def readable(self, path: str, read: Callable[[str], Iterator[Item]]) -> Iterator[Item]:

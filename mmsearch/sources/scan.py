@@ -44,6 +44,8 @@ class Scan:
         seen, has vanished...
     incomplete: ...except below these folders (or in these text files and manifests), which could
         not be read.
+    emptied: uris of folders below the roots that are empty, and of links that lead nowhere: a disk
+        may be gone; if much was there, nothing of it has vanished.
     anchors: device and inode of the folders that were given, by uri; one that is another by the end
         was taken away during the run, with its disk perhaps: nothing below it has vanished.
     links: folders that were reached through a link: the real path, and the one they are known by.
@@ -58,6 +60,7 @@ class Scan:
     notes: list[str] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
+    emptied: list[str] = field(default_factory=list)
     anchors: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)
     links: dict[str, str] = field(default_factory=dict, compare=False)
     contents: dict[str, str] = field(default_factory=dict)
@@ -67,6 +70,11 @@ class Scan:
     def skip(self, path: str, reason: str, line: int | None = None) -> None:
         where = path_to_uri(path) if line is None else f"{path_to_uri(path)}:{line}"
         self.skipped.append(Skipped(where, reason))
+
+    def keep_emptied(self, uri: str) -> None:
+        self.skipped.append(Skipped(uri, "is empty (not mounted?): its items are kept; `mmsearch "
+                                         "delete` drops them"))
+        self.incomplete.append(uri)
 
     def still_stands(self, uri: str) -> bool:
         """Whether the folders that were given, and that `uri` lies in, are where they were."""

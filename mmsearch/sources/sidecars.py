@@ -4,7 +4,7 @@
     x.xmp, x.jpg.xmp                        as Lightroom, digiKam and darktable write them
     x.json, x.jpg.json                      {"caption": ...}, as img2dataset writes it
     x.jpg.json, x.jpg.supplemental-metadata.json, x.jpg(1).json of x(1).jpg
-                                            Google Takeout
+                                            Google Takeout; also of x-edited.jpg
 
 A file named by the picture's stem alone belongs to every picture with that stem. The fingerprint
 of a picture goes on with those of its sidecars, so that a change of one is noticed without reading
@@ -35,12 +35,21 @@ from mmsearch.metadata import (
 )
 from mmsearch.sources.columns import split_columns
 from mmsearch.sources.texts import lines, text_encoding
-from mmsearch.uris import nfc
+from mmsearch.uris import is_unchanged, nfc
 
 SUFFIXES = (".txt", ".xmp", ".json")
 MOST_BYTES = xmp.MOST_BYTES
 _TAKEOUT, _TAKEOUT_LONGEST = "supplemental-metadata", 45
 """Google cuts names that would be longer than 46 characters without `.json`, some a little more."""
+_EDITED = re.compile(
+    r"(?s)(.+)-(?:edited|effects|smile|mix|bearbeitet|bewerkt|modifi\u00e9|modificato|editado|editat"
+    r"|ha editado|edytowane|redigerad|redigeret|\u7de8\u96c6\u6e08\u307f)((?:\(\d+\))?)\.\w+")
+"""What Google writes beside a picture that was edited, in the language of its owner."""
+_CUT = re.compile(r"(.{36,})-e(?:d|di|dit|dite)?()\.\w+", re.DOTALL)
+"""The same where the name was too long."""
+_BOILERPLATE = re.compile(
+    r"(?i)(licen[cs]es?|copying|copyright|notices?|read[ _-]?me|authors|contribut(ors|ing)|credits"
+    r"|attributions?|change[ _-]?log|code[ _-]of[ _-]conduct)(?![^\W\d_])")
 _NUMBERED = re.compile(r"(.+?)(\(\d+\))?", re.DOTALL)
 
 
@@ -71,6 +80,17 @@ def names_in(fingerprint: str) -> list[str]:
     return fingerprint.split("/")[2::2]
 
 
+def brought_up(before: str, now: str) -> str:
+    """A fingerprint as it is written today, wherever an earlier version saw what `now` does."""
+    parts, today = before.split("/"), now.split("/")
+    marks = dict(zip(today[2::2], today[1::2], strict=False))
+    states = [today[0], *(marks.get(name, "") for name in parts[2::2])]
+    for at, state in zip((0, *range(1, len(parts), 2)), states, strict=False):
+        if is_unchanged(state, parts[at]):
+            parts[at] = state
+    return "/".join(parts)
+
+
 def unread_fingerprint(fingerprint: str) -> str:
     """A fingerprint of the same file that no set of sidecars has: the next run reads them."""
     return f"{own_fingerprint(fingerprint)}/0:0/?"
@@ -88,6 +108,9 @@ class Beside:
         """Names of files that describe a picture here."""
         self._pictures = [entry.name for entry in entries
                           if entry.name[entry.name.rfind("."):].lower() in IMAGE_SUFFIXES]
+        self.boilerplate = frozenset(
+            entry.name for entry in entries if self._pictures and is_boilerplate(entry.name))
+        """Names of texts about the folder, not its pictures."""
         self.developed = _developed(self._pictures)
         """Names of RAW pictures beside which a picture has the same name: that one is shown, and so
         it is the one to be found."""
@@ -111,6 +134,11 @@ class Beside:
         for name in self._of.get(picture, ()):
             with suppress(OSError):  # removed meanwhile
                 yield name, self._files[name].stat()
+
+
+def is_boilerplate(name: str) -> bool:
+    """Whether a text is what comes with any collection of files: its licence, its readme."""
+    return name.lower().endswith((".txt", ".md")) and _BOILERPLATE.match(name) is not None
 
 
 def is_sidecar(name: str) -> bool:
@@ -138,6 +166,8 @@ def paired(names: Iterable[str]) -> dict[str, list[str]]:
     """Names of pictures in a folder, each with the names of its sidecars, sorted."""
     pictures: dict[str, list[str]] = {}
     stems: dict[str, list[str]] = {}
+    edited: dict[str, list[str]] = {}
+    """By the stem of what they were made of, which need not be there."""
     beside: list[str] = []
     for name in sorted(names):
         lower = nfc(name.lower())
@@ -145,9 +175,14 @@ def paired(names: Iterable[str]) -> dict[str, list[str]]:
         if dot + suffix in IMAGE_SUFFIXES:
             pictures.setdefault(lower, []).append(name)
             stems.setdefault(stem, []).append(name)
+            if match := _EDITED.fullmatch(lower) or _CUT.fullmatch(lower):
+                edited.setdefault(match[1] + match[2], []).append(name)
         elif lower.endswith(SUFFIXES):
             beside.append(name)
+    originals = {stem + suffix: names for stem, names in edited.items()
+                 for suffix in sorted(IMAGE_SUFFIXES)}
     found: dict[str, list[str]] = {}
+    of_edited: list[tuple[str, str]] = []
     for name in beside:
         base, _, suffix = nfc(name.lower()).rpartition(".")
         owners = pictures.get(base) or stems.get(base)
@@ -155,6 +190,13 @@ def paired(names: Iterable[str]) -> dict[str, list[str]]:
             owners = pictures.get(_in_takeout(base, pictures))
         for owner in owners or ():
             found.setdefault(owner, []).append(name)
+        if edited and suffix == "json":
+            original = base if base in originals else _in_takeout(base, originals)
+            of_edited += ((name, owner) for owner in originals.get(original, ()))
+    alone = [(name, owner) for name, owner in of_edited
+             if not any(own.lower().endswith(".json") for own in found.get(owner, ()))]
+    for name, owner in alone:
+        found.setdefault(owner, []).append(name)
     return found
 
 

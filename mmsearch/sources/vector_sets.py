@@ -32,7 +32,7 @@ from mmsearch.sources.columns import (
 )
 from mmsearch.sources.manifests import MANIFEST_SUFFIXES, column_names, count_rows, read_columns
 from mmsearch.sources.vector_files import VectorFile
-from mmsearch.uris import fingerprint_of, path_to_uri
+from mmsearch.uris import path_to_uri, written_of
 
 EXPORT = "mmsearch.json"
 """Written last by `mmsearch export`: what the files beside it are."""
@@ -82,7 +82,7 @@ class Part:
     @cached_property
     def mark(self) -> str:
         """Begins the fingerprints of its items; another one once a file has changed."""
-        states = [fingerprint_of(path.stat()) for path in (self.file.path, self.manifest) if path]
+        states = [written_of(path.stat()) for path in (self.file.path, self.manifest) if path]
         given = [str(getattr(self, one.name)) for one in fields(self)]
         state = json.dumps([*given, states])
         return f"{IMPORTED}{blake2b(state.encode('utf-8', 'replace'), digest_size=6).hexdigest()}:"

@@ -104,6 +104,18 @@ def test_query_prints_json_paths_or_lines(cli: Cli, demo_index: Path) -> None:
     assert [line.split("\t")[2] for line in lines] == [hit["uri"] for hit in hits]
 
 
+def test_paths_that_end_with_nul(cli: Cli, photos: Path) -> None:
+    name = photos / "a\nb c.jpg"
+    (photos / "cat.jpg").rename(name)
+    shutil.copy(name, photos / "copy\n.jpg")
+    assert cli("index", photos).returncode == 0
+    for options in (["--filepath-only", "-0"], ["--print0"], ["-0"]):
+        found = cli("query", "a cat", "-k", 3, *options).stdout
+        assert found.endswith("\0") and str(name) in found.split("\0")
+    assert cli("dups", "--exact", "-0").stdout in (f"{name}\0", f"{photos}/copy\n.jpg\0")
+    assert cli("dups", "--exact", "--filepath-only").stdout == ""
+
+
 def test_words_to_an_image_and_both_together(cli: Cli, demo_index: Path) -> None:
     found = json.loads(cli("query", "--image", DEMO / "lake.jpg", "--find", "text", "-k", 1,
                            "-i", demo_index, "--json").stdout)

@@ -190,3 +190,15 @@ def test_providers_are_named_by_the_environment(
     monkeypatch.setenv("MMSEARCH_PROVIDERS", "NoSuch,CPU")
     with pytest.raises(ModelError, match=r"NoSuchExecutionProvider.*it has .*CPUExecution"):
         OnnxEncoder(BUILTIN_DIR).encode_images(pictures[:2])
+
+
+@pytest.mark.parametrize("model", ["ViT-B-32/laion2b_s34b_b79k", "hf-hub:org/model"])
+def test_missing_weights_are_said_before_a_missing_extra(
+        model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from mmsearch.encoders.openclip import OpenClipEncoder
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "open_clip", None)  # as if it were not installed
+    with pytest.raises(MissingExtra, match=r"weights are not on this machine.*openclip") as caught:
+        OpenClipEncoder(model)
+    assert str(caught.value).startswith(f"the model '{model}', whose")

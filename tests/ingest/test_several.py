@@ -24,6 +24,7 @@ from mmsearch.collection.collection import Collection
 from mmsearch.collection.reader import Reader
 from mmsearch.collection.repair import repair_collection
 from mmsearch.fragments import file_uri, part_of
+from mmsearch.ingest import work
 from mmsearch.ingest.hashes import content_hash, file_hash
 from mmsearch.records import Hit, Item
 from mmsearch.sources import locate
@@ -391,6 +392,7 @@ def test_what_is_large_is_not_taken_out_of_an_archive_before_its_turn(
         for n in range(4):
             file.write(video, f"{n}.mp4")
         file.write(pages, "a.pdf")
+    monkeypatch.setattr(work, "FIRST_SHARD", 256)  # all at once: none is a copy of one before
     monkeypatch.setattr(locate, "_LARGE", video.stat().st_size)
     read_ahead, real = {}, locate.read
 

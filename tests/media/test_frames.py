@@ -92,6 +92,8 @@ def test_every_scene_of_a_video_is_seen(name: str, codec: str, format: str, tmp_
     for frame, time in zip(found, times(found), strict=True):
         again = frames.read_part(path, Part(str(path), time), SIDE)
         assert np.array_equal(np.asarray(again), np.asarray(frame.image))
+    with pytest.raises(MediaError, match=r"ends at (7\.[89]\d*|8(\.[01]\d*)?) s, before 900 s"):
+        frames.read_part(path, Part(str(path), 900), SIDE)
 
 
 def test_between_keyframes_that_are_far_apart_all_is_looked_at(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from mmsearch.sources.vector_sets import find_vectors
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.rows import Row
 from mmsearch.storage.verify import find_problems
+from mmsearch.uris import fingerprint_of
 
 CORNERS = ("cat", "bus", "pizza", "sunset")
 FRAGMENTS = [f"#xywh=percent:{x},{y},55,55" for y in (0, 45) for x in (0, 45)]
@@ -201,7 +202,7 @@ def test_tiles_have_the_metadata_of_their_picture(folder: Path, index: Collectio
     assert len(hits) == 5
     for hit in hits:
         assert hit.item.meta["size"] == photo.stat().st_size
-        assert hit.item.fingerprint == f"{photo.stat().st_size}:{photo.stat().st_mtime_ns}"
+        assert hit.item.fingerprint == fingerprint_of(photo.stat())
         assert hit.item.meta["colour"]
     assert len({tuple(hit.item.meta["colour"]) for hit in hits}) > 1  # but for that
 

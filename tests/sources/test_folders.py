@@ -23,7 +23,7 @@ from mmsearch.sources.columns import storable
 from mmsearch.sources.folders import Scan, Skipped, iter_items
 from mmsearch.sources.texts import MAX_TEXT
 from mmsearch.sources.web import Fetch
-from mmsearch.uris import path_to_uri, uri_to_path
+from mmsearch.uris import fingerprint_of, path_to_uri, uri_to_path
 
 SMALL_MODIFIED = 1_600_000_000
 """2020-09-13T12:26:40Z"""
@@ -121,9 +121,31 @@ def test_an_image_item(tmp_path: Path) -> None:
         kind="image",
         group=uri,
         meta={"modified": "2020-09-13T12:26:40Z"},
-        fingerprint=f"6:{SMALL_MODIFIED}000000000",
+        fingerprint=fingerprint_of((tmp_path / "a.jpg").stat()),
     )
     assert scan == Scan(skipped=[], roots=[str(tmp_path)], incomplete=[])
+
+
+BOILERPLATE = ["LICENCES.md", "license.txt", "LICENSE-CC0.txt", "COPYING.txt", "README.md",
+               "readme.de.md", "Read me.txt", "Attribution.txt", "CONTRIBUTING.md", "NOTICE.txt"]
+
+
+def test_what_comes_with_pictures_is_no_text_of_its_own(tmp_path: Path) -> None:
+    texts = ["notes.md", "reader.txt", "Creditsworthy.md", "noticeboard.txt"]
+    put(tmp_path, "pictures/a.jpg", *(f"pictures/{name}" for name in [*BOILERPLATE, *texts]),
+        *(f"texts/{name}" for name in BOILERPLATE))
+
+    def names(folder: str) -> set[str]:
+        return {item.meta["file"].rpartition("/")[2] for item in scanned(tmp_path / folder)[0]
+                if item.kind == "text"}
+
+    assert names("pictures") == {"notes.md", "reader.txt", "Creditsworthy.md", "noticeboard.txt"}
+    assert names("texts") == set(BOILERPLATE)
+    assert names("pictures/README.md") == {"README.md"}
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("a.jpg", "b/LICENCES.md", "b/notes.md"):
+            archive.writestr(name, "words")
+    assert names("a.zip") == {"notes.md"}
 
 
 def test_folders_are_searched_in_a_stable_order(tmp_path: Path) -> None:
@@ -392,7 +414,7 @@ def test_a_text_item(tmp_path: Path) -> None:
         text="hello",
         group=f"{path}#L3",
         meta={"modified": "2020-09-13T12:26:40Z", "file": str(path), "line": 3},
-        fingerprint=f"7:{SMALL_MODIFIED}000000000",
+        fingerprint=fingerprint_of(path.stat()),
     )
 
 
@@ -489,7 +511,7 @@ def test_a_row_of_jsonl(tmp_path: Path) -> None:
         "modified": "2020-09-13T12:26:40Z",
         "manifest": str(manifest),
     }
-    assert items[0] == Item(uri, "image", "", uri, meta, f"6:{SMALL_MODIFIED}000000000")
+    assert items[0] == Item(uri, "image", "", uri, meta, fingerprint_of(Path(uri).stat()))
     assert [(i.uri, i.kind, i.text, i.group, dict(i.meta)) for i in items[1:]] == [
         (f"{uri}#caption1", "text", "a cat", uri, meta),
         (f"{uri}#caption2", "text", "a grey cat", uri, meta),

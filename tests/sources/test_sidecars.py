@@ -90,6 +90,34 @@ def test_a_fingerprint_gives_back_what_was_put_in(first: str, marks: list[tuple[
     assert bool(sidecar_marks(whole)) == bool(marks)
 
 
+LONG = "Urlaub in Knaufspesch in der Schneifel im Regen"  # 47 characters
+
+
+@pytest.mark.parametrize(("picture", "beside"), [
+    ("x-edited.jpg", "x.jpg.json"), ("X-EDITED.JPG", "X.JPG.json"), ("x-edited.jpg", "x.heic.json"),
+    ("x-bearbeitet.jpg", "x.jpg.json"), ("x-modifié.jpg", "x.jpg.json"),
+    ("x-編集済み.jpg", "x.jpg.supplemental-metadata.json"),
+    ("x-edited.jpg", "x.jpg.supplemental-metadata.json"), ("x-edited.jpg", "x.jpg.suppl.json"),
+    ("x-edited(1).jpg", "x.jpg(1).json"), ("x(1)-edited.jpg", "x.jpg(1).json"),
+    ("x-edited(2).jpg", "x.jpg.supplemental-metadata(2).json"),
+    (f"{LONG}-edited.jpg", f"{LONG}.json"), (f"{LONG}-edi.jpg", f"{LONG[:46]}.json"),
+    (f"{LONG[:43]}-ed.jpg", f"{LONG[:43]}.jp.json")])
+@pytest.mark.parametrize("has_original", [True, False])
+def test_google_describes_an_edited_picture_beside_its_original(picture: str, beside: str,
+                                                                has_original: bool) -> None:
+    plain = beside.replace(".supplemental-metadata", "").replace(".suppl", "")
+    stem, _, rest = plain.removesuffix(".json").partition(".")
+    original = f"{stem}{rest[rest.find('('):] if '(' in rest else ''}.jpg"
+    others = [original] if has_original else []
+    assert paired([picture, beside, "y-edited.jpg", *others])[picture] == [beside]
+
+
+def test_an_edited_picture_with_metadata_of_its_own() -> None:
+    names = ["x.jpg", "x-edited.jpg", "x.jpg.json", "x-edited.jpg.json"]
+    assert paired(names) == {"x.jpg": ["x.jpg.json"], "x-edited.jpg": ["x-edited.jpg.json"]}
+    assert "x(1).jpg" not in paired(["x(1).jpg", "x-edited.jpg", "x.jpg.json"])
+
+
 def test_only_regular_files_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").touch()
     (tmp_path / "y.jpg").symlink_to("y.jpg")

@@ -302,7 +302,7 @@ def test_a_manifest_of_web_addresses(tmp_path: Path, site: Site, allowed: None) 
     collection = Collection.create(tmp_path / "index")
     report = add(collection, path)
     assert (report.added, [one.reason for one in report.skipped]) == (
-        9, ["the server answers 410 Gone"])
+        8, ["the server answers 410 Gone"])
     (hit,) = collection.search(image=PICTURES[1], k=1)
     assert hit.item.uri == f"{site.url}/1.jpg" and hit.score > 0.99
     assert (hit.item.meta["size"], hit.item.meta["manifest"]) == (len(DATA[1]), str(path))
@@ -338,6 +338,18 @@ def test_nothing_is_dropped_because_a_server_is_down(tmp_path: Path, site: Site)
     assert len(uris(collection)) == 4
 
 
+def test_the_captions_of_a_refused_picture_are_not_indexed(tmp_path: Path, site: Site,
+                                                          allowed: None) -> None:
+    path = manifest(tmp_path / "m.jsonl", site, ["0.jpg", "lying.jpg", "9.jpg", "1.jpg"])
+    collection = Collection.create(tmp_path / "index")
+    for count in (4, 0):  # the next run asks again, and says it again
+        report = add(collection, path)
+        assert (report.added, len(report.skipped)) == (count, 2)
+        assert uris(collection) == ["0.jpg", "0.jpg#caption1", "1.jpg", "1.jpg#caption1"]
+    site.pictures.extend(DATA[:1] * 10)
+    assert add(collection, path).added == 2
+
+
 def test_many_are_fetched_at_once(tmp_path: Path, site: Site, allowed: None) -> None:
     names = [f"{n % 4}.jpg?{n}" for n in range(60)]
     path = manifest(tmp_path / "m.jsonl", site, names)
@@ -352,7 +364,8 @@ def test_the_command_line(tmp_path: Path, site: Site, cli: Cli) -> None:
     assert refused.returncode == 2 and "--fetch downloads them" in refused.stderr
     unsafe = cli("index", path, "--fetch")
     assert "--fetch-private allows it" in unsafe.stderr
-    assert "added 1, unchanged 1, items 2" in cli("index", path, "--fetch-private").stdout
+    assert unsafe.returncode == 1 and "added" not in unsafe.stdout  # nor its caption
+    assert "added 2, items 2" in cli("index", path, "--fetch-private").stdout
     assert site.asked() == {"0.jpg": 1}
     shown = cli("query", "--image", f"{site.url}/0.jpg", "--filepath-only").stdout
     assert shown == f"{site.url}/0.jpg\n"
