@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmsearch.encoders import BUILTIN_DIR, Encoder, load_encoder
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.errors import ModelError
+from mmsearch.errors import MissingExtra, ModelError
 
 
 @pytest.fixture(scope="module")
