@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from mmsearch.encoders.hub import in_words
 from mmsearch.encoders.int8 import INT8
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.precision import Precision, split_precision
@@ -160,8 +161,6 @@ class Cache:
         from mmsearch.encoders import export
 
         if find_spec("onnx") is None:
-            from mmsearch.encoders.known import in_words
-
             raise MissingExtra(in_words(self.model), "openclip")
         if precision == "int8":
             if self._refused():

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmsearch.encoders.exported import Cache
+from mmsearch.encoders.hub import TABLE, has_weights
 from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR
 
 SOURCE = ("docs/openclip_retrieval_results.csv of https://github.com/mlfoundations/open_clip, as "
           "of commit 05e7db4")
-_TABLE = Path(__file__).with_name("known.csv")
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def known_models() -> Iterator[Known]:
     spec = json.loads((BUILTIN_DIR / "model.json").read_text("utf-8"))
     yield Known(BUILTIN, int(spec["dim"]), 28, None, None, True, "",
                 "its model card, on other sets: encoders/builtin/MODEL_CARD.md")
-    with _TABLE.open(encoding="utf-8", newline="") as file:
+    with TABLE.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             flickr, coco = (tuple(float(row[f"{of}_{k}"]) for k in (1, 5, 10))
                             for of in ("flickr", "coco"))
@@ -52,22 +50,4 @@ def known_models() -> Iterator[Known]:
 
 
 def _is_here(model: str, hub: str) -> bool:
-    weights = hub_cache() / f"models--{hub.replace('/', '--')}" / "snapshots"
-    return Cache(model).is_exported() or any(
-        file.is_file() for ending in ("safetensors", "bin", "pt")
-        for file in weights.glob(f"*/*.{ending}"))
-
-
-def in_words(model: str) -> str:
-    """An open_clip model, with what one should know before installing gigabytes that run it."""
-    with _TABLE.open(encoding="utf-8", newline="") as file:
-        hub = next((row["hub"] for row in csv.DictReader(file) if row["model"] == model),
-                   model.removeprefix("hf-hub:") if model.startswith("hf-hub:") else "")
-    return f"the model {model!r}, whose weights are not on this machine yet (they are downloaded " \
-        "when it is first used)," if hub and not _is_here(model, hub) else f"the model {model!r}"
-
-
-def hub_cache() -> Path:
-    """Where the client of the hub keeps what it has fetched."""
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    return Cache(model).is_exported() or has_weights(hub)

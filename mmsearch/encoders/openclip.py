@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mmsearch.encoders.known import in_words
+from mmsearch.encoders.hub import in_words
 from mmsearch.encoders.protocol import stacked
 from mmsearch.errors import MissingExtra, ModelError
 from mmsearch.records import Pixels, Vectors

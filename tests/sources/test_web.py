@@ -317,7 +317,7 @@ def test_a_manifest_of_web_addresses(tmp_path: Path, site: Site, allowed: None) 
     assert collection.search(image=PICTURES[3], k=1)[0].item.uri == f"{site.url}/0.jpg"
 
     manifest(path, site, ["1.jpg"])
-    assert add(collection, path).removed == 7
+    assert add(collection, path).removed == 6
     assert uris(collection) == ["1.jpg", "1.jpg#caption1"]
 
 
