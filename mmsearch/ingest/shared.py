@@ -1,7 +1,7 @@
 """Descriptions that many pictures of one camera share, which are no captions, whatever their words.
 
-They are told by counting at the end of a run: so many pictures, and that part of all that the
-camera took. What more pictures show to be wrong is undone: the setting `shared` knows what went.
+They are told by counting at the end of a run (`Catalog.shared_descriptions`). What more pictures
+show to be wrong is undone: the setting `shared` knows what went.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from mmsearch.records import Item
 from mmsearch.sources import is_own_caption, text_items
 from mmsearch.storage import Catalog, Change, Row, segment_name
 
-LEAST, SHARE = 10, 0.05
-
 
 def settle_captions(work: Work, first_seq: int) -> None:
     """Drop captions, or bring them back, after a run that began with `first_seq`."""
@@ -21,7 +19,7 @@ def settle_captions(work: Work, first_seq: int) -> None:
     gone = {(str(camera), str(text)) for camera, text in catalog.setting("shared") or ()}
     if not (work.captioned or gone):
         return  # nothing that could be dropped came, and nothing went: spare the look at all
-    shared = catalog.shared_descriptions(LEAST, SHARE)
+    shared = catalog.shared_descriptions()
     drop = {row.id: (row, known) for row, known in _captions(catalog, shared)}
     back = [item for known in sorted(gone - shared) for item in _missing(catalog, *known)]
     change = Change(drop=list(drop))

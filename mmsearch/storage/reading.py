@@ -34,11 +34,11 @@ _BELOW = ("WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.ur
 _BELOW_NFC = re.sub(r"i\.(uri|manifest|grp)|json_extract\(.*?\)", r"nfc(\g<0>)", _BELOW)
 _SHARED = """
 SELECT camera, text FROM (
-    SELECT coalesce(i.camera, '') AS camera, d.value AS text
-    FROM items i, json_each(i.meta, '$.description') d WHERE i.kind = 'image')
-JOIN (SELECT coalesce(camera, '') AS camera, count(*) AS n FROM items WHERE kind = 'image'
-      GROUP BY 1) USING (camera)
-GROUP BY camera, text HAVING count(*) >= ? AND count(*) >= ? * max(n)"""
+    SELECT i.camera, d.value AS text, substr(i.taken, 1, 10) AS day
+    FROM items i, json_each(i.meta, '$.description') d WHERE i.kind = 'image' AND i.camera <> '')
+JOIN (SELECT camera, count(*) AS n FROM items WHERE kind = 'image' GROUP BY 1) USING (camera)
+GROUP BY camera, text HAVING count(*) >= 12 AND (2 * count(*) >= max(n) OR
+    10 * count(*) >= max(n) AND (count(DISTINCT day) >= 10 OR count(day) = 0))"""
 
 
 class CatalogReader:
@@ -168,13 +168,14 @@ class CatalogReader:
             "SELECT id FROM items WHERE manifest = ? AND substr(fingerprint, 1, ?) NOT IN "
             "(SELECT value FROM json_each(?)) LIMIT ?", [source, length, json.dumps(marks), limit])]
 
-    def shared_descriptions(self, least: int, share: float) -> set[tuple[str, str]]:
-        """(camera, description) of at least so many pictures, and that share of the camera's."""
-        return {tuple(row) for row in self._rows(_SHARED, [least, share])}
+    def shared_descriptions(self) -> set[tuple[str, str]]:
+        """(camera, description) of a dozen pictures or more, if these are half of what the camera
+        took, or a tenth on ten days or more: a person writes the same about an event only."""
+        return {tuple(row) for row in self._rows(_SHARED, [])}
 
     def described_as(self, camera: str, text: str) -> Iterator[Row]:
-        """Pictures of a camera, "" for none, with that among their descriptions."""
-        return self._items("WHERE i.kind = 'image' AND coalesce(i.camera, '') = ? AND ? IN "
+        """Pictures of a camera with that among their descriptions."""
+        return self._items("WHERE i.kind = 'image' AND i.camera = ? AND ? IN "
                            "(SELECT value FROM json_each(i.meta, '$.description'))", [camera, text])
 
     def saying(self, texts: Iterable[str]) -> list[Row]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from making_metadata import exif
 from PIL import ExifTags, Image
 
 from mmsearch import Collection
 from mmsearch.sources import Scan, iter_items
-from tests.making_metadata import exif
 
 
-def take(folder: Path, names: range, camera: str, text: str) -> None:
+def take(folder: Path, names: range, camera: str, text: str, days: int = 0) -> None:
     folder.mkdir(exist_ok=True)
     for n in names:
-        tags = exif(Model=camera) if camera else Image.Exif()
+        when = {0x9003: f"2024:05:{1 + n % days:02d} 10:00:00"} if days else {}
+        tags = exif(when, Model=camera) if camera else Image.Exif()
         if text:
             tags[ExifTags.Base.ImageDescription] = text
         pixels = np.random.default_rng(n).integers(0, 255, (8, 8, 3), np.uint8)
@@ -50,10 +51,19 @@ def test_what_many_pictures_of_a_camera_share_is_no_caption(tmp_path: Path) -> N
     assert index(collection, folder) == (1, 0)
 
 
-def test_pictures_without_a_camera_count_as_those_of_one(tmp_path: Path) -> None:
+def test_what_scans_without_a_camera_share_is_a_caption(tmp_path: Path) -> None:
     folder, collection = tmp_path / "p", Collection.create(tmp_path / "c")
-    take(folder, range(12), "", "qwlk mode")
-    assert index(collection, folder) == (12, 0) and captions(collection) == {}
+    take(folder, range(20), "", "The Schmidts")
+    assert index(collection, folder) == (40, 0) and captions(collection) == {"The Schmidts": 20}
+
+
+def test_a_person_writes_about_an_event_and_a_camera_every_day(tmp_path: Path) -> None:
+    folder, collection = tmp_path / "p", Collection.create(tmp_path / "c")
+    take(folder, range(15), "Zeta 1", "A week in Rome", days=7)
+    take(folder, range(20, 35), "Zeta 1", "qwlk mode", days=15)
+    take(folder, range(40, 80), "Zeta 1", "", days=28)
+    assert index(collection, folder) == (85, 0)
+    assert captions(collection) == {"A week in Rome": 15}
 
 
 def test_a_caption_comes_back_when_the_camera_turns_out_to_write_others(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import io
 import struct
 
 import pytest
+from making_metadata import jpeg
 from PIL import ExifTags, Image
 
 from mmsearch.metadata.embedded import metadata_in
 from mmsearch.metadata.encodings import comment_in, text_in, utf16_in
 from mmsearch.metadata.fields import Metadata, distinct_captions
-from tests.making_metadata import jpeg
 
 TEXTS = ("Größe", "a boat by the lake", "湖のボート", "Лодка на озере", "naïve – “quoted”\nsecond")
 
