@@ -101,6 +101,10 @@ def _picture(example: Example, min_side: int | None) -> Image:
 
     if not isinstance(example, str | os.PathLike):
         return given(example, min_side)
+    if isinstance(example, str) and example.startswith("file:///"):
+        from urllib.request import url2pathname  # 20 ms
+
+        example = url2pathname(example.removeprefix("file://"))
     uri = locate.uri_of(example)
     part = named(uri) if locate.is_removed(uri) else None
     file = part.file if part else uri

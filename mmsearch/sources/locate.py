@@ -150,10 +150,6 @@ def uri_of(name: str | os.PathLike[str]) -> str:
     """The uri of what somebody typed: a path, `archive.zip!/member`, or an address; spelled as it
     is there, see `uris.nfc`."""
     text = os.fsdecode(name)
-    if text.startswith("file:///"):
-        from urllib.request import url2pathname  # 20 ms
-
-        text = url2pathname(text.removeprefix("file://"))
     if isinstance(name, str) and scheme_of(text):
         return text
     member = split_member(text)

@@ -137,7 +137,7 @@ def test_a_folder_by_its_address(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("address", "said"), [
     ("memory://nowhere", "there is nothing at memory://nowhere"),
     ("zip::memory://bucket", "zip::memory"),
-    ("reference://x", "no kind of address"),
+    ("reference://x", "reference:// addresses cannot be indexed"),
     ("https://example.org/a.jpg", "where a manifest names it"),
     ("gs://bucket/x", "gcsfs"),
 ])
