@@ -185,11 +185,17 @@ def drawing(choose: random.Random) -> Image.Image:
     return image
 
 
-def stars(choose: random.Random) -> Image.Image:
+def dark(choose: random.Random, size: tuple[int, int], level: float, noise: float
+         ) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """What a sensor gives where there is no light."""
     grain = np.random.default_rng(choose.randint(0, 2**32))
-    sky = grain.normal(8, 3, (1000, 1500, 3)).clip(0, 255).astype(np.uint8)
-    image = Image.fromarray(sky)
-    draw = ImageDraw.Draw(image)
+    pixels = grain.normal(level, noise, (size[1], size[0], 3)).clip(0, 255).astype(np.uint8)
+    image = Image.fromarray(pixels)
+    return image, ImageDraw.Draw(image)
+
+
+def stars(choose: random.Random) -> Image.Image:
+    image, draw = dark(choose, (1500, 1000), 8, 3)
     for _ in range(600):
         x, y, radius = choose.uniform(0, 1500), choose.uniform(0, 1000), 3 * choose.random() ** 4
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(255, 255, 240))
@@ -205,10 +211,7 @@ def moon(choose: random.Random) -> Image.Image:
 
 def night(choose: random.Random) -> Image.Image:
     """Lit windows of a dark street."""
-    grain = np.random.default_rng(choose.randint(0, 2**32))
-    noise = grain.normal(6, 2, (800, 1200, 3)).clip(0, 255).astype(np.uint8)
-    image = Image.fromarray(noise)
-    draw = ImageDraw.Draw(image)
+    image, draw = dark(choose, (1200, 800), 6, 2)
     for _ in range(choose.randint(8, 40)):
         x, y = choose.randint(0, 1180), choose.randint(250, 700)
         level = choose.randint(40, 220)
