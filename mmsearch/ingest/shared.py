@@ -28,9 +28,12 @@ def settle_captions(work: Work, first_seq: int) -> None:
         built = build_shard(Shard(work.root, segment_name("text", first, work.next_seq - 1),
                                   "text", first, tuple(back), work.model))
         change.put, change.add_segments = built.rows, built.segments
-    catalog.commit(change)
     went = {known for _, known in drop.values()}
-    if (now := (gone & shared) | went) != gone:
+    if went - gone:  # first: a run that is killed in between must know what to bring back
+        catalog.put_settings({"shared": sorted(gone | went)})
+    if drop or back:
+        catalog.commit(change)
+    if (now := (gone & shared) | went) != gone | went:
         catalog.put_settings({"shared": sorted(now)})
     fresh = sum(row.seq >= first_seq for row, _ in drop.values())  # as if they had never come
     work.added += len(back) - fresh
