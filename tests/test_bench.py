@@ -113,29 +113,3 @@ def test_ann_measures_filters(tmp_path: Path) -> None:
     assert rows["random 10.0%"]["allowed"] == pytest.approx(0.1, abs=0.03)
     assert all(one["recall"] > 0.99 for one in rows.values())  # few rows are searched exactly
     assert all(which in printed for which in rows)
-
-
-def test_float32_weights_of_the_text_tower_come_back(bench: Any, tmp_path: Path) -> None:
-    """They compute nearly what int8 does, and on torch the very same."""
-    onnx, torch = pytest.importorskip("onnx"), pytest.importorskip("torch")
-    from mmsearch.encoders import BUILTIN_DIR
-    from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.training.heads import unit
-
-    precision = bench("precision")
-    text = onnx.load(BUILTIN_DIR / "text.onnx")
-    precision.dequantize(text.graph)
-    kinds = {node.op_type for node in text.graph.node}
-    assert "MatMul" in kinds and not kinds & {"MatMulInteger", "DynamicQuantizeLinear"}
-    for name in ("model.json", "tokens.npy", "tokenizer.json"):
-        (tmp_path / name).write_bytes((BUILTIN_DIR / name).read_bytes())
-    onnx.save(text, tmp_path / "text.onnx")
-    texts = ["a dog", "", "two people on a mountain in winter " * 9]
-    exact = OnnxEncoder(tmp_path).encode_texts(texts)
-
-    def alike(other: Any) -> float:
-        return float(np.einsum("ij,ij->i", exact, unit(other.encode_texts(texts))).min())
-
-    assert alike(precision.TorchEncoder(tmp_path, torch.float32)) > 0.99999
-    assert 0.999 < alike(precision.TorchEncoder(tmp_path, torch.bfloat16)) < 0.999999
-    assert 0.98 < alike(OnnxEncoder(BUILTIN_DIR)) < 0.9999
