@@ -6,6 +6,7 @@ process's peak memory counts what its parent held at the moment of the start.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -16,9 +17,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 MMSEARCH = (sys.executable, "-c", "from mmsearch.cli.app import main; main()")
 """The command line of the installed package, whatever the PATH."""
+
+
+def arguments(about: str | None) -> argparse.ArgumentParser:
+    """The options that every bench has; about: its docstring."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--cache", type=Path, default=Path("build/bench"))
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    return parser
+
+
+def write_json(file: Path | None, **results: Any) -> None:
+    """The figures for programs, where they are wanted, with the machine that they are of."""
+    if file:
+        file.write_text(json.dumps({"machine": machine(), **results}, indent=1))
 
 
 @dataclass(frozen=True)

@@ -50,20 +50,10 @@ def test_cosines_are_those_of_clip(bench: Any) -> None:
 
 
 def test_true_neighbours_are_those_of_a_plain_sort(bench: Any, tmp_path: Path) -> None:
-    ann_data = bench("ann_data")
-    data = ann_data.Data(tmp_path, 3000, dim=32)
+    data = bench("ann").Data(tmp_path, 40_000, dim=32)
     queries = data.made.texts(0, 20)
-    allowed = np.random.default_rng(0).random((20, 3000)) < 0.003
     scores = queries @ np.concatenate(list(data.blocks())).T
-    everywhere = np.argsort(-scores, axis=1)[:, :10]
-    np.testing.assert_array_equal(data.exact(queries), everywhere)
-    found = data.exact(queries, lambda start, stop: allowed[:, start:stop])
-    for row, may, near in zip(found, allowed, scores, strict=True):
-        rows = np.flatnonzero(may)
-        wanted = rows[np.argsort(-near[rows])][:10]
-        assert list(row[: len(wanted)]) == list(wanted) and (row[len(wanted):] == -1).all()
-    assert ann_data.recall(everywhere, everywhere) == 1
-    assert ann_data.recall(np.full_like(everywhere, -1), everywhere) == 0
+    np.testing.assert_array_equal(data.exact(queries), np.argsort(-scores, axis=1)[:, :10])
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +79,7 @@ def test_ann_prints_every_system_beside_the_others(figures: tuple[str, dict[str,
         if name != "size":
             assert f"\n{name} " in printed
             assert one["recall_text"] >= 0.93 and one["recall_image"] >= 0.93
-            assert one["bytes"] > 2 * 64 and one["ms_text"] > 0 and one["batch_qps"] > 0
+            assert one["bytes"] > 2 * 64 and one["ms"] > 0 and one["qps"] > 0
 
 
 def test_ann_finds_the_same_with_faiss_alone(figures: tuple[str, dict[str, Any]]) -> None:
