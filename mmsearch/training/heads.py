@@ -145,7 +145,7 @@ def read_heads(directory: Path) -> Heads:
         found |= {t.name: numpy_helper.to_array(t) for t in graph.initializer
                   if t.name in (f"{side}.weight", f"{side}.bias")}
     if len(found) != 4:
-        raise ModelError(f"{directory} holds heads of another kind; use start='ridge'")
+        raise ModelError(f"{directory} holds heads of another kind")
     return Heads.of(found | {f"{side}.weight": found[f"{side}.weight"].T for side in SIDES})
 
 
