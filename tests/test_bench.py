@@ -28,7 +28,7 @@ def bench() -> Any:
     sys.path.remove(str(BENCH))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 9000), st.integers(1, 3000), st.data())
 def test_any_block_can_be_made_on_its_own(bench: Any, start: int, length: int, data: Any) -> None:
     made = bench("clipvectors").ClipVectors(seed=3, dim=64)

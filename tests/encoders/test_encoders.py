@@ -44,7 +44,7 @@ def test_an_open_clip_encoder_keeps_its_promises() -> None:
     assert encoder.name.startswith("ViT-S-32-alt@")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=5))
 def test_a_text_has_one_vector_whatever_stands_beside_it(texts: list[str]) -> None:
     encoder = load_encoder()

@@ -158,7 +158,7 @@ WORDS = st.lists(st.sampled_from([
     "<mask>", "don't", "\u2019s", "\u00c9"]), max_size=30).map(" ".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(ANY | WORDS, min_size=1, max_size=4))
 def test_texts_become_the_tokens_of_open_clip(model: str, texts: list[str]) -> None:
     ours, theirs = _both(model)
@@ -173,7 +173,7 @@ def _both(model: str, known: dict[str, Any] = {}) -> Any:  # noqa: B006
 
 
 @pytest.mark.parametrize("name", ["whitespace", "lower", "canonicalize"])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=ANY | WORDS)
 def test_texts_are_cleaned_as_open_clip_does(name: str, text: str) -> None:
     assert CLEANERS[name](text) == get_clean_fn(name)(text)

@@ -76,7 +76,7 @@ def test_stored_vectors_are_the_ones_given_to_float16(tmp_path: Path) -> None:
         index.vectors[0, 0] = 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.integers(1, 30), st.sampled_from([1, 3, 9]))
 def test_a_filter_is_exact_and_never_lets_a_forbidden_row_through(
         seed: int, share: float, k: int, many: int) -> None:
@@ -272,7 +272,6 @@ def test_shares_are_proportional_whole_and_never_more_than_there_is(
     assert all(0 <= part <= size for part, size in zip(parts, sizes, strict=True))
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(-1, 50), st.integers(-3, 3)), min_size=2,
                          max_size=6), min_size=1, max_size=4), st.integers(1, 12))
 def test_merging_parts_equals_sorting_all(parts: list[list[tuple[int, int]]], k: int) -> None:
