@@ -193,9 +193,6 @@ class GpuIndex:
             return self.store.search_rows(queries, k, np.flatnonzero(allow))
         return self._filtered(queries, k, effort or self.effort, allow, allowed / self.rows)
 
-    def save(self, path: Any) -> None:
-        raise TypeError("an index on a GPU is saved by whoever built it, as a CPU index")
-
     def _search(self, queries: Vectors, k: int, effort: Effort) -> Neighbors:
         faiss = load_faiss()
         depth = min(max(k, effort.rescored), MOST_K, self.rows)

@@ -56,7 +56,7 @@ class TrainResult:
 def train(
     pairs: Path,
     out: Path,
-    config: TrainConfig | None = None,
+    config: TrainConfig,
     *,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> TrainResult:
@@ -69,7 +69,6 @@ def train(
     ModelError: the base model cannot be loaded, or its towers cannot be reused.
     MissingExtra: torch, onnx or safetensors is not installed.
     """
-    config = config or TrainConfig()
     _need_extra()
     base = _load_base(config.base)
     train_pairs, val_pairs = _split(pairs, config)
