@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import time
 from itertools import cycle, islice
@@ -24,9 +23,9 @@ from statistics import median
 from typing import Any
 
 from measure import (
-    MMSEARCH,
     Measured,
     arguments,
+    index_run,
     machine,
     measure,
     medians,
@@ -128,10 +127,7 @@ def random_models(architecture: str, cache: Path) -> list[str]:
 
 
 def index_with_mmsearch(args: argparse.Namespace, model: str) -> Measured:
-    target = args.cache / "index-run"
-    shutil.rmtree(target, ignore_errors=True)
-    run = measure([*MMSEARCH, "index", str(args.photos), "-i", str(target), "--json",
-                   "--model", model])
+    run = index_run(args.photos, args.cache, model)
     report = json.loads(run.output)
     if report["items"] != args.count or report["skipped"]:
         raise SystemExit(f"mmsearch indexed {report['items']} of {args.count} photos: {report}")

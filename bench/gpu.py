@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measure import MMSEARCH, arguments, machine, measure, random_weights, table, write_json
+from measure import arguments, index_run, machine, random_weights, table, write_json
 from photos import make_photos
 
 PEAK = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L4": 121.0, "L40S": 362.0, "4090": 165.0}
@@ -100,10 +99,7 @@ def index(model: str, photos: Path, args: argparse.Namespace) -> tuple[float, st
     bounds it."""
     from mmsearch.stages import Spent, bound
 
-    target = args.cache / "index-run"
-    shutil.rmtree(target, ignore_errors=True)
-    run = measure([*MMSEARCH, "index", str(photos), "-i", str(target), "--json", "--model", model])
-    report = json.loads(run.output)
+    report = json.loads(index_run(photos, args.cache, model).output)
     spent = {name: Spent(**one) for name, one in report["stages"].items()}
     return (args.count / report["seconds"],
             bound(spent, report["seconds"], report["cpu_seconds"], os.cpu_count() or 1))

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -82,6 +83,14 @@ def measure(
     if done.returncode:
         raise CommandFailed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     return Measured(**figures, output=done.stdout)
+
+
+def index_run(photos: Path, cache: Path, model: str) -> Measured:
+    """`mmsearch index` of a folder, from nothing; its report, as JSON, is the output."""
+    target = cache / "index-run"
+    shutil.rmtree(target, ignore_errors=True)
+    return measure([*MMSEARCH, "index", str(photos), "-i", str(target), "--json",
+                    "--model", model])
 
 
 def medians(runs: Sequence[Measured]) -> dict[str, Any]:
