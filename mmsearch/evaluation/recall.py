@@ -43,8 +43,7 @@ def load_pairs(path: Path, *, split: str | None = None) -> list[Pair]:
     """The pictures of a manifest with their captions, in order of first appearance.
 
     Rows of the same picture and split become one pair. A picture is looked for beside the manifest,
-    then in ``images/`` there. Without `split`, pairs of every split come back: `splits` counts
-    them, so that a caller can say that train and test were mixed.
+    then in ``images/`` there. Without `split`, pairs of every split come back.
 
     UsageError: the file cannot be read, a row is broken or its picture is not there (with the
     line), there is no such split (with those there are), or no captions at all.
@@ -67,15 +66,6 @@ def load_pairs(path: Path, *, split: str | None = None) -> list[Pair]:
     if not any(captions.values()):
         raise UsageError(f"{path}: no captions; expected a column named caption or captions")
     return [Pair(Path(image), tuple(texts), name) for (image, name), texts in captions.items()]
-
-
-def splits(pairs: Sequence[Pair]) -> dict[str, int]:
-    """How many pictures each named split has, in order of first appearance."""
-    sizes: dict[str, int] = {}
-    for pair in pairs:
-        if pair.split:
-            sizes[pair.split] = sizes.get(pair.split, 0) + 1
-    return sizes
 
 
 def flatten(pairs: Sequence[Pair]) -> tuple[list[str], Ids]:

@@ -64,10 +64,6 @@ def test_karpathy_json(folder):
     test = Pair(folder / "val2014/d.jpg", ("two", "three"), "test")
     assert recall.load_pairs(path) == [train, test]
     assert recall.load_pairs(path, split="test") == [test]
-    assert recall.splits([train, test, test, Pair(folder / "a.jpg", ("x",))]) == {
-        "train": 1,
-        "test": 2,
-    }
 
 
 def test_images_of_other_splits_need_not_be_there(folder):
