@@ -56,8 +56,6 @@ def test_an_export_gives_the_vectors_of_torch(model: str) -> None:
 
 def test_int8_is_small_near_and_the_same_encoder(model: str) -> None:
     exact, small = load_encoder(f"{model}@fp32"), load_encoder(f"{model}@int8")
-    assert isinstance(exact, OnnxEncoder)
-    assert isinstance(small, OnnxEncoder)
     assert small.name == exact.name
     size, least = ((one.directory / "image.onnx").stat().st_size for one in (exact, small))
     assert least < 0.4 * size
@@ -69,7 +67,6 @@ def test_int8_is_small_near_and_the_same_encoder(model: str) -> None:
 
 def test_no_weights_in_int8_can_leave_16_bits(model: str) -> None:
     small = load_encoder(f"{model}@int8")
-    assert isinstance(small, OnnxEncoder)
     for name in ("image.onnx", "text.onnx"):
         weights = [numpy_helper.to_array(tensor)
                    for tensor in onnx.load(small.directory / name).graph.initializer
@@ -233,7 +230,6 @@ def test_what_cannot_be_exported_stays_on_torch(tmp_path: Path) -> None:
        .filter(lambda text: "_of_text>" not in text.lower()))
 def test_texts_become_the_tokens_of_open_clip(model: str, text: str) -> None:
     exported = load_encoder(f"{model}@fp32")
-    assert isinstance(exported, OnnxEncoder)
     theirs = open_clip.get_tokenizer("ViT-S-32-alt")([text])[0].tolist()
     (ours,) = exported.cut([text])
     assert ours == theirs[: len(ours)]
