@@ -60,8 +60,8 @@ WHEELS = {
     ),
 }
 SOURCES = ("flickr8k", "fashion_products", "tuxpaint_stamps", "openclipart", "coco_distractors")
-CALIBRATION_PICTURES = 256
-CALIBRATION_TEXTS = 2000
+CALIBRATION_PICTURES = 704
+CALIBRATION_TEXTS = 1000
 OTHER_TEXTS = (
     "", "dog", "red", "a", "sunset", "x" * 300, "word " * 300, "DSC_0042.JPG", "12345 $%& ()",
     "invoice from 2019 for the electricity bill, second reminder", "paris eiffel tower at night",
