@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 
 from mmsearch.metadata import exif, xmp
 from mmsearch.metadata.dates import moment
-from mmsearch.metadata.encodings import text_in
+from mmsearch.metadata.encodings import readable, text_in
 from mmsearch.metadata.fields import (
     MAX_CHARACTERS,
     UNSURE,
@@ -60,7 +60,7 @@ def _comments(image: Image.Image) -> Iterator[str]:
     if image.format in ("JPEG", "MPO"):
         for name, data in getattr(image, "applist", ()):
             if name == "COM":
-                yield text_in(data)
+                yield readable(text_in(data))
 
 
 def _xmp(image: Image.Image) -> Metadata:
@@ -99,4 +99,4 @@ def _iptc(image: Image.Image) -> Metadata:
 
 def _texts(value: bytes | list[bytes]) -> Iterator[str]:
     for one in value if isinstance(value, list) else [value]:
-        yield text_in(one)
+        yield readable(text_in(one))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import re
 import unicodedata
 
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_KANA = re.compile(rb"\x1b\$|[\x82][\x9f-\xf1]|\x83[\x40-\x96]|(?:[\xa4\xa5][\xa1-\xf6]){2}")
+"""In ISO-2022-JP, Shift-JIS, EUC-JP; hardly ever in Latin-1."""
+_CODES_OF_BYTES = (b"ASCII", b"UTF8", b"UTF-8")
 
 
 def text_in(value: object) -> str:
@@ -19,17 +23,38 @@ def text_in(value: object) -> str:
         value = value.encode("latin-1")
     if not isinstance(value, bytes):
         return ""
+    if _is_utf16(value):
+        return utf16_in(value)
     data = value.removeprefix(codecs.BOM_UTF8).split(b"\0")[0]
+    if b"\x1b$" in data:
+        return _japanese(data)
     try:
         known = codecs.getincrementaldecoder("utf-8")().decode(data)
         if data.isascii() or not known.isascii():  # a last letter cut in two is left out
             return known
     except UnicodeDecodeError:
         pass
+    if _KANA.search(data) and (text := readable(_japanese(data))):
+        return text
     try:
         return data.decode("cp1252")
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+def readable(text: str) -> str:
+    """Empty for what is no text, but any bytes that were decoded as one."""
+    text = text.split("\0")[0]
+    kinds = [unicodedata.category(c) for c in text if not c.isspace()]
+    unknown = text.count("\ufffd") + kinds.count("Co") + kinds.count("Cn")
+    return "" if "Cc" in kinds or "Cs" in kinds or 10 * unknown > len(text) else text
+
+
+def _is_utf16(data: bytes) -> bool:
+    """By its mark, or where every other byte of many is zero, and none between."""
+    bare = data.rstrip(b"\0")
+    zeros = sorted((bare[::2].count(0), bare[1::2].count(0)))
+    return data[:2] in _BOMS or (zeros[0] == 0 and zeros[1] > max(1, len(bare) // 4))
 
 
 def utf16_in(value: object, little: bool = True) -> str:
@@ -40,6 +65,7 @@ def utf16_in(value: object, little: bool = True) -> str:
         value = bytes(value)
     if not isinstance(value, bytes):
         return ""
+    value += bytes(len(value) % 2)  # cut within a letter, which mostly ends in a zero
     if value[:2] in _BOMS:
         return value[2:].decode(_BOMS[value[:2]], "ignore").split("\0")[0]
     bare = value.rstrip(b"\0")
@@ -64,15 +90,12 @@ def comment_in(value: object, little: bool) -> str:
         text = utf16_in(data, little)
     elif code == b"JIS":
         text = _japanese(data)
-    elif code == b"ASCII":
+    elif code in _CODES_OF_BYTES:
         text = text_in(data)
     else:
         data = value if code else data.lstrip(b"\0")
-        wide = data[:2] in _BOMS or b"\0" in data.rstrip(b"\0")
-        text = utf16_in(data, little) if wide else text_in(data)
-        if not all(c.isprintable() or c.isspace() for c in text):
-            return ""  # not text at all
-    return text
+        text = utf16_in(data, little) if b"\0" in data.rstrip(b"\0") else text_in(data)
+    return readable(text)
 
 
 def _japanese(data: bytes) -> str:
