@@ -9,6 +9,9 @@ import unicodedata
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _KANA = re.compile(rb"\x1b\$|[\x82][\x9f-\xf1]|\x83[\x40-\x96]|(?:[\xa4\xa5][\xa1-\xf6]){2}")
 """In ISO-2022-JP, Shift-JIS, EUC-JP; hardly ever in Latin-1."""
+_JUNK = re.compile(rb"\0.*[\x01-\x08\x0e-\x1a\x7f]", re.DOTALL)
+_MOST_SCRIPTS = 8
+"""Of one text: Japanese with the symbols of physics comes to so many."""
 _CODES_OF_BYTES = (b"ASCII", b"UTF8", b"UTF-8")
 
 
@@ -47,7 +50,8 @@ def readable(text: str) -> str:
     text = text.split("\0")[0]
     kinds = [unicodedata.category(c) for c in text if not c.isspace()]
     unknown = text.count("\ufffd") + kinds.count("Co") + kinds.count("Cn")
-    return "" if "Cc" in kinds or "Cs" in kinds or 10 * unknown > len(text) else text
+    is_junk = "Cc" in kinds or "Cs" in kinds or 10 * unknown > len(text)
+    return "" if is_junk or len(_scripts(text)) > _MOST_SCRIPTS else text
 
 
 def _is_utf16(data: bytes) -> bool:
@@ -65,15 +69,17 @@ def utf16_in(value: object, little: bool = True) -> str:
         value = bytes(value)
     if not isinstance(value, bytes):
         return ""
-    value += bytes(len(value) % 2)  # cut within a letter, which mostly ends in a zero
     if value[:2] in _BOMS:
-        return value[2:].decode(_BOMS[value[:2]], "ignore").split("\0")[0]
+        whole = value + bytes(len(value) % 2)
+        return whole[2:].decode(_BOMS[value[:2]], "ignore").split("\0")[0]
     bare = value.rstrip(b"\0")
     if b"\0" not in bare and (len(bare) % 2 or b" " in bare or not bare.isascii()):
         try:
             return bare.removeprefix(codecs.BOM_UTF8).decode()  # as some phones write it
         except UnicodeDecodeError:
             pass
+    if len(value) % 2:  # cut within a letter, of which the other half is zero in the West
+        value = value + b"\0" if b"\0" in value else value[:-1]
     orders = ("utf-16-le", "utf-16-be") if little else ("utf-16-be", "utf-16-le")
     return min((value.decode(order, "replace").split("\0\0")[0].rstrip("\0")
                 for order in orders), key=_strangeness)
@@ -90,12 +96,12 @@ def comment_in(value: object, little: bool) -> str:
         text = utf16_in(data, little)
     elif code == b"JIS":
         text = _japanese(data)
-    elif code in _CODES_OF_BYTES:
-        text = text_in(data)
     else:
-        data = value if code else data.lstrip(b"\0")
-        text = utf16_in(data, little) if b"\0" in data.rstrip(b"\0") else text_in(data)
-    return readable(text)
+        if code not in _CODES_OF_BYTES:
+            data = value if code else data.lstrip(b"\0")
+        text = text_in(data)
+    is_junk = code != b"UNICODE" and not _is_utf16(data) and _JUNK.search(data)
+    return "" if is_junk else readable(text)
 
 
 def _japanese(data: bytes) -> str:
@@ -119,6 +125,9 @@ def _japanese(data: bytes) -> str:
 def _strangeness(text: str) -> tuple[int, int, int]:
     """Lower for text than for the same with its bytes swapped: less that no one writes, more of
     ASCII, fewer scripts."""
-    scripts = {unicodedata.name(c, "").split(" ")[0] for c in text if c.isalpha()}
     return (sum(not (c.isprintable() or c.isspace()) or c == "\ufffd" for c in text),
-            -sum(c.isascii() for c in text), len(scripts))
+            -sum(c.isascii() for c in text), len(_scripts(text)))
+
+
+def _scripts(text: str) -> set[str]:
+    return {unicodedata.name(c, "").split(" ")[0] for c in text if c.isalpha()}

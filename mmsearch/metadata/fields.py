@@ -53,7 +53,8 @@ MOST_CAPTIONS, MOST_WORDS, MAX_CHARACTERS = 64, 256, 200
 """Captions of one picture, keywords or names of one picture, characters of one such value."""
 
 _STOPS = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
-_ENDS = "".join(_STOPS) + " ,;:\"'`()[]-_*\u2013\u2014\u2018\u2019\u201a\u201c\u201d\u201e\xab\xbb\u3001"
+_ENDS = ("".join(_STOPS) + " ,;:\"'`()[]-_*\u2013\u2014\u2018\u2019\u201a\u201c\u201d\u201e"
+         "\xab\xbb\u3001")
 _ASKED = re.compile(r"[^\x00-\x7f]+|\?+")
 
 
