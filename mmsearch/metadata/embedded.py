@@ -52,7 +52,21 @@ def metadata_in(image: Image.Image) -> Metadata:
     if described := clean_keywords(captions):
         merged["description"] = described
     return Metadata(distinct_captions(
-        text for text in captions if not _WRITTEN_BY_MACHINES.fullmatch(clean_text(text))), merged)
+        text for text in captions if not _is_of_machine(text)), merged)
+
+
+def without_words_of_machines(beside: Metadata) -> Metadata:
+    """What a file beside a picture says that programs write: their words are no captions there,
+    either, but a description."""
+    of_machines = [text for text in beside.captions if _is_of_machine(text)]
+    if not of_machines:
+        return beside
+    return Metadata(tuple(text for text in beside.captions if text not in of_machines),
+                    {**beside.meta, "description": clean_keywords(of_machines)})
+
+
+def _is_of_machine(text: str) -> bool:
+    return _WRITTEN_BY_MACHINES.fullmatch(clean_text(text)) is not None
 
 
 def _comments(image: Image.Image) -> Iterator[str]:
