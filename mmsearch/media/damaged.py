@@ -191,8 +191,9 @@ def _webp(data: bytes) -> Mended:
 
 
 def _gif(data: bytes) -> Mended:
-    """The rows of its first picture that Pillow came to, over nothing."""
+    """The rows of its first picture that Pillow came to, also in place of those below."""
     image = GifImagePlugin.GifImageFile(BytesIO(data))
+    is_interlaced = image.tile[0].args[1]  # type: ignore[index]
     try:
         image.load()
         return Mended(data, "")
@@ -200,9 +201,15 @@ def _gif(data: bytes) -> Mended:
         image.tile = []
     levels = np.asarray(image)
     is_shown = (levels != levels[-1, -1]).reshape(len(levels), -1).any(axis=1)
-    damage = _lacking(float(np.argmax(is_shown[::-1])) / len(levels) if is_shown.any() else 1.0)
+    if not is_interlaced:
+        is_shown[: len(levels) - int(np.argmax(is_shown[::-1]))] |= is_shown.any()
+    damage = _lacking(1 - float(is_shown.mean()))
+    above = np.maximum.accumulate(np.where(is_shown, np.arange(len(levels)), 0))
+    filled = Image.frombytes(image.mode, image.size, levels[above].tobytes())
+    if palette := image.getpalette():
+        filled.putpalette(palette)
     file = BytesIO()
-    image.save(file, "GIF")
+    filled.save(file, "GIF")
     return Mended(file.getvalue(), damage)
 
 

@@ -39,6 +39,8 @@ def text_in(value: object) -> str:
         pass
     if _KANA.search(data) and (text := readable(_japanese(data))):
         return text
+    if len(data) > 8 and 2 * sum(byte > 0x7F for byte in data) > len(data):
+        return ""  # in no language of the West
     try:
         return data.decode("cp1252")
     except UnicodeDecodeError:

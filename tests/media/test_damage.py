@@ -202,6 +202,14 @@ def test_an_animation_that_is_cut(ending: str, tmp_path: Path) -> None:
         assert "damaged" in found.meta or report.skipped, "nothing is said"
 
 
+def test_rows_of_an_interlaced_gif() -> None:
+    file = BytesIO()
+    CAT.save(file, "GIF")
+    found = decode(file.getvalue()[: int(len(file.getvalue()) * 0.7)])
+    assert re.fullmatch("the last (2|3). % are missing", found.meta["damaged"])
+    assert difference(found.image, CAT) < 8
+
+
 @pytest.mark.parametrize("ending", ["GIF", "BMP", "PPM"])
 def test_last_rows_of_formats_that_only_have_rows(ending: str) -> None:
     file = BytesIO()

@@ -83,6 +83,7 @@ def test_bytes_that_are_no_text_are_no_caption(code: bytes) -> None:
         junk = random.Random(seed).randbytes(400)
         assert comment_in(code + junk, True) == "", junk
         assert readable(text_in(junk.replace(b"\0", b"\1"))) == "", junk
+    assert text_in(b"\xff\xd8\xff\xe0" * 9) == ""
     assert readable("a family \U0001f468\u200d\U0001f469\u200d\U0001f467 by the lake\n")
 
 
