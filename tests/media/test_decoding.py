@@ -568,7 +568,7 @@ def test_a_text_chunk_that_unpacks_to_gigabytes_is_not_unpacked() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("comment", "x" * 5_000_000, zip=True)
     picture = decode(encoded(flag(), "PNG", pnginfo=info))
-    assert picture.meta["damaged"] == "a text of more than 1 MB in it is left out"
+    assert "damaged" not in picture.meta
     assert picture.captions == ()
 
 
