@@ -68,8 +68,6 @@ class Shard:
     ready: tuple[Ready, ...] = ()
     threads: int = 0
     """Decoding threads; 0 is one a core."""
-    expand: bool = True
-    """Whether a file may give several items; if not, an animation is its first frame."""
     grid: Grid = NO_TILES
     """What pictures are cut into, beside the whole."""
 
@@ -150,7 +148,7 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
     from mmsearch.ingest.prepare import Preparer
     from mmsearch.media import reason_of
 
-    prepare = Preparer(encoder, stages, shard.grid, shard.expand).of
+    prepare = Preparer(encoder, stages, shard.grid).of
     texts: list[Item] = []
 
     def encode(batch: list[Prepared]) -> Vectors:

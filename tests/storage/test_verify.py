@@ -315,7 +315,7 @@ def test_what_cannot_be_encoded_again_is_named_and_nothing_sound_is_lost(
     assert find_problems(own)
     collection = Collection.open(own)
     assert collection.info()["items"] == 12
-    assert len(collection.search(text="a picture", k=20)) == (12 if damage == "flipped" else 10)
+    assert len(collection.search(text="a picture", k=20)) == (12 if damage == "flipped" else 11)
     gone.write_bytes(kept)
     assert add(collection, photos).replaced == 2
     repair_collection(own)
@@ -328,7 +328,7 @@ def test_vectors_of_another_model_are_not_mixed_in(own: Path) -> None:
     files_of(own, "vectors.faiss")[0].unlink()
     execute(own, "UPDATE settings SET value = '\"other@1\"' WHERE key = 'encoder'")
     problems = repair_collection(own)
-    assert sum("other@1" in str(problem) for problem in problems) == 12
+    assert any("12 image items" in str(one) and "other@1" in str(one) for one in lost(problems))
     assert Collection.open(own).info()["items"] == 12
 
 
