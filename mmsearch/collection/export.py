@@ -145,16 +145,12 @@ def _export_kind(catalog: Catalog, opened: Opened, plan: Plan, kind: Kind, rows:
             np.lib.format.write_array_header_1_0(files[0], {
                 "descr": np.lib.format.dtype_to_descr(np.dtype(plan.dtype)), "fortran_order": False,
                 "shape": (here, int(catalog.settings["dim"]))})
-            for batch in _batches(islice(live, here)):
+            part_of_live = islice(live, here)
+            while batch := list(islice(part_of_live, _BATCH)):
                 files[0].write(_vectors(opened, batch, kind, catalog, plan.dtype))
                 write([_columns(row, columns) for row in batch])
                 progress(len(batch))
         yield {"kind": kind, "vectors": names[0], "metadata": names[1], "rows": here}
-
-
-def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while batch := list(islice(rows, _BATCH)):
-        yield batch
 
 
 def _vectors(opened: Opened, batch: Sequence[Row], kind: Kind, catalog: Catalog,

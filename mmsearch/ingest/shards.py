@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -173,7 +174,8 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
 
     with (ThreadPoolExecutor(shard.threads or os.cpu_count() or 1, "decode") as decoders,
           ThreadPoolExecutor(encoder.workers, "encode") as encoders):
-        batches = _batched(prepared(), encoder.batch)
+        rows = prepared()
+        batches = iter(lambda: list(islice(rows, encoder.batch)), [])
         for batch, future in _ahead(encoders, encode, batches, encoder.workers + 1):
             yield ([(_taken(one.about, built, captions), one.hash) for one in batch],
                    future.result())
@@ -232,14 +234,3 @@ def look_ahead(shard: Shard) -> int:
     """How many files are decoded ahead: fewer where each gives more pictures."""
     fewer = LOOK_AHEAD // (1 + shard.grid.tiles // 4)
     return min(max(fewer, 2 * (os.cpu_count() or 1)), LOOK_AHEAD)
-
-
-def _batched(rows: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
-    batch: list[Prepared] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

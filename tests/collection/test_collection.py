@@ -33,11 +33,6 @@ def uris(collection: Collection) -> set[str]:
 # -- bringing it up to date ----------------------------------------------------------------------
 
 
-def test_a_second_run_reads_nothing_again(collection: Collection, photos: Path) -> None:
-    report = add(collection, photos)
-    assert (report.unchanged, report.added, "encode" in report.stages) == (12, 0, False)
-
-
 def test_a_moved_file_keeps_its_vector_and_its_id(collection: Collection, photos: Path) -> None:
     old = next(photos.glob("*.jpg"))
     before = collection.search(image=old, k=1)[0]
@@ -94,6 +89,7 @@ def test_a_file_that_broke_is_reported_and_its_item_kept(
     victim.write_bytes(victim.read_bytes()[:2000])
     report = add(collection, photos)
     assert [skipped.path for skipped in report.skipped] == [str(victim)]
+    assert (report.added, report.replaced, report.unchanged) == (0, 0, 11)
     assert str(victim) in uris(collection)
 
 
@@ -195,12 +191,6 @@ def test_deleted_items_never_come_back_and_k_is_still_met(
     assert collection.verify() == []
 
 
-def test_conditions_are_bound_and_never_run(collection: Collection) -> None:
-    for text in ("path = \"x' OR 1=1 --\"", "camera = '; DROP TABLE items; --'"):
-        assert collection.search(text="x", where=text) == []
-    assert collection.info()["items"] == 12
-
-
 def test_wrong_calls_say_what_is_wrong(collection: Collection, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cancel"):
         collection.search(text="x", without=["x"])
@@ -208,12 +198,6 @@ def test_wrong_calls_say_what_is_wrong(collection: Collection, tmp_path: Path) -
         collection.delete()
     with pytest.raises(CollectionNotFound, match="no collection"):
         Collection.open(tmp_path / "nothing")
-
-
-def test_a_foreign_folder_is_not_made_a_collection(tmp_path: Path) -> None:
-    (tmp_path / "letter.txt").write_text("dear all")
-    with pytest.raises(UsageError, match=r"not empty.*letter\.txt"):
-        Collection.create(tmp_path)
 
 
 def test_another_model_is_refused_with_both_names(tmp_path: Path, photos: Path) -> None:
@@ -370,21 +354,6 @@ def test_eval_of_a_collection_says_what_its_approximate_index_misses(
 # -- what a hostile reviewer found ---------------------------------------------------------------
 
 
-def test_many_small_runs_merge_and_go_on(tmp_path: Path) -> None:
-    folder, collection = tmp_path / "p", Collection.create(tmp_path / "index")
-    folder.mkdir()
-    for n in range(11):
-        (folder / f"{n}.txt").write_text(f"note number {n}\n")
-        assert add(collection, folder).added == 1
-    assert collection.info()["segments"] < 8
-    (folder / "3.txt").unlink()
-    assert add(collection, folder).removed == 1
-    (folder / "new.txt").write_text("a zebra\n")
-    assert add(collection, folder).added == 1
-    assert collection.verify() == []
-    assert collection.search(text="a zebra", find="text", k=1)[0].item.text == "a zebra"
-
-
 def test_a_copy_of_a_picture_committed_earlier_in_the_same_run(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     folder.mkdir()
@@ -420,16 +389,6 @@ def test_a_half_written_manifest_drops_nothing(tmp_path: Path, photos: Path) -> 
     assert (report.removed, len(report.skipped)) == (0, 1)
 
 
-def test_a_neighbour_named_alike_is_left_alone(tmp_path: Path) -> None:
-    collection = Collection.create(tmp_path / "index")
-    for name in ("trip", "trip#2", "trip2"):
-        (tmp_path / name).mkdir()
-        shutil.copy(DEMO / "cat.jpg", tmp_path / name)
-        add(collection, tmp_path / name)
-    assert add(collection, tmp_path / "trip").removed == 0
-    assert collection.delete([str(tmp_path / "trip")]) == 1
-
-
 def test_a_file_that_was_named_stays_when_a_folder_passes_it_over(tmp_path: Path) -> None:
     hidden = tmp_path / "p" / ".hidden"
     hidden.mkdir(parents=True)
@@ -439,14 +398,6 @@ def test_a_file_that_was_named_stays_when_a_folder_passes_it_over(tmp_path: Path
     assert add(collection, tmp_path / "p").removed == 0
     (hidden / "cat.jpg").unlink()
     assert add(collection, tmp_path / "p").removed == 1
-
-
-def test_counts_stay_right_when_a_changed_file_no_longer_decodes(
-        collection: Collection, photos: Path) -> None:
-    next(photos.glob("*.jpg")).write_bytes(b"\xff\xd8\xff garbage")
-    report = add(collection, photos)
-    assert (report.added, report.replaced, report.unchanged) == (0, 0, 11)
-    assert len(report.skipped) == 1
 
 
 def test_an_indexed_picture_whose_file_is_gone_is_said_to_be_gone(

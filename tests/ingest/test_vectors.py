@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ from mmsearch.records import IndexSpec, Kind
 from mmsearch.sources.manifests import count_rows, read_columns
 from mmsearch.sources.vector_files import VectorFile, lengths, query_vector, unit_rows
 from mmsearch.sources.vector_sets import find_vectors
-from mmsearch.storage.catalog import Catalog
 
 Columns = list[dict[str, Any]]
 
@@ -454,8 +453,11 @@ print(before, peak())
 """
 
 
-def memory(tmp_path: Path, rows: int, dim: int) -> tuple[int, int]:
-    """Megabytes at the peak before and after a file of so many rows was imported."""
+@pytest.mark.parametrize(("rows", "dim", "megabytes"), [
+    (60_000, 1024, 120),  # of 246 MB, 123 MB in float16
+    pytest.param(400_000, 512, 250, marks=pytest.mark.slow)])  # 819 MB: SQLite's cache, a block
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, rows: int, dim: int,
+                                            megabytes: int) -> None:
     out = np.lib.format.open_memmap(tmp_path / "large.npy", "w+", np.float32, (rows, dim))
     block = unit_vectors(1000, dim)
     for at in range(0, rows, 1000):
@@ -466,18 +468,7 @@ def memory(tmp_path: Path, rows: int, dim: int) -> tuple[int, int]:
         tmp_path / name for name in ("small.npy", "large.npy", "c"))],
         check=True, capture_output=True, text=True)
     before, after = map(int, done.stdout.split())
-    return before, after
-
-
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    before, after = memory(tmp_path, 60_000, 1024)  # 246 MB, and 123 MB in float16
-    assert after - before < 120
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_many_rows(tmp_path: Path) -> None:
-    before, after = memory(tmp_path, 400_000, 512)  # 819 MB: bounded by SQLite's cache and a block
-    assert after - before < 250
+    assert after - before < megabytes
 
 
 # --- which model ----------------------------------------------------------------------------------
@@ -591,12 +582,3 @@ def test_from_the_command_line(tmp_path: Path, cli: Cli, elsewhere: str) -> None
 def assert_refused(done: subprocess.CompletedProcess[str], code: int) -> None:
     assert done.returncode == code and done.stdout == ""
     assert done.stderr.startswith("mmsearch: ") and done.stderr.count("\n") == 1
-
-
-def test_what_the_catalog_counts(tmp_path: Path) -> None:
-    bring(tmp_path / "c", save(tmp_path / "a.npy", unit_vectors(7, 6)))
-    catalog = Catalog(tmp_path / "c" / "catalog.db")
-    part = find_vectors(tmp_path / "a.npy").parts[0]
-    marks: Sequence[tuple[int, int, int]] = [(0, 7, 7), (2, 5, 3), (7, 9, 0)]
-    for first, last, count in marks:
-        assert catalog.marked(part.fingerprint(first), part.fingerprint(last)) == count

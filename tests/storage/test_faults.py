@@ -159,25 +159,6 @@ def test_every_file_cut_short_is_named_and_no_command_breaks(
         shutil.rmtree(index)
 
 
-def test_a_search_works_while_an_index_run_goes_on(tmp_path: Path, cli: Cli) -> None:
-    index = tmp_path / "index"
-    notes = many_lines(tmp_path / "notes.txt", 700)
-    (tmp_path / "first.txt").write_text("a green boat\n")
-    cli("index", tmp_path / "first.txt", "-i", index, check=True)
-    run = subprocess.Popen([*MMSEARCH, "index", str(notes), "-i", str(index)],
-                           stdout=subprocess.DEVNULL)
-    collection, sizes, searches = Collection.open(index), [], 0
-    while run.poll() is None:
-        hits = collection.search(text="a green boat", find="text", k=3)
-        assert hits[0].item.text == "a green boat"
-        sizes.append(collection.info()["items"])
-        searches += 1
-    assert run.returncode == 0
-    assert searches > 3
-    assert sizes == sorted(sizes)
-    assert collection.info()["items"] == 701
-
-
 def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path, photos: Path, cli: Cli) -> None:
     index = tmp_path / "index"
     add(Collection.create(index), photos)
@@ -244,37 +225,6 @@ def test_a_catalog_of_which_nothing_is_left_is_named_and_nothing_is_deleted(
     assert cli("verify", "-i", index).returncode == 0
 
 
-def test_readers_see_the_old_state_or_the_new_one_during_merges(
-        tmp_path: Path, photos: Path) -> None:
-    index = tmp_path / "index"
-    collection = Collection.create(index)
-    add(collection, photos)
-    reader = Collection.open(index)
-    victim = next(photos.glob("*.jpg"))
-    assert len(reader.search(text="x", k=50)) == 12
-    segments = list((index / "segments").iterdir())
-    collection.delete([str(victim)])
-    collection.compact()
-    assert not any(path.exists() for path in segments)
-    assert len(reader.search(text="x", k=50)) == 11
-
-
-def test_searching_changes_nothing(tmp_path: Path, photos: Path) -> None:
-    index = tmp_path / "index"
-    collection = Collection.create(index)
-    add(collection, photos)
-    collection.close()
-
-    def state() -> dict[str, bytes]:
-        """All files but SQLite's own bookkeeping of who is reading."""
-        return {str(path): path.read_bytes() for path in index.rglob("*")
-                if path.is_file() and not path.name.endswith(("-shm", "-wal"))}
-
-    before = state()
-    Collection.open(index).search(text="a cat")
-    assert state() == before
-
-
 @pytest.mark.parametrize("golden", ["", "format-2"])
 def test_searching_works_on_read_only_media(tmp_path: Path, photos: Path, golden: str) -> None:
     may_mount()
@@ -309,19 +259,6 @@ def test_a_killed_writers_leftovers_are_removed_by_the_next(tmp_path: Path, phot
     assert list((index / "segments").iterdir()) == [kept]
     assert not list(index.glob("ann-*"))
     assert json.loads((index / "writer.json").read_text())["pid"] == os.getpid()
-
-
-def test_a_collection_in_a_newer_format_is_left_alone(tmp_path: Path, cli: Cli) -> None:
-    index = tmp_path / "index"
-    collection = Collection.create(index)
-    collection.close()
-    import sqlite3
-
-    with sqlite3.connect(index / "catalog.db") as db:
-        db.execute("UPDATE settings SET value = '9' WHERE key = 'format'")
-    done = cli("info", "-i", index)
-    assert done.returncode == 1
-    assert "upgrade" in done.stderr
 
 
 def test_damage_that_sqlite_notices_late_is_still_one_plain_line(tmp_path: Path) -> None:
