@@ -156,38 +156,32 @@ def test_manifests_are_read_from_any_row_on(tmp_path: Path, suffix: str) -> None
         assert [found for _, found in read_columns(path, start)] == rows[start:]
 
 
-def broken(tmp_path: Path, name: str) -> tuple[Path, Path | None]:
-    """A file of vectors and a manifest of which one is wrong, by the name of what is wrong."""
-    good, file, manifest = unit_vectors(4, 6), tmp_path / "a.npy", tmp_path / "m.parquet"
-    save(file, good)
-    write_manifest(manifest, columns(4))
-    wrong: dict[str, Callable[[], Any]] = {
-        "no such file": lambda: file.unlink(),
-        "no .npy file": lambda: file.write_bytes(b"not numpy at all"),
-        "cut short": lambda: file.write_bytes(file.read_bytes()[:-8]),
-        "damaged": lambda: file.write_bytes(b"\x93NUMPY\x01\0\x40\0{'descr': " + b"(" * 54),
-        "Python objects": lambda: np.save(file, np.array([[{}]], object), allow_pickle=True),
-        "int64": lambda: save(file, np.zeros((4, 6), np.int64)),
-        "longdouble|float128|float96": lambda: save(file, good.astype(np.longdouble)),
-        r"the shape \[24\]": lambda: save(file, good.ravel()),
-        r"the shape \[0, 6\]": lambda: save(file, good[:0]),
-        "m.parquet has 4 rows for the 3": lambda: save(file, good[:3]),
-        "none of the columns": lambda: write_manifest(manifest, [{"a": n} for n in range(4)]),
-        "no Parquet file": lambda: manifest.write_bytes(b"PAR1 or so"),
-        "no such file: .*m.parquet": lambda: manifest.unlink(),
-    }
-    wrong[name]()
-    return file, manifest
+GOOD = unit_vectors(4, 6)
+WRONG: dict[str, Callable[[Path, Path], Any]] = {
+    "no such file": lambda file, manifest: file.unlink(),
+    "no .npy file": lambda file, manifest: file.write_bytes(b"not numpy at all"),
+    "cut short": lambda file, manifest: file.write_bytes(file.read_bytes()[:-8]),
+    "damaged": lambda file, manifest: file.write_bytes(
+        b"\x93NUMPY\x01\0\x40\0{'descr': " + b"(" * 54),
+    "Python objects": lambda file, manifest: np.save(
+        file, np.array([[{}]], object), allow_pickle=True),
+    "int64": lambda file, manifest: save(file, np.zeros((4, 6), np.int64)),
+    "longdouble|float128|float96": lambda file, manifest: save(file, GOOD.astype(np.longdouble)),
+    r"the shape \[24\]": lambda file, manifest: save(file, GOOD.ravel()),
+    r"the shape \[0, 6\]": lambda file, manifest: save(file, GOOD[:0]),
+    "m.parquet has 4 rows for the 3": lambda file, manifest: save(file, GOOD[:3]),
+    "none of the columns": lambda file, manifest: write_manifest(
+        manifest, [{"a": n} for n in range(4)]),
+    "no Parquet file": lambda file, manifest: manifest.write_bytes(b"PAR1 or so"),
+    "no such file: .*m.parquet": lambda file, manifest: manifest.unlink()}
 
 
-@pytest.mark.parametrize("name", [
-    "no such file", "no .npy file", "cut short", "damaged", "Python objects", "int64",
-    "longdouble|float128|float96", r"the shape \[24\]", r"the shape \[0, 6\]",
-    "m.parquet has 4 rows for the 3", "none of the columns", "no Parquet file",
-    "no such file: .*m.parquet"])
-def test_what_is_wrong_is_said(tmp_path: Path, name: str) -> None:
-    vectors, manifest = broken(tmp_path, name)
-    with pytest.raises(UsageError, match=name) as caught:
+@pytest.mark.parametrize("said", WRONG)
+def test_what_is_wrong_is_said(tmp_path: Path, said: str) -> None:
+    vectors = save(tmp_path / "a.npy", GOOD)
+    manifest = write_manifest(tmp_path / "m.parquet", columns(4))
+    WRONG[said](vectors, manifest)
+    with pytest.raises(UsageError, match=said) as caught:
         bring(tmp_path / "c", vectors, manifest)
     assert "\n" not in str(caught.value) and str(vectors.parent) in str(caught.value)
     assert not (tmp_path / "c").exists()

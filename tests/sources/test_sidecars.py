@@ -312,24 +312,6 @@ def test_a_deleted_sidecar_takes_what_it_said_along(
     assert decoded() == 0
 
 
-def test_a_picture_that_goes_and_one_that_comes(collection: Collection, folder: Path) -> None:
-    add(collection, folder)
-    (folder / "bus.jpg").unlink()
-    add(collection, folder)
-    assert texts(collection) == CAT | {"bus.txt#L1": BUS["bus.jpg#caption1"],
-                                       "bus.txt#L2": BUS["bus.jpg#caption2"]}
-    shutil.copy(DEMO / "bus.jpg", folder)
-    add(collection, folder)
-    assert texts(collection) == BUS | CAT
-
-
-def test_a_changed_picture_keeps_its_captions(collection: Collection, folder: Path) -> None:
-    add(collection, folder)
-    shutil.copy(DEMO / "dogs.jpg", folder / "bus.jpg")
-    assert numbers(add(collection, folder)) == {"unchanged": 2, "replaced": 1}
-    assert texts(collection) == BUS | CAT
-
-
 def test_moved_and_copied_pictures(collection: Collection, folder: Path, decoded: Decoded) -> None:
     add(collection, folder)
     ids = {hit.id for hit in collection.search(text="bus", k=50)}

@@ -18,7 +18,7 @@ from conftest import Cli, add
 
 from mmsearch.collection.collection import Collection
 from mmsearch.collection.repair import repair_collection
-from mmsearch.errors import CollectionBusy, CollectionDamaged, MmsearchError
+from mmsearch.errors import CollectionBusy, CollectionDamaged, CollectionNotFound, MmsearchError
 from mmsearch.storage.catalog import CATALOG, Catalog
 from mmsearch.storage.lock import writer_lock
 from mmsearch.storage.verify import find_problems
@@ -40,14 +40,13 @@ def many_lines(path: Path, lines: int) -> Path:
 
 def committed(index: Path) -> set[str]:
     """The uris of a sound collection; none if nothing has been committed yet."""
-    if not (index / "catalog.db").exists():
-        return set()
-    collection = Collection.open(index)
     try:
+        collection = Collection.open(index)
+    except CollectionNotFound:
+        return set()
+    with collection:
         assert collection.verify() == []
         return {row.item.uri for row in collection.vectors("text")[0]}
-    finally:
-        collection.close()
 
 
 def test_sigkill_at_random_moments_loses_nothing_committed(tmp_path: Path) -> None:
@@ -62,7 +61,7 @@ def test_sigkill_at_random_moments_loses_nothing_committed(tmp_path: Path) -> No
         time.sleep(rng.uniform(0.2, 3.0))
         run.send_signal(signal.SIGKILL)
         interrupted += run.wait() == -signal.SIGKILL
-        after = committed_or_fresh(index)
+        after = committed(index)
         assert before <= after
         before = after
     assert interrupted
@@ -72,31 +71,17 @@ def test_sigkill_at_random_moments_loses_nothing_committed(tmp_path: Path) -> No
     assert names == {info.name for info in Catalog(index / CATALOG).segments()}
 
 
-def committed_or_fresh(index: Path) -> set[str]:
-    from mmsearch.errors import CollectionNotFound
-
-    try:
-        return committed(index)
-    except CollectionNotFound:  # killed before the very first commit
-        return set()
-
-
 CHURN = Path(__file__).parents[2] / "bench" / "churn.py"
-
-
-def churn(tmp_path: Path, *options: str) -> dict[str, int]:
-    """Kill a writer that changes, merges and compacts, with readers watching (see there)."""
-    done = subprocess.run([sys.executable, CHURN, "--cache", tmp_path, *options],
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    counts: dict[str, int] = json.loads(done.stdout.splitlines()[0])
-    return counts
 
 
 @pytest.mark.parametrize("storm", [[], ["--storm"]])
 def test_readers_see_whole_changes_while_writers_are_killed(
         tmp_path: Path, storm: list[str]) -> None:
-    counts = churn(tmp_path, "--kills", "3", "--seconds", "1.5", *storm)
+    """With a writer that changes, merges and compacts (see there)."""
+    done = subprocess.run([sys.executable, CHURN, "--cache", tmp_path, "--kills", "3", "--seconds",
+                           "1.5", *storm], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout.splitlines()[0])
     assert counts["kills"] == 3
     assert min(counts[what] for what in ("searches", "add", "compact")) > 0
 
