@@ -87,6 +87,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "files"
 
 
+@pytest.fixture
+def collection(tmp_path: Path) -> Collection:
+    """An empty one."""
+    return Collection.create(tmp_path / "index")
+
+
 @pytest.fixture(scope="session")
 def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collection of all shipped pictures and their captions; for reading only."""

@@ -228,11 +228,6 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-@pytest.fixture
-def collection(tmp_path: Path) -> Collection:
-    return Collection.create(tmp_path / "index")
-
-
 def items(collection: Collection, where: str = "kind exists") -> dict[str, Item]:
     catalog = Catalog(collection.path / CATALOG)
     try:
