@@ -17,7 +17,8 @@ from typing import get_args
 
 import numpy as np
 
-from mmsearch.encoders import BUILTIN, load_encoder
+from mmsearch.collection.reader import Reader
+from mmsearch.encoders import BUILTIN, load_encoder, ready
 from mmsearch.errors import MmsearchError
 from mmsearch.ingest import LARGEST, Shard, build_shard, upkeep
 from mmsearch.media import tiling_of
@@ -45,11 +46,9 @@ from mmsearch.storage import (
     written_whole,
 )
 
-Tick = Callable[[int], None]
-
 
 def repair_collection(root: Path, model: str | None = None,
-                      tick: Tick = lambda done: None) -> list[Problem]:
+                      tick: Callable[[int], None] = lambda done: None) -> list[Problem]:
     """Put right what can be; -> every problem that was found, and whether it is one no more; and
     what was lost.
 
@@ -77,7 +76,8 @@ def repair_collection(root: Path, model: str | None = None,
 class _Repair:
     """The repair of a collection's files; the catalog is sound."""
 
-    def __init__(self, root: Path, catalog: Catalog, model: str | None, tick: Tick) -> None:
+    def __init__(self, root: Path, catalog: Catalog, model: str | None,
+                 tick: Callable[[int], None]) -> None:
         self.root, self.catalog, self.tick = root, catalog, tick
         self.model = model or str(catalog.settings.get("model") or BUILTIN)
 
@@ -123,8 +123,12 @@ class _Repair:
         one that can still be searched stays while it has items that cannot be encoded."""
         damaged = [i for i in self._damaged() if (i.kind, i.role) == (kind, "vectors")]
         lacking = self._lacking(kind, damaged)
-        if len(lacking) and (unfit := self._unfit_encoder()):
-            yield Problem(str(self.root), f"{len(lacking)} {kind} items cannot be encoded: {unfit}")
+        try:
+            if len(lacking):
+                with Reader(self.root, self.model) as reader:
+                    ready(reader.encoder)
+        except MmsearchError as error:
+            yield Problem(str(self.root), f"{len(lacking)} {kind} items lack a vector: {error}")
         else:
             for at in range(0, len(lacking), LARGEST):
                 yield from self._encode(kind, lacking[at : at + LARGEST])
@@ -159,17 +163,6 @@ class _Repair:
                 f"its vector is lost or may be wrong: the file {reasons[uri]}; put it back and "
                 "index it again, or delete it from the index") if uri in reasons else
                 "the file has changed; index it again")
-
-    def _unfit_encoder(self) -> str:
-        """Why the model at hand cannot make vectors for this collection; empty if it can."""
-        made_by, dim = self.catalog.settings["encoder"], self.catalog.settings["dim"]
-        try:
-            encoder = load_encoder(self.model)
-        except MmsearchError as error:
-            return str(error)
-        return "" if (encoder.name, encoder.dim) == (made_by, dim) else (
-            f"their vectors were made by {made_by} ({dim} dimensions), not by {encoder.name}; "
-            "repair with that model, or index again")
 
     def _searchable_ids(self, info: SegmentInfo) -> Ids:
         """The numbers in a damaged segment that can still be searched; none if it cannot be."""
