@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DEMO, Cli, add, unit_vectors
+from conftest import DEMO, Cli, add, numbers, unit_vectors
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -71,11 +71,6 @@ def bring(root: Path, vectors: Path, manifest: Path | None = None, *, kind: Kind
     found = find_vectors(vectors, manifest, kind)
     collection = Collection.for_vectors(root, found, model=model)
     return collection, collection.add_vectors(found, model=model)
-
-
-def numbers(report: AddReport) -> dict[str, int]:
-    return {name: value for name, value in vars(report).items()
-            if isinstance(value, int) and value}
 
 
 def uris(collection: Collection, vector: Any, k: int = 100, **options: Any) -> list[str]:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DEMO, add
+from conftest import DEMO, add, numbers
 from hypothesis import given, settings, strategies as st
 from making_metadata import IN_XMP, XMP, exif, iptc
 from PIL import Image
 
-from mmsearch.collection.collection import AddReport, Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.errors import CollectionError
 from mmsearch.ingest import plan, prepare, shards, work
 from mmsearch.records import Item
@@ -239,10 +239,6 @@ def items(collection: Collection, where: str = "kind exists") -> dict[str, Item]
 
 def texts(collection: Collection) -> dict[str, str]:
     return {name: item.text for name, item in items(collection, "kind = text").items()}
-
-
-def numbers(report: AddReport) -> dict[str, int]:
-    return {name: value for name, value in vars(report).items() if isinstance(value, int) and value}
 
 
 BUS = {"bus.jpg#caption1": "A yellow school bus.", "bus.jpg#caption2": "It waits at the kerb."}

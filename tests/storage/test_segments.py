@@ -52,13 +52,6 @@ def test_positions_are_those_of_the_numbers_that_live_here(
     assert segment.ids[found].tolist() == sorted(here & asked)
 
 
-def test_a_filter_by_number_gives_exactly_the_allowed(tmp_path: Path) -> None:
-    vectors = unit_vectors(50, 16)
-    segment = written(tmp_path, np.arange(50), vectors)
-    found = segment.search(vectors[:1], 50, allowed=np.array([3, 4, 30, 77], np.int64))
-    assert sorted(found.ids[found.ids >= 0].tolist()) == [3, 4, 30]
-
-
 @pytest.fixture
 def small(tmp_path: Path) -> SegmentInfo:
     return write_segment(tmp_path, "s", "image", np.arange(20),
