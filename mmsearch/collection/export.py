@@ -158,8 +158,9 @@ def _vectors(opened: Opened, batch: Sequence[Row], kind: Kind, catalog: Catalog,
     seqs = np.array([row.seq for row in batch], np.int64)
     vectors = opened.gather(seqs, kind, int(catalog.settings["dim"]))
     if not vectors.any(axis=1).all():
-        raise CollectionDamaged(f"items of {catalog.path.parent} have no vector; run `mmsearch "
-                                "verify`")
+        root = catalog.path.parent
+        raise CollectionDamaged(f"items of {root} have no vector; run `mmsearch verify --repair "
+                                f"-i {root}`")
     return vectors.astype(dtype).tobytes()
 
 
