@@ -131,13 +131,11 @@ def test_where_narrows(cli: Cli, demo_index: Path) -> None:
 
 def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
     for condition in ("widht > 100", "width > 100 and not (widht exists)", "meta.widht in (1)"):
-        done = cli("query", "a dog", "--where", condition, "--where", "author = x", "-i",
-                   demo_index)
-        assert (done.returncode, done.stdout) == (0, "")
-        assert "no item has the field 'widht'; the fields are path, uri, kind" in done.stderr
-        assert "author" in done.stderr
-    done = cli("delete", "--where", "widht > 100", "-i", demo_index)
-    assert "no item has the field 'widht'" in done.stderr
+        for command in (["query", "a dog"], ["query", "dog", "--mode", "text"], ["dups"],
+                        ["export", "out", "--format", "jsonl"], ["delete"]):
+            line = complaint(cli(*command, "--where", condition, "--where", "author = x", "-i",
+                                 demo_index), 1)
+            assert "no item has the field 'widht'; the fields are path, uri, kind" in line
     done = cli("query", "a dog", "--collapse", "colr", "-k", 3, "-i", demo_index)
     assert len(done.stdout.splitlines()) == 3
     assert "no result has a value of 'colr'" in done.stderr
@@ -151,6 +149,10 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
     (2, ["index", "--vectors", "v.npy", "--profile"], "--profile only with PATH"),
     (2, ["query", "x", "-k", 10**20], "at most 2,147,483,647"),
     (2, ["query", "x", "--offset", 10**20], "at most 2,147,483,647"),
+    (2, ["query", "x", "--json", "--filepath-only"], "exclude each other"),
+    (2, ["query", "x", "-0", "--preview"], "exclude each other"),
+    (2, ["dups", "--json", "-0"], "exclude each other"),
+    (2, ["query", "", "--image", DEMO / "cat.jpg"], "a text is empty"),
     (2, ["query", "x", "--text-weight", 0.3], "need --mode hybrid"),
     (2, ["query", "x", "--fusion", "rrf"], "need --mode hybrid"),
     (2, ["query"], ""),
@@ -220,6 +222,9 @@ def test_on_a_terminal_there_is_a_table_a_bar_and_no_trace_of_them_in_a_pipe(
     table = on_terminal("query", "a cat", "-i", demo_index, "-k", 2)
     assert "score" in table
     assert "score" not in cli("query", "a cat", "-i", demo_index, "-k", 2).stdout
+    nothing = on_terminal("query", "a cat", "-i", demo_index, "--where", "width < 9")
+    assert nothing == "nothing meets the condition\r\n"
+    assert "path" not in on_terminal("dups", "-i", demo_index, "--exact")
 
 
 # -- the others ----------------------------------------------------------------------------------
