@@ -5,7 +5,7 @@
     python bench/ann.py --only mmsearch --sizes 1000000 --filters
 
 All of them search the same CLIP-like vectors (`clipvectors.py`) for the same queries, one after the
-other, each in processes of its own. bench/README.md says how to read the tables.
+other, each in a process of its own. bench/README.md says how to read the tables.
 """
 
 from __future__ import annotations
@@ -15,190 +15,289 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ann_data import Data, read_json
-from ann_systems import files_of, installed, system
-from ann_worker import TARGETS
-from measure import CommandFailed, machine, measure, table
+import numpy as np
+from ann_systems import K, Mmsearch, System, best, system
+from clipvectors import ClipVectors
+from measure import CommandFailed, arguments, machine, measure, table, write_json
 
-WORKER = Path(__file__).with_name("ann_worker.py")
+from mmsearch.metrics import ann_recall
+from mmsearch.records import Ids, Vectors
+
 SYSTEMS = ("mmsearch", "mmsearch@0.99", "faiss", "faiss@0.99", "hnswlib", "usearch", "usearch-f16",
            "numpy")
-NUMPY_UP_TO = 1_000_000
-HEAD = ("", "build s", "CPU s", "B/vector", "MB own", "mapped", "recall text", "image",
-        "1 query ms", "p95", "image ms", "q/s 1 core", "q/s all", "how")
-GROWTH_HEAD = ("", "vectors", "build s", "CPU s/1M", "B/vector", "MB own", "recall text", "image",
-               "1 query ms", "q/s 1 core")
+HEAD = ("", "build s", "B/vector", "MB own", "mapped", "recall text", "image", "1 query ms", "p95",
+        "q/s", "how")
 FILTER_HEAD = ("rows allowed", "share", "recall", "1 query ms", "p95")
 # Not OMP_THREAD_LIMIT: FAISS 1.15 waits for ever where it gets fewer threads than it was told.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+BLOCK, QUERIES = 16_384, 1000
+TARGETS = (0.95, 0.99)
+SECONDS, FEWEST = 10.0, 20
+"""Spent on timing, at most, a figure: slow systems are asked fewer queries."""
+FILTERED, SHARES, CORRELATED = 200, (0.5, 0.1, 0.01, 0.001), (0.1, 0.01)
+"""Queries a filter is measured with; shares of rows that filters allow."""
 
 
 def main() -> None:
-    args = arguments()
-    print(machine(), flush=True)
-    results = {"machine": machine(), "sizes": [one_size(size, args) for size in args.sizes]}
-    if len(args.sizes) > 1:
-        print("\nhow mmsearch grows")
-        print(table(GROWTH_HEAD, growth(results["sizes"])))
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1))
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--only", default=",".join(SYSTEMS), help="systems, with commas between")
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--filters", action="store_true",
                         help="measure mmsearch with filters instead")
-    parser.add_argument("--build-only", action="store_true", help="build what is missing, and stop")
-    parser.add_argument("--rebuild", action="store_true", help="build again what is in the cache")
-    parser.add_argument("--cache", type=Path, default=Path("build/bench"))
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser.add_argument("--do", nargs=3, help=argparse.SUPPRESS)  # in a process of its own
     args = parser.parse_args()
-    args.only = [name for name in args.only.split(",") if name]
-    for name in args.only:
-        system(name, Path())  # names what there is, if this is no system
-    return args
+    if args.do:
+        do, name, size = args.do
+        data = Data(args.cache, int(size), args.dim, args.seed)
+        print(json.dumps({"build": build, "search": search, "filters": filters}[do](data, name)))
+        return
+    names = args.only.split(",")
+    for name in names:
+        system(name, args.cache)  # stops here if it is none, or not installed
+    print(machine())
+    write_json(args.json, sizes=[one_size(size, names, args) for size in args.sizes])
 
 
-def one_size(size: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Build and measure every system at one size, print its table; -> its figures."""
+def one_size(size: int, names: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
+    """Build what is not in the cache, measure every system, print the table; -> its figures."""
     print(f"\n{size:,} vectors of {args.dim} dimensions", flush=True)
-    names = [name for name in args.only if usable(name, size, args.filters)]
-    worker(args, size, "truth")
     found: dict[str, Any] = {"size": size}
     for name in names:
-        built = build(name, size, args)
-        if args.build_only or built is None:
-            continue
         try:
+            built = process("build", name, size, args)
             if args.filters:
-                found[name] = filters(name, size, args)
+                found[name] = process("filters", name, size, args, ONE_THREAD)
             else:
-                found |= figures(name, size, args, built)
+                found |= {label: {**built, **one} for label, one in process(
+                    "search", name, size, args, ONE_THREAD).items()}
         except CommandFailed as error:
-            print(f"{name} is left out: {last_line(error)}", file=sys.stderr)
-    if not args.filters and not args.build_only:
-        print(table(HEAD, [row(name, one) for name, one in found.items() if name != "size"]),
-              flush=True)
+            print(f"{name} is left out: {str(error).splitlines()[-1]}", file=sys.stderr)
+    shown = {name: one for name, one in found.items() if name != "size"}
+    if args.filters:
+        for name, rows in shown.items():
+            print(name, table(FILTER_HEAD, [
+                [which, f"{one['allowed']:.2%}", f"{one['recall']:.3f}", f"{one['ms']:.2f}",
+                 f"{one['ms_p95']:.2f}"] for which, one in rows.items()]), sep="\n", flush=True)
+    else:
+        print(table(HEAD, [row(name, one) for name, one in shown.items()]), flush=True)
     return found
 
 
-def usable(name: str, size: int, filters: bool) -> bool:
-    if name == "numpy" and size > NUMPY_UP_TO:
-        return False
-    if filters:
-        return name.startswith("mmsearch")
-    if not installed(name):
-        print(f"{name} is not installed and left out: pip install 'mmsearch[bench]'",
-              file=sys.stderr)
-        return False
-    return True
-
-
-def build(name: str, size: int, args: argparse.Namespace) -> dict[str, Any] | None:
-    """What the build cost, when it was made; None if it failed."""
-    files = files_of(name)
-    path = Data(args.cache, size, args.dim, args.seed).path / files
-    done = path.with_name(f"{files}.json")
-    if args.rebuild and files == name:
-        done.unlink(missing_ok=True)
-    if not done.exists():
-        shutil.rmtree(path, ignore_errors=True)
-        print(f"building {files}, {size:,} vectors", file=sys.stderr, flush=True)
-        try:
-            figures = {**worker(args, size, "build", name=files), "machine": machine()}
-        except CommandFailed as error:
-            print(f"{name} is left out: {last_line(error)}", file=sys.stderr)
-            return None
-        done.write_text(json.dumps(figures))
-    built: dict[str, Any] = read_json(done)
-    return built
-
-
-def figures(name: str, size: int, args: argparse.Namespace, built: dict[str, Any],
-            ) -> dict[str, Any]:
-    """-> figures by name; an HNSW peer has a name for each recall that it was tuned to."""
-    efforts: dict[str, int] = {name: 0}
-    if system(name, Path()).efforts:
-        found = worker(args, size, "tune", name=name)
-        for target in map(str, TARGETS):
-            if target not in found:
-                print(f"{name} does not reach recall {target}", file=sys.stderr)
-        efforts = {f"{name}@{target}": point["effort"] for target, point in found.items()}
-    shared = {key: built[key] / size if key == "bytes" else built[key]
-              for key in ("seconds", "cpu_seconds", "bytes")}
-    return {label: {**shared, **searched(name, size, args, effort)}
-            for label, effort in efforts.items()}
-
-
-def searched(name: str, size: int, args: argparse.Namespace, effort: int) -> dict[str, Any]:
-    print(f"searching {name}{f' with ef {effort}' if effort else ''}, {size:,} vectors",
-          file=sys.stderr, flush=True)
-    task = {"name": name, "effort": effort}
-    alone = worker(args, size, "search", threads=1, **task)
-    every = worker(args, size, "search", threads=0, **task)
-    return {**alone, "batch_qps_all": every["batch_qps"],
-            **worker(args, size, "memory", threads=1, **task)}
-
-
-def worker(args: argparse.Namespace, size: int, do: str, **task: Any) -> dict[str, Any]:
-    """Do one thing in a process of its own, on one core where `threads` is 1; -> its figures."""
-    asked = {"do": do, "cache": str(args.cache), "size": size, "dim": args.dim,
-             "seed": args.seed, **task}
-    command = [sys.executable, str(WORKER), json.dumps(asked)]
-    alone = task.get("threads") == 1
-    if not (alone and hasattr(os, "sched_setaffinity")):
-        return answer(command, ONE_THREAD if alone else {})
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})  # children inherit it
-    try:
-        return answer(command, ONE_THREAD)
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def answer(command: Sequence[str], env: dict[str, str]) -> dict[str, Any]:
+def process(do: str, name: str, size: int, args: argparse.Namespace,
+            env: dict[str, str] | None = None) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--cache", str(args.cache), "--dim", str(args.dim),
+               "--seed", str(args.seed), "--do", do, name, str(size)]
     figures: dict[str, Any] = json.loads(measure(command, env=env).output.splitlines()[-1])
     return figures
 
 
 def row(name: str, one: dict[str, Any]) -> list[object]:
-    own, mapped = one.get("own_mb", one["rss_mb"]), one.get("mapped_mb")
-    return [name, f"{one['seconds']:,.0f}", f"{one['cpu_seconds']:,.0f}", f"{one['bytes']:,.0f}",
-            f"{own:,.0f}", "-" if mapped is None else f"{mapped:,.0f}",
-            f"{one['recall_text']:.3f}", f"{one['recall_image']:.3f}", f"{one['ms_text']:.2f}",
-            f"{one['ms_text_p95']:.2f}", f"{one['ms_image']:.2f}", f"{one['batch_qps']:,.0f}",
-            f"{one['batch_qps_all']:,.0f}", one["facts"]]
+    return [name, f"{one['seconds']:,.1f}", f"{one['bytes']:,.0f}", f"{one['own_mb']:,.0f}",
+            f"{one['mapped_mb']:,.0f}", f"{one['recall_text']:.3f}", f"{one['recall_image']:.3f}",
+            f"{one['ms']:.2f}", f"{one['ms_p95']:.2f}", f"{one['qps']:,.0f}", one["facts"]]
 
 
-def growth(sizes: Sequence[dict[str, Any]]) -> list[list[object]]:
-    """One line for each of mmsearch's settings and size."""
-    names = sorted({name for found in sizes for name in found if name.startswith("mmsearch")})
-    return [[name, f"{found['size']:,}", f"{one['seconds']:,.0f}",
-             f"{one['cpu_seconds'] / found['size'] * 1e6:,.0f}", f"{one['bytes']:,.0f}",
-             f"{one.get('own_mb', one['rss_mb']):,.0f}", f"{one['recall_text']:.3f}",
-             f"{one['recall_image']:.3f}", f"{one['ms_text']:.2f}", f"{one['batch_qps']:,.0f}"]
-            for name in names for found in sizes if "recall_text" in (one := found.get(name, {}))]
+# -- vectors, queries, and the true neighbours of each query ---------------------------------------
 
 
-def filters(name: str, size: int, args: argparse.Namespace) -> dict[str, Any]:
-    found = worker(args, size, "filters", name=name, threads=1)
-    print(f"{name}, one text query under a filter")
-    print(table(FILTER_HEAD, [
-        [which, f"{one['allowed']:.2%}", f"{one['recall']:.3f}", f"{one['ms']:.2f}",
-         f"{one['ms_p95']:.2f}"] for which, one in found.items()]), flush=True)
+class Data:
+    """The first `size` vectors of the generator with `seed`; what costs time is kept in `cache`."""
+
+    def __init__(self, cache: Path, size: int, dim: int = 512, seed: int = 0) -> None:
+        self.size, self.seed = size, seed
+        self.path = cache / "ann" / f"{ClipVectors.key(seed, dim)}-{size}"
+        self._made = seed, dim
+
+    @cached_property
+    def made(self) -> ClipVectors:
+        return ClipVectors(*self._made)
+
+    def blocks(self) -> Iterator[Vectors]:
+        """The vectors, float32 [BLOCK, dim] at a time."""
+        for start in range(0, self.size, BLOCK):
+            yield self.made.images(start, min(start + BLOCK, self.size))
+
+    @cached_property
+    def asked(self) -> dict[str, Vectors]:
+        """Queries and the true neighbours of each: of `text`, which is scored, `image`, held-out
+        images, and `tuning`, other texts; `items` are texts that a collection holds besides, for
+        the engine to tune itself on."""
+        file = self.path / "queries.npz"
+        if not file.exists():
+            made = self.made
+            asked = {"text": made.texts(0, QUERIES), "tuning": made.texts(QUERIES, 2 * QUERIES),
+                     "image": made.held_out(0, QUERIES)}
+            truth = self.exact(np.concatenate(list(asked.values())))
+            truths = {f"{name}_truth": truth[QUERIES * n : QUERIES * (n + 1)]
+                      for n, name in enumerate(asked)}
+            self.path.mkdir(parents=True, exist_ok=True)
+            np.savez(file, **asked, **truths, items=made.texts(2 * QUERIES, 4 * QUERIES))
+        with np.load(file) as stored:
+            return dict(stored)
+
+    def exact(self, queries: Vectors) -> Ids:
+        """int64 [n, K]: the nearest vectors of each query, by exact float32 search."""
+        scores, ids, start = np.empty((len(queries), 0), np.float32), None, 0
+        for block in self.blocks():
+            near = queries @ block.T
+            columns = best(near)
+            scores = np.hstack([scores, np.take_along_axis(near, columns, axis=1)])
+            ids = columns if ids is None else np.hstack([ids, columns + start])
+            order = best(scores)
+            scores, ids = (np.take_along_axis(found, order, axis=1) for found in (scores, ids))
+            start += len(block)
+        return ids
+
+
+# -- what a process of its own does ----------------------------------------------------------------
+
+
+def build(data: Data, name: str) -> dict[str, Any]:
+    """Seconds of a build from vectors to files, without making the vectors; kept in the cache."""
+    one = system(name, data.path)
+    done = one.path.with_name(f"{one.name}.json")
+    if not done.exists():
+        print(f"building {one.name}, {data.size:,} vectors", file=sys.stderr)
+        texts, making = data.asked["items"], 0.0
+
+        def blocks() -> Iterator[Vectors]:
+            nonlocal making
+            began = time.perf_counter()
+            for block in data.blocks():
+                making += time.perf_counter() - began
+                yield block
+                began = time.perf_counter()
+
+        shutil.rmtree(one.path, ignore_errors=True)
+        one.path.mkdir(parents=True)
+        start = time.perf_counter()
+        one.build(data.size, blocks, texts)
+        files = [file for file in one.path.rglob("*") if file.is_file()]
+        done.write_text(json.dumps({
+            "seconds": time.perf_counter() - start - making,
+            "bytes": sum(file.stat().st_size for file in files) / data.size}))
+    figures: dict[str, Any] = json.loads(done.read_text())
+    return figures
+
+
+def search(data: Data, name: str) -> dict[str, Any]:
+    """Recall and speed on one core, by name; an HNSW peer has one for each recall that it was tuned
+    to: the least effort that reaches it on queries that are not used again."""
+    one, asked = opened(data, name), data.asked
+    for query in asked["text"][:100]:
+        one.search(query[None])
+    held = memory()
+    if not one.efforts:
+        return {name: {**measured(one, asked), **held}}
+    found, targets = {}, list(TARGETS)
+    for effort in one.efforts:
+        one.effort = effort
+        reached = ann_recall(one.search(asked["tuning"]), asked["tuning_truth"], K)
+        while targets and reached >= targets[0]:
+            found[f"{name}@{targets.pop(0)}"] = {**measured(one, asked), **held}
     return found
 
 
-def last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+def opened(data: Data, name: str) -> System:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    one = system(name, data.path)
+    one.open()
+    return one
+
+
+def measured(one: System, asked: dict[str, Any]) -> dict[str, Any]:
+    texts = asked["text"]
+    recall = {f"recall_{which}": ann_recall(one.search(asked[which]), asked[f"{which}_truth"], K)
+              for which in ("text", "image")}
+    batch, = timed([lambda: one.search(texts)])
+    return {**recall, **spread(timed([lambda q=q: one.search(q[None]) for q in texts])),
+            "qps": 1000 * len(texts) / batch, "facts": one.facts()}
+
+
+def timed(calls: Sequence[Callable[[], Any]]) -> list[float]:
+    """Milliseconds of each; of slow ones, not all are made."""
+    times: list[float] = []
+    end = time.perf_counter() + SECONDS
+    for call in calls:
+        start = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - start))
+        if start > end and len(times) >= FEWEST:
+            break
+    return times
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    return {"ms": float(np.median(times)), "ms_p95": float(np.percentile(times, 95))}
+
+
+def memory() -> dict[str, float]:
+    """MB of this process: its own, and of mapped files; not a number where there is no /proc."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return dict.fromkeys(("own_mb", "mapped_mb"), float("nan"))
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    own, mapped = (int(lines[key].split()[0]) * 1024 / 1e6 for key in ("RssAnon", "RssFile"))
+    return {"own_mb": own, "mapped_mb": mapped}
+
+
+def filters(data: Data, name: str) -> dict[str, Any]:
+    """Recall and milliseconds of a collection's text queries under filters of growing tightness.
+
+    Random rows (the same for every query); and rows that have to do with the query: of those
+    clusters alone that are nearest to it, or farthest from it.
+    """
+    one = opened(data, name)
+    assert isinstance(one, Mmsearch), "filters are measured of mmsearch alone"
+    queries = data.asked["text"][:FILTERED]
+    scores = np.hstack([queries @ block.T for block in data.blocks()])
+    clusters = data.made.cluster_of(0, data.size)
+    random = np.random.default_rng([data.seed, data.size]).random(data.size)
+    allowed: dict[str, Callable[[int], np.ndarray]] = {"none": lambda _: np.ones(data.size, bool)}
+    for share in SHARES:
+        allowed[f"random {share:.1%}"] = lambda _, share=share: random < share
+    for share in CORRELATED:
+        for which, sign in (("nearest", -1), ("farthest", 1)):
+            chosen = chosen_clusters(sign * data.made.affinity(queries), clusters, share)
+            allowed[f"{which} clusters {share:.0%}"] = lambda n, chosen=chosen: chosen[n][clusters]
+    return {which: filtered(one, queries, scores, rows) for which, rows in allowed.items()}
+
+
+def filtered(one: Mmsearch, queries: Vectors, scores: Vectors,
+             allowed: Callable[[int], np.ndarray]) -> dict[str, Any]:
+    """allowed: the number of a query -> the rows that it may find, bool [rows]."""
+    found, truth, times, shares = [], [], [], []
+    for n, query in enumerate(queries):
+        may = allowed(n)
+        rows = None if may.all() else np.flatnonzero(may)
+        start = time.perf_counter()
+        found.append(one.search(query[None], rows)[0])
+        times.append(1000 * (time.perf_counter() - start))
+        nearest = best(np.where(may, scores[n], -np.inf)[None])[0]
+        truth.append(np.where(may[nearest], nearest, -1))
+        shares.append(may.mean())
+    return {"allowed": float(np.mean(shares)), **spread(times),
+            "recall": ann_recall(np.array(found), np.array(truth), K)}
+
+
+def chosen_clusters(order: Vectors, clusters: Ids, share: float) -> np.ndarray:
+    """Clusters in ascending `order` (float32 [queries, clusters]) until they hold `share` of the
+    rows; -> bool [queries, clusters]."""
+    sizes = np.bincount(clusters, minlength=order.shape[1]) / len(clusters)
+    ranked = np.argsort(order, axis=1)
+    before = np.cumsum(sizes[ranked], axis=1) - sizes[ranked]
+    chosen = np.zeros(order.shape, bool)
+    np.put_along_axis(chosen, ranked, before < share, axis=1)
+    return chosen
 
 
 if __name__ == "__main__":

@@ -28,14 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import arguments, random_shards, write_json
 
 from mmsearch.collection.collection import Collection
 from mmsearch.indexes import kinds
-from mmsearch.ingest.hashes import content_hash
-from mmsearch.ingest.shards import Built, Shard
 from mmsearch.records import Item, Vectors
 from mmsearch.storage.catalog import CATALOG, Catalog
-from mmsearch.storage.segments import write_segment
 
 State = dict[int, int]
 """pair -> version, of the pairs that are there"""
@@ -46,13 +44,12 @@ MOST = 150
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--readers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=3.0, help="a writer works, at most")
     parser.add_argument("--storm", action="store_true", help="compact after every single change")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, default=Path("build/bench"))
     parser.add_argument("--role", choices=["drive", "write", "read"], default="drive",
                         help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -64,13 +61,13 @@ def main() -> None:
 
 def drive(args: argparse.Namespace) -> None:
     rng, counts = random.Random(args.seed), Counter[str]()
-    path = place(args)
-    shutil.rmtree(args.cache / "churn", ignore_errors=True)
+    folder = args.cache / "churn"
+    path, journal = folder / "index", folder / "journal"
+    shutil.rmtree(folder, ignore_errors=True)
     Collection.create(path).close()
     with closing(Catalog(path / CATALOG, write=True)) as catalog:
         catalog.put_settings({"dim": DIM})
     readers = [start(args, "read", seed) for seed in range(args.readers)]
-    journal = args.cache / "churn" / "journal"
     state: State = {}
     try:
         for n in range(args.kills):
@@ -90,7 +87,7 @@ def drive(args: argparse.Namespace) -> None:
             if dead := [reader for reader in readers if reader.poll() is not None]:
                 fail(f"a reader failed:\n{dead[0].communicate()[1]}")
     finally:
-        (args.cache / "churn" / "stop").touch()
+        (folder / "stop").touch()
         results = [reader.communicate() for reader in readers]
     for reader, (output, errors) in zip(readers, results, strict=True):
         if reader.returncode:
@@ -103,12 +100,8 @@ def drive(args: argparse.Namespace) -> None:
     if named != there or collection.verify():
         fail(f"after a last compaction: {there ^ named} {collection.verify()}")
     print(json.dumps(counts))
+    write_json(args.json, **counts)
     print("every reopen was sound, nothing acknowledged was lost, no reader saw half a change")
-
-
-def place(args: argparse.Namespace) -> Path:
-    path: Path = args.cache / "churn" / "index"
-    return path
 
 
 def start(args: argparse.Namespace, role: str, seed: int) -> subprocess.Popen[str]:
@@ -165,7 +158,7 @@ def write(args: argparse.Namespace) -> None:
     """Change the collection at random, saying before each change what it will lead to, and after
     it that it is done."""
     kinds.EXACT_UP_TO, kinds.AUTO = ANN_FROM, "ivf-rabitq"  # so few rows train no other
-    rng, collection = random.Random(args.seed), Collection.open(place(args))
+    rng, collection = random.Random(args.seed), Collection.open(args.cache / "churn" / "index")
     state = pairs(row.item for row in collection.vectors("text")[0])
     _ = collection.encoder
     sys.stdout = (args.cache / "churn" / "journal").open("w", encoding="utf-8")
@@ -191,7 +184,7 @@ def write(args: argparse.Namespace) -> None:
 def change(collection: Collection, state: State, versions: State, what: str) -> None:
     state.update(versions)
     say(state=state)
-    collection.add(items_of(versions), run=quick)
+    collection.add(items_of(versions), run=lambda _, shards: random_shards(shards, DIM))
     say(done=what)
 
 
@@ -204,22 +197,11 @@ def items_of(versions: State) -> Iterator[Item]:
         for half in "ab":
             text = text_of(pair, version, half)
             yield Item(f"/pair/{pair}/{half}", "text", text, f"/pair/{pair}",
-                       {"pair": pair, "version": version}, f"text:{content_hash(text.encode())}")
+                       {"pair": pair, "version": version}, f"text:{text}")
 
 
 def text_of(pair: int, version: int, half: str) -> str:
     return f"pair {pair} version {version} {half}"
-
-
-def quick(_: Any, shards: Iterable[Shard]) -> Iterator[Built]:
-    """Shards with random vectors."""
-    for shard in shards:
-        ids = np.arange(shard.first_seq, shard.first_seq + len(shard.items))
-        vectors = np.concatenate([unit() for _ in ids])
-        segment = write_segment(shard.root, shard.name, shard.kind, ids,
-                                lambda vectors=vectors: iter([vectors]))
-        rows = zip(ids.tolist(), shard.items, strict=True)
-        yield Built([segment], [(n, item, content_hash(item.text.encode())) for n, item in rows])
 
 
 def unit() -> Vectors:
@@ -232,7 +214,8 @@ def unit() -> Vectors:
 
 def read(args: argparse.Namespace) -> None:
     """Search until told to stop; any error or half a change ends the process with exit code 1."""
-    path, stop, searches = place(args), args.cache / "churn" / "stop", 0
+    folder, searches = args.cache / "churn", 0
+    path, stop = folder / "index", folder / "stop"
     collection = Collection.open(path)
     while not stop.exists():
         whole = collection.search(vector=unit()[0], find="text", k=4 * MOST, collapse=False,

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import time
 from itertools import cycle, islice
@@ -23,7 +22,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measure import MMSEARCH, Measured, machine, measure, medians, table
+from measure import (
+    Measured,
+    arguments,
+    index_run,
+    machine,
+    measure,
+    medians,
+    random_weights,
+    table,
+    write_json,
+)
 from photos import make_photos
 from rclip_peer import Rclip, add_arguments, from_arguments
 
@@ -33,15 +42,13 @@ HEAD = ("", "photos/s", "seconds", "CPU s", "peak MB", "of the bare encoder", "e
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--count", type=int, default=600, help="photos (default 600)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each (default 3)")
     parser.add_argument("--models", nargs="+", default=["builtin"], help="mmsearch's models")
     parser.add_argument("--random", metavar="ARCHITECTURE",
                         help="in their place, random weights of this open_clip architecture")
     parser.add_argument("--model", help=argparse.SUPPRESS)
-    parser.add_argument("--cache", type=Path, default=Path("build/bench"))
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     add_arguments(parser)
     args = parser.parse_args()
@@ -58,8 +65,7 @@ def main() -> None:
     print(f"cold process, warm page cache; median of {args.runs}")
     result = compare(args, from_arguments(args, args.cache))
     print(table(HEAD, rows(result)))
-    if args.json:
-        args.json.write_text(json.dumps({"machine": machine(), **result}, indent=1))
+    write_json(args.json, **result)
 
 
 def compare(args: argparse.Namespace, peer: Rclip | None) -> dict[str, Any]:
@@ -84,19 +90,13 @@ def compare(args: argparse.Namespace, peer: Rclip | None) -> dict[str, Any]:
 
 
 def figures(count: int, runs: list[Measured], bare: float | None = None) -> dict[str, Any]:
-    middle = medians(runs)
-    found: dict[str, Any] = {
-        "photos_per_second": round(count / middle.seconds, 1),
-        "seconds": round(middle.seconds, 2),
-        "cpu_seconds": round(middle.cpu_seconds, 2),
-        "peak_mb": round(middle.peak_mb),
-        "all_seconds": [round(run.seconds, 2) for run in runs],
-    }
+    found = medians(runs)
+    found["photos_per_second"] = round(count / found["seconds"], 1)
     if bare is not None:
         cores = os.cpu_count() or 1  # each runs the encoder by itself
         encoding = [json.loads(run.output)["stages"]["encode"]["seconds"] / run.seconds / cores
                     for run in runs]
-        found["of_bare_encoder"] = round(count / middle.seconds / bare, 3)
+        found["of_bare_encoder"] = round(found["photos_per_second"] / bare, 3)
         found["encoder_busy"] = round(median(encoding), 3)
     return found
 
@@ -116,16 +116,10 @@ def rows(result: dict[str, Any]) -> list[list[object]]:
 def random_models(architecture: str, cache: Path) -> list[str]:
     """Names of an architecture with random weights, in int8 and float32, both with all that is kept
     of a model from its first use on."""
-    import open_clip
-    import torch
-
     from mmsearch.encoders import load_encoder
     from mmsearch.search.relevance import kept_calibration
 
-    file = cache.resolve() / f"{architecture}.pt"
-    if not file.exists():
-        torch.manual_seed(0)
-        torch.save(open_clip.create_model(architecture).state_dict(), file)
+    file = random_weights(architecture, cache)
     models = [f"{architecture}/{file}@{precision}" for precision in ("int8", "fp32")]
     for model in models:
         kept_calibration(load_encoder(model))
@@ -133,10 +127,7 @@ def random_models(architecture: str, cache: Path) -> list[str]:
 
 
 def index_with_mmsearch(args: argparse.Namespace, model: str) -> Measured:
-    target = args.cache / "index-run"
-    shutil.rmtree(target, ignore_errors=True)
-    run = measure([*MMSEARCH, "index", str(args.photos), "-i", str(target), "--json",
-                   "--model", model])
+    run = index_run(args.photos, args.cache, model)
     report = json.loads(run.output)
     if report["items"] != args.count or report["skipped"]:
         raise SystemExit(f"mmsearch indexed {report['items']} of {args.count} photos: {report}")

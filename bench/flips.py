@@ -10,7 +10,6 @@ that did not name it, or if what was repaired is still not sound.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import shutil
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import table
+from measure import arguments, content, table, write_json
 from photos import DEMO
 
 from mmsearch.collection.collection import Collection
@@ -40,11 +39,9 @@ Content = dict[tuple[str, str], tuple[Any, ...]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--places", type=int, default=200, help="in each file")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, default=Path("build/bench"))
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args()
     kinds.EXACT_UP_TO, kinds.AUTO = 12, "ivf-rabitq"  # so few rows train no other
     sound, rng = made(args.cache.absolute() / "flips"), random.Random(args.seed)
@@ -60,8 +57,7 @@ def main() -> None:
                     print(f"{path.name}, byte {at} ^ {mask}: {why}", file=sys.stderr)
     print(table(("file", *OUTCOMES), [(name, *(str(counts[one]) for one in OUTCOMES))
                                       for name, counts in outcomes.items()]))
-    if args.json:
-        args.json.write_text(json.dumps(outcomes, indent=1))
+    write_json(args.json, **outcomes)
     sys.exit(any(counts["WRONG"] for counts in outcomes.values()))
 
 
@@ -117,21 +113,10 @@ def judged(changed: list[tuple[str, str]], problems: list[Problem]) -> tuple[str
     return OUTCOMES[3 if named else 2], ""
 
 
-def content(index: Path) -> Content:
-    collection, found = Collection.open(index), Content()
-    for kind in ("image", "text"):
-        rows, vectors = collection.vectors(kind)  # type: ignore[arg-type]
-        for row, vector in zip(rows, vectors, strict=True):
-            item = row.item
-            found[item.uri, kind] = item.text, item.group, dict(item.meta), vector
-    collection.close()
-    return found
-
-
 def differences(before: Content, after: Content) -> Iterator[tuple[str, str]]:
     """Items that are not as they were, or not there."""
-    for key, (*said, vector) in before.items():
-        *now, there = after.get(key, (None, np.zeros(1)))
+    for key, (_, _, *said, vector) in before.items():
+        _, _, *now, there = after.get(key, (*[None] * 5, np.zeros(1)))
         if now != said or not np.allclose(vector, there, atol=2e-3):
             yield key
 

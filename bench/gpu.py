@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measure import MMSEARCH, machine, measure, table
+from measure import arguments, index_run, machine, random_weights, table, write_json
 from photos import make_photos
 
 PEAK = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L4": 121.0, "L40S": 362.0, "4090": 165.0}
@@ -29,13 +28,11 @@ HEAD = ("model", "GFLOP/image", "bare images/s", "of the peak", "texts/s", "one 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--architectures", nargs="+", default=["ViT-B-32", "ViT-L-14"])
     parser.add_argument("--count", type=int, default=2000, help="photos to index (default 2000)")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--tflops", type=float, help="peak of the device in dense bfloat16")
-    parser.add_argument("--cache", type=Path, default=Path("build/bench"))
-    parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     import torch
 
@@ -48,13 +45,12 @@ def main() -> None:
     results = [measured(architecture, device, peak, photos, args)
                for architecture in args.architectures]
     print(table(HEAD, [list(result.values()) for result in results]))
-    if args.json:
-        args.json.write_text(json.dumps({"device": name, "results": results}, indent=1))
+    write_json(args.json, device=name, results=results)
 
 
 def measured(architecture: str, device: Any, peak: float | None, photos: Path,
              args: argparse.Namespace) -> dict[str, Any]:
-    file = args.cache.resolve() / f"{architecture}.pt"
+    file = random_weights(architecture, args.cache)
     flops, images, texts, one = bare(architecture, device, args.batch, file)
     indexed, verdict = index(f"{architecture}/{file}@bf16", photos, args)
     return {"model": architecture, "gflop": round(flops / 1e9, 1), "images": round(images),
@@ -64,17 +60,12 @@ def measured(architecture: str, device: Any, peak: float | None, photos: Path,
 
 
 def bare(architecture: str, device: Any, batch: int, file: Path) -> tuple[float, ...]:
-    """FLOP an image; images and texts a second; seconds for a single text. Its weights are left in
-    `file`, if there is none."""
+    """FLOP an image; images and texts a second; seconds for a single text."""
     import open_clip
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    torch.manual_seed(0)
-    model = open_clip.create_model(architecture).eval()
-    if not file.exists():
-        torch.save(model.state_dict(), file)
-    model = model.to(device, torch.bfloat16)
+    model = open_clip.create_model(architecture, str(file)).eval().to(device, torch.bfloat16)
     size = model.visual.image_size
     pixels = torch.randn(batch, 3, *(size if isinstance(size, tuple) else (size, size)),
                          device=device, dtype=torch.bfloat16)
@@ -108,10 +99,7 @@ def index(model: str, photos: Path, args: argparse.Namespace) -> tuple[float, st
     bounds it."""
     from mmsearch.stages import Spent, bound
 
-    target = args.cache / "index-run"
-    shutil.rmtree(target, ignore_errors=True)
-    run = measure([*MMSEARCH, "index", str(photos), "-i", str(target), "--json", "--model", model])
-    report = json.loads(run.output)
+    report = json.loads(index_run(photos, args.cache, model).output)
     spent = {name: Spent(**one) for name, one in report["stages"].items()}
     return (args.count / report["seconds"],
             bound(spent, report["seconds"], report["cpu_seconds"], os.cpu_count() or 1))

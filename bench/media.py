@@ -10,8 +10,6 @@ video, an item is a frame that is kept.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import arguments, machine, table, write_json
 from PIL import Image
 
 import mmsearch
@@ -33,30 +32,24 @@ from making import dng, film
 DEMO = Path(mmsearch.__file__).parent / "demo"
 SIZE = (4000, 3000)
 STAGES = ("read", "decode", "prepare", "encode")
+HEAD = ("file", "MB", *(f"{stage} ms" for stage in STAGES), "items/s")
 SECONDS, RATE, VIDEO = 30, 30, (1920, 1080)
 BATCH = 16
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--cache", type=Path, default=Path("build/bench/media"))
+    parser = arguments(__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    args.cache.mkdir(parents=True, exist_ok=True)
+    folder = args.cache / "media"
+    folder.mkdir(parents=True, exist_ok=True)
     encoder = load_encoder("builtin")
-    print(f"{'file':22} {'MB':>6} " + " ".join(f"{stage + ' ms':>11}" for stage in STAGES)
-          + "   items/s   bound by")
-    rows = []
-    for name, path in files(args.cache):
-        row = {"file": name, "MB": path.stat().st_size / 1e6,
-               **measured(path, encoder, args.repeats)}
-        rows.append(row)
-        print(f"{row['file']:22} {row['MB']:6.1f} "
-              + " ".join(f"{row[stage]:11.1f}" for stage in STAGES)
-              + f" {row['items/s']:9.1f}   {row['bound by']}", flush=True)
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1))
+    rows = [{"file": name, "MB": path.stat().st_size / 1e6,
+             **measured(path, encoder, args.repeats)} for name, path in files(folder)]
+    print(machine())
+    print(table(HEAD, [[row["file"], *(f"{row[key]:.1f}" for key in ("MB", *STAGES, "items/s"))]
+                       for row in rows]))
+    write_json(args.json, results=rows)
 
 
 def files(cache: Path) -> Iterator[tuple[str, Path]]:
@@ -117,32 +110,26 @@ def video(path: Path, gop: int) -> None:
 def measured(path: Path, encoder: Encoder, repeats: int) -> dict[str, Any]:
     """Milliseconds an item by stage, the best of some."""
     best = {stage: float("inf") for stage in STAGES}
-    for _ in range(repeats):
-        data, best["read"] = timed(path.read_bytes, best["read"])
+    data = path.read_bytes()
+
+    def decoded() -> list[Image.Image]:
         if frames.holds_several(path):
-            kept, seconds = timed(lambda: list(frames.read(path, encoder.min_side, 2000)))
-            images = [frame.image for frame in kept]
-            best["decode"] = min(best["decode"], seconds / len(images))
-        else:
-            picture, best["decode"] = timed(
-                lambda data=data: decode(data, min_side=encoder.min_side), best["decode"])
-            images = [picture.image]
-        pixels, best["prepare"] = timed(lambda images=images: encoder.prepare(images[0]),
-                                        best["prepare"])
-        _, seconds = timed(lambda pixels=pixels: encoder.encode_images([pixels] * BATCH))
-        best["encode"] = min(best["encode"], seconds / BATCH)
-    count = len(images)
-    best["read"] /= count
-    return {**{stage: 1000 * seconds for stage, seconds in best.items()},
-            "items": count, "items/s": 1 / sum(best.values()),
-            "bound by": max(best, key=lambda stage: best[stage])}
+            return [frame.image for frame in frames.read(path, encoder.min_side, 2000)]
+        return [decode(data, min_side=encoder.min_side).image]
 
+    def timed(stage: str, work: Callable[[], Any], items: int) -> Any:
+        start = time.process_time()
+        found = work()
+        best[stage] = min(best[stage], 1000 * (time.process_time() - start) / items)
+        return found
 
-def timed(work: Callable[[], Any], best: float = float("inf")) -> tuple[Any, float]:
-    """What it returns, and the CPU seconds that it took, if that is less than the best."""
-    start = time.process_time()
-    found = work()
-    return found, min(best, time.process_time() - start)
+    count = len(decoded())
+    for _ in range(repeats):
+        timed("read", path.read_bytes, count)
+        images = timed("decode", decoded, count)
+        pixels = timed("prepare", lambda images=images: encoder.prepare(images[0]), 1)
+        timed("encode", lambda pixels=pixels: encoder.encode_images([pixels] * BATCH), BATCH)
+    return {**best, "items": count, "items/s": 1000 / sum(best.values())}
 
 
 if __name__ == "__main__":

@@ -1,43 +1,40 @@
 """How well relevance tells a match from the least bad of nothing, beside a cut-off on the cosine.
 
-    python bench/relevance.py --pairs PAIRS.jsonl OTHER.jsonl --split val
+    mmsearch index PAIRS.jsonl -i one; mmsearch index OTHER.jsonl -i other
+    python bench/relevance.py one other --split val
 
 Every query is asked of a gallery in four states: with its answer (`there`), with the answer taken
 out but what is like it left in (`out`), with everything that shares words with it taken out
-(`none`), and of a gallery of another kind (`foreign`: it comes from another of the files). Judged
-is the best hit: it is a match if it is the query's own, or its captions share enough of the query's
+(`none`), and of a gallery of another kind (`foreign`: it comes from another collection). Judged is
+the best hit: it is a match if it is the query's own, or its captions share enough of the query's
 words; it is none if they share next to nothing; what lies between is not counted. For pictures
 that are asked with pictures, `copy` asks with the middle four fifths of one that is there.
-
-A model may be `shifted:NAME`: all vectors of NAME rotated, plus one constant direction.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import machine, table
+from measure import arguments, machine, table, write_json
 
-from mmsearch.encoders import load_encoder
-from mmsearch.evaluation.recall import flatten, load_pairs
+from mmsearch.collection.collection import Collection
+from mmsearch.encoders import Encoder
 from mmsearch.media.decoding import decode
+from mmsearch.records import Item
 from mmsearch.search.relevance import (
     ACROSS,
     SAMPLED,
     WITHIN,
     above,
     features,
-    make_calibration,
+    kept_calibration,
     probability,
 )
 
@@ -47,94 +44,109 @@ ALIKE, UNLIKE = 0.4, 0.2
 SMALL = frozenset(re.findall(r"\w+", """
     a an the of in on at to and or with for is are be by from his her its it their that this as
     while into up out over near there some other another one two art clip"""))
-HEAD = ("set", "gallery", "queries", "AUC", "ECE", "precision", "recall",
-        "shown: there", "out", "none", "foreign", "copy",
-        "cosine: precision", "cosine: recall", "cosine: none", "cosine: foreign")
+HEAD = ("set", "gallery", "queries", "AUC", "ECE", "precision", "recall", "none", "foreign",
+        "cosine: precision", "recall", "none", "foreign")
 LEAST = 0.5
 """The --min-score that is judged."""
+ANSWERED, COPIES = ("there", "copy"), 200
 
 
 @dataclass(frozen=True)
 class Space:
-    """A set as a model sees it: unit rows; owner: the picture of each text."""
+    """A collection's unit rows and the calibration's, by kind: "i" or "t"; owner: the picture of
+    each row; copies: of the first pictures."""
 
     name: str
-    images: Any
-    copies: Any
-    texts: Any
-    owner: Any
+    rows: dict[str, Any]
+    owner: dict[str, Any]
     captions: list[str]
+    calibration: dict[str, Any]
+    copies: Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pairs", type=Path, nargs="+", required=True)
-    parser.add_argument("--split", help="of all files")
-    parser.add_argument("--model", nargs="+", default=["builtin"])
+    parser = arguments(__doc__)
+    parser.add_argument("collections", type=Path, nargs="+", help="of the same model")
+    parser.add_argument("--split", help="of all collections")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 8000])
     parser.add_argument("--queries", type=int, default=250, help="for each state of a gallery")
     parser.add_argument("--cosine", type=float, default=0.395, help="the cut-off on the cosine "
                         "beside it; 0.395 is best for text to image, Flickr8k val, built-in model")
     parser.add_argument("--fit", action="store_true", help="fit the coefficients instead")
-    parser.add_argument("--cache", type=Path, default=Path("build/bench"))
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args()
-    args.cache.mkdir(parents=True, exist_ok=True)
-    print(machine())
-    found = [case for model in args.model for case in cases(model, args)]
+    spaces = [read(path, args.split) for path in args.collections]
+    groups = [group for way in args.ways for group in asked_of_all(spaces, way, args)]
     if args.fit:
-        for name, ways in (("ACROSS", ("ti", "it")), ("WITHIN", ("tt", "ii"))):
-            these = [case for case in found if case["way"] in ways]
-            if these:
+        for name, like in (("ACROSS", False), ("WITHIN", True)):
+            if these := [g for g in groups if (g["way"][0] == g["way"][1]) is like]:
                 print(name, "=", tuple(np.round(fit(these), 2).tolist()))
         return
-    print(f"shown: relevance >= {LEAST}; beside it: cosine >= {args.cosine}\n")
-    figures = []
-    for model in args.model:
-        for way in args.ways:
-            here = [c for c in found if (c["model"], c["way"]) == (model, way)]
-            rows = [judge(group, args.cosine) for group in grouped(here)]
-            print(f"{model}, {WAYS[way]}\n{table(HEAD, [list(row.values()) for row in rows])}\n")
-            figures += [{"model": model, "way": way, **row} for row in rows]
-    everything = np.concatenate([c["relevance"] for c in found])
-    labels, weights = labels_and_weights(found)
-    raw = np.concatenate([c["score"] for c in found])
+    print(f"{machine()}\nmatch: relevance >= {LEAST}; beside it: cosine >= {args.cosine}\n")
+    lines = [(group["way"], judge(group, args.cosine)) for group in groups]
+    for way in args.ways:
+        print(f"{WAYS[way]}\n{table(HEAD, [line for its, line in lines if its == way])}\n")
+    labels, weights = together(groups, "label"), together(groups, "weight")
+    relevance, cosine = together(groups, "relevance"), together(groups, "score")
     print("all together: AUC {:.3f}, of the cosine {:.3f}; Brier {:.3f}, ECE {:.3f}".format(
-        auc(everything, labels, weights), auc(raw, labels, weights),
-        *calibration(everything, labels, weights)))
-    if args.json:
-        args.json.write_text(json.dumps({"machine": machine(), "results": figures}, indent=1))
+        auc(relevance, labels, weights), auc(cosine, labels, weights),
+        *calibration(relevance, labels, weights)))
+    write_json(args.json, results=lines)
 
 
-# -- queries and galleries -----------------------------------------------------------------------
+def read(path: Path, split: str | None) -> Space:
+    collection = Collection.open(path)
+    found = {}
+    for kind in ("image", "text"):
+        items, vectors = collection.vectors(kind)
+        kept = [n for n, row in enumerate(items) if split in (None, row.item.meta.get("split"))]
+        found[kind[0]] = [items[n].item for n in kept], vectors[kept]
+    (pictures, images), (texts, words) = found["i"], found["t"]
+    number = {item.uri: n for n, item in enumerate(pictures)}
+    encoder = collection.encoder
+    shipped = kept_calibration(encoder)
+    return Space(path.name, {"i": images, "t": words},
+                 {"i": np.arange(len(images)), "t": np.array([number[x.group] for x in texts])},
+                 [item.text for item in texts], {"i": shipped.images, "t": shipped.texts},
+                 encoder.encode_images([middle(item, encoder) for item in pictures[:COPIES]]))
 
 
-def cases(model: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Every (set, way, size, state): score, relevance, label of the best hit of each query."""
-    plain = model.removeprefix("shifted:")
-    spaces = [encoded(plain, path, args.split, args.cache) for path in args.pairs]
-    shipped = make_calibration(load_encoder(plain))
-    foreign = {"i": shipped.images, "t": shipped.texts}
-    if plain != model:
-        move = shifting(shipped.images.shape[1])
-        foreign = {kind: move(rows) for kind, rows in foreign.items()}
-        spaces = [replace(s, images=move(s.images), copies=move(s.copies), texts=move(s.texts))
-                  for s in spaces]
+def middle(item: Item, encoder: Encoder) -> Any:
+    picture = decode(Path(item.uri), min_side=encoder.min_side).image
+    width, height = picture.size
+    return picture.crop((width // 10, height // 10, width - width // 10, height - height // 10))
+
+
+# -- queries and galleries -------------------------------------------------------------------------
+
+
+def asked_of_all(spaces: Sequence[Space], way: str, args: argparse.Namespace,
+                 ) -> Iterator[dict[str, Any]]:
+    """For every set and size: score, relevance, features, label, weight and state of the best hit
+    of each query. Weights make queries with an answer count as much as those without, and each
+    state of these alike."""
     random = np.random.default_rng(0)
     for space in spaces:
-        for way in args.ways:
-            others = [s.texts if way[0] == "t" else s.images for s in spaces if s is not space]
-            aliens = [rows[random.permutation(len(rows))[:80]] for rows in others]
-            entries = len(space.images if way[1] == "i" else space.texts)
-            for size in dict.fromkeys(min(size, entries) for size in args.sizes):
-                states = asked(space, way, size, args.queries, aliens, random)
-                for state, (queries, scores, label) in states.items():
-                    if len(queries):
-                        yield {"model": model, "set": space.name, "way": way, "size": size,
-                               "state": state, "label": label,
-                               **measured(queries, scores, foreign[way[1]],
-                                          WITHIN if way[0] == way[1] else ACROSS, random)}
+        others = [s.rows[way[0]] for s in spaces if s is not space]
+        aliens = [rows[random.permutation(len(rows))[:80]] for rows in others]
+        for size in dict.fromkeys(min(size, len(space.rows[way[1]])) for size in args.sizes):
+            states = asked(space, way, size, args.queries, aliens, random)
+            found = [{"label": label, "state": np.full(len(label), state),
+                      **measured(queries, scores, space.calibration[way[1]],
+                                 WITHIN if way[0] == way[1] else ACROSS, random)}
+                     for state, (queries, scores, label) in states.items() if len(queries)]
+            answered = sum(one["state"][0] in ANSWERED for one in found)
+            for one in found:
+                counted = one["label"] >= 0
+                alike = answered if one["state"][0] in ANSWERED else len(found) - answered
+                one["weight"] = counted / max(counted.sum(), 1) / alike
+            if found:
+                yield {"way": way, "set": space.name, "size": size,
+                       **{key: together(found, key) for key in found[0]}}
+
+
+def together(found: Sequence[dict[str, Any]], key: str) -> Any:
+    return np.concatenate([one[key] for one in found])
 
 
 def measured(queries: Any, scores: Any, foreign: Any, coefficients: Sequence[float],
@@ -158,17 +170,13 @@ def asked(space: Space, way: str, size: int, count: int, aliens: Sequence[Any],
           random: Any) -> dict[str, tuple[Any, Any, Any]]:
     """state -> queries, their scores (nan: taken out), and the label of each one's best hit: 1 a
     match, 0 none, -1 between."""
-    rows, shown = ((space.images, np.arange(len(space.images))) if way[1] == "i"
-                   else (space.texts, space.owner))
-    asking, meant = ((space.images, np.arange(len(space.images))) if way[0] == "i"
-                     else (space.texts, space.owner))
+    asking, rows = space.rows[way[0]], space.rows[way[1]]
+    meant, shown = space.owner[way[0]], space.owner[way[1]]
     gallery = random.permutation(len(rows))[:size]
-    there = np.flatnonzero(np.isin(meant, shown[gallery]))
-    chosen = random.permutation(there)[:count]
+    chosen = random.permutation(np.flatnonzero(np.isin(meant, shown[gallery])))[:count]
     scores = asking[chosen] @ rows[gallery].T
-    shares = alike(space, chosen, way[0], gallery, way[1])
     own = meant[chosen][:, None] == shown[gallery][None]
-    shares[own] = 1
+    shares = np.where(own, 1, alike(space, chosen, way[0], gallery, way[1]))
     if way[0] == way[1]:
         scores[chosen[:, None] == gallery[None]] = np.nan  # not itself
     states = {"there": scores, "out": np.where(own, np.nan, scores),
@@ -189,20 +197,19 @@ def asked(space: Space, way: str, size: int, count: int, aliens: Sequence[Any],
         at = np.flatnonzero(gallery < len(space.copies))
         copies = space.copies[gallery[at]]
         against = copies @ rows[gallery].T
-        right = against.argmax(1) == at
-        found["copy"] = copies, against, np.where(right, 1, -1)
+        found["copy"] = copies, against, np.where(against.argmax(1) == at, 1, -1)
     return found
 
 
 def alike(space: Space, queries: Any, asking: str, gallery: Any, shown: str) -> Any:
     """The share of each query's words that each gallery row's captions have, the rare ones counting
     more (inverse document frequency); of a picture that asks, its best caption. [q, gallery]"""
-    captions_of: list[list[str]] = [[] for _ in space.images]
-    for caption, owner in zip(space.captions, space.owner, strict=True):
-        captions_of[owner].append(caption)
+    captions_of: dict[int, list[str]] = {}
+    for caption, owner in zip(space.captions, space.owner["t"], strict=True):
+        captions_of.setdefault(owner, []).append(caption)
 
     def said(kind: str, row: int) -> list[str]:
-        return captions_of[row] if kind == "i" else [space.captions[row]]
+        return captions_of.get(row, []) if kind == "i" else [space.captions[row]]
 
     documents = [words(" ".join(said(shown, row))) for row in gallery]
     counts = Counter(word for document in documents for word in document)
@@ -227,102 +234,25 @@ def words(text: str) -> set[str]:
     return {w[:-1] if len(w) > 3 and w.endswith("s") else w for w in found} - SMALL
 
 
-# -- vectors -------------------------------------------------------------------------------------
+# -- figures ---------------------------------------------------------------------------------------
 
 
-def name_of(path: Path) -> str:
-    return path.parent.name or path.stem
-
-
-def encoded(model: str, path: Path, split: str | None, cache: Path) -> Space:
-    """The vectors of a file's pairs, encoded once and kept in the cache."""
-    encoder = load_encoder(model)
-    pairs = load_pairs(path, split=split)
-    texts, owner = flatten(pairs)
-    key = hashlib.sha256(repr((encoder.name, pairs)).encode()).hexdigest()[:16]
-    file = cache / f"relevance-{key}.npz"
-    if not file.exists():
-        def middle(picture: Any) -> Any:
-            w, h = picture.size
-            return picture.crop((w // 10, h // 10, w - w // 10, h - h // 10))
-
-        def images(some: Sequence[Any], change: Callable[[Any], Any]) -> Any:
-            with ThreadPoolExecutor() as pool:
-                made = [encoder.encode_images([*pool.map(lambda pair: encoder.prepare(change(
-                    decode(pair.image, min_side=encoder.min_side).image)), some[at : at + 256])])
-                    for at in range(0, len(some), 256)]
-            return np.concatenate(made)
-
-        np.savez(file, images=images(pairs, lambda picture: picture),
-                 copies=images(pairs[:200], middle), texts=encoder.encode_texts(texts))
-    with np.load(file) as stored:
-        images, copies, said = stored["images"], stored["copies"], stored["texts"]
-    return Space(name_of(path), images, copies, said, owner, texts)
-
-
-def shifting(dim: int) -> Callable[[Any], Any]:
-    """Rotates rows at random and adds the same unit vector to each: cosines become half of what
-    they were, plus a half, and no neighbour changes much."""
-    random = np.random.default_rng(1)
-    rotation, _ = np.linalg.qr(random.standard_normal((dim, dim)))
-    constant = random.standard_normal(dim)
-    constant /= np.linalg.norm(constant)
-
-    def move(rows: Any) -> Any:
-        moved = rows @ rotation.T + constant
-        return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
-
-    return move
-
-
-# -- figures -------------------------------------------------------------------------------------
-
-
-def grouped(found: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    groups: dict[Any, list[dict[str, Any]]] = {}
-    for case in found:
-        groups.setdefault((case["model"], case["set"], case["way"], case["size"]), []).append(case)
-    return list(groups.values())
-
-
-def labels_and_weights(found: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
-    """Labels, and weights that make every group count alike, and in a group queries with an answer
-    (states there, copy) as much as those without, and each state of these alike."""
-    weights = {}
-    for group in grouped(found):
-        for side in (("there", "copy"), ("out", "none", "foreign")):
-            here = [case for case in group if case["state"] in side]
-            for case in here:
-                counted = case["label"] >= 0
-                weights[id(case)] = counted / max(counted.sum(), 1) / len(here)
-    return (np.concatenate([case["label"] for case in found]),
-            np.concatenate([weights[id(case)] for case in found]))
-
-
-def judge(group: list[dict[str, Any]], cosine: float) -> dict[str, Any]:
+def judge(group: dict[str, Any], cosine: float) -> list[str]:
     """One line of the table."""
-    labels, weights = labels_and_weights(group)
-    states = {case["state"]: case for case in group}
-    relevance = np.concatenate([case["relevance"] for case in group])
+    labels, weights, state = group["label"], group["weight"], group["state"]
+    matches = (state == "there") & (labels == 1)
 
-    def share(state: str, key: str, least: float) -> str:
-        return f"{(states[state][key] >= least).mean():.2f}" if state in states else ""
+    def shown(key: str, least: float) -> list[str]:
+        over = group[key] >= least
+        precision = (weights * over)[labels == 1].sum() / max((weights * over).sum(), 1e-9)
+        of = (matches, state == "none", state == "foreign")
+        return [f"{precision:.2f}", *(f"{over[some].mean():.2f}" if some.any() else "-"
+                                      for some in of)]
 
-    def kept(key: str, least: float) -> tuple[str, str]:
-        shown = np.concatenate([case[key] for case in group]) >= least
-        over, matches = weights * shown, states["there"]["label"] == 1
-        found = states["there"][key][matches] >= least
-        precision = f"{over[labels == 1].sum() / over.sum():.2f}" if over.sum() else "-"
-        return precision, f"{found.mean():.2f}" if matches.any() else "-"
-
-    row = [group[0]["set"], f"{group[0]['size']:,}", f"{len(labels):,}",
-           f"{auc(relevance, labels, weights):.3f}",
-           f"{calibration(relevance, labels, weights)[1]:.3f}", *kept("relevance", LEAST),
-           *(share(state, "relevance", LEAST)
-             for state in ("there", "out", "none", "foreign", "copy")),
-           *kept("score", cosine),
-           *(share(state, "score", cosine) for state in ("none", "foreign"))]
-    return dict(zip(HEAD, row, strict=True))
+    return [group["set"], f"{group['size']:,}", f"{len(labels):,}",
+            f"{auc(group['relevance'], labels, weights):.3f}",
+            f"{calibration(group['relevance'], labels, weights)[1]:.3f}",
+            *shown("relevance", LEAST), *shown("score", cosine)]
 
 
 def auc(values: Any, labels: Any, weights: Any) -> float:
@@ -340,10 +270,9 @@ def calibration(values: Any, labels: Any, weights: Any) -> tuple[float, float]:
     return float((weights * gap**2).sum() / weights.sum()), float(sum(off) / weights.sum())
 
 
-def fit(found: Sequence[dict[str, Any]]) -> Any:
+def fit(groups: Sequence[dict[str, Any]]) -> Any:
     """Logistic regression by Newton's method; -> A, B, C."""
-    labels, weights = labels_and_weights(found)
-    x = np.concatenate([case["features"] for case in found])
+    labels, weights, x = (together(groups, key) for key in ("label", "weight", "features"))
     x = np.concatenate([np.ones((len(x), 1)), x], axis=1)
     solution = np.array(ACROSS)
     for _ in range(30):

@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import mmsearch
 from mmsearch.collection.collection import AddReport, Collection
 from mmsearch.records import Item, Vectors
 from mmsearch.sources.folders import Scan, iter_items
 
+settings.register_profile("mmsearch", deadline=None)
+settings.load_profile("mmsearch")
 DEMO = Path(mmsearch.__file__).parent / "demo"
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 

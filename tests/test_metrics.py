@@ -6,12 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from mmsearch import metrics
-
-settings.register_profile("metrics", deadline=None)
-settings.load_profile("metrics")
 
 
 @st.composite

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
+import pytest
 from conftest import Cli
 from hypothesis import given, strategies as st
 
@@ -45,11 +45,8 @@ def test_values_are_drawn_unchanged_and_only_their_drawing_counts(values: list[i
 
 def test_an_error_while_drawing_passes() -> None:
     stages = Stages()
-    try:
+    with pytest.raises(ZeroDivisionError):
         list(stages.each("find", (1 // n for n in (1, 0))))
-    except ZeroDivisionError:
-        return
-    raise AssertionError("it was swallowed")
 
 
 def test_what_bounds_a_run() -> None:
@@ -77,12 +74,6 @@ def test_a_run_that_could_index_nothing_has_a_profile(cli: Cli, tmp_path: Path) 
     done = cli("index", str(tmp_path / "bad.jpg"), "--profile", "--json")
     assert done.returncode == 1 and json.loads(done.stdout)["skipped"]
     assert done.stderr.startswith("stage") and "0." in done.stderr.splitlines()[-1]
-
-
-def test_there_is_no_profile_of_vectors(cli: Cli, tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.eye(3, dtype=np.float32))
-    done = cli("index", "--vectors", str(tmp_path / "a.npy"), "--profile")
-    assert done.returncode == 2 and "--profile only with PATH" in done.stderr
 
 
 def test_json_holds_the_stages(cli: Cli, photos: Path) -> None:

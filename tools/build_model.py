@@ -105,7 +105,7 @@ def main() -> None:
     data = features(base, pairs["train"], work, mirrored=True)
     val = features(base, pairs["val"], work, mirrored=False)
     settings = TrainConfig(epochs=options.head_epochs, lr=3e-4)
-    heads, *_ = fit(closed_form_heads(data, ridge=1.0, whiten=0.75), data, val, settings,
+    heads, *_ = fit(closed_form_heads(data), data, val, settings,
                     fresh(work / "heads"), report)  # fmt: skip
 
     tokens = [e.ids for e in Tokenizer.from_str(json.dumps(tokenizer)).encode_batch(captions)]

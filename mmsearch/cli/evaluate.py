@@ -44,10 +44,10 @@ def evaluate(
     Example: mmsearch eval captions.jsonl --split test
     """
     from mmsearch.collection import Collection
-    from mmsearch.evaluation import evaluate_collection, evaluate_model, load_pairs, splits
+    from mmsearch.evaluation import evaluate_collection, evaluate_model, load_pairs
 
     loaded = load_pairs(pairs, split=split)
-    if len(mixed := splits(loaded)) > 1:
+    if len(mixed := dict.fromkeys(pair.split for pair in loaded if pair.split)) > 1:
         say(f"note: all splits are evaluated together ({', '.join(mixed)}); choose one with "
             "--split")
     cutoffs = tuple(k or (1, 5, 10))

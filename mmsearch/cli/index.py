@@ -21,8 +21,8 @@ from mmsearch.cli.options import (
     TilesOption,
     address_given,
 )
-from mmsearch.cli.target import Target, counts_of, facts_of, share_one_heap
-from mmsearch.cli.terminal import print_json, progress, safe_text, say, say_extras, say_skipped
+from mmsearch.cli.target import Target, facts_of, say_report, share_one_heap
+from mmsearch.cli.terminal import print_json, progress, safe_text, say, say_skipped
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -160,11 +160,6 @@ def _print_report(collection: Collection, report: AddReport, json_: bool) -> Non
     if json_:
         print_json(facts)
     else:
-        say_skipped(report.damaged, word="damaged")
-        say_skipped(report.skipped)
-        if report.more_skipped:
-            say(f"skipped {report.more_skipped} more")
-        print(counts_of(facts), flush=True)
-        say_extras(report.skipped)
+        say_report(report, facts)
     if report.skipped and not facts["items"]:
         raise typer.Exit(1)

@@ -111,17 +111,13 @@ def _view(item: Item) -> str:
     except MediaError as error:
         return f'<div class="view"><p class="gone">{_html(why_not(error))}</p></div>'
     data = base64.b64encode(stream.getvalue()).decode()
-    alt = _html(item.text or _file_name(item))
+    alt = _html(item.text or split(address_of(item))[1])
     image = f'<img src="data:image/jpeg;base64,{data}" alt="{alt}">'
     return f'<a class="view"{_href(item)}>{image}</a>'
 
 
 def why_not(error: MediaError) -> str:
     return f"cannot be shown: {str(error).removeprefix('cannot be read: ')}"
-
-
-def _file_name(item: Item) -> str:
-    return address_of(item).rpartition("/")[2]
 
 
 def _href(item: Item) -> str:

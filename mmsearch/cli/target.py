@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.cli.options import Device, Precision, with_precision
+from mmsearch.cli.terminal import say, say_extras, say_skipped
 
 if TYPE_CHECKING:
     from mmsearch.collection import AddReport, Collection
@@ -67,8 +68,13 @@ def facts_of(report: AddReport) -> dict[str, Any]:
     return asdict(report) | {"stages": stages}
 
 
-def counts_of(report: dict[str, Any]) -> str:
-    """What was done, as "added 2, items 14, skipped 0"."""
-    numbers = {name: value for name, value in report.items() if isinstance(value, int) and value}
-    numbers["skipped"] = len(report["skipped"]) + numbers.pop("more_skipped", 0)
-    return ", ".join(f"{name} {value}" for name, value in numbers.items())
+def say_report(report: AddReport, facts: dict[str, Any], when: str = "") -> None:
+    """What was done, as "added 2, items 14, skipped 0", and what was not."""
+    say_skipped(report.damaged, word="damaged")
+    say_skipped(report.skipped)
+    if report.more_skipped:
+        say(f"skipped {report.more_skipped} more")
+    numbers = {name: value for name, value in facts.items() if isinstance(value, int) and value}
+    numbers["skipped"] = len(report.skipped) + numbers.pop("more_skipped", 0)
+    print(when + ", ".join(f"{name} {value}" for name, value in numbers.items()), flush=True)
+    say_extras(report.skipped)

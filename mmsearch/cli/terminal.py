@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from mmsearch.sources import Skipped
 
 
-_SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _TURNS_LINES_AROUND = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -27,17 +26,10 @@ def safe_text(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(_safe_character(character) for character in text)
-
-
-def _safe_character(character: str) -> str:
-    if character in _SHORT_ESCAPES:
-        return _SHORT_ESCAPES[character]
-    harmful = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-    if not harmful and character not in _TURNS_LINES_AROUND:
-        return character
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    return "".join(
+        character.encode("unicode_escape").decode() if character in _TURNS_LINES_AROUND
+        or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") else character
+        for character in text)
 
 
 def say(message: str) -> None:

@@ -23,8 +23,8 @@ from mmsearch.cli.options import (
     TilesOption,
     path_given,
 )
-from mmsearch.cli.target import Target, counts_of, facts_of, share_one_heap
-from mmsearch.cli.terminal import print_json_line, safe_text, say, say_extras, say_skipped
+from mmsearch.cli.target import Target, facts_of, say_report, share_one_heap
+from mmsearch.cli.terminal import print_json_line, safe_text, say
 from mmsearch.errors import CollectionBusy, UsageError
 
 if TYPE_CHECKING:
@@ -89,10 +89,7 @@ def watch(
         if json_:
             print_json_line({"time": now, **facts})
         else:
-            say_skipped(batch.report.damaged, word="damaged")
-            say_skipped(batch.report.skipped)
-            print(f"{now} {counts_of(facts)}", flush=True)
-            say_extras(batch.report.skipped)
+            say_report(batch.report, facts, f"{now} ")
 
 
 def _open(target: Target, stop: Event) -> Collection:

@@ -1,5 +1,6 @@
 from .exported import cache_directory as cache_directory
 from .external import EXTERNAL as EXTERNAL, ExternalEncoder as ExternalEncoder, ready as ready
+from .int8 import replace_nodes as replace_nodes
 from .known import Known as Known, known_models as known_models
 from .load import (
     BUILTIN as BUILTIN,

@@ -88,13 +88,9 @@ def check(exported: OnnxEncoder, images: list[Any], texts: list[str], image_vect
     """
     for what, ours, theirs in (("pictures", exported.encode_images(images), image_vectors),
                                ("texts", exported.encode_texts(texts), text_vectors)):
-        if (least := least_cosine(ours, theirs)) < SAME:
+        if (least := float(np.einsum("ij,ij->i", ours, theirs).min())) < SAME:
             raise ModelError(f"its export gives other vectors for {what} than torch does "
                              f"(cosine {least:.4f})")
-
-
-def least_cosine(ours: Vectors, theirs: Vectors) -> float:
-    return float(np.einsum("ij,ij->i", ours, theirs).min())
 
 
 # -- towers ----------------------------------------------------------------------------------------

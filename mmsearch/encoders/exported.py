@@ -80,17 +80,18 @@ class Cache:
         """
         if precision == "bf16":
             return self._torch("bf16")
-        if precision == "fp32" and self._refused():
-            return self._torch("fp32")
-        if not self._is_made(precision):
+        if not self._is_made(precision) and self._refused() is None:
             try:
-                made = self._make(precision)
+                self._make(precision)
             except OSError as error:
                 raise ModelError(f"{self.path} cannot be written ({error.strerror or error}); free "
                                  "space, or name another directory with MMSEARCH_CACHE") from error
-            if made is not None:
-                return made
-        return OnnxEncoder(self.path / precision)
+        if (why := self._refused()) is None:
+            return OnnxEncoder(self.path / precision)
+        if precision == "int8":
+            raise ModelError(f"{self.model} runs on torch alone ({why}); use --precision fp32 or "
+                             "bf16")
+        return self._torch("fp32")
 
     def is_exported(self) -> bool:
         """Whether it can be loaded without its original weights."""
@@ -116,7 +117,7 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError):
             pass
         encoders = {"fp32": self.encoder("fp32")}
-        if not self._refused():
+        if self._refused() is None:
             encoders["int8"] = self.encoder("int8")
         if has_bf16():
             encoders["bf16"] = self.encoder("bf16")
@@ -134,41 +135,33 @@ class Cache:
 
         return OpenClipEncoder(self.model, precision)
 
-    def _refused(self) -> bool:
-        """Whether this model is known not to be exportable."""
-        return (self.path / _REFUSED).exists()
+    def _refused(self) -> str | None:
+        """Why this model is known not to be exportable; None if it is not."""
+        file = self.path / _REFUSED
+        return file.read_text("utf-8") if file.exists() else None
 
-    def _make(self, precision: Precision) -> Encoder | None:
-        """Export, or quantise the export; a killed process leaves nothing that looks whole.
-
-        -> the encoder on torch, if in float32 the model has to stay there.
-        """
+    def _make(self, precision: Precision) -> None:
+        """Export, or quantise the export; a killed process leaves nothing that looks whole."""
         from filelock import FileLock
 
         if precision == "int8" and not (self.path / "fp32" / "model.json").exists():
             self.encoder("fp32")
         self.path.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / "lock"):
-            if self._is_made(precision):  # meanwhile, and in use
-                return None
-            if precision == "fp32" and self._refused():
-                return self._torch("fp32")
+            if self._is_made(precision) or self._refused() is not None:  # meanwhile, and in use
+                return
             with _whole(self.path / precision) as directory:
-                return self._filled(directory, precision)
+                self._fill(directory, precision)
 
-    def _filled(self, directory: Path, precision: Precision) -> Encoder | None:
-        """See `_make`."""
+    def _fill(self, directory: Path, precision: Precision) -> None:
+        """Where it cannot be exported, the directory is removed, and a file says why."""
         from mmsearch.encoders import export
 
         if find_spec("onnx") is None:
             raise MissingExtra(in_words(self.model), "openclip")
         if precision == "int8":
-            if self._refused():
-                raise ModelError(f"{self.model} runs on torch alone "
-                                 f"({(self.path / _REFUSED).read_text('utf-8')}); use "
-                                 "--precision fp32 or bf16")
             export.quantize(self.path / "fp32", directory)
-            return None
+            return
         encoder = self._torch("fp32")
         warnings.warn(f"preparing {self.model} for this machine, once; it takes a minute",
                       stacklevel=2)
@@ -183,8 +176,6 @@ class Cache:
         except Exception as error:  # torch's and ONNX Runtime's errors share no base class
             (self.path / _REFUSED).write_text(str(error).splitlines()[0], "utf-8")
             shutil.rmtree(directory)
-            return self._torch("fp32")  # anew: the export has changed what it worked on
-        return None
 
 
 @contextmanager

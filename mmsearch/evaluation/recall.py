@@ -43,8 +43,7 @@ def load_pairs(path: Path, *, split: str | None = None) -> list[Pair]:
     """The pictures of a manifest with their captions, in order of first appearance.
 
     Rows of the same picture and split become one pair. A picture is looked for beside the manifest,
-    then in ``images/`` there. Without `split`, pairs of every split come back: `splits` counts
-    them, so that a caller can say that train and test were mixed.
+    then in ``images/`` there. Without `split`, pairs of every split come back.
 
     UsageError: the file cannot be read, a row is broken or its picture is not there (with the
     line), there is no such split (with those there are), or no captions at all.
@@ -67,15 +66,6 @@ def load_pairs(path: Path, *, split: str | None = None) -> list[Pair]:
     if not any(captions.values()):
         raise UsageError(f"{path}: no captions; expected a column named caption or captions")
     return [Pair(Path(image), tuple(texts), name) for (image, name), texts in captions.items()]
-
-
-def splits(pairs: Sequence[Pair]) -> dict[str, int]:
-    """How many pictures each named split has, in order of first appearance."""
-    sizes: dict[str, int] = {}
-    for pair in pairs:
-        if pair.split:
-            sizes[pair.split] = sizes.get(pair.split, 0) + 1
-    return sizes
 
 
 def flatten(pairs: Sequence[Pair]) -> tuple[list[str], Ids]:
@@ -137,9 +127,10 @@ def measure(
     queries: the texts as queries for pictures, if the model tells them apart from indexed ones.
     seed: of the bootstrap, which draws pictures together with all their captions.
 
-    UsageError: nothing to search with or in, shapes that do not fit, or a k below 1.
+    UsageError: a k below 1.
     """
-    _check(image_vectors, text_vectors, caption_image, ks)
+    if min(ks) < 1:
+        raise UsageError(f"recall@k needs a k of at least 1, not {list(ks)}")
     captioned, captions_each = np.unique(caption_image, return_counts=True)
     by_image = np.argsort(caption_image, kind="stable")
     captions_of = np.split(by_image, np.cumsum(captions_each)[:-1])
@@ -198,19 +189,6 @@ def _blocks(queries: Vectors, gallery: Vectors) -> Iterator[tuple[slice, Vectors
     for start in range(0, len(queries), step):
         rows = slice(start, start + step)
         yield rows, queries[rows] @ gallery.T
-
-
-def _check(images: Vectors, texts: Vectors, caption_image: Ids, ks: Sequence[int]) -> None:
-    if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1]:
-        raise UsageError(f"image vectors {images.shape} and text vectors {texts.shape} do not fit")
-    if len(images) == 0 or len(texts) == 0:
-        raise UsageError(f"nothing to evaluate: {len(images)} images and {len(texts)} captions")
-    if len(caption_image) != len(texts):
-        raise UsageError(f"{len(texts)} captions, but images for {len(caption_image)} of them")
-    if caption_image.min() < 0 or caption_image.max() >= len(images):
-        raise UsageError(f"a caption belongs to none of the {len(images)} images")
-    if not ks or min(ks) < 1:
-        raise UsageError(f"recall@k needs a k of at least 1, not {list(ks)}")
 
 
 def _good_rows(path: Path) -> Iterator[Row]:

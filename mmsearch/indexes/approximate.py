@@ -60,18 +60,12 @@ class ApproximateIndex:
         """The largest useful `Effort.width`: every list, or every node."""
         return self.spec.nlist or self.rows
 
-    @property
-    def start(self) -> Effort:
-        """An effort for an index that has not been tuned."""
-        rescored = START_RESCORED if kinds.KINDS[self.spec.kind].rescored else 0
-        return Effort(START.get(self.spec.kind, max(1, self.spec.nlist // START_SHARE)), rescored)
-
     def save(self, path: Path) -> None:
         write_index(self._index, path)
 
     def search(self, queries: Vectors, k: int, *, allow: npt.NDArray[np.bool_] | None = None,
                effort: Effort | None = None) -> Neighbors:
-        effort = effort or self.start
+        effort = effort or default_effort(self.spec)
         with self.threads(len(queries), effort):
             return Neighbors(*self._index.search(
                 queries, k, params=self.parameters(effort, allow)))
@@ -96,6 +90,12 @@ class ApproximateIndex:
         if isinstance(self._index, faiss.IndexPreTransform):
             return faiss.SearchParametersPreTransform(index_params=lists)
         return lists
+
+
+def default_effort(spec: IndexSpec) -> Effort:
+    """An effort for an index that has not been tuned."""
+    rescored = START_RESCORED if kinds.KINDS[spec.kind].rescored else 0
+    return Effort(START.get(spec.kind, max(1, spec.nlist // START_SHARE)), rescored)
 
 
 def _factory(dim: int, spec: IndexSpec) -> str:

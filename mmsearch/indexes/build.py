@@ -35,11 +35,9 @@ class VectorIndex(Protocol):
         effort: how hard an approximate kind searches; exact ones do not ask.
         """
 
-    def save(self, path: Path) -> None: ...
-
 
 def build_index(blocks: Blocks, spec: IndexSpec, *, rows: int = 0,
-                device: Device = "cpu") -> VectorIndex:
+                device: Device = "cpu") -> ExactIndex | ApproximateIndex:
     """Build an index of `spec` from blocks of unit float32 rows.
 
     blocks: called for a fresh iterator over the rows, since some kinds go over them twice.
@@ -80,7 +78,7 @@ def check_builder(device: Device) -> None:
         raise MissingExtra("the kind cagra", "cuvs")
 
 
-def load_index(path: Path, spec: IndexSpec | None = None) -> VectorIndex:
+def load_index(path: Path, spec: IndexSpec | None = None) -> ExactIndex | ApproximateIndex:
     """Open an index file, memory-mapped: milliseconds, and pages shared between processes.
 
     spec: what it was built as; None for an exact one.

@@ -25,11 +25,11 @@ import numpy.typing as npt
 from mmsearch.errors import GpuUnavailable, MissingExtra, UsageError
 from mmsearch.indexes import kinds
 from mmsearch.indexes._faiss import load_faiss
-from mmsearch.indexes.approximate import ApproximateIndex
+from mmsearch.indexes.approximate import ApproximateIndex, default_effort
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.fusion import top_k
 from mmsearch.indexes.lists import sample
-from mmsearch.indexes.rescored import few
+from mmsearch.indexes.rescored import completed, few
 from mmsearch.records import Effort, IndexSpec, Neighbors, Vectors
 
 SCRATCH = 1_800_000_000
@@ -113,7 +113,7 @@ def place(rows: int, dim: int, spec: IndexSpec, free: Sequence[int]) -> Placemen
         GpuUnavailable: all of them together are too small.
     """
     lists = spec.nlist * dim * 4
-    whole = round(rows * kinds.bytes_a_vector(dim, spec)) + lists
+    whole = round(rows * kinds.KINDS[spec.kind].bytes(dim, spec)) + lists
     if whole + SCRATCH <= min(free):
         return Placement(len(free), False, whole + SCRATCH)
     share = whole // len(free) + lists
@@ -179,7 +179,7 @@ class GpuIndex:
                  effort: Effort | None = None) -> None:
         self._native, self.spec, self.store, self.rows = native, spec, store, store.rows
         self._rescores = kinds.KINDS[spec.kind].rescored
-        self.effort = effort or Effort(max(1, spec.nlist // 16), 400 if self._rescores else 0)
+        self.effort = effort or default_effort(spec)
 
     def search(self, queries: Vectors, k: int, *, allow: npt.NDArray[np.bool_] | None = None,
                effort: Effort | None = None) -> Neighbors:
@@ -187,17 +187,11 @@ class GpuIndex:
             return self.store.search(queries, k, allow=allow)
         if allow is None:
             found = self._search(queries, k, effort or self.effort)
-            short = np.flatnonzero((found.ids < 0).any(axis=1))
-            if len(short) and k <= self.rows:  # the lists that were visited hold fewer rows
-                found.scores[short], found.ids[short] = self.store.search(queries[short], k)
-            return found
+            return completed(found, self.store, queries, k)
         allowed = int(np.count_nonzero(allow))
         if few(allowed, self.rows):
             return self.store.search_rows(queries, k, np.flatnonzero(allow))
         return self._filtered(queries, k, effort or self.effort, allow, allowed / self.rows)
-
-    def save(self, path: Any) -> None:
-        raise TypeError("an index on a GPU is saved by whoever built it, as a CPU index")
 
     def _search(self, queries: Vectors, k: int, effort: Effort) -> Neighbors:
         faiss = load_faiss()
@@ -225,11 +219,8 @@ class GpuIndex:
                       max(effort.rescored, depth) if self._rescores else 0)
         found = self._search(queries, depth, wide)
         forbidden = (found.ids < 0) | ~allow[found.ids]
-        scores, ids = top_k([Neighbors(found.scores, np.where(forbidden, -1, found.ids))], k)
-        short = np.flatnonzero((ids < 0).any(axis=1))
-        if len(short):
-            scores[short], ids[short] = self.store.search(queries[short], k, allow=allow)
-        return Neighbors(scores, ids)
+        best = top_k([Neighbors(found.scores, np.where(forbidden, -1, found.ids))], k)
+        return completed(best, self.store, queries, k, allow)
 
 
 def build_on_gpu(blocks: Callable[[], Iterator[Vectors]], spec: IndexSpec,

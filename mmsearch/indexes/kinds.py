@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import log2
 from typing import Literal, TypeAlias
 
 from mmsearch.errors import UsageError
@@ -24,9 +25,6 @@ class Traits:
         which stays memory-mapped, is beside it for all but the exact kinds.
     exact: scores are cosines of the stored vectors and nothing is missed.
     trains: needs rows to learn its lists from.
-    filters: takes a selector while it searches on a CPU.
-    removes: FAISS could take rows out in place (a collection never asks it to).
-    maps: is searched from the file, memory-mapped.
     gpu: has a form that a GPU builds and searches (filters are applied after it, see `gpu`).
     rescored: estimates only; candidates are rescored from the float16 store.
     """
@@ -35,9 +33,6 @@ class Traits:
     bytes: Callable[[int, IndexSpec], float]
     exact: bool = False
     trains: bool = False
-    filters: bool = True
-    removes: bool = False
-    maps: bool = True
     gpu: bool = False
     rescored: bool = True
 
@@ -45,22 +40,18 @@ class Traits:
 _IDS = 8  # bytes: an inverted list holds the id of each of its rows
 
 KINDS: dict[str, Traits] = {
-    "exact": Traits("SQfp16", lambda dim, spec: 2 * dim, exact=True, removes=True,
-                    gpu=True, rescored=False),
-    "exact-f32": Traits("Flat", lambda dim, spec: 4 * dim, exact=True, removes=True,
-                        gpu=True, rescored=False),
+    "exact": Traits("SQfp16", lambda dim, spec: 2 * dim, exact=True, gpu=True, rescored=False),
+    "exact-f32": Traits("Flat", lambda dim, spec: 4 * dim, exact=True, gpu=True, rescored=False),
     "hnsw": Traits("HNSW{m},SQfp16", lambda dim, spec: 2 * dim + 8 * spec.m + 16,
                    rescored=False),
     "ivf-f16": Traits("IVF{nlist},SQfp16", lambda dim, spec: 2 * dim + _IDS,
-                      trains=True, removes=True, gpu=True, rescored=False),
-    "ivf-sq8": Traits("IVF{nlist},SQ8", lambda dim, spec: dim + _IDS,
-                      trains=True, removes=True, gpu=True),
+                      trains=True, gpu=True, rescored=False),
+    "ivf-sq8": Traits("IVF{nlist},SQ8", lambda dim, spec: dim + _IDS, trains=True, gpu=True),
     "ivf-rabitq": Traits("RR{dim},IVF{nlist},RaBitQfs", lambda dim, spec: dim / 8 + 8 + _IDS,
-                         trains=True, removes=True),
-    "ivf-pq": Traits("IVF{nlist},PQ{pq}x4fs", lambda dim, spec: _pq(dim) / 2 + _IDS,
-                     trains=True, removes=True),
+                         trains=True),
+    "ivf-pq": Traits("IVF{nlist},PQ{pq}x4fs", lambda dim, spec: _pq(dim) / 2 + _IDS, trains=True),
     "ivf-pq8": Traits("IVF{nlist},PQ{pq8}", lambda dim, spec: _pq8(dim) + _IDS,
-                      trains=True, removes=True, gpu=True),
+                      trains=True, gpu=True),
     "cagra": Traits("", lambda dim, spec: 2 * dim + 8 * spec.m + 16, gpu=True, rescored=False),
 }
 """`exact` is the store of every collection. `ivf-f16`, `ivf-pq8` and `cagra` are what GPUs build;
@@ -77,7 +68,6 @@ graphs of ten times their memory (bench/ann.py)."""
 DEFAULT_RECALL = 0.95
 _FEWEST = 1000
 """Rows below which every kind is exact."""
-APPROXIMATE = tuple(name for name, traits in KINDS.items() if not traits.exact)
 
 
 def choose_spec(rows: int, *, recall: float = 0.95, kind: str = "auto") -> IndexSpec:
@@ -103,12 +93,8 @@ def sized(kind: str, rows: int) -> IndexSpec:
     """`kind` for so many rows: lists are the power of two next to 4 √n, of some 60 rows or more."""
     if not KINDS[kind].trains:
         return IndexSpec(kind)
-    wanted = 2 ** round(_log2(4 * max(rows, 1) ** 0.5))
+    wanted = 2 ** round(log2(4 * max(rows, 1) ** 0.5))
     return IndexSpec(kind, nlist=max(1, min(wanted, rows // 40)))
-
-
-def bytes_a_vector(dim: int, spec: IndexSpec) -> float:
-    return KINDS[spec.kind].bytes(dim, spec)
 
 
 def factory(dim: int, spec: IndexSpec) -> str:
@@ -125,9 +111,3 @@ def _pq(dim: int) -> int:
 def _pq8(dim: int) -> int:
     """Parts of an 8-bit product quantiser: 8 dimensions each, where that divides."""
     return next(dim // size for size in (8, 4, 2, 3, 1) if dim % size == 0)
-
-
-def _log2(value: float) -> float:
-    from math import log2
-
-    return log2(value)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsearch.indexes._faiss import load_faiss
-from mmsearch.indexes.approximate import ApproximateIndex
+from mmsearch.indexes.approximate import ApproximateIndex, default_effort
 from mmsearch.indexes.exact import GATHER_UP_TO, ExactIndex
 from mmsearch.indexes.kinds import KINDS
 from mmsearch.records import Effort, Ids, Neighbors, Vectors
@@ -37,12 +37,21 @@ def few(allowed: int, rows: int) -> bool:
         allowed <= _GATHER_MOST and allowed <= _GATHER_SHARE * rows)
 
 
+def completed(found: Neighbors, store: ExactIndex, queries: Vectors, k: int,
+              allow: Allow | None = None) -> Neighbors:
+    """Where the lists or nodes that were visited hold fewer than k rows, all are searched."""
+    short = np.flatnonzero((found.ids < 0).any(axis=1))
+    if len(short):
+        found.scores[short], found.ids[short] = store.search(queries[short], k, allow=allow)
+    return found
+
+
 class RescoredIndex:
     """`base` searched with `effort`; scores are exact cosines of the stored vectors."""
 
     def __init__(self, base: ApproximateIndex, store: ExactIndex, effort: Effort | None = None,
                  ) -> None:
-        self.base, self.store, self.effort = base, store, effort or base.start
+        self.base, self.store, self.effort = base, store, effort or default_effort(base.spec)
         self.rows, self.spec = store.rows, base.spec
         self._index, self._rescores = base.native, KINDS[base.spec.kind].rescored
         # Making them takes a tenth of the time of a search.
@@ -55,18 +64,11 @@ class RescoredIndex:
         """float32 [nq, dim] -> the k best rows. allow: bool [rows]; others never come back."""
         effort = effort or self.effort
         if allow is None:
-            return self._completed(queries, k, self._search(queries, k, effort, None))
+            return completed(self._search(queries, k, effort, None), self.store, queries, k)
         allowed = int(np.count_nonzero(allow))
         if few(allowed, self.rows):
             return self.store.search_rows(queries, k, np.flatnonzero(allow))
         return self._filtered(queries, k, effort, allow, allowed)
-
-    def _completed(self, queries: Vectors, k: int, found: Neighbors) -> Neighbors:
-        """Where the lists or nodes that were visited hold fewer than k rows, all are searched."""
-        short = np.flatnonzero(found.ids[:, -1] < 0)  # what is missing is missing at the end
-        if len(short) and k <= self.rows:
-            found.scores[short], found.ids[short] = self.store.search(queries[short], k)
-        return found
 
     def _search(self, queries: Vectors, k: int, effort: Effort, allow: Allow | None) -> Neighbors:
         parameters = self._unfiltered(effort, k) if allow is None else self._parameters(

@@ -12,6 +12,7 @@ from statistics import median
 
 import numpy as np
 
+from mmsearch.indexes.approximate import default_effort
 from mmsearch.indexes.kinds import KINDS
 from mmsearch.indexes.rescored import RescoredIndex
 from mmsearch.metrics import ann_recall
@@ -47,7 +48,7 @@ def _options(index: RescoredIndex, queries: Vectors, truth: Ids, target: float) 
     """
     depths = RESCORED if KINDS[index.spec.kind].rescored else (0,)
     options: dict[int, Effort] = {}
-    best, nearest = -1.0, index.base.start
+    best, nearest = -1.0, default_effort(index.spec)
     before = np.zeros(len(depths))
     for width in (min(width, index.base.widest) for width in WIDTHS):
         found = index.base.search(queries, max(*depths, K), effort=Effort(width)).ids

@@ -22,10 +22,14 @@ _MOST_LOOKED_AT = 20_000
 
 
 def count(data: bytes) -> int:
-    """1, or 2 for more than one frame; 1 for what cannot be read, which `decode` then refuses."""
+    """1, or 2 for more than one frame; 1 where not even the first can be read, of which `decode`
+    then makes what it can."""
     try:
         image, _ = _open(BytesIO(data))
-        return 2 if getattr(image, "is_animated", False) else 1
+        if not getattr(image, "is_animated", False):
+            return 1
+        image.load()
+        return 2
     except Exception:
         return 1
 

@@ -6,21 +6,25 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from contextlib import suppress
 from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
-from PIL import JpegImagePlugin
+from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PpmImagePlugin
 
 from mmsearch.errors import MediaError
 
 _MOST_MISSING = 0.5
-_LONGEST_TEXT = 1 << 20
-"""Bytes of a packed text of PNG, beyond which Pillow refuses it."""
+_LONGEST_TEXT, _MOST_TEXT = 1 << 20, 32 << 20
+"""Bytes of a packed text of PNG beyond which Pillow refuses it, and of all that are kept."""
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_SHORTEST = {b"cHRM": 32, b"gAMA": 4, b"iCCP": 3, b"pHYs": 9, b"sRGB": 1, b"tRNS": 1}
 _SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xda-\xfe]")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ANIMATED = (b"acTL", b"fcTL", b"fdAT")
 _MOST_PIXELS = 200_000_000
+_STEP = 1024
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
            (0, 1, 1, 2))
@@ -36,7 +40,8 @@ class Mended(NamedTuple):
 
 def mended(data: bytes, name: str) -> Mended | None:
     """None for what is damaged in another way, or lacks most of its picture."""
-    mend = {"JPEG": _jpeg, "PNG": _png, "WebP": _webp}.get(name)
+    mend = {"JPEG": _jpeg, "PNG": _png, "WebP": _webp, "GIF": _gif, "BMP": _bmp,
+            "PPM": _ppm}.get(name)
     try:
         return mend(data) if mend else None
     except Exception:  # damaged beyond that; why, the decoder has said
@@ -74,7 +79,7 @@ def _png(data: bytes) -> Mended:
     """
     before: list[tuple[bytes, bytes]] = []
     after: list[tuple[bytes, bytes]] = []
-    packed, damage = bytearray(), ""
+    packed, damage, texts = bytearray(), "", 0
     at = len(_PNG)
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -87,11 +92,15 @@ def _png(data: bytes) -> Mended:
             continue
         fault = _fault(kind, body, check)
         damage = damage or fault
-        if not fault and kind not in _ANIMATED:
-            (after if packed else before).append((kind, body))
-    pixels, share = _unpacked(bytes(packed), _length(dict(before)[b"IHDR"]))
-    if share:
-        packed, damage = bytearray(zlib.compress(pixels, 1)), _lacking(share)
+        length = 0 if fault else _text_length(kind, body)
+        if fault or kind in _ANIMATED or length > _LONGEST_TEXT or texts + length > _MOST_TEXT:
+            continue
+        texts += length
+        (after if packed else before).append((kind, body))
+    pixels, share, is_whole = _unpacked(bytes(packed), _length(dict(before)[b"IHDR"]))
+    if not is_whole:
+        packed = bytearray(zlib.compress(pixels, 1))
+        damage = _lacking(share) if share else "its checksum is wrong"
     chunks = [*before, (b"IDAT", bytes(packed)), *after, (b"IEND", b"")]
     return Mended(_PNG + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -103,15 +112,25 @@ def _fault(kind: bytes, body: bytes, check: bytes) -> str:
     if check != struct.pack(">I", zlib.crc32(kind + body)):
         if not kind[0] & 32:
             raise MediaError("damaged where it counts")
-        return f"what it says of itself ({kind.decode('ascii')}) cannot be read"
+    elif len(body) >= _SHORTEST.get(kind, 0) and not (
+            kind == b"zTXt" and body.partition(b"\0")[2][:1] not in (b"", b"\0")):
+        return ""
+    return f"what it says of itself ({kind.decode('ascii')}) cannot be read"
+
+
+def _text_length(kind: bytes, body: bytes) -> int:
+    """Of a text or a profile, unpacked as far as is looked at; 0 for anything else."""
+    if kind not in _TEXTS:
+        return 0
     start = body.find(b"\0") + 2
     if kind == b"iTXt" and body[start - 1 : start] == b"\1":  # packed, and behind two more texts
         start = body.find(b"\0", body.find(b"\0", start + 1) + 1) + 1
-    elif kind != b"zTXt":
-        return ""
-    unpack = zlib.decompressobj()
-    unpack.decompress(body[start:], _LONGEST_TEXT)
-    return "a text of more than 1 MB in it is left out" if unpack.unconsumed_tail else ""
+    elif kind in (b"tEXt", b"iTXt"):
+        return min(len(body), _LONGEST_TEXT)  # which Pillow does not refuse
+    try:
+        return len(zlib.decompressobj().decompress(body[start:], _LONGEST_TEXT + 1))
+    except zlib.error:
+        return 0
 
 
 def _length(header: bytes) -> int:
@@ -125,39 +144,90 @@ def _length(header: bytes) -> int:
                for columns, rows in sizes if columns > 0 and rows > 0)
 
 
-def _unpacked(packed: bytes, length: int) -> tuple[bytes, float]:
-    """The rows, zero where they are missing, and how many of them are."""
+def _unpacked(packed: bytes, length: int) -> tuple[bytes, float, bool]:
+    """The rows, zero where they are missing; how many of them are; whether nothing is wrong."""
     unpack, rows = zlib.decompressobj(), bytearray()
     try:
-        for at in range(0, len(packed), 1024):
-            rows += unpack.decompress(packed[at : at + 1024], length - len(rows) + 1)
-            if len(rows) >= length:
+        for at in range(0, len(packed), _STEP):
+            before = unpack.copy()
+            rows += unpack.decompress(packed[at : at + _STEP], length - len(rows) + 1)
+            if len(rows) > length:
                 break
     except zlib.error:
-        pass
+        with suppress(zlib.error):  # up to the very byte
+            for byte in packed[at : at + _STEP]:
+                rows += before.decompress(bytes([byte]), length - len(rows) + 1)
     missing = max(length - len(rows), 0)
-    return bytes(rows[:length]) + bytes(missing), missing / length
+    is_whole = unpack.eof or len(rows) > length
+    return bytes(rows[:length]) + bytes(missing), missing / length, is_whole
 
 
 # -- WebP ----------------------------------------------------------------------------------------
 
 
 def _webp(data: bytes) -> Mended:
-    """With zeros for the rest of the chunk that has the pixels, and some more: the last rows take
-    more of those than of what they stand for."""
-    at = 12
-    while True:
+    """The chunks that are whole. With zeros for the rest of one that has the pixels, and some more:
+    the last rows take more of those than of what they stand for."""
+    at, kind, length, damage = 12, b"", 0, "its last bytes are missing"
+    while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)
         if at + 8 + length > len(data):
             break
         at += 8 + length + length % 2
-    if kind not in (b"VP8 ", b"VP8L"):
-        raise MediaError("no pixels")
-    # VP8 has how it predicts all blocks first, and then what they differ by.
-    first = int.from_bytes(data[at + 8 : at + 11], "little") >> 5 if kind == b"VP8 " else 0
-    missing = at + 8 + length - len(data)
-    damage = _lacking(missing / max(length - first, 1))
-    padded = data + bytes(missing + 4096 + length % 2)
-    body = struct.pack("<4sI", kind, len(padded) - at - 8) + padded[at + 8 :]
-    whole = b"WEBP" + padded[12:at] + body
-    return Mended(b"RIFF" + struct.pack("<I", len(whole)) + whole, damage)
+    chunks = data[12:at]
+    if at + 8 <= len(data) and kind in (b"VP8 ", b"VP8L"):
+        # VP8 has how it predicts all blocks first, and then what they differ by.
+        first = int.from_bytes(data[at + 8 : at + 11], "little") >> 5 if kind == b"VP8 " else 0
+        missing = at + 8 + length - len(data)
+        damage = _lacking(missing / max(length - first, 1))
+        padded = data + bytes(missing + 4096 + length % 2)
+        chunks += struct.pack("<4sI", kind, len(padded) - at - 8) + padded[at + 8 :]
+    elif at + 8 <= len(data) and kind == b"ANMF" and b"ANMF" not in chunks:  # the first frame
+        return _webp(data[:12] + data[at + 24 :])
+    return Mended(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks, damage)
+
+
+# -- GIF, BMP, PPM -------------------------------------------------------------------------------
+
+
+def _gif(data: bytes) -> Mended:
+    """The rows of its first picture that Pillow came to, also in place of those below."""
+    image = GifImagePlugin.GifImageFile(BytesIO(data))
+    is_interlaced = image.tile[0].args[1]  # type: ignore[index]
+    try:
+        image.load()
+        return Mended(data, "")
+    except OSError:
+        image.tile = []
+    levels = np.asarray(image)
+    is_shown = (levels != levels[-1, -1]).reshape(len(levels), -1).any(axis=1)
+    if not is_interlaced:
+        is_shown[: len(levels) - int(np.argmax(is_shown[::-1]))] |= is_shown.any()
+    damage = _lacking(1 - float(is_shown.mean()))
+    above = np.maximum.accumulate(np.where(is_shown, np.arange(len(levels)), 0))
+    filled = Image.frombytes(image.mode, image.size, levels[above].tobytes())
+    if palette := image.getpalette():
+        filled.putpalette(palette)
+    file = BytesIO()
+    filled.save(file, "GIF")
+    return Mended(file.getvalue(), damage)
+
+
+def _bmp(data: bytes) -> Mended:
+    return _padded(data, BmpImagePlugin.BmpImageFile(BytesIO(data)))
+
+
+def _ppm(data: bytes) -> Mended:
+    return _padded(data, PpmImagePlugin.PpmImageFile(BytesIO(data)))
+
+
+def _padded(data: bytes, image: Image.Image) -> Mended:
+    """With zeros for missing rows, where rows lie as they are."""
+    ((kind, _, start, how),) = image.tile  # type: ignore[attr-defined]
+    if kind != "raw":
+        raise MediaError("packed")
+    row = how[1] if isinstance(how, tuple) and how[1] else len(
+        Image.new(image.mode, (image.width, 1)).tobytes())
+    missing = start + row * image.height - len(data)
+    damage = _lacking(missing / (row * image.height))
+    return Mended(data + bytes(missing), damage)

@@ -224,7 +224,8 @@ def _despite_damage(handle: IO[bytes], name: str, read: Callable[[IO[bytes]], R]
             raise
         with suppress(Exception):
             found = read(BytesIO(mend.data))
-            return replace(found, meta={**found.meta, "damaged": mend.damage})
+            said = {"damaged": mend.damage} if mend.damage else {}
+            return replace(found, meta={**found.meta, **said})
         raise
 
 

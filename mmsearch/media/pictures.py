@@ -35,15 +35,24 @@ def given(example: Any, min_side: int | None) -> Image.Image:
     if isinstance(example, np.ndarray):
         return _of_array(example, min_side)
     if callable(getattr(example, "read", None)):
-        if getattr(example, "seekable", bool)():  # it may have been written just now
-            example.seek(0)
-        content = example.read()
+        content = _content(example)
         if isinstance(content, str):
             raise UsageError(f"{_TAKEN}; this file is open for reading text")
         example = content
     if not isinstance(example, bytes | bytearray | memoryview):
         raise UsageError(f"{_TAKEN}; not {type(example).__name__}")
     return decode(bytes(example), min_side=min_side).image
+
+
+def _content(file: Any) -> Any:
+    if getattr(file, "closed", False):
+        raise UsageError(f"{_TAKEN}; this file is closed")
+    try:
+        if getattr(file, "seekable", bool)():  # it may have been written just now
+            file.seek(0)
+        return file.read()
+    except OSError as error:
+        raise MediaError(reason_of(error, "file")) from error
 
 
 def _of_pil(image: Image.Image, min_side: int | None) -> Image.Image:
@@ -58,6 +67,8 @@ def _of_pil(image: Image.Image, min_side: int | None) -> Image.Image:
     except MediaError:
         raise
     except Exception as error:  # a file is only read now
+        if "closed" in str(error):
+            raise UsageError(f"{_TAKEN}; this picture is closed") from error
         raise MediaError(reason_of(error, image.format or "picture")) from error
 
 

@@ -27,6 +27,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _UNSIGNED, _FLOAT, _UNSAID = 1, 3, 4
 _RAW, _WITH_PREDICTOR = 1, {5, 8, 32946, 34925, 50000}
 """Compressions: none, and those of which libtiff heeds the predictor (LZW, Deflate, LZMA, ZSTD)."""
+_JPEG, _WEBP = 7, 50001
 _PREMULTIPLIED, _OPACITY = 1, 2
 
 
@@ -96,7 +97,7 @@ def is_read(tags: Any) -> bool:
     """Whether what Pillow makes of a directory, if it makes anything, is right."""
     bits, kinds, packing = tags.get(258, (1,)), set(tags.get(339, (_UNSIGNED,))), tags.get(259, 1)
     is_predicted, is_planar = tags.get(317, 1) != 1 and packing != _RAW, tags.get(284, 1) == 2
-    if is_predicted and packing not in _WITH_PREDICTOR:
+    if packing == _WEBP or (is_predicted and packing not in _WITH_PREDICTOR):
         return False
     if kinds == {_FLOAT}:
         return packing == _RAW or (not is_predicted and tags.prefix == b"II")
@@ -121,7 +122,9 @@ def _by_tifffile(handle: IO[bytes], directory: int) -> Image.Image:
         held = min(sum(page.databytecounts), file.filehandle.size)
         if page.nbytes > held * (8 if page.compression == _RAW else _MOST_UNPACKED):
             raise MediaError("truncated TIFF")
-        if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK):
+        is_decoded = page.photometric == _YCBCR and page.compression == _JPEG  # to RGB
+        if not is_decoded and page.photometric not in (
+                _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK):
             raise MediaError(f"unsupported TIFF: its colours are {page.photometric!s}")
         try:
             levels = page.asarray(maxworkers=1)
@@ -147,7 +150,7 @@ def _image(page: Any, levels: colour.Levels) -> Image.Image:
     if page.photometric == _CMYK:
         inks = colour.eight_bits(levels[..., :4])
         return Image.frombytes("CMYK", (inks.shape[1], inks.shape[0]), inks.tobytes())
-    own = 3 if page.photometric == _RGB else 1
+    own = 3 if page.photometric in (_RGB, _YCBCR) else 1
     opacity = page.extrasamples[0] if page.extrasamples else None
     image = colour.from_levels(levels[..., : own + (opacity in (_PREMULTIPLIED, _OPACITY))])
     if page.photometric == _WHITE_IS_ZERO:

@@ -1,5 +1,6 @@
 from . import embedded as embedded, exif as exif, xmp as xmp
 from .dates import moment as moment
+from .embedded import without_words_of_machines as without_words_of_machines
 from .exif import camera_name as camera_name
 from .fields import (
     CONTAINER_FIELDS as CONTAINER_FIELDS,

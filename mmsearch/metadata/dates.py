@@ -7,14 +7,28 @@ from datetime import datetime, timedelta
 
 from mmsearch.metadata.fields import clean_text
 
-_ZONE = r"Z|UTC|GMT|[+-]\d\d(?::?\d\d)?"
+_OFFSET = r"(?:UTC|GMT)?([+-])(\d\d?)(?::?(\d\d))?"
+_ZONE = r"Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d?(?::?\d\d)?|[A-Z]{1,4}T"
+"""Letters such as PST stand for several zones: they are left out."""
 _MOMENT = re.compile(
-    r"(?P<year>\d{4}) (?: (?P<to>[-:/.]?)(?P<month>\d\d) (?: (?P=to)(?P<day>\d\d) (?:"
-    r"(?:T|:|,?\ ) (?P<hour>\d\d):?(?P<minute>\d\d)(?: :?(?P<second>\d\d)"
-    r"(?: [.,:](?P<fraction>\d+))? )? \ ?(?P<half>[AP]M)? \ ?(?P<zone>" + _ZONE + r")?"
+    r"(?P<year>\d{4}) (?: (?P<to>[-:/.])?(?P<month>(?(to)\d\d?|\d\d))"
+    r"(?: (?(to)(?P=to))(?P<day>(?(to)\d\d?|\d\d)) (?:"
+    r"(?:[T:_]|,?\ |-(?=\d\d:?\d\d:?\d\d)|(?=\d{6}(?!\d))) (?P<hour>\d\d|\d(?!\d))"
+    r"(?: (?P<at>[:.]|-(?=\d\d-\d\d))?(?P<minute>(?(at)\d\d?|\d\d))"
+    r"(?: (?(at)(?P=at))(?P<second>(?(at)\d\d?|\d\d)) (?: [.,:](?P<fraction>\d+))? )? )?"
+    r"(?: \ ?(?P<half>[AP])\.?M\.? )? \ ?(?P<zone>" + _ZONE + r")? (?: \ ?\[[^]]*\] )?"
     r")? )? )?", re.VERBOSE | re.IGNORECASE | re.ASCII)
-_LONE_DIGIT = re.compile(r"(?<=[-:/ T])(\d)(?!\d)", re.ASCII)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WORD, _LATE = rf"(?P<month>{'|'.join(_MONTHS)})[a-z]*\.?", r"(?P<day>1[3-9]|2\d|3[01])"
+_YEAR_LAST = [re.compile(form, re.IGNORECASE | re.ASCII) for form in (
+    _LATE + r"([-/.:])(?P<month>\d\d?)\2(?P<year>\d{4})(?P<time>.*)",
+    r"(?P<month>\d\d?)([-/.:])" + _LATE + r"\2(?P<year>\d{4})(?P<time>.*)",
+    r"(?:[a-z]{3,9},? )?(?P<day>\d\d?)[- ]" + _WORD + r",?[- ](?P<year>\d{4})(?P<time>.*)",
+    r"(?:[a-z]{3,9},? )?" + _WORD + r" (?P<day>\d\d?), (?P<year>\d{4})(?P<time>.*)",
+    r"[a-z]{3} " + _WORD + r" (?P<day>\d\d?)(?P<time> .+) (?P<year>\d{4})")]
+"""Where no one doubts which number is the day: it is more than 12, or the month a word."""
 _EARLIEST = 1000
+_FARTHEST = 14
 _NEVER_SET = (datetime(1970, 1, 1), datetime(1904, 1, 1))
 """Where clocks begin: of computers, and in QuickTime."""
 
@@ -25,9 +39,9 @@ def moment(date: object, fraction: object = "", zone: object = "") -> str | None
 
     fraction, zone: as written beside the date; what `date` says itself counts more.
     """
-    # Blanks, and then lone colons, stand for what is not known; 9 may be written " 9".
-    text = clean_text(date).rstrip(" -:/.").replace(": ", ":")
-    match = _MOMENT.fullmatch(_LONE_DIGIT.sub(r"0\1", text))
+    # Blanks, and then lone colons, stand for what is not known.
+    text = clean_text(date).rstrip(" -:/.").replace(": ", ":").replace("\u2212", "-")
+    match = _MOMENT.fullmatch(text) or _MOMENT.fullmatch(_year_first(text))
     if match is None or int(match["year"]) < _EARLIEST:
         return None
     try:
@@ -41,8 +55,17 @@ def moment(date: object, fraction: object = "", zone: object = "") -> str | None
             return None
     except (ValueError, OverflowError):
         return None
-    digits = re.fullmatch(r"\d{1,9}", match["fraction"] or clean_text(fraction), re.ASCII)
-    return local.isoformat() + (f".{digits[0]}" if digits else "") + written
+    digits = re.fullmatch(r"(\d{1,9})\d*", match["fraction"] or clean_text(fraction), re.ASCII)
+    return local.isoformat() + (f".{digits[1]}" if digits else "") + written
+
+
+def _year_first(text: str) -> str:
+    for form in _YEAR_LAST:
+        if match := form.fullmatch(text):
+            month = match["month"].lower()
+            number = _MONTHS.index(month) + 1 if month in _MONTHS else month
+            return f"{match['year']}-{number}-{match['day']}{match['time']}"
+    return ""
 
 
 def _since_midnight(match: re.Match[str]) -> timedelta:
@@ -51,7 +74,7 @@ def _since_midnight(match: re.Match[str]) -> timedelta:
     if match["half"]:
         if not 1 <= hour <= 12:
             raise ValueError("no hour of a half day")
-        hour = hour % 12 + (12 if match["half"].lower() == "pm" else 0)
+        hour = hour % 12 + (12 if match["half"].lower() == "p" else 0)
     if minute > 59 or second > 60 or (hour, minute, second) > (24, 0, 0):
         raise ValueError("no time of a day")
     return timedelta(hours=hour, minutes=minute, seconds=second)
@@ -59,8 +82,10 @@ def _since_midnight(match: re.Match[str]) -> timedelta:
 
 def _zone(value: object) -> str:
     """`+01:00`, however it is written; empty if it is no offset from UTC."""
-    text = _LONE_DIGIT.sub(r"0\1", clean_text(value))
+    text = clean_text(value)
     if re.fullmatch("Z|UTC|GMT", text, re.IGNORECASE):
         return "+00:00"
-    match = re.fullmatch(r"([+-])(0\d|1[0-4])(?::?([0-5]\d))?", text, re.ASCII)
-    return f"{match[1]}{match[2]}:{match[3] or '00'}" if match else ""
+    match = re.fullmatch(_OFFSET, text, re.IGNORECASE | re.ASCII)
+    if match is None or int(match[2]) > _FARTHEST or int(match[3] or 0) > 59:
+        return ""
+    return f"{match[1]}{match[2]:0>2}:{match[3] or '00'}"

@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 
 from mmsearch.metadata import exif, xmp
 from mmsearch.metadata.dates import moment
-from mmsearch.metadata.encodings import text_in
+from mmsearch.metadata.encodings import readable, text_in
 from mmsearch.metadata.fields import (
     MAX_CHARACTERS,
     UNSURE,
@@ -52,7 +52,21 @@ def metadata_in(image: Image.Image) -> Metadata:
     if described := clean_keywords(captions):
         merged["description"] = described
     return Metadata(distinct_captions(
-        text for text in captions if not _WRITTEN_BY_MACHINES.fullmatch(clean_text(text))), merged)
+        text for text in captions if not _is_of_machine(text)), merged)
+
+
+def without_words_of_machines(beside: Metadata) -> Metadata:
+    """What a file beside a picture says that programs write: their words are no captions there,
+    either, but a description."""
+    of_machines = [text for text in beside.captions if _is_of_machine(text)]
+    if not of_machines:
+        return beside
+    return Metadata(tuple(text for text in beside.captions if text not in of_machines),
+                    {**beside.meta, "description": clean_keywords(of_machines)})
+
+
+def _is_of_machine(text: str) -> bool:
+    return _WRITTEN_BY_MACHINES.fullmatch(clean_text(text)) is not None
 
 
 def _comments(image: Image.Image) -> Iterator[str]:
@@ -60,7 +74,7 @@ def _comments(image: Image.Image) -> Iterator[str]:
     if image.format in ("JPEG", "MPO"):
         for name, data in getattr(image, "applist", ()):
             if name == "COM":
-                yield text_in(data)
+                yield readable(text_in(data))
 
 
 def _xmp(image: Image.Image) -> Metadata:
@@ -99,4 +113,4 @@ def _iptc(image: Image.Image) -> Metadata:
 
 def _texts(value: bytes | list[bytes]) -> Iterator[str]:
     for one in value if isinstance(value, list) else [value]:
-        yield text_in(one)
+        yield readable(text_in(one))

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import re
 import unicodedata
 
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_KANA = re.compile(rb"\x1b\$|[\x82][\x9f-\xf1]|\x83[\x40-\x96]|(?:[\xa4\xa5][\xa1-\xf6]){2}")
+"""In ISO-2022-JP, Shift-JIS, EUC-JP; hardly ever in Latin-1."""
+_JUNK = re.compile(rb"\0.*[\x01-\x08\x0e-\x1a\x7f]", re.DOTALL)
+_MOST_SCRIPTS = 8
+"""Of one text: Japanese with the symbols of physics comes to so many."""
+_CODES_OF_BYTES = (b"ASCII", b"UTF8", b"UTF-8")
 
 
 def text_in(value: object) -> str:
@@ -19,17 +26,41 @@ def text_in(value: object) -> str:
         value = value.encode("latin-1")
     if not isinstance(value, bytes):
         return ""
+    if _is_utf16(value):
+        return utf16_in(value)
     data = value.removeprefix(codecs.BOM_UTF8).split(b"\0")[0]
+    if b"\x1b$" in data:
+        return _japanese(data)
     try:
         known = codecs.getincrementaldecoder("utf-8")().decode(data)
         if data.isascii() or not known.isascii():  # a last letter cut in two is left out
             return known
     except UnicodeDecodeError:
         pass
+    if _KANA.search(data) and (text := readable(_japanese(data))):
+        return text
+    if len(data) > 8 and 2 * sum(byte > 0x7F for byte in data) > len(data):
+        return ""  # in no language of the West
     try:
         return data.decode("cp1252")
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+def readable(text: str) -> str:
+    """Empty for what is no text, but any bytes that were decoded as one."""
+    text = text.split("\0")[0]
+    kinds = [unicodedata.category(c) for c in text if not c.isspace()]
+    unknown = text.count("\ufffd") + kinds.count("Co") + kinds.count("Cn")
+    is_junk = "Cc" in kinds or "Cs" in kinds or 10 * unknown > len(text)
+    return "" if is_junk or len(_scripts(text)) > _MOST_SCRIPTS else text
+
+
+def _is_utf16(data: bytes) -> bool:
+    """By its mark, or where every other byte of many is zero, and none between."""
+    bare = data.rstrip(b"\0")
+    zeros = sorted((bare[::2].count(0), bare[1::2].count(0)))
+    return data[:2] in _BOMS or (zeros[0] == 0 and zeros[1] > max(1, len(bare) // 4))
 
 
 def utf16_in(value: object, little: bool = True) -> str:
@@ -41,13 +72,16 @@ def utf16_in(value: object, little: bool = True) -> str:
     if not isinstance(value, bytes):
         return ""
     if value[:2] in _BOMS:
-        return value[2:].decode(_BOMS[value[:2]], "ignore").split("\0")[0]
+        whole = value + bytes(len(value) % 2)
+        return whole[2:].decode(_BOMS[value[:2]], "ignore").split("\0")[0]
     bare = value.rstrip(b"\0")
     if b"\0" not in bare and (len(bare) % 2 or b" " in bare or not bare.isascii()):
         try:
             return bare.removeprefix(codecs.BOM_UTF8).decode()  # as some phones write it
         except UnicodeDecodeError:
             pass
+    if len(value) % 2:  # cut within a letter, of which the other half is zero in the West
+        value = value + b"\0" if b"\0" in value else value[:-1]
     orders = ("utf-16-le", "utf-16-be") if little else ("utf-16-be", "utf-16-le")
     return min((value.decode(order, "replace").split("\0\0")[0].rstrip("\0")
                 for order in orders), key=_strangeness)
@@ -64,15 +98,12 @@ def comment_in(value: object, little: bool) -> str:
         text = utf16_in(data, little)
     elif code == b"JIS":
         text = _japanese(data)
-    elif code == b"ASCII":
-        text = text_in(data)
     else:
-        data = value if code else data.lstrip(b"\0")
-        wide = data[:2] in _BOMS or b"\0" in data.rstrip(b"\0")
-        text = utf16_in(data, little) if wide else text_in(data)
-        if not all(c.isprintable() or c.isspace() for c in text):
-            return ""  # not text at all
-    return text
+        if code not in _CODES_OF_BYTES:
+            data = value if code else data.lstrip(b"\0")
+        text = text_in(data)
+    is_junk = code != b"UNICODE" and not _is_utf16(data) and _JUNK.search(data)
+    return "" if is_junk else readable(text)
 
 
 def _japanese(data: bytes) -> str:
@@ -96,6 +127,9 @@ def _japanese(data: bytes) -> str:
 def _strangeness(text: str) -> tuple[int, int, int]:
     """Lower for text than for the same with its bytes swapped: less that no one writes, more of
     ASCII, fewer scripts."""
-    scripts = {unicodedata.name(c, "").split(" ")[0] for c in text if c.isalpha()}
     return (sum(not (c.isprintable() or c.isspace()) or c == "\ufffd" for c in text),
-            -sum(c.isascii() for c in text), len(scripts))
+            -sum(c.isascii() for c in text), len(_scripts(text)))
+
+
+def _scripts(text: str) -> set[str]:
+    return {unicodedata.name(c, "").split(" ")[0] for c in text if c.isalpha()}

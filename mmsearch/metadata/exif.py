@@ -14,7 +14,7 @@ from typing import Any
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from mmsearch.metadata.dates import moment
-from mmsearch.metadata.encodings import comment_in, text_in, utf16_in
+from mmsearch.metadata.encodings import comment_in, readable, text_in, utf16_in
 from mmsearch.metadata.fields import (
     MAX_CHARACTERS,
     Metadata,
@@ -87,11 +87,11 @@ def read(image: Image.Image) -> Metadata:
 
 def _texts(exif: Image.Exif) -> Iterator[str]:
     """What people, cameras and programs wrote, in every tag that there is for it."""
-    yield text_in(exif.get(_Base.ImageDescription))
+    yield readable(text_in(exif.get(_Base.ImageDescription)))
     comment = exif.get_ifd(ExifTags.IFD.Exif).get(_Base.UserComment)
     yield comment_in(comment, little=exif.endian == "<")
     for tag in (_Base.XPTitle, _Base.XPSubject, _Base.XPComment):
-        yield utf16_in(exif.get(tag))
+        yield readable(utf16_in(exif.get(tag)))
 
 
 @contextmanager
@@ -120,8 +120,8 @@ def _moment(exif: Image.Exif, date: int, fraction: int, zone: int) -> str | None
     """The offset may be written beside another date that says the same."""
     details = exif.get_ifd(ExifTags.IFD.Exif)
 
-    def told(tag: int) -> Any:  # TIFFs and RAW pictures may have all tags in one directory
-        return details.get(tag) or exif.get(tag)
+    def told(tag: int) -> str:  # TIFFs and RAW pictures may have all tags in one directory
+        return text_in(details.get(tag)) or text_in(exif.get(tag))
 
     if not (written := told(date)):
         return None
@@ -137,13 +137,19 @@ def fallback_date(image: Image.Image) -> str | None:
         if found := _seen_by_satellites(exif.get_ifd(ExifTags.IFD.GPSInfo)):
             return found
     with _whatever_it_is():
-        return _moment(image.getexif(), *_DATES[2])
+        if found := _moment(image.getexif(), *_DATES[2]):
+            return found
+    with _whatever_it_is():
+        tags = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+        return None if _Gps.GPSTimeStamp in tags else moment(text_in(tags.get(_Gps.GPSDateStamp)))
     return None
 
 
 def _seen_by_satellites(tags: _Tags) -> str | None:
     """UTC."""
-    time = tags.get(_Gps.GPSTimeStamp)
+    date, time = text_in(tags.get(_Gps.GPSDateStamp)), tags.get(_Gps.GPSTimeStamp)
+    if isinstance(time, str):
+        return moment(f"{date} {time}", "", "Z") if date else None
     if not isinstance(time, (tuple, list)):
         return None
     parts = [number_within(part, 0, 60, 12) for part in time]
@@ -151,8 +157,7 @@ def _seen_by_satellites(tags: _Tags) -> str | None:
         return None
     hour, minute, second = (int(part or 0) for part in parts)
     fraction = f"{parts[2] or 0:.6f}".partition(".")[2].rstrip("0")
-    return moment(f"{clean_text(tags.get(_Gps.GPSDateStamp))} {hour:02}:{minute:02}:{second:02}",
-                  fraction, "Z")
+    return moment(f"{date} {hour:02}:{minute:02}:{second:02}", fraction, "Z")
 
 
 def camera_name(make: object, model: object) -> str:

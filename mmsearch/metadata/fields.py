@@ -52,6 +52,9 @@ UNSURE = "unsure date"
 MOST_CAPTIONS, MOST_WORDS, MAX_CHARACTERS = 64, 256, 200
 """Captions of one picture, keywords or names of one picture, characters of one such value."""
 
+_STOPS = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
+_ENDS = ("".join(_STOPS) + " ,;:\"'`()[]-_*\u2013\u2014\u2018\u2019\u201a\u201c\u201d\u201e"
+         "\xab\xbb\u3001")
 _ASKED = re.compile(r"[^\x00-\x7f]+|\?+")
 
 
@@ -118,15 +121,20 @@ def _paragraph(value: object) -> str:
 
 
 def distinct_captions(values: Iterable[object]) -> tuple[str, ...]:
-    """Captions from several places, one of those that say the same: but for case, blanks, how
-    accents are composed, or question marks in place of what a writer of ASCII could not write."""
+    """Captions from several places, of those that say the same (see `caption_key`) the first that
+    is written with most care; without those in which question marks are in place of what a writer
+    of ASCII could not write."""
     texts = clean_captions(values)
     written = {_asked(text) for text in texts if not text.isascii()}
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for text in texts:
         if not (text.isascii() and "?" in text and _asked(text) in written):
-            found.setdefault(caption_key(text), text)
-    return tuple(found.values())
+            found.setdefault(caption_key(text), []).append(text)
+    return tuple(max(same, key=_care) for key, same in found.items() if key)
+
+
+def _care(text: str) -> tuple[bool, bool]:
+    return not (text.islower() or text.isupper()), text.endswith(_STOPS)
 
 
 def _asked(text: str) -> str:
@@ -134,8 +142,9 @@ def _asked(text: str) -> str:
 
 
 def caption_key(text: str) -> str:
-    """Equal for captions that say the same."""
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    """Equal for captions that say the same: but for case, blanks, how accents are composed, and
+    punctuation at the ends. Empty for what says nothing."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split()).strip(_ENDS)
 
 
 def number_within(value: object, low: float, high: float, digits: int = 7) -> float | None:

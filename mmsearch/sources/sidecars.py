@@ -31,6 +31,7 @@ from mmsearch.metadata import (
     clean_text,
     gps_position,
     number_within,
+    without_words_of_machines,
     xmp,
 )
 from mmsearch.sources.columns import split_columns
@@ -225,7 +226,7 @@ def read(path: Path) -> Metadata:
     if suffix == ".txt":
         return _lines(path)
     data = path.read_bytes()
-    return xmp.read(data) if suffix == ".xmp" else _json(data)
+    return without_words_of_machines(xmp.read(data)) if suffix == ".xmp" else _json(data)
 
 
 def _lines(path: Path) -> Metadata:
@@ -244,7 +245,7 @@ def _json(data: bytes) -> Metadata:
     if not isinstance(found, dict):
         return Metadata()  # somebody else's
     is_takeout = "photoTakenTime" in found or "geoData" in found
-    return _takeout(found) if is_takeout else _plain(found)
+    return without_words_of_machines(_takeout(found)) if is_takeout else _plain(found)
 
 
 def _takeout(written: Mapping[str, Any]) -> Metadata:

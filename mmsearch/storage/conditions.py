@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from mmsearch.uris import nfc
 
@@ -19,6 +20,7 @@ COLUMNS = _TEXT_COLUMNS | _DATE_COLUMNS | _NUMBER_COLUMNS
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DATE = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d+)?Z?)?)?)?)?)?", re.ASCII)
+_EARLIEST = "0001-01-01T00:00:00"
 _LOOKS_LIKE_DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]*"
 
 
@@ -105,6 +107,7 @@ class Field:
         if self.name in _DATE_COLUMNS:
             if not value.is_date:
                 raise ValueError("expected a date such as 2021, 2021-05 or 2021-05-30")
+            _check_date(value.text)
             return self.compare_date(operator, value.text)
         if self.name in _TEXT_COLUMNS:
             return self.compare_text(operator, value.text)
@@ -147,6 +150,17 @@ class Field:
             return compared
         is_date = Condition(f"{self.value.sql} GLOB ?", (*self.value.params, _LOOKS_LIKE_DATE))
         return join("AND", [is_date, compared])
+
+
+def _check_date(text: str) -> None:
+    """ValueError for what no calendar and no clock shows."""
+    known = text.removesuffix("Z").partition(".")[0]
+    whole = known + _EARLIEST[len(known):]
+    for length, what in ((len("2021-05-30"), "day"), (None, "time")):
+        try:
+            datetime.fromisoformat(whole[:length])
+        except ValueError:
+            raise ValueError(f"there is no such {what}") from None
 
 
 def _number(text: str) -> int | float:

@@ -170,7 +170,6 @@ class Ann:
         self.spec = IndexSpec(**facts["spec"])
         self.tuned = tuning_of(facts)
         index = load_index(path / "index.faiss", self.spec)
-        assert isinstance(index, ApproximateIndex | ExactIndex)
         if index.rows != segment.rows:
             raise CollectionDamaged(f"{path} has {index.rows} rows for {segment.rows} vectors; "
                                     "run `mmsearch verify`")

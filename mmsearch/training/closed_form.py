@@ -12,16 +12,20 @@ from mmsearch.records import Vectors
 from mmsearch.training.features import Features
 from mmsearch.training.heads import Head, Heads, unit
 
+RIDGE = 1.0
+"""Weight of the penalty, per training picture."""
+WHITEN = 0.75
+"""0 would leave the text features as they are, 1 make all their directions equally long."""
 
-def closed_form_heads(data: Features, *, ridge: float, whiten: float,
-                      base: Heads | None = None) -> Heads:
+
+def closed_form_heads(data: Features, base: Heads | None = None) -> Heads:
     """Heads without a single step of descent.
 
     Text: centred and softly whitened, so that rare distinctions count as much as common ones.
     Image: ridge regression from standardised features to the mean vector of the captions. With
     `base`, its text head stays and the regression is of what its image head still gets wrong.
     """
-    text = base.text if base else _whitening(unit(data.texts), whiten)
+    text = base.text if base else _whitening(unit(data.texts))
     wanted = np.zeros((data.images.shape[1], text.weight.shape[0]))
     np.add.at(wanted, data.owner, text(data.texts))
     wanted /= np.bincount(data.owner, minlength=len(wanted))[:, None]
@@ -37,7 +41,7 @@ def closed_form_heads(data: Features, *, ridge: float, whiten: float,
         scale = sum(float((r * wanted).sum()) for r in raw) / sum(float((r * r).sum()) for r in raw)
         before = Head(base.image.weight * scale, base.image.bias * scale)
         known = [r * scale for r in raw]
-    gram = np.eye(len(mean)) * ridge * len(wanted)
+    gram = np.eye(len(mean)) * RIDGE * len(wanted)
     cross = np.zeros((len(mean), wanted.shape[1]))
     for view, done in zip(views, known, strict=True):
         x = (view - mean) / spread
@@ -48,11 +52,11 @@ def closed_form_heads(data: Features, *, ridge: float, whiten: float,
     return Heads(Head(before.weight + change.weight, before.bias + change.bias), text)
 
 
-def _whitening(texts: Vectors, power: float) -> Head:
+def _whitening(texts: Vectors) -> Head:
     mean = texts.mean(0, dtype=np.float64)
     values, axes = np.linalg.eigh(np.cov((texts - mean).T, bias=True))
     # The floor keeps directions in which a small set hardly varies from being blown up.
-    weight = (axes * np.maximum(values, 0.03 * values[-1]) ** (-power / 2)).T
+    weight = (axes * np.maximum(values, 0.03 * values[-1]) ** (-WHITEN / 2)).T
     return Head(f32(weight), f32(-weight @ mean))
 
 

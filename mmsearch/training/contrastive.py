@@ -15,7 +15,6 @@ from mmsearch.training.closed_form import f32, moments
 from mmsearch.training.config import EpochReport, TrainConfig
 from mmsearch.training.features import Features
 from mmsearch.training.heads import Head, Heads, save_whole, unit
-from mmsearch.training.losses import info_nce
 from mmsearch.training.validation import Recall, recall
 
 if TYPE_CHECKING:
@@ -132,6 +131,23 @@ def _epoch(epoch: int, sides: list[HeadParameters], sharpness: torch.Tensor,
             optimizer.step()
             losses.append(loss.item())
     return float(np.mean(losses))
+
+
+def info_nce(images: torch.Tensor, texts: torch.Tensor, sharpness: torch.Tensor,
+             same: torch.Tensor) -> torch.Tensor:
+    """Symmetric InfoNCE of unit rows, row n of each a pair; the temperature is learned.
+
+    sharpness: the logarithm of one over the temperature, 100 at most.
+    same: bool [n, n], captions of the same words, which are no mistake to learn from.
+    """
+    import torch
+    from torch.nn import functional
+
+    scores = sharpness.clamp(max=math.log(100)).exp() * images @ texts.T
+    scores = scores.masked_fill(same.fill_diagonal_(False), -1e4)
+    target = torch.arange(len(images))
+    return (functional.cross_entropy(scores, target)
+            + functional.cross_entropy(scores.T, target)) / 2
 
 
 def one_caption_each(owner: Ids, pictures: int, random: np.random.Generator) -> Ids:

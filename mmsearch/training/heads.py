@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmsearch.encoders import replace_nodes
 from mmsearch.errors import ModelError
 from mmsearch.records import Vectors
 
@@ -75,7 +76,7 @@ def write_model(base: Path, heads: Heads, out: Path, *, name: str, source: str) 
     for side in SIDES:
         file = spec[side]["file"]
         model = with_head(onnx.load(base / file), side, getattr(heads, side))
-        save_whole(out / file, partial(_write, model.SerializeToString()))
+        save_whole(out / file, partial(onnx.save, model))
     for file in (spec["text"]["tokens"], spec["text"]["tokenizer"]):
         if base.resolve() != out.resolve():
             shutil.copyfile(base / file, out / file)
@@ -86,12 +87,13 @@ def write_model(base: Path, heads: Heads, out: Path, *, name: str, source: str) 
         spec.pop(part, None)
     spec |= {"name": name, "dim": len(heads.image.bias), "source": source,
              "sha256": {f: hashlib.sha256((out / f).read_bytes()).hexdigest() for f in files}}
-    save_whole(out / "model.json", partial(_write, (json.dumps(spec, indent=1) + "\n").encode()))
+    written = (json.dumps(spec, indent=1) + "\n").encode()
+    save_whole(out / "model.json", lambda file: file.write(written))
 
 
 def with_head(model: Any, side: str, head: Head) -> Any:
     """An ONNX tower whose "embedding" output comes from `head`; what stood there before goes."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
     graph = model.graph
     needed = {"features"}
@@ -120,17 +122,11 @@ def with_head(model: Any, side: str, head: Head) -> Any:
 
     moved = add("Add", add("MatMul", unit_rows("features"), f"{side}.weight"), f"{side}.bias")
     unit_rows(moved, out="embedding")
-    kept = [t for t in graph.initializer if t.name in needed]
+    replace_nodes(graph, [*nodes, *made], constants)
     outputs = [o for o in graph.output if o.name == "features"]
     embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", len(head.bias)])
-    for container, values in (
-        (graph.node, [*nodes, *made]),
-        (graph.initializer, [*kept, *(numpy_helper.from_array(np.asarray(v), n)
-                                      for n, v in constants.items())]),
-        (graph.output, [embedding, *outputs]),
-    ):
-        del container[:]
-        container.extend(values)
+    del graph.output[:]
+    graph.output.extend([embedding, *outputs])
     return model
 
 
@@ -146,7 +142,7 @@ def read_heads(directory: Path) -> Heads:
         found |= {t.name: numpy_helper.to_array(t) for t in graph.initializer
                   if t.name in (f"{side}.weight", f"{side}.bias")}
     if len(found) != 4:
-        raise ModelError(f"{directory} holds heads of another kind; use start='ridge'")
+        raise ModelError(f"{directory} holds heads of another kind")
     return Heads.of(found | {f"{side}.weight": found[f"{side}.weight"].T for side in SIDES})
 
 
@@ -158,7 +154,3 @@ def save_whole(path: Path, write: Callable[[Any], object]) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
-
-
-def _write(content: bytes, file: Any) -> None:
-    file.write(content)

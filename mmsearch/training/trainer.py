@@ -6,12 +6,13 @@ towers stay as they are, in ONNX, and the heads are trained:
 
     1. read      a manifest of pictures and captions -> training and validation pairs
     2. features  every picture, and its mirror image, once through the tower; cached on disk
-    3. start     closed form: whitened text, and ridge regression from pictures to their captions
+    3. start     closed form: the base's text head, and ridge regression from pictures to what its
+                 image head gets wrong
     4. train     symmetric InfoNCE with a learned temperature, a checkpoint every epoch
     5. choose    on validation: the best epoch, and how far to go from the start towards it
     6. export    the base model's ONNX graphs with the new heads in them: a model directory
 
-Step 2 is in `features`, 3 in `closed_form`, 4 and 5 in `contrastive`, `losses` and `validation`;
+Step 2 is in `features`, 3 in `closed_form`, 4 and 5 in `contrastive` and `validation`;
 what a head is, and how it gets in and out of ONNX: `heads`.
 """
 
@@ -55,7 +56,7 @@ class TrainResult:
 def train(
     pairs: Path,
     out: Path,
-    config: TrainConfig | None = None,
+    config: TrainConfig,
     *,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> TrainResult:
@@ -68,7 +69,6 @@ def train(
     ModelError: the base model cannot be loaded, or its towers cannot be reused.
     MissingExtra: torch, onnx or safetensors is not installed.
     """
-    config = config or TrainConfig()
     _need_extra()
     base = _load_base(config.base)
     train_pairs, val_pairs = _split(pairs, config)
@@ -80,8 +80,7 @@ def train(
     if train_set.images.shape[1] < 2 or not val_set.images.shape[1]:
         raise UsageError(f"{pairs}: too few pictures can be decoded; skipped: {list(skipped)[:1]}")
 
-    before = read_heads(base.directory) if config.start == "base" else None
-    start = closed_form_heads(train_set, ridge=config.ridge, whiten=config.whiten, base=before)
+    start = closed_form_heads(train_set, read_heads(base.directory))
     best = fit(start, train_set, val_set, config, work, on_epoch)
     write_model(base.directory, best.heads, out, name=f"{out.name}-heads",
                 source=f"heads trained by mmsearch on {train_set.images.shape[1]} pictures")

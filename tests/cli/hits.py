@@ -5,14 +5,11 @@ from __future__ import annotations
 import io
 import unicodedata
 
-from hypothesis import settings, strategies as st
+from hypothesis import strategies as st
 from rich.console import Console
 
 from mmsearch.records import Hit, Item
 from mmsearch.uris import path_to_uri
-
-settings.register_profile("present", deadline=None)
-settings.load_profile("present")
 
 HOSTILE = "a\tb\nc\x1b[31m<script>alert('x')</script>&\"[red]\x07\x9b\u2028\u202egpj.exe\x00"
 NAMES = st.one_of(st.text(max_size=30), st.just(HOSTILE))

@@ -63,12 +63,6 @@ def test_nothing_to_index_is_said_and_leaves_nothing(cli: Cli, tmp_path: Path) -
     assert not (tmp_path / "x").exists()
 
 
-def test_only_bad_files_is_a_failure(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_bytes(b"")
-    done = cli("index", tmp_path / "bad.jpg", "-i", "x")
-    assert (done.returncode, "zero bytes" in done.stderr) == (1, True)
-
-
 def test_a_name_that_is_not_utf8_goes_in_and_comes_out(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "odd"
     folder.mkdir()
@@ -149,21 +143,32 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
     assert "no result has a value of 'colr'" in done.stderr
 
 
-@pytest.mark.parametrize(("command", "reason"), [
-    (["index", ""], "a path is empty"),
-    (["delete", ""], "a path is empty"),
-    (["watch", ""], "a path is empty"),
-    (["query", "x", "-i", ""], "a path is empty"),
-    (["query", "x", "-k", 10**20], "at most 2,147,483,647"),
-    (["query", "x", "--offset", 10**20], "at most 2,147,483,647"),
-    (["query", "x", "--text-weight", 0.3], "need --mode hybrid"),
-    (["query", "x", "--fusion", "rrf"], "need --mode hybrid"),
+@pytest.mark.parametrize(("code", "command", "reason"), [
+    (2, ["index", ""], "a path is empty"),
+    (2, ["delete", ""], "a path is empty"),
+    (2, ["watch", ""], "a path is empty"),
+    (2, ["query", "x", "-i", ""], "a path is empty"),
+    (2, ["index", "--vectors", "v.npy", "--profile"], "--profile only with PATH"),
+    (2, ["query", "x", "-k", 10**20], "at most 2,147,483,647"),
+    (2, ["query", "x", "--offset", 10**20], "at most 2,147,483,647"),
+    (2, ["query", "x", "--text-weight", 0.3], "need --mode hybrid"),
+    (2, ["query", "x", "--fusion", "rrf"], "need --mode hybrid"),
+    (2, ["query"], ""),
+    (2, ["query", "x", "-k", "0"], ""),
+    (2, ["query", "x", "--where", "width >"], ""),
+    (2, ["query", "x", "--weight", "1", "--weight", "2"], ""),
+    (2, ["query", "--image", "nowhere.jpg"], ""),
+    (2, ["delete"], ""),
+    (2, ["eval", "nowhere.jsonl"], ""),
+    (1, ["query", "x", "-i", "nowhere"], "holds no collection"),
+    (1, ["query", "--image", ROOT / "LICENSE"], "LICENSE: not an image"),
+    (1, ["query", "x", "--model", "ViT-B-32/nonsense"], "nonsense"),
+    (1, ["info", "-i", "nowhere"], "nowhere"),
 ], ids=str)
-def test_what_makes_no_sense_is_refused(
-        cli: Cli, demo_index: Path, command: list[object], reason: str) -> None:
-    done = cli(*command, *([] if "-i" in command else ["-i", demo_index]))
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    assert reason in done.stderr
+def test_what_makes_no_sense_or_fails_is_one_line(
+        cli: Cli, demo_index: Path, code: int, command: list[object], reason: str) -> None:
+    line = complaint(cli(*command, *([] if "-i" in command else ["-i", demo_index])), code)
+    assert line.count("\n") == 1 and reason in line
 
 
 def test_a_folder_that_is_empty_now_keeps_what_it_had(cli: Cli, tmp_path: Path) -> None:
@@ -181,27 +186,6 @@ def test_a_folder_that_is_empty_now_keeps_what_it_had(cli: Cli, tmp_path: Path) 
     assert "items 1" in done.stdout
     cli("delete", disk, "-i", tmp_path / "index", check=True)
     assert Collection.open(tmp_path / "index").info()["items"] == 0
-
-
-def test_wrong_use_is_exit_code_2(cli: Cli, demo_index: Path) -> None:
-    for args in (["query", "-i", demo_index], ["query", "x", "-k", "0", "-i", demo_index],
-                 ["query", "x", "--where", "width >", "-i", demo_index],
-                 ["query", "x", "--weight", "1", "--weight", "2", "-i", demo_index],
-                 ["delete", "-i", demo_index], ["eval", "nowhere.jsonl"],
-                 ["query", "--image", "nowhere.jpg", "-i", demo_index]):
-        assert complaint(cli(*args), 2).count("\n") == 1
-    assert cli("query", "x", "--no-such-option").returncode == 2
-
-
-def test_failures_are_exit_code_1_and_one_line(cli: Cli, demo_index: Path) -> None:
-    for args, words in (
-            (["query", "x", "-i", "nowhere"], "holds no collection"),
-            (["query", "--image", ROOT / "LICENSE", "-i", demo_index], "LICENSE: not an image"),
-            (["query", "x", "--model", "ViT-B-32/nonsense", "-i", demo_index], "nonsense"),
-            (["info", "-i", "nowhere"], "nowhere")):
-        line = complaint(cli(*args), 1)
-        assert line.count("\n") == 1
-        assert words in line
 
 
 def test_a_closed_pipe_is_no_error(demo_index: Path) -> None:
@@ -283,6 +267,7 @@ def test_the_index_is_taken_from_the_environment_or_the_default(
 
 def test_every_help_text_has_an_example_that_names_real_options(cli: Cli) -> None:
     commands = re.findall(r"^\W+(\w+)  ", cli("--help").stdout.split("Commands")[1], re.M)
+    assert cli("query", "x", "--no-such-option").returncode == 2
     assert set(commands) == {"index", "query", "eval", "info", "delete", "verify", "compact",
                              "train", "demo", "dups", "export", "watch", "models"}
     for command in commands:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +15,17 @@ import pytest
 from conftest import DEMO, Cli, add
 from hypothesis import given, settings, strategies as st
 from PIL import Image
+from random_models import (
+    checkpoint,
+    cosines,
+    exported_alike,
+    folder_of,
+    libraries_for,
+    pictures,
+)
 
 from mmsearch.collection.collection import Collection
 from mmsearch.encoders import load_encoder, split_precision
-from mmsearch.encoders.cleaning import clean_lower
 from mmsearch.encoders.exported import Cache
 from mmsearch.encoders.int8 import PAIR, largest_pairs
 from mmsearch.encoders.onnx import OnnxEncoder
@@ -41,68 +45,28 @@ TEXTS = ["a dog", "", "Two  CATS &amp; a caf\u00e9\u2019s \u201cmenu\u201d", "x"
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Image.Image]:
-    found = [Image.open(path).convert("RGB") for path in sorted(DEMO.glob("*.jpg"))[:6]]
-    return [*found, Image.new("RGB", (3, 500), "red"), Image.new("RGB", (901, 224), "blue")]
+def model() -> str:
+    return checkpoint("ViT-S-32-alt")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MMSEARCH_CACHE", str(path))
-        yield path  # type: ignore[misc]
-
-
-@pytest.fixture(scope="module")
-def random_model(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Callable[[str], str]:
-    """Makes a checkpoint of an architecture with random weights; -> the name that it is loaded by.
-    """
-    def make(architecture: str) -> str:
-        torch.manual_seed(0)
-        path = tmp_path_factory.mktemp("clip") / "weights.pt"
-        torch.save(open_clip.create_model(architecture).state_dict(), path)
-        return f"{architecture}/{path}"
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def model(random_model: Callable[[str], str]) -> str:
-    return random_model("ViT-S-32-alt")
-
-
-def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    return np.einsum("ij,ij->i", one, other)
-
-
-def test_an_export_gives_the_vectors_of_torch(model: str, pictures: list[Image.Image]) -> None:
-    theirs, ours = OpenClipEncoder(model), load_encoder(f"{model}@fp32")
-    assert isinstance(ours, OnnxEncoder)
-    assert (ours.name, ours.dim, ours.min_side) == (theirs.name, theirs.dim, theirs.min_side)
-    for picture in pictures:
-        np.testing.assert_array_equal(ours.prepare(picture), theirs.prepare(picture))
-    assert cosines(ours.encode_images(pictures), theirs.encode_images(pictures)).min() > 0.9999
-    assert cosines(ours.encode_texts(TEXTS), theirs.encode_texts(TEXTS)).min() > 0.9999
+def test_an_export_gives_the_vectors_of_torch(model: str) -> None:
+    ours = exported_alike(model, TEXTS)
     assert ours.encode_texts([]).shape == (0, ours.dim)
 
 
-def test_int8_is_small_near_and_the_same_encoder(model: str, pictures: list[Image.Image]) -> None:
+def test_int8_is_small_near_and_the_same_encoder(model: str) -> None:
     exact, small = load_encoder(f"{model}@fp32"), load_encoder(f"{model}@int8")
-    assert isinstance(exact, OnnxEncoder)
-    assert isinstance(small, OnnxEncoder)
     assert small.name == exact.name
     size, least = ((one.directory / "image.onnx").stat().st_size for one in (exact, small))
     assert least < 0.4 * size
-    assert cosines(small.encode_images(pictures), exact.encode_images(pictures)).min() > 0.99
-    alone = np.concatenate([small.encode_images([picture]) for picture in pictures])
-    assert cosines(small.encode_images(pictures), alone).min() > 0.9999
+    assert cosines(small.encode_images(pictures()), exact.encode_images(pictures())).min() > 0.99
+    alone = np.concatenate([small.encode_images([picture]) for picture in pictures()])
+    assert cosines(small.encode_images(pictures()), alone).min() > 0.9999
     assert cosines(small.encode_texts(TEXTS), exact.encode_texts(TEXTS)).min() > 0.98
 
 
 def test_no_weights_in_int8_can_leave_16_bits(model: str) -> None:
     small = load_encoder(f"{model}@int8")
-    assert isinstance(small, OnnxEncoder)
     for name in ("image.onnx", "text.onnx"):
         weights = [numpy_helper.to_array(tensor)
                    for tensor in onnx.load(small.directory / name).graph.initializer
@@ -120,16 +84,16 @@ def test_int8_of_an_earlier_version_is_made_anew(model: str) -> None:
     assert json.loads(made.read_text()) == now
 
 
-def test_bf16_is_near(model: str, pictures: list[Image.Image]) -> None:
+def test_bf16_is_near(model: str) -> None:
     exact, half = load_encoder(f"{model}@fp32"), load_encoder(f"{model}@bf16")
     assert half.name == exact.name
-    assert cosines(half.encode_images(pictures), exact.encode_images(pictures)).min() > 0.99
-    for vectors in (half.encode_images(pictures), half.encode_texts(TEXTS)):
+    assert cosines(half.encode_images(pictures()), exact.encode_images(pictures())).min() > 0.99
+    for vectors in (half.encode_images(pictures()), half.encode_texts(TEXTS)):
         assert vectors.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-def test_calls_are_shared_out_to_devices(model: str, pictures: list[Image.Image]) -> None:
+def test_calls_are_shared_out_to_devices(model: str) -> None:
     one, two = OpenClipEncoder(model), OpenClipEncoder(model, devices=("cpu", "cpu"))
     assert (one.workers, two.workers) == (1, 2)
     used = []
@@ -143,26 +107,24 @@ def test_calls_are_shared_out_to_devices(model: str, pictures: list[Image.Image]
     together = Barrier(2)
     two._encode_images = noted  # type: ignore[assignment]
     with ThreadPoolExecutor(2) as pool:
-        halves = list(pool.map(two.encode_images, (pictures[:2], pictures[2:4])))
+        halves = list(pool.map(two.encode_images, (pictures()[:2], pictures()[2:4])))
     assert used[0] is not used[1]
-    np.testing.assert_allclose(np.concatenate(halves), one.encode_images(pictures[:4]), atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(halves), one.encode_images(pictures()[:4]), atol=1e-5)
     np.testing.assert_allclose(two.encode_texts(TEXTS), one.encode_texts(TEXTS), atol=1e-5)
 
 
-def test_pixels_are_scaled_as_by_the_models_own_transform(
-        model: str, pictures: list[Image.Image]) -> None:
+def test_pixels_are_scaled_as_by_the_models_own_transform(model: str) -> None:
     architecture, file = model.split("/", 1)
     encoder = OpenClipEncoder(model)
     transform = open_clip.create_model_from_pretrained(architecture, pretrained=file)[1]
-    pixels = torch.from_numpy(np.stack([encoder.prepare(picture) for picture in pictures]))
+    pixels = torch.from_numpy(np.stack([encoder.prepare(picture) for picture in pictures()]))
     ours = encoder._scaled(pixels)
-    assert torch.equal(ours, torch.stack([transform(picture) for picture in pictures]))
+    assert torch.equal(ours, torch.stack([transform(picture) for picture in pictures()]))
 
 
-def test_auto_takes_the_fastest_that_costs_no_recall(model: str, cache: Path) -> None:
+def test_auto_takes_the_fastest_that_costs_no_recall(model: str) -> None:
     load_encoder(model)
-    (facts,) = (json.loads(file.read_text()) for file in cache.glob("models/*/auto.json")
-                if "ViT-S-32-alt" in str(file))
+    facts = json.loads((Cache(model).path / "auto.json").read_text())
     measured = facts["measured"]
     least = measured["fp32"]["recall"] - 0.005
     assert measured[facts["precision"]]["recall"] >= least
@@ -170,13 +132,9 @@ def test_auto_takes_the_fastest_that_costs_no_recall(model: str, cache: Path) ->
                for one in measured.values() if one["recall"] >= least)
 
 
-def test_an_exported_model_needs_no_torch(model: str, cache: Path) -> None:
+def test_an_exported_model_needs_no_torch(model: str) -> None:
     load_encoder(f"{model}@int8")
-    code = (f"import sys; from mmsearch import load_encoder; e = load_encoder({model + '@int8'!r});"
-            f"e.encode_texts(['x']); print([m for m in ('torch', 'open_clip') if m in sys.modules])"
-            )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert libraries_for(f"{model}@int8") == "[]"
 
 
 def test_a_collection_takes_a_precision_and_can_be_searched_with_another(
@@ -198,7 +156,7 @@ def test_a_collection_takes_a_precision_and_can_be_searched_with_another(
     assert "built-in model" in done.stderr
 
 
-def test_a_killed_export_leaves_nothing_that_looks_whole(model: str, cache: Path) -> None:
+def test_a_killed_export_leaves_nothing_that_looks_whole(model: str) -> None:
     kept = Cache(model).path
     load_encoder(f"{model}@fp32")
     shutil.rmtree(kept / "fp32")
@@ -207,7 +165,7 @@ def test_a_killed_export_leaves_nothing_that_looks_whole(model: str, cache: Path
     assert isinstance(load_encoder.__wrapped__(f"{model}@fp32"), OnnxEncoder)
 
 
-def test_what_another_process_has_exported_meanwhile_stays(tmp_path: Path, cache: Path) -> None:
+def test_what_another_process_has_exported_meanwhile_stays(tmp_path: Path) -> None:
     """It may be in use: a graph is loaded when the first picture or text comes."""
     kept = Cache(f"ViT-S-32-alt/{tmp_path}/none.pt")
     (kept.path / "fp32").mkdir(parents=True)
@@ -224,7 +182,7 @@ def test_a_cache_that_cannot_be_written_says_so(
         Cache("ViT-S-32-alt/weights.pt").encoder("fp32")
 
 
-def test_a_changed_checkpoint_is_exported_anew(model: str, tmp_path: Path, cache: Path) -> None:
+def test_a_changed_checkpoint_is_exported_anew(model: str, tmp_path: Path) -> None:
     architecture, _, file = model.partition("/")
     copy = tmp_path / "copy.pt"
     shutil.copy(file, copy)
@@ -238,78 +196,47 @@ def test_a_changed_checkpoint_is_exported_anew(model: str, tmp_path: Path, cache
 @pytest.mark.parametrize("architecture", [
     "RN50", "MobileCLIP-S1", pytest.param("coca_ViT-B-32", marks=pytest.mark.slow),
     pytest.param("EVA02-B-16", marks=pytest.mark.slow)])
-def test_other_architectures(architecture: str, random_model: Callable[[str], str],
-                             pictures: list[Image.Image]) -> None:
+def test_other_architectures(architecture: str) -> None:
     """A residual network, towers from timm behind a text tower of another class, and more."""
-    name = random_model(architecture)
-    theirs, ours = OpenClipEncoder(name), load_encoder(f"{name}@fp32")
-    assert isinstance(ours, OnnxEncoder)
-    for picture in pictures[:2]:
-        np.testing.assert_array_equal(ours.prepare(picture), theirs.prepare(picture))
-    assert cosines(ours.encode_images(pictures), theirs.encode_images(pictures)).min() > 0.9999
-    assert cosines(ours.encode_texts(TEXTS), theirs.encode_texts(TEXTS)).min() > 0.9999
+    exported_alike(checkpoint(architecture), TEXTS)
 
 
-def folder_of(path: Path, **preprocessing: object) -> Path:
-    """An open_clip model with random weights, as a hub keeps it."""
-    from safetensors.torch import save_file
-
-    path.mkdir()
+def folder(path: Path, **preprocessing: object) -> str:
     torch.manual_seed(0)
-    save_file(open_clip.create_model("ViT-S-32-alt").state_dict(),
-              path / "open_clip_model.safetensors")
-    how = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bicubic",
-           "resize_mode": "squash", **preprocessing}
-    (path / "open_clip_config.json").write_text(json.dumps(
-        {"model_cfg": open_clip.get_model_config("ViT-S-32-alt"), "preprocess_cfg": how}))
-    return path
+    return folder_of(path, open_clip.create_model("ViT-S-32-alt"),
+                     open_clip.get_model_config("ViT-S-32-alt"), **preprocessing)
 
 
-def test_a_folder_is_loaded_with_its_own_preprocessing(
-        tmp_path: Path, model: str, pictures: list[Image.Image]) -> None:
-    name = str(folder_of(tmp_path / "mine"))
-    theirs, ours = OpenClipEncoder(name), load_encoder(f"{name}@fp32")
-    assert isinstance(ours, OnnxEncoder)
+def test_a_folder_is_loaded_with_its_own_preprocessing(tmp_path: Path, model: str) -> None:
+    ours = exported_alike(folder(tmp_path / "mine"), TEXTS)
     assert ours.name.startswith("mine@")
-    for picture in pictures:
-        np.testing.assert_array_equal(ours.prepare(picture), theirs.prepare(picture))
-    vectors = ours.encode_images(pictures)
-    assert cosines(vectors, theirs.encode_images(pictures)).min() > 0.9999
     # The same weights with the preprocessing of its architecture are another model.
-    assert cosines(vectors, load_encoder(f"{model}@fp32").encode_images(pictures)).min() < 0.999
+    others = load_encoder(f"{model}@fp32").encode_images(pictures())
+    assert cosines(ours.encode_images(pictures()), others).min() < 0.999
 
 
-def test_what_cannot_be_exported_stays_on_torch(
-        tmp_path: Path, pictures: list[Image.Image]) -> None:
-    name = str(folder_of(tmp_path / "mine", resize_mode="longest", interpolation="bilinear"))
+def test_what_cannot_be_exported_stays_on_torch(tmp_path: Path) -> None:
+    name = folder(tmp_path / "mine", resize_mode="longest", interpolation="bilinear")
     for _ in range(2):
         encoder = load_encoder.__wrapped__(f"{name}@fp32")
         assert isinstance(encoder, OpenClipEncoder)
-    assert encoder.encode_images(pictures[:2]).shape == (2, encoder.dim)
+    assert encoder.encode_images(pictures()[:2]).shape == (2, encoder.dim)
     with pytest.raises(ModelError, match=r"on torch alone .*--precision fp32 or bf16"):
         load_encoder(f"{name}@int8")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=80)
        .filter(lambda text: "_of_text>" not in text.lower()))
 def test_texts_become_the_tokens_of_open_clip(model: str, text: str) -> None:
-    from tokenizers import Tokenizer
-
-    tokenizer = _tokenizer(str(Cache(model).path / "fp32" / "tokenizer.json"), Tokenizer)
+    exported = load_encoder(f"{model}@fp32")
     theirs = open_clip.get_tokenizer("ViT-S-32-alt")([text])[0].tolist()
-    ours = tokenizer.encode(clean_lower(text)).ids
+    (ours,) = exported.cut([text])
     assert ours == theirs[: len(ours)]
     assert not any(theirs[len(ours):])
 
 
-def _tokenizer(path: str, kind: type, known: dict[str, object] = {}) -> object:  # noqa: B006
-    if path not in known:
-        known[path] = kind.from_file(path)  # type: ignore[attr-defined]
-    return known[path]
-
-
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 700), st.integers(1, 700))
 def test_pictures_are_scaled_and_cropped_as_torchvision_does(width: int, height: int) -> None:
     from torchvision.transforms import CenterCrop, InterpolationMode, Resize

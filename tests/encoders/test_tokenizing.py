@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from conftest import DEMO
 from hypothesis import given, settings, strategies as st
-from PIL import Image
+from random_models import cosines, exported_alike, folder_of, libraries_for
 
 from mmsearch.encoders import load_encoder
 from mmsearch.encoders.cleaning import CLEANERS
@@ -112,59 +109,33 @@ def small(architecture: str) -> dict[str, Any]:
     return how
 
 
-def folder_of(path: Path, architecture: str, how: dict[str, Any]) -> Path:
-    """An open_clip model with random weights and its tokenizer, as a hub keeps it."""
-    from safetensors.torch import save_file
-
-    path.mkdir()
-    tokenizer, config = TOKENIZERS[architecture]()
-    tokenizer.save(str(path / "tokenizer.json"))
-    (path / "tokenizer_config.json").write_text(json.dumps(config))
+def hub_folder(path: Path, architecture: str, how: dict[str, Any]) -> str:
+    """With its tokenizer, as a hub keeps it."""
     of_model = {key: value for key, value in how.items() if key != "custom_text"}
     made = open_clip.CustomTextCLIP if how.get("custom_text") else open_clip.CLIP
     torch.manual_seed(0)
-    save_file(made(**of_model).state_dict(), path / "open_clip_model.safetensors")
-    prepared = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic",
-                "resize_mode": "squash"}
-    (path / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": how, "preprocess_cfg": prepared}))
-    return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MMSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+    name = folder_of(path, made(**of_model), how)
+    tokenizer, config = TOKENIZERS[architecture]()
+    tokenizer.save(str(path / "tokenizer.json"))
+    (path / "tokenizer_config.json").write_text(json.dumps(config))
+    return name
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("hub") / request.param
-    return str(folder_of(path, request.param, small(request.param)))
-
-
-def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    return np.einsum("ij,ij->i", one, other)
+    return hub_folder(path, request.param, small(request.param))
 
 
 def compare(name: str) -> OnnxEncoder:
-    pictures = [Image.open(path).convert("RGB") for path in sorted(DEMO.glob("*.jpg"))[:3]]
-    theirs, ours = OpenClipEncoder(name), load_encoder(f"{name}@fp32")
-    assert isinstance(ours, OnnxEncoder)
-    assert (ours.name, ours.dim) == (theirs.name, theirs.dim)
-    for picture in pictures:
-        np.testing.assert_array_equal(ours.prepare(picture), theirs.prepare(picture))
-    assert cosines(ours.encode_images(pictures), theirs.encode_images(pictures)).min() > 0.9999
-    assert cosines(ours.encode_texts(TEXTS), theirs.encode_texts(TEXTS)).min() > 0.9999
-    assert ours.cut(TEXTS) == theirs.tokenizer(TEXTS).tolist()
+    ours = exported_alike(name, TEXTS)
+    assert ours.cut(TEXTS) == OpenClipEncoder(name).tokenizer(TEXTS).tolist()
     return ours
 
 
 def test_an_export_gives_the_vectors_of_torch(model: str) -> None:
     exact = compare(model)
     less = load_encoder(f"{model}@int8")
-    assert isinstance(less, OnnxEncoder)
     assert less.name == exact.name
     assert cosines(less.encode_texts(TEXTS), exact.encode_texts(TEXTS)).min() > 0.98
 
@@ -172,16 +143,12 @@ def test_an_export_gives_the_vectors_of_torch(model: str) -> None:
 @pytest.mark.slow
 def test_a_whole_siglip(tmp_path: Path) -> None:
     how = open_clip.get_model_config("ViT-B-16-SigLIP")
-    compare(str(folder_of(tmp_path / "whole", "ViT-B-16-SigLIP", how)))
+    compare(hub_folder(tmp_path / "whole", "ViT-B-16-SigLIP", how))
 
 
 def test_it_needs_neither_torch_nor_transformers(model: str) -> None:
     load_encoder(f"{model}@int8")
-    code = ("import sys; from mmsearch import load_encoder;"
-            f"load_encoder({model + '@int8'!r}).encode_texts(['x']);"
-            "print([m for m in ('torch', 'open_clip', 'transformers') if m in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert libraries_for(f"{model}@int8") == "[]"
 
 
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -190,7 +157,7 @@ WORDS = st.lists(st.sampled_from([
     "<mask>", "don't", "\u2019s", "\u00c9"]), max_size=30).map(" ".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(ANY | WORDS, min_size=1, max_size=4))
 def test_texts_become_the_tokens_of_open_clip(model: str, texts: list[str]) -> None:
     ours, theirs = _both(model)
@@ -205,7 +172,7 @@ def _both(model: str, known: dict[str, Any] = {}) -> Any:  # noqa: B006
 
 
 @pytest.mark.parametrize("name", ["whitespace", "lower", "canonicalize"])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=ANY | WORDS)
 def test_texts_are_cleaned_as_open_clip_does(name: str, text: str) -> None:
     assert CLEANERS[name](text) == get_clean_fn(name)(text)

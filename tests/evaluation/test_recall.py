@@ -12,9 +12,6 @@ from mmsearch.errors import UsageError
 from mmsearch.evaluation import recall
 from mmsearch.evaluation.recall import Pair
 
-settings.register_profile("evaluate", deadline=None)
-settings.load_profile("evaluate")
-
 
 @pytest.fixture
 def folder(tmp_path):
@@ -67,10 +64,6 @@ def test_karpathy_json(folder):
     test = Pair(folder / "val2014/d.jpg", ("two", "three"), "test")
     assert recall.load_pairs(path) == [train, test]
     assert recall.load_pairs(path, split="test") == [test]
-    assert recall.splits([train, test, test, Pair(folder / "a.jpg", ("x",))]) == {
-        "train": 1,
-        "test": 2,
-    }
 
 
 def test_images_of_other_splits_need_not_be_there(folder):
@@ -173,13 +166,6 @@ def test_blocks_do_not_change_the_figures(seed, images, texts, block):
         assert recall.measure(image_vectors, text_vectors, caption_image) == whole
 
 
-def test_equal_vectors_find_nothing():
-    same = np.ones((50, 4), dtype=np.float32)
-    report = recall.measure(same, same, np.arange(50))
-    assert report.text_to_image.recall[10] == 0.0
-    assert report.image_to_text.recall[10] == 0.0
-
-
 def test_the_order_of_the_captions_does_not_matter():
     generator = np.random.default_rng(0)
     images = generator.standard_normal((30, 8)).astype(np.float32)
@@ -193,22 +179,6 @@ def test_the_order_of_the_captions_does_not_matter():
     assert 0.1 < one.text_to_image.recall[1] < 0.9
 
 
-@pytest.mark.parametrize(
-    ("images", "texts", "owner", "ks", "message"),
-    [
-        ((2, 3), (2, 4), [0, 1], (1,), "do not fit"),
-        ((2, 3), (3,), [0, 1], (1,), "do not fit"),
-        ((0, 3), (2, 3), [0, 1], (1,), "nothing to evaluate"),
-        ((2, 3), (0, 3), [], (1,), "nothing to evaluate"),
-        ((2, 3), (2, 3), [0], (1,), "images for 1 of them"),
-        ((2, 3), (2, 3), [0, 2], (1,), "none of the 2 images"),
-        ((2, 3), (2, 3), [0, -1], (1,), "none of the 2 images"),
-        ((2, 3), (2, 3), [0, 1], (0,), "at least 1"),
-        ((2, 3), (2, 3), [0, 1], (), "at least 1"),
-    ],
-)
-def test_wrong_calls_say_what_is_wrong(images, texts, owner, ks, message):
-    with pytest.raises(UsageError, match=message):
-        recall.measure(
-            np.zeros(images, np.float32), np.zeros(texts, np.float32), np.array(owner, int), ks=ks
-        )
+def test_a_cut_off_below_one_is_refused():
+    with pytest.raises(UsageError, match="at least 1"):
+        recall.measure(np.eye(2), np.eye(2), np.arange(2), ks=(0,))

@@ -18,8 +18,6 @@ from hypothesis import given, settings, strategies as st
 from mmsearch.errors import CollectionDamaged, UsageError
 from mmsearch.indexes import (
     KINDS,
-    ApproximateIndex,
-    ExactIndex,
     RescoredIndex,
     build_index,
     choose_spec,
@@ -66,17 +64,15 @@ def test_stored_vectors_are_the_ones_given_to_float16(tmp_path: Path) -> None:
     vectors = unit_vectors(500, 32)
     build_index(lambda: iter([vectors]), IndexSpec("exact")).save(tmp_path / "x")
     index = load_index(tmp_path / "x")
-    assert isinstance(index, ExactIndex)
     np.testing.assert_allclose(index.vectors, vectors, rtol=2**-10, atol=1e-7)
     # A merge writes stored vectors once more: that must not change them any further.
     again = build_index(lambda: iter([index.vectors.astype(np.float32)]), IndexSpec("exact"))
-    assert isinstance(again, ExactIndex)
     assert np.array_equal(index.vectors, again.vectors)
     with pytest.raises(ValueError, match="read-only"):
         index.vectors[0, 0] = 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.integers(1, 30), st.sampled_from([1, 3, 9]))
 def test_a_filter_is_exact_and_never_lets_a_forbidden_row_through(
         seed: int, share: float, k: int, many: int) -> None:
@@ -110,8 +106,6 @@ def approximate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         build_index(lambda: iter(np.array_split(vectors, 4)), spec, rows=ROWS).save(folder / "x")
         build_index(lambda: iter([vectors]), IndexSpec("exact")).save(folder / "store")
         base, store = load_index(folder / "x", spec), load_index(folder / "store")
-        assert isinstance(base, ApproximateIndex)
-        assert isinstance(store, ExactIndex)
         yield vectors, RescoredIndex(base, store)
 
 
@@ -227,7 +221,7 @@ def test_the_table_in_the_docs_is_the_table_in_the_code() -> None:
     for kind, traits in KINDS.items():
         spec = sized(kind, 1_000_000)
         scores = "exact" if traits.exact else "rescored" if traits.rescored else "exact, may miss"
-        flags = (traits.trains, traits.filters, traits.maps, traits.removes, traits.gpu)
+        flags = (traits.trains, traits.gpu)
         assert said[kind] == [f"{traits.bytes(512, spec):,.0f}", scores,
                               *("yes" if flag else "no" for flag in flags)]
 
@@ -272,7 +266,6 @@ def test_shares_are_proportional_whole_and_never_more_than_there_is(
     assert all(0 <= part <= size for part, size in zip(parts, sizes, strict=True))
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(-1, 50), st.integers(-3, 3)), min_size=2,
                          max_size=6), min_size=1, max_size=4), st.integers(1, 12))
 def test_merging_parts_equals_sorting_all(parts: list[list[tuple[int, int]]], k: int) -> None:

@@ -520,7 +520,7 @@ def test_zero_bytes(tmp_path: Path) -> None:
 def test_truncated(format: str, kept: float) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     data = encoded(noise, format)
-    if kept == 0.9 and format in ("JPEG", "PNG", "WebP"):
+    if kept == 0.9 and format in ("JPEG", "PNG", "WebP", "GIF", "BMP", "PPM"):
         assert "are missing" in decode(data[: int(len(data) * kept)]).meta["damaged"]
         return
     text = reason(data[: int(len(data) * kept)])
@@ -568,7 +568,7 @@ def test_a_text_chunk_that_unpacks_to_gigabytes_is_not_unpacked() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("comment", "x" * 5_000_000, zip=True)
     picture = decode(encoded(flag(), "PNG", pnginfo=info))
-    assert picture.meta["damaged"] == "a text of more than 1 MB in it is left out"
+    assert "damaged" not in picture.meta
     assert picture.captions == ()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import suppress
 from typing import Any
 
 import imagecodecs
@@ -15,7 +16,8 @@ from damaging import with_checksums
 from making import difference, picture
 from PIL import Image, ImageCms
 
-from mmsearch.media import decode
+from mmsearch.errors import MediaError
+from mmsearch.media import decode, jxl
 
 PQ, HLG, BT709, BT2020, P3, SRGB = 16, 18, 1, 9, 12, 13
 PRIMARIES = {
@@ -144,6 +146,20 @@ def test_png_that_says_so() -> None:
     at = data.index(b"IDAT") - 4
     chunk = struct.pack(">I", 4) + b"cICP" + bytes([BT2020, PQ, 0, 1]) + bytes(4)
     assert_looks_like_the_cat(with_checksums(data[:at] + chunk + data[at:]))
+
+
+def test_jpeg_xl_that_says_so() -> None:
+    """imagecodecs writes 16 bits as linear: one bit in the header makes PQ of that."""
+    data = imagecodecs.jpegxl_encode(signal(CAT, BT709, PQ), lossless=True, effort=1)
+    assert difference(decode(data).image, CAT) > 20
+    told = []
+    for at in range(8 * 100):
+        changed = bytearray(data)
+        changed[at // 8] ^= 1 << at % 8
+        with suppress(MediaError):
+            if jxl._signal(bytes(changed)) == (BT709, PQ):
+                told.append(bytes(changed))
+    assert_looks_like_the_cat(told[-1])
 
 
 def test_what_is_transparent_stays_so() -> None:

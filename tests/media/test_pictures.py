@@ -129,6 +129,15 @@ def test_anything_else_is_refused(bad: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_closed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(saved(CAT))
+    copied, opened = CAT.copy(), Image.open(tmp_path / "cat.png")
+    for closed in (io.BytesIO(saved(CAT)), (tmp_path / "cat.png").open("rb"), copied, opened):
+        closed.close()
+        with pytest.raises(UsageError, match=r"this (file|picture) is closed"):
+            given(closed, None)
+
+
 def test_no_pixels_or_damaged_ones() -> None:
     with pytest.raises(UsageError, match="shows nothing"):
         given(Image.new("RGB", (0, 4)), None)

@@ -114,6 +114,16 @@ def test_packed_bits(bits: int) -> None:
         assert np.abs(seen - values).max() < 0.7 / (2**bits - 1) + 0.01
 
 
+@pytest.mark.parametrize(("packing", "most"), [
+    ("jpeg", 255), ("jpeg", 4095), ("webp", 255), ("png", 255), ("jpeg2000", 65535),
+    ("jpegxl", 65535), ("jpegxr", 65535)])
+def test_packed_as_other_pictures_are(packing: str, most: int) -> None:
+    pixels = np.round(shades(3) * most).astype("u1" if most == 255 else "u2")
+    data = written(pixels, photometric="rgb", compression=packing, bitspersample=most.bit_length())
+    levels = tifffile.imread(BytesIO(data)) / most * 255
+    assert np.abs(np.asarray(decode(data).image) - levels).max() <= 1
+
+
 @pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
 @pytest.mark.parametrize("meaning", ["unspecified", "assocalpha", "unassalpha"])
 @pytest.mark.parametrize("planes", [False, True])

@@ -46,6 +46,15 @@ def taken(details: dict[int, Any] | None = None, gps: dict[int, Any] | None = No
     ("2015:02:01", "2015-02-01"), ("2015:02:01   :  :  ", "2015-02-01"), ("20150201", "2015-02-01"),
     ("2015:02:   :  :  ", "2015-02"), ("2015", "2015"),
     ("1970:01:01 00:00:01", "1970-01-01T00:00:01"),
+    (NOON + "+1", TAKEN + "+01:00"), (NOON + " GMT-3", TAKEN + "-03:00"),
+    (NOON + " PST", TAKEN), (NOON + "+01:00[Europe/Paris]", TAKEN + "+01:00"),
+    (NOON + ".1234567891", TAKEN + ".123456789"),
+    ("2015.2.1 9.05.07", "2015-02-01T09:05:07"), ("2015-02-01 09-05-07", "2015-02-01T09:05:07"),
+    ("20150201_144259", TAKEN), ("20150201144259", TAKEN), ("2015-02-01T14", TAKEN[:13] + ":00:00"),
+    ("2015:02:01 12:00 a.m.", "2015-02-01T00:00:00"), ("2015:02:01 3:05:09 PM", TAKEN[:11] +
+     "15:05:09"), ("31.12.2015 10:00", "2015-12-31T10:00:00"), ("12/31/2015", "2015-12-31"),
+    ("Sun Feb  1 14:42:59 CET 2015", TAKEN), ("Sun, 1 Feb 2015 14:42:59 +0100", TAKEN + "+01:00"),
+    ("February 1, 2015 2:42:59 pm", TAKEN),
 ])
 def test_every_form_that_names_a_moment(written: str, expected: str) -> None:
     assert taken({B.DateTimeOriginal: written}) == expected
@@ -57,6 +66,7 @@ def test_every_form_that_names_a_moment(written: str, expected: str) -> None:
     "2015:13:01 10:00:00", "2015:02:01 24:00:01", "2015:02:01 25:00:00", "2015:02:01 10:60:00",
     "2015:02:01 10:00:61", "2015:02:01 13:00:00 PM", "9999:12:31 24:00:00", "1970:01:01 00:00:00",
     "1970:01:01 01:00:00+01:00", "1904:01:01 00:00:00", "    :  :     :  :  ", "01/02/2015",
+    "1.2.2015", "31/31/2015", "31 Foo 2015", "0000-00-00T00:00:00Z",
     "yesterday", "12345678", "2015:02:01 noon", "",
 ])
 def test_zeros_and_nonsense_are_no_date(written: str) -> None:
@@ -90,6 +100,15 @@ def test_a_date_of_a_change_is_none_where_a_file_beside_knows_better() -> None:
     assert UNSURE not in merge_metadata(changed)
     sure = decode(jpeg(exif=exif({B.DateTimeOriginal: NOON}, DateTime=NOON))).meta
     assert merge_metadata(sure, {"taken": "1987"})["taken"] == TAKEN
+
+
+def test_dates_as_bytes_and_what_is_there_of_them() -> None:
+    written = {B.DateTimeOriginal: NOON.encode(), B.SubsecTimeOriginal: "05  ",
+               B.OffsetTimeOriginal: "+1:00"}
+    assert taken(written) == TAKEN + ".05+01:00"
+    day = {G.GPSDateStamp: "2015:02:01"}
+    assert taken(gps=day) == "2015-02-01" and taken(gps=day, DateTime=NOON) == TAKEN
+    assert taken(gps={G.GPSTimeStamp: (13.0, 42.0, 59.0)}) is None
 
 
 def test_the_offset_is_that_of_the_same_date() -> None:

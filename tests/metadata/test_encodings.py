@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 
 import pytest
@@ -10,7 +11,7 @@ from making_metadata import jpeg
 from PIL import ExifTags, Image
 
 from mmsearch.metadata.embedded import metadata_in
-from mmsearch.metadata.encodings import comment_in, text_in, utf16_in
+from mmsearch.metadata.encodings import comment_in, readable, text_in, utf16_in
 from mmsearch.metadata.fields import Metadata, distinct_captions
 
 TEXTS = ("Größe", "a boat by the lake", "湖のボート", "Лодка на озере", "naïve – “quoted”\nsecond")
@@ -76,6 +77,33 @@ def test_a_comment_without_text_is_none(junk: bytes) -> None:
     assert comment_in(junk, True).strip("\0 ") in ("", "ÿ" * 30)
 
 
+@pytest.mark.parametrize("code", [b"ASCII\0\0\0", b"UNICODE\0", b"JIS\0\0\0\0\0", bytes(8)])
+def test_bytes_that_are_no_text_are_no_caption(code: bytes) -> None:
+    for seed in range(200):
+        junk = random.Random(seed).randbytes(400)
+        assert comment_in(code + junk, True) == "", junk
+        assert readable(text_in(junk.replace(b"\0", b"\1"))) == "", junk
+    assert text_in(b"\xff\xd8\xff\xe0" * 9) == ""
+    assert readable("a family \U0001f468\u200d\U0001f469\u200d\U0001f467 by the lake\n")
+
+
+@pytest.mark.parametrize("text", ["湖のボート", "ボートと桜", "Größe – alt"])
+def test_other_codings_than_those_that_are_claimed(text: str) -> None:
+    codings = ["utf-8", "utf-16", "utf-16-be" if text.isascii() else "utf-8-sig"]
+    if "ö" not in text:
+        codings += ["cp932", "euc_jp", "iso2022_jp"]
+    for coding in codings:
+        data = text.encode(coding)
+        assert text_in(data) == comment_in(b"ASCII\0\0\0" + data, True) == text, coding
+    assert read(jpeg(comment=text.encode(codings[-1]))).captions == (text,)
+
+
+def test_utf_16_that_is_cut_in_a_letter() -> None:
+    assert utf16_in(b"H\0i") == utf16_in(b"H\0i\0\0") == utf16_in(b"\xff\xfeH\0i") == "Hi"
+    assert utf16_in("さくら".encode("utf-16-le")[:-1]) == "さく"
+    assert text_in("a boat".encode("utf-16-be")) == "a boat"
+
+
 def test_what_windows_writes() -> None:
     exif = Image.Exif()
     for tag, text in ((ExifTags.Base.XPTitle, "Sommer am See"), (ExifTags.Base.XPComment, "さくら"),
@@ -98,6 +126,10 @@ def test_comments_of_a_jpeg_are_captions_unless_a_program_wrote_them() -> None:
 def test_of_captions_that_say_the_same_one_is_kept() -> None:
     assert distinct_captions(["Zürich  Größe", "Zu\u0308rich Größe", "ZÜRICH GRÖSSE",
                               "Z?rich Gr??e"]) == ("Zürich  Größe",)
+    for same in (["A hill.", "a hill"], ["a  hill", "A hill."], ["A HILL", "A hill.", "A hill!"],
+                 ["\u201ca hill\u201d", "(A hill.)", "A hill."]):
+        assert distinct_captions(same) == ("A hill.",)
+    assert distinct_captions(["...", "C++", "C#", "-"]) == ("C++", "C#")
     assert distinct_captions(["Why?", "What?", "日本", "京都"]) == ("Why?", "What?", "日本", "京都")
     exif = tiff_of(ExifTags.Base.ImageDescription, 2, "Ein Boot – früh\0".encode())
     assert read(jpeg(exif=exif, comment="ein Boot – früh ".encode())).captions == (

@@ -167,6 +167,19 @@ def test_what_sidecars_say(tmp_path: Path, name: str, text: str, captions: tuple
     assert (said.captions, said.meta) == (captions, meta)
 
 
+@pytest.mark.parametrize(("name", "content", "is_caption"), [
+    ("x.xmp", XMP.decode().replace("A yellow tram climbs a hill.", "oznorWO"), False),
+    ("x.jpg.json", '{"photoTakenTime": {}, "description": "oznorWO"}', False),
+    ("x.txt", "oznorWO", True)])
+def test_words_of_machines_are_captions_only_where_a_person_wrote_the_file(
+    name: str, content: str, is_caption: bool, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content, "utf-8")
+    found = read(tmp_path / name)
+    assert ("oznorWO" in found.captions) == is_caption
+    assert ("oznorWO" in found.meta.get("description", ())) != is_caption
+
+
 @pytest.mark.parametrize(("name", "data", "reason"), [
     ("x.txt", b"\0\1\2", "not text"), ("x.json", b"{", "invalid JSON"),
     ("x.json", b"[" * 200_000, "invalid JSON"), ("x.json", b"\xff\xfe\0", "invalid JSON"),
