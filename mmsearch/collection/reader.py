@@ -99,7 +99,7 @@ class Reader:
     def encoder(self) -> Encoder:
         """The encoder of this collection, loaded when first asked for."""
         made_by, dim = self._settings["encoder"], self._settings["dim"]
-        if made_by.startswith(EXTERNAL) and self.model == self._settings["model"]:
+        if made_by.startswith(EXTERNAL) and self.model == self._settings.get("model"):
             return ExternalEncoder.named(made_by, self.model, dim)
         with _LOADING:
             encoder = load_encoder(self.model)
