@@ -1,9 +1,4 @@
-from .compose import (
-    Asked as Asked,
-    composed as composed,
-    share_of_images as share_of_images,
-    unit as unit,
-)
+from .compose import composed as composed, share_of_images as share_of_images, unit as unit
 from .duplicates import (
     Duplicates as Duplicates,
     Group as Group,
@@ -18,6 +13,7 @@ from .pipeline import (
     search as search,
 )
 from .query import (
+    Asked as Asked,
     Find as Find,
     Fusion as Fusion,
     Mode as Mode,

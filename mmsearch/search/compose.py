@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from mmsearch.errors import MediaError, UsageError
 from mmsearch.fragments import named
 from mmsearch.media import Crop
 from mmsearch.records import Vectors
-from mmsearch.search.query import Query, several
+from mmsearch.search.query import Asked, Query, several
 from mmsearch.sources import locate
 
 if TYPE_CHECKING:
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 Example: TypeAlias = Any
 """See `Query.image`."""
 Stored: TypeAlias = Callable[[os.PathLike[str] | str], Vectors | None]
-
-
-class Asked(NamedTuple):
-    """A query as unit vectors, float32 [dim]: what pictures are compared with, and what texts."""
-
-    pictures: Vectors
-    texts: Vectors
 
 
 def composed(encoder: Encoder, query: Query, stored: Stored) -> Asked:

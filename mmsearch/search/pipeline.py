@@ -20,10 +20,9 @@ import numpy as np
 from mmsearch.errors import UsageError
 from mmsearch.indexes import nothing, reciprocal_rank, top_k, weighted_scores
 from mmsearch.records import Hit, Ids, Item, Kind, Neighbors, Vectors
-from mmsearch.search.compose import Asked
 from mmsearch.search.diversity import spread
 from mmsearch.search.moments import Moments
-from mmsearch.search.query import Find, Query, several
+from mmsearch.search.query import Asked, Find, Query, several
 from mmsearch.search.relevance import SAMPLED, Calibration, relevance_of
 from mmsearch.storage import Ann, Catalog, Condition, Opened, Row
 
