@@ -2,7 +2,8 @@
 
 Candidates are decoded once for a first look (their thumbs are kept), and again only if that look
 did not tell them apart and too many others were decoded since. Those that agree are decoded larger
-for a closer look, and as they are if they have the same size: they may have the same pixels.
+for a closer look, and as they are if that look finds no difference and they have the same size:
+they may have the same pixels.
 """
 
 from __future__ import annotations
