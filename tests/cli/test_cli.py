@@ -58,7 +58,8 @@ def test_bad_files_are_skipped_counted_and_listed_with_a_reason(cli: Cli, photos
 def test_nothing_to_index_is_said_and_leaves_nothing(cli: Cli, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "nothing to index" in complaint(cli("index", empty, "-i", tmp_path / "x"), 2)
+    only = complaint(cli("index", empty, "-i", tmp_path / "x"), 2)
+    assert only.startswith("mmsearch: nothing to index") and only.count("\n") == 1
     assert "nowhere" in complaint(cli("index", tmp_path / "nowhere", "-i", tmp_path / "x"), 2)
     assert not (tmp_path / "x").exists()
 
@@ -182,10 +183,12 @@ def test_a_folder_that_is_empty_now_keeps_what_it_had(cli: Cli, tmp_path: Path) 
     (disk / "cat.jpg").unlink()
     assert "removed 1" in cli("index", disk, "-i", tmp_path / "index", check=True).stdout
     (disk / "lake.jpg").rename(tmp_path / "lake.jpg")
-    done = cli("index", disk, "-i", tmp_path / "index", check=True)
-    assert f"skipped {disk}: is empty (not mounted?)" in done.stderr
-    assert "removed" not in done.stdout
-    assert "items 1" in done.stdout
+    other = tmp_path / "other"
+    other.mkdir()
+    done = cli("index", disk, other, "-i", tmp_path / "index", check=True)
+    assert done.stderr == (f"skipped {disk}: is empty (not mounted?): its items are kept; "
+                           f"`mmsearch delete` drops them\nskipped {other}: is empty\n")
+    assert (done.stdout.count("removed"), "items 1, skipped 2" in done.stdout) == (0, True)
     cli("delete", disk, "-i", tmp_path / "index", check=True)
     assert Collection.open(tmp_path / "index").info()["items"] == 0
 
