@@ -151,12 +151,15 @@ def check_fields(collection: Reader, where: Sequence[str] | None) -> None:
     """Tell a misspelt field from a condition that nothing meets.
 
     Raises:
-        MmsearchError: no item of the collection has a field that the conditions name.
+        MmsearchError: the conditions name a field that no item has, and that is none of the
+            documented ones, which any collection may lack.
     """
+    from mmsearch.metadata import CONTAINER_FIELDS, FIELDS
     from mmsearch.storage import COLUMNS, parse_where
 
     columns = collection.columns()
-    if unknown := sorted(parse_where(where or ()).columns - set(columns)):
+    known = CONTAINER_FIELDS.union(columns, FIELDS)
+    if unknown := sorted(parse_where(where or ()).columns - known):
         raise MmsearchError(f"no item has the field {' or '.join(map(repr, unknown))}; the fields "
                             f"are {', '.join(dict.fromkeys([*COLUMNS, *columns]))}")
 

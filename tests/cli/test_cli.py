@@ -137,6 +137,8 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
             line = complaint(cli(*command, "--where", condition, "--where", "author = x", "-i",
                                  demo_index), 1)
             assert "no item has the field 'widht'; the fields are path, uri, kind" in line
+    done = cli("query", "a dog", "--where", "iso exists", "-i", demo_index)
+    assert (done.returncode, done.stderr) == (0, "nothing meets the condition\n")
     done = cli("query", "a dog", "--collapse", "colr", "-k", 3, "-i", demo_index)
     assert len(done.stdout.splitlines()) == 3
     assert "no result has a value of 'colr'" in done.stderr
