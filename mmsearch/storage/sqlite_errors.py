@@ -33,7 +33,7 @@ def plainly(path: Path) -> Iterator[None]:
             raise CollectionError(f"no space left on the disk of {path}; free some and run again: "
                                   "what was committed is kept") from error
         if "I/O" in reason:
-            raise CollectionError(f"the disk of {path} fails or is full ({reason}); what was "
+            raise CollectionError(f"the disk of {path} is full or has a fault ({reason}); what was "
                                   "committed is kept") from error
         no_tables = "no such table" in reason or not path.exists()
         segments = no_tables and any((path.parent / "segments").glob("*"))

@@ -148,7 +148,7 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
     (2, ["delete", ""], "a path is empty"),
     (2, ["watch", ""], "a path is empty"),
     (2, ["query", "x", "-i", ""], "a path is empty"),
-    (2, ["index", "--vectors", "v.npy", "--profile"], "--profile only with PATH"),
+    (2, ["index", "--vectors", "v.npy", "--profile"], "--profile with PATH"),
     (2, ["query", "x", "-k", 10**20], "at most 2,147,483,647"),
     (2, ["query", "x", "--offset", 10**20], "at most 2,147,483,647"),
     (2, ["query", "x", "--text-weight", 0.3], "need --mode hybrid"),
