@@ -87,8 +87,8 @@ def blank_scan(choose: random.Random) -> Image.Image:
     grain = np.random.default_rng(choose.randint(0, 2**32))
     image = Image.fromarray(grain.normal(250, 2, (1754, 1240)).clip(0, 255).astype(np.uint8))
     image = image.convert("RGB")
-    words = choose.choice([f"Page {choose.randint(1, 99)}", f"Annex {choose.choice('ABCDEFGH')}",
-                           line(choose, 2)])
+    words = choose.choice([f"Page {choose.randint(1, 9_999)}", line(choose, 2),
+                           f"Annex {choose.choice('ABCDEFGH')}-{choose.randint(1, 999)}"])
     ImageDraw.Draw(image).text((560, 1650), words, "black", letters(36))
     return image
 

@@ -42,6 +42,11 @@ def add(collection: Collection, *paths: Path) -> AddReport:
     return collection.add(iter_items(paths, scan=scan), scan=scan)
 
 
+def numbers(report: AddReport) -> dict[str, int]:
+    """What it counts, but for zeros."""
+    return {name: value for name, value in vars(report).items() if isinstance(value, int) and value}
+
+
 def scanned(*paths: Path | str, **options: Any) -> tuple[list[Item], Scan]:
     scan = Scan()
     return list(iter_items(paths, scan=scan, **options)), scan
@@ -88,6 +93,12 @@ def photos(tmp_path: Path) -> Path:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "files").mkdir()
     return tmp_path / "files"
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Collection:
+    """An empty one."""
+    return Collection.create(tmp_path / "index")
 
 
 @pytest.fixture(scope="session")

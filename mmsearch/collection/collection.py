@@ -210,7 +210,7 @@ class Collection(Reader):
             with stages.at("find"):
                 gone = () if scan is None else \
                     items_vanished(catalog, scan, planner.seen, first_seq)
-                drop = list(dict.fromkeys(self._ids(gone)))  # one may lie below several roots
+                drop = sorted({row.id for row in gone})  # one may lie below several roots
             with stages.at("commit"):
                 catalog.commit(Change(drop=drop))
                 settle_captions(work, first_seq)
@@ -274,7 +274,7 @@ class Collection(Reader):
         if not paths and not where:
             raise UsageError("give what to delete: a path, or a condition with --where")
         with self._writing() as catalog:
-            rows = set(self._ids(catalog.named(paths))) if paths else None
+            rows = {row.id for row in catalog.named(paths)} if paths else None
             if where:
                 matching = set(_with_tiles(catalog, catalog.rows(parse_where(where))))
                 rows = matching if rows is None else rows & matching
@@ -318,10 +318,6 @@ class Collection(Reader):
                     from error
             finally:
                 catalog.close()
-
-    @staticmethod
-    def _ids(rows: Iterable[Row]) -> list[int]:
-        return [row.id for row in rows]
 
 
 def _with_tiles(catalog: Catalog, rows: Iterable[Row]) -> Iterator[int]:

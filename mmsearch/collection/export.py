@@ -13,7 +13,6 @@ picture may have any number of captions.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from mmsearch.encoders import EXTERNAL
 from mmsearch.errors import CollectionDamaged, MissingExtra, UsageError
 from mmsearch.records import Kind
 from mmsearch.sources import EXPORT, EXPORT_FORMAT, EXPORTED
-from mmsearch.storage import TEMPORARY, Catalog, Condition, Opened, Row, sync
+from mmsearch.storage import TEMPORARY, Catalog, Condition, Opened, Row, written_whole
 
 FOLDERS: dict[Kind, tuple[str, str]] = {
     "image": ("", "img_emb"), "frame": ("frames", "img_emb"), "text": ("texts", "text_emb")}
@@ -87,7 +86,7 @@ def export_items(catalog: Catalog, opened: Opened, plan: Plan,
     said = {"format": EXPORT_FORMAT, "model": model, "encoder": "" if encoder == model else encoder,
             "dim": catalog.settings["dim"], "dtype": plan.dtype, "normalised": True,
             "count": done.items, "parts": parts}
-    with _published(plan.directory / EXPORT) as file:
+    with written_whole(plan.directory / EXPORT) as file:
         file.write(json.dumps(said, indent=1).encode())
     (plan.directory / _BEGUN).unlink()
     done.files.append(EXPORT)
@@ -141,21 +140,17 @@ def _export_kind(catalog: Catalog, opened: Opened, plan: Plan, kind: Kind, rows:
         names = [str(Path(folder, vectors, f"{vectors}_{number}.npy")),
                  str(Path(folder, "metadata", f"metadata_{number}.{plan.format}"))]
         with ExitStack() as stack:
-            files = [stack.enter_context(_published(plan.directory / name)) for name in names]
+            files = [stack.enter_context(written_whole(plan.directory / name)) for name in names]
             write = stack.enter_context(_writer(files[1], plan.format, columns))
             np.lib.format.write_array_header_1_0(files[0], {
                 "descr": np.lib.format.dtype_to_descr(np.dtype(plan.dtype)), "fortran_order": False,
                 "shape": (here, int(catalog.settings["dim"]))})
-            for batch in _batches(islice(live, here)):
+            part_of_live = islice(live, here)
+            while batch := list(islice(part_of_live, _BATCH)):
                 files[0].write(_vectors(opened, batch, kind, catalog, plan.dtype))
                 write([_columns(row, columns) for row in batch])
                 progress(len(batch))
         yield {"kind": kind, "vectors": names[0], "metadata": names[1], "rows": here}
-
-
-def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while batch := list(islice(rows, _BATCH)):
-        yield batch
 
 
 def _vectors(opened: Opened, batch: Sequence[Row], kind: Kind, catalog: Catalog,
@@ -201,20 +196,3 @@ def _arrow() -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtra("writing Parquet", "parquet", "write --format jsonl") from error
     return pyarrow, parquet
-
-
-@contextmanager
-def _published(path: Path) -> Iterator[BinaryIO]:
-    """A file that is written under another name, synced, and there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(TEMPORARY + path.name)
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

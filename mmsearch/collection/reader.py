@@ -32,6 +32,7 @@ from mmsearch.records import (
 )
 from mmsearch.search import (
     KINDS,
+    Asked,
     Calibration,
     Find,
     Prepared,
@@ -98,7 +99,7 @@ class Reader:
     def encoder(self) -> Encoder:
         """The encoder of this collection, loaded when first asked for."""
         made_by, dim = self._settings["encoder"], self._settings["dim"]
-        if made_by.startswith(EXTERNAL) and self.model == self._settings["model"]:
+        if made_by.startswith(EXTERNAL) and self.model == self._settings.get("model"):
             return ExternalEncoder.named(made_by, self.model, dim)
         with _LOADING:
             encoder = load_encoder(self.model)
@@ -136,20 +137,20 @@ class Reader:
             CollectionError: made by an older version and without full text (text, hybrid).
         """
         condition = _condition(query.where)
-        vector = None if query.mode == "text" else self._vector(query)
-        if vector is not None:
+        asked = None if query.mode == "text" else self._asked(query)
+        if asked is not None:
             with self._pool.connection() as connection:
                 self._calibration = self._calibration or calibration_in(connection.catalog)
         if self._calibration is None and query.min_score is not None:
             raise UsageError(f"{self.path} has no calibration set, which --min-score needs; run "
                              f"`mmsearch index PATH -i {self.path}` once")
-        prepared = Prepared(query, vector, condition, share_of_images(query), self._calibration)
+        prepared = Prepared(query, asked, condition, share_of_images(query), self._calibration)
         return self._retrying(lambda one: search(one.catalog, one.opened, prepared),
-                              vectors=vector is not None or query.diverse is not None)
+                              vectors=asked is not None or query.diverse is not None)
 
-    def _vector(self, query: Query) -> Vectors:
+    def _asked(self, query: Query) -> Asked:
         if query.vector is not None:
-            return unit(query.vector, int(self._settings["dim"]))
+            return Asked(*[unit(query.vector, int(self._settings["dim"]))] * 2)
         encoder = self.encoder
         if query.multilingual:
             from mmsearch.encoders import Multilingual
@@ -160,10 +161,10 @@ class Reader:
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
               weights: Sequence[float] = (), multilingual: bool = False) -> Vectors:
-        """A composed query as one unit vector, float32 [dim]; see `search.compose`."""
-        return self._vector(Query(
+        """A composed query for pictures as one unit vector, float32 [dim]; see `search.compose`."""
+        return self._asked(Query(
             text=texts, image=images, without=without, without_image=without_images,
-            weights=weights, multilingual=multilingual))
+            weights=weights, multilingual=multilingual)).pictures
 
     def nearest(self, queries: Vectors, k: int, *, find: Find = "image",
                 allowed: Ids | None = None, exact: bool = False) -> Neighbors:

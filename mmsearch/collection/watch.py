@@ -120,9 +120,7 @@ class _Watch:
 
     def __init__(self, collection: Collection, paths: Sequence[Path], exclude: Sequence[str],
                  every: float | None, stop: Event, say: Callable[[str], None]) -> None:
-        # Not Path.resolve: users know a file by the name of the link that they gave.
-        self.roots = [Path(locate.as_on_disk(os.path.abspath(path)))  # noqa: PTH100
-                      for path in paths]
+        self.roots = [Path(locate.as_on_disk(path)) for path in paths]
         self.collection, self.exclude, self.stop, self.say = collection, exclude, stop, say
         self.every = every
         self.changes = Changes(self.roots, exclude)

@@ -11,4 +11,4 @@ from .load import (
 from .multilingual import Multilingual as Multilingual
 from .onnx import OnnxEncoder as OnnxEncoder
 from .precision import split_precision as split_precision
-from .protocol import Encoder as Encoder
+from .protocol import Encoder as Encoder, encode_queries as encode_queries

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.encoders.cleaning import CLEANERS
+from mmsearch.encoders.names import Names, called
 from mmsearch.encoders.protocol import stacked
 from mmsearch.errors import ModelError
 from mmsearch.records import Pixels, Vectors
@@ -66,6 +67,16 @@ class OnnxEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return self.run_texts(texts)[0]
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Texts as queries for pictures: those that are names are moved, see `encoders.names`."""
+        if self._names is None or not texts:
+            return self.encode_texts(texts)
+        names = [called(text) for text in texts]
+        other = [n for n, name in enumerate(names) if name != texts[n]]
+        vectors, features = self.run_texts([*texts, *[names[n] for n in other]])
+        features[other] = features[len(texts):]
+        return self._names.moved(vectors[:len(texts)], features[:len(texts)])
 
     def run_images(self, images: Sequence[Picture]) -> tuple[Vectors, Vectors]:
         """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32."""
@@ -132,6 +143,16 @@ class OnnxEncoder:
         return _session(self.directory / self._spec["text"]["file"])
 
     @cached_property
+    def _names(self) -> Names | None:
+        if (settings := self._spec.get("names")) is None:
+            return None
+        path = self.directory / settings["file"]
+        try:
+            return Names(path, settings)
+        except (OSError, ValueError, LookupError) as error:
+            raise _damaged(path, error) from error
+
+    @cached_property
     def _table(self) -> np.ndarray[Any, np.dtype[np.float16]]:
         path = self.directory / self._spec["text"]["tokens"]
         try:
@@ -175,7 +196,8 @@ def _read_spec(directory: Path) -> dict[str, Any]:
             raise ModelError(f"{path} has format {spec['format']}, this version reads {FORMAT}; "
                              "upgrade mmsearch")
         text = spec["text"]
-        for part in (spec["image"]["file"], text["file"], text["tokens"], text["tokenizer"]):
+        for part in (spec["image"]["file"], text["file"], text["tokens"], text["tokenizer"],
+                     spec.get("names", text)["file"]):
             if Path(part).name != part:
                 raise ModelError(f"{path} names a file outside its directory: {part}")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -43,6 +43,14 @@ class Encoder(Protocol):
         """Texts -> float32 [n, dim], unit rows."""
 
 
+def encode_queries(encoder: Encoder, texts: Sequence[str]) -> Vectors:
+    """Texts as queries for pictures -> float32 [n, dim], unit rows; few encoders tell them apart
+    from texts that are indexed."""
+    encode = getattr(encoder, "encode_queries", encoder.encode_texts)
+    found: Vectors = encode(texts)
+    return found
+
+
 def stacked(encoder: Encoder, images: Sequence[Picture]) -> Pixels:
     """Prepared and unprepared pictures -> one batch, uint8 [n, size, size, 3]."""
     return np.stack([im if isinstance(im, np.ndarray) else encoder.prepare(im) for im in images])

@@ -115,6 +115,7 @@ def measure(
     text_vectors: Vectors,
     caption_image: Ids,
     *,
+    queries: Vectors | None = None,
     ks: Sequence[int] = (1, 5, 10),
     seed: int = 0,
 ) -> Report:
@@ -123,6 +124,7 @@ def measure(
     image_vectors: float32 [n, d]; text_vectors: float32 [m, d]; caption_image: int64 [m], the row
     of the picture that each caption belongs to. Ties count against the model (`mmsearch.metrics`),
     so two copies of a picture cannot both be found first.
+    queries: the texts as queries for pictures, if the model tells them apart from indexed ones.
     seed: of the bootstrap, which draws pictures together with all their captions.
 
     UsageError: a k below 1.
@@ -135,7 +137,7 @@ def measure(
 
     ranks = [
         metrics.best_ranks(scores, list(caption_image[rows, np.newaxis]))
-        for rows, scores in _blocks(text_vectors, image_vectors)
+        for rows, scores in _blocks(text_vectors if queries is None else queries, image_vectors)
     ]
     text_to_image = _direction(
         np.concatenate(ranks), len(image_vectors), groups=caption_image, ks=ks, seed=seed, extras={}

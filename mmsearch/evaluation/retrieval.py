@@ -12,7 +12,7 @@ import numpy as np
 
 from mmsearch import metrics
 from mmsearch.collection import Collection
-from mmsearch.encoders import BUILTIN, Multilingual
+from mmsearch.encoders import BUILTIN, Multilingual, encode_queries
 from mmsearch.errors import UsageError
 from mmsearch.evaluation.recall import Pair, Report, flatten, measure
 from mmsearch.records import Ids, Item, Vectors
@@ -79,11 +79,13 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
     encoder = collection.encoder
     if multilingual:
         encoder = Multilingual(encoder)
-    texts = np.concatenate([encoder.encode_texts(captions[at : at + 256])
-                            for at in _steps(len(captions), 256, progress)])
+    steps = [(encoder.encode_texts(part), encode_queries(encoder, part))
+             for at in _steps(len(captions), 256, progress)
+             if (part := captions[at : at + 256])]
+    texts, queries = (np.concatenate(part) for part in zip(*steps, strict=True))
     owners = np.array([image_of[uri] for uri in uris], np.int64)[position]
-    report = measure(images, texts, owners, ks=ks, seed=seed)
-    return Evaluation(report, encoder.name, multilingual, [], _ann(collection, texts, ks))
+    report = measure(images, texts, owners, queries=queries, ks=ks, seed=seed)
+    return Evaluation(report, encoder.name, multilingual, [], _ann(collection, queries, ks))
 
 
 def _picture(pair: Pair) -> Item:

@@ -5,7 +5,7 @@ from .archive_memory import (
     remembered as remembered,
 )
 from .changes import Changes as Changes
-from .hashes import content_hash as content_hash, hash_at as hash_at, hash_of_file as hash_of_file
+from .hashes import content_hash as content_hash
 from .plan import Planner as Planner
 from .shards import Built as Built, Shard as Shard, build_shard as build_shard
 from .shared import settle_captions as settle_captions

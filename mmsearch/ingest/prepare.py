@@ -43,15 +43,11 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class Preparer:
-    """Reads and decodes files, from any thread.
-
-    expand: whether a file may give several items; if not, an animation is its first frame.
-    """
+    """Reads and decodes files, from any thread."""
 
     encoder: Encoder
     stages: Stages
     grid: Grid
-    expand: bool
 
     def of(self, item: Item) -> Iterable[Prepared]:
         """What is in a file, read and decoded now, or as it is drawn."""
@@ -66,15 +62,15 @@ class Preparer:
         drawn."""
         path = locate.own_file(item.uri)
         with self.stages.at("read"):
-            if self.expand and path is not None and frames.holds_several(path):
+            if path is not None and frames.holds_several(path):
                 if room(item) == 1:
                     raise MediaError("a video or a document that is named like a picture; rename "
                                      "it")
                 return self._parts(item, path, *file_hash(path))
             data, fingerprint = locate.read(item.uri)
             hash = content_hash(data)
-        if self.expand and room(item) > 1 and (
-                frames.moves(data) or (path is None and frames.holds_several(data))):
+        if room(item) > 1 and (frames.moves(data) or (
+                path is None and frames.holds_several(data))):
             return self._parts(item, data, hash, fingerprint)
         with self.stages.at("decode"):
             largest = decode_side(self.encoder.min_side, next(iter(self.grid.regions()), None))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -68,8 +69,6 @@ class Shard:
     ready: tuple[Ready, ...] = ()
     threads: int = 0
     """Decoding threads; 0 is one a core."""
-    expand: bool = True
-    """Whether a file may give several items; if not, an animation is its first frame."""
     grid: Grid = NO_TILES
     """What pictures are cut into, beside the whole."""
 
@@ -150,7 +149,7 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
     from mmsearch.ingest.prepare import Preparer
     from mmsearch.media import reason_of
 
-    prepare = Preparer(encoder, stages, shard.grid, shard.expand).of
+    prepare = Preparer(encoder, stages, shard.grid).of
     texts: list[Item] = []
 
     def encode(batch: list[Prepared]) -> Vectors:
@@ -175,7 +174,8 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
 
     with (ThreadPoolExecutor(shard.threads or os.cpu_count() or 1, "decode") as decoders,
           ThreadPoolExecutor(encoder.workers, "encode") as encoders):
-        batches = _batched(prepared(), encoder.batch)
+        rows = prepared()
+        batches = iter(lambda: list(islice(rows, encoder.batch)), [])
         for batch, future in _ahead(encoders, encode, batches, encoder.workers + 1):
             yield ([(_taken(one.about, built, captions), one.hash) for one in batch],
                    future.result())
@@ -234,14 +234,3 @@ def look_ahead(shard: Shard) -> int:
     """How many files are decoded ahead: fewer where each gives more pictures."""
     fewer = LOOK_AHEAD // (1 + shard.grid.tiles // 4)
     return min(max(fewer, 2 * (os.cpu_count() or 1)), LOOK_AHEAD)
-
-
-def _batched(rows: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
-    batch: list[Prepared] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

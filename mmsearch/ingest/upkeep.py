@@ -3,11 +3,7 @@
 Nothing is changed in place: new directories are written, one transaction swaps the rows that
 name them, and only then do the old ones go.
 
-What merging costs: a row is written when it is added, a few times (nine at most) while its segment
-has no more than 64 rows, and then once for each factor of 8 by which its segment grows: among n
-rows that are added one at a time, about 5 + log8(n / 64) times. There are at most 7 segments a
-tier, so 7 log8(n / 64) + 14 in all. A row that dies has at most four others written again. Before
-it is merged, a segment is read once to see that it is sound.
+What merging costs is in docs/format.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 from . import embedded as embedded, exif as exif, xmp as xmp
 from .dates import moment as moment
-from .embedded import without_words_of_machines as without_words_of_machines
 from .exif import camera_name as camera_name
 from .fields import (
     CONTAINER_FIELDS as CONTAINER_FIELDS,
@@ -16,4 +15,5 @@ from .fields import (
     merge_metadata as merge_metadata,
     number_within as number_within,
 )
+from .machine_words import without_words_of_machines as without_words_of_machines
 from .place_names import with_place_names as with_place_names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -21,19 +20,11 @@ from mmsearch.metadata.fields import (
     distinct_captions,
     merge_metadata,
 )
+from mmsearch.metadata.machine_words import is_of_machine
 
 # Datasets of IPTC's record 2 (IIM 4.2): headline and city are short texts, keywords repeat.
 _TITLE, _KEYWORDS, _CITY, _REGION, _COUNTRY, _CAPTION = 5, 25, 90, 95, 101, 120
 _DATE, _TIME = 55, 60
-_WRITTEN_BY_MACHINES = re.compile(
-    r"(olympus|konica|minolta|samsung|kodak|sony|hp|digital still|nikon|casio)?[\s_-]*"
-    r"(digital camera|camera|dsc|default|screenshot|untitled|image|exif_jpeg_picture|.*\.jpe?g"
-    r"|dcim\\.*|created with .*|jpeg|photo|picture)?"
-    r"|_?(ozno\w*|ozedf|cof|dav|mde|edf|nor|hdr|rhdr|sdr|hdrpl|cuva|burst|smart|vignette)"
-    r"(_\w+)?|my beautiful picture|hellomoto|binary comment"
-    r"|creator: .*|lead technologies.*|optimi[sz]ed by .*|compressed by .*|processed (by|with) .*"
-    r"|file (source|written by) .*|intel\(r\) jpeg.*|lavc.*|applemark|\{.*\}", re.IGNORECASE)
-"""As a whole; what else many pictures of one camera share, `storage` finds."""
 
 
 def metadata_in(image: Image.Image) -> Metadata:
@@ -52,21 +43,7 @@ def metadata_in(image: Image.Image) -> Metadata:
     if described := clean_keywords(captions):
         merged["description"] = described
     return Metadata(distinct_captions(
-        text for text in captions if not _is_of_machine(text)), merged)
-
-
-def without_words_of_machines(beside: Metadata) -> Metadata:
-    """What a file beside a picture says that programs write: their words are no captions there,
-    either, but a description."""
-    of_machines = [text for text in beside.captions if _is_of_machine(text)]
-    if not of_machines:
-        return beside
-    return Metadata(tuple(text for text in beside.captions if text not in of_machines),
-                    {**beside.meta, "description": clean_keywords(of_machines)})
-
-
-def _is_of_machine(text: str) -> bool:
-    return _WRITTEN_BY_MACHINES.fullmatch(clean_text(text)) is not None
+        text for text in captions if not is_of_machine(text)), merged)
 
 
 def _comments(image: Image.Image) -> Iterator[str]:

@@ -13,6 +13,7 @@ from .pipeline import (
     search as search,
 )
 from .query import (
+    Asked as Asked,
     Find as Find,
     Fusion as Fusion,
     Mode as Mode,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mmsearch.encoders import Encoder
+from mmsearch.encoders import Encoder, encode_queries
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.fragments import named
 from mmsearch.media import Crop
 from mmsearch.records import Vectors
-from mmsearch.search.query import Query, several
+from mmsearch.search.query import Asked, Query, several
 from mmsearch.sources import locate
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ Example: TypeAlias = Any
 Stored: TypeAlias = Callable[[os.PathLike[str] | str], Vectors | None]
 
 
-def composed(encoder: Encoder, query: Query, stored: Stored) -> Vectors:
+def composed(encoder: Encoder, query: Query, stored: Stored) -> Asked:
     """The weighted sum of the embeddings of the texts and images of a query, less those of what it
-    keeps away from, at unit length, float32 [dim]: scores stay cosines.
+    keeps away from, at unit length: scores stay cosines.
 
     stored: the vector of a file that has been encoded before, if there is one.
 
@@ -45,12 +45,20 @@ def composed(encoder: Encoder, query: Query, stored: Stored) -> Vectors:
     def image_vectors(examples: Sequence[Example]) -> list[Vectors]:
         return [image_vector(encoder, example, stored) for example in examples]
 
-    rows = [*text_vectors(encoder, texts), *image_vectors(images),
-            *text_vectors(encoder, without), *image_vectors(without_images)]
-    total: Vectors = (factors / np.abs(factors).max()) @ np.stack(rows)
-    if float(np.linalg.norm(total)) < 1e-6:
-        raise UsageError("the parts of this query cancel each other out")
-    return unit(total, encoder.dim)
+    wanted, unwanted = image_vectors(images), image_vectors(without_images)
+    # What a shell hands over need not be UTF-8.
+    words = [text.encode("utf-8", "replace").decode() for text in (*texts, *without)]
+
+    def total(of_words: Vectors) -> Vectors:
+        rows = [*of_words[: len(texts)], *wanted, *of_words[len(texts):], *unwanted]
+        found: Vectors = (factors / np.abs(factors).max()) @ np.stack(rows)
+        if float(np.linalg.norm(found)) < 1e-6:
+            raise UsageError("the parts of this query cancel each other out")
+        return unit(found, encoder.dim)
+
+    pictures = total(encode_queries(encoder, words))
+    only_pictures = query.find == "image" or not words
+    return Asked(pictures, pictures if only_pictures else total(encoder.encode_texts(words)))
 
 
 def share_of_images(query: Query) -> float:
@@ -78,11 +86,6 @@ def unit(vector: Any, dim: int) -> Vectors:
         raise UsageError(f"a query vector must be {dim} finite numbers, not all zero")
     scaled: Vectors = query / length
     return scaled
-
-
-def text_vectors(encoder: Encoder, texts: Sequence[str]) -> Vectors:
-    # What a shell hands over need not be UTF-8.
-    return encoder.encode_texts([text.encode("utf-8", "replace").decode() for text in texts])
 
 
 def image_vector(encoder: Encoder, example: Example, stored: Stored) -> Vectors:

@@ -2,7 +2,8 @@
 
 Candidates are decoded once for a first look (their thumbs are kept), and again only if that look
 did not tell them apart and too many others were decoded since. Those that agree are decoded larger
-for a closer look, and as they are if they have the same size: they may have the same pixels.
+for a closer look, and as they are if that look finds no difference and they have the same size:
+they may have the same pixels.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from mmsearch.errors import MediaError
 from mmsearch.ingest import content_hash
@@ -36,8 +36,9 @@ _FAR_APART = 0.4
 _BATCH = 128
 _SKETCHES = 4096
 """Sketches kept (18 kB each); what is needed again later is decoded again."""
-_CLOSEUPS = 32
-"""Pictures kept for a closer look (up to 5 MB each)."""
+_CLOSEUPS, _CLOSEUP_BYTES = 16, 256 * 2**20
+"""Pairs looked at closely at a time, and bytes of what is kept of their pictures (up to 4 MB each)
+for later pairs."""
 
 
 class Read(Protocol):
@@ -126,7 +127,7 @@ class Pictures:
         self.contents = contents
         self.least = least
         self.hashes: dict[int, str] = {}
-        self._closeups: dict[int, Image.Image | None] = {}
+        self._closeups: dict[int, closeup.Closeup | None] = {}
         self.failed: dict[int, Skipped] = {}
         self._thumbs = np.zeros((len(contents.seqs), perceptual.THUMB**2), np.uint8)
         self._decoded = np.zeros(len(contents.seqs), bool)
@@ -157,9 +158,9 @@ class Pictures:
         with ThreadPoolExecutor(os.cpu_count() or 1, "compare") as threads:
             likenesses = [one for part in threads.map(look, parts) for one in part]
         found = dict(zip(pairs, likenesses, strict=True))
-        near = [pair for pair in pairs if found[pair].score >= self.least]
-        for at in range(0, len(near), _CLOSEUPS // 2):
-            part = near[at:at + _CLOSEUPS // 2]
+        near = sorted(pair for pair in pairs if found[pair].score >= self.least)
+        for at in range(0, len(near), _CLOSEUPS):
+            part = near[at:at + _CLOSEUPS]
             found |= self._look_closely({pair: found[pair] for pair in part})
         return found
 
@@ -169,28 +170,36 @@ class Pictures:
         with ThreadPoolExecutor(os.cpu_count() or 1, "look") as threads:
             def complete(known: dict[int, T], work: Callable[[Sequence[Row]], T],
                          pairs: Iterable[Pair]) -> None:
-                places = sorted({place for pair in pairs for place in pair} - set(known))
-                results = threads.map(work, [rows[place] for place in places])
-                known.update(zip(places, results, strict=True))
+                wanted = sorted({place for pair in pairs for place in pair})
+                places = [place for place in wanted if place not in known]
+                known.update(zip(places, threads.map(work, [rows[one] for one in places]),
+                                 strict=True))
+                known.update({place: known.pop(place) for place in wanted})  # the latest used last
 
-            complete(self.hashes, _hash_of, [
-                pair for pair in pairs if sizes[pair.one] == sizes[pair.other]])
-            equal = {pair for pair in pairs if self.hashes.get(pair.one)
-                     and self.hashes[pair.one] == self.hashes.get(pair.other)}
-            rest = [pair for pair in pairs if pair not in equal]
-            complete(self._closeups, _closeup_of, rest)
+            complete(self._closeups, _closeup_of, pairs)
 
-            def look(pair: Pair) -> Likeness:
+            def look(pair: Pair) -> tuple[Likeness, bool]:
                 one, other = self._closeups[pair.one], self._closeups[pair.other]
                 if one is None or other is None:  # gone since the first look
-                    return Likeness(0.0, 0)
+                    return Likeness(0.0, 0), False
                 close = closeup.look(other, one, pairs[pair].turn)
-                return close._replace(score=min(close.score, pairs[pair].score))
+                maybe = (sizes[pair.one] == sizes[pair.other]
+                         and closeup.may_be_equal(one, other, close))
+                return close._replace(score=min(close.score, pairs[pair].score)), maybe
 
-            found = dict(zip(rest, threads.map(look, rest), strict=True))
-        while len(self._closeups) > _CLOSEUPS:
-            del self._closeups[next(iter(self._closeups))]
-        return found | dict.fromkeys(equal, Likeness(1.0, 0, Alike.EQUAL))
+            looked = dict(zip(pairs, threads.map(look, pairs), strict=True))
+            maybe = [pair for pair, (_, may_be_equal) in looked.items() if may_be_equal]
+            complete(self.hashes, _hash_of, maybe)
+        kept = sum(one.bytes for one in self._closeups.values() if one)
+        for place in list(self._closeups):
+            if kept <= _CLOSEUP_BYTES:
+                break
+            gone = self._closeups.pop(place)
+            kept -= gone.bytes if gone else 0
+        equal = {pair for pair in maybe if self.hashes[pair.one]
+                 and self.hashes[pair.one] == self.hashes[pair.other]}
+        return {pair: Likeness(1.0, 0, Alike.EQUAL) if pair in equal else likeness
+                for pair, (likeness, _) in looked.items()}
 
     def _not_far_apart(self, pairs: list[Pair]) -> list[Pair]:
         if not pairs:
@@ -228,14 +237,10 @@ def _sketch_of(rows: Sequence[Row]) -> perceptual.Sketch | Skipped:
         return Skipped.because(rows[-1].item.uri if rows else "", error)
 
 
-def _closeup_of(rows: Sequence[Row]) -> Image.Image | None:
-    def make(data: bytes) -> Image.Image:
-        image = decode(data, min_side=closeup.SIDE).image
-        image.thumbnail((closeup.SIDE, closeup.SIDE), Image.Resampling.BILINEAR)
-        return image
-
+def _closeup_of(rows: Sequence[Row]) -> closeup.Closeup | None:
     with suppress(MediaError):
-        return _of_content(rows, make)
+        return _of_content(rows, lambda data: closeup.closeup(
+            decode(data, min_side=closeup.SIDE).image))
     return None
 
 

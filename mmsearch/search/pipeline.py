@@ -22,7 +22,7 @@ from mmsearch.indexes import nothing, reciprocal_rank, top_k, weighted_scores
 from mmsearch.records import Hit, Ids, Item, Kind, Neighbors, Vectors
 from mmsearch.search.diversity import spread
 from mmsearch.search.moments import Moments
-from mmsearch.search.query import Find, Query, several
+from mmsearch.search.query import Asked, Find, Query, several
 from mmsearch.search.relevance import SAMPLED, Calibration, relevance_of
 from mmsearch.storage import Ann, Catalog, Condition, Opened, Row
 
@@ -42,14 +42,14 @@ _FIRST, _FIRST_FUSED, _DEEPER = 40, 200, 4
 class Prepared:
     """A query as one collection answers it.
 
-    vector: float32 [dim], of unit length; None where words alone are matched.
+    asked: its vectors; None where words alone are matched.
     condition: its `where`, read.
     pictures: the share of pictures in what is asked for, 0 (words alone) to 1.
     calibration: tells how relevant hits are; None where nothing does.
     """
 
     query: Query
-    vector: Vectors | None
+    asked: Asked | None
     condition: Condition | None
     pictures: float
     calibration: Calibration | None
@@ -105,21 +105,21 @@ def _relevance(catalog: Catalog, opened: Opened, prepared: Prepared,
                page: Sequence[Found]) -> list[float | None]:
     """How relevant hits are; pictures and texts are told apart, for each its own scale."""
     judged: list[float | None] = [None] * len(page)
-    vector, calibration, pictures = prepared.vector, prepared.calibration, prepared.pictures
-    if vector is None or calibration is None:
+    asked, calibration, pictures = prepared.asked, prepared.calibration, prepared.pictures
+    if asked is None or calibration is None:
         return judged
-    cosines = np.array([found.cosine if found.cosine is not None
-                        else float(_vectors(opened, [found])[0] @ vector)
-                        for found in page])
-    for kinds, foreign, like in ((KINDS["image"], calibration.images, pictures),
-                                 (KINDS["text"], calibration.texts, 1 - pictures)):
+    for kinds, vector, foreign, like in (
+            (KINDS["image"], asked.pictures, calibration.images, pictures),
+            (KINDS["text"], asked.texts, calibration.texts, 1 - pictures)):
         those = [n for n, found in enumerate(page) if found.row.item.kind in kinds]
         if those:
+            cosines = [float(_vectors(opened, [page[n]])[0] @ vector)
+                       if (known := page[n].cosine) is None else known for n in those]
             rows = opened.rows(kinds)
             if prepared.condition:
                 rows = len(catalog.select(prepared.condition, kinds))
             sample = np.concatenate([*opened.sample(kinds, SAMPLED)])
-            found = relevance_of(cosines[those].tolist(), vector, foreign, sample, rows, like)
+            found = relevance_of(cosines, vector, foreign, sample, rows, like)
             for n, value in zip(those, found.tolist(), strict=True):
                 judged[n] = value
     return judged
@@ -131,6 +131,14 @@ def nearest(opened: Opened, queries: Vectors, k: int, kinds: Sequence[Kind],
     parts = [part.search(queries, k, allowed)
              for part in opened.parts(kinds, k, exact)]
     return top_k(parts or [nothing(queries)], k)
+
+
+def _near(opened: Opened, asked: Asked, k: int, kinds: Sequence[Kind],
+          allowed: Ids | None) -> Neighbors:
+    return top_k([nearest(opened, vector[None], k, those, allowed)
+                  for those, vector in ((KINDS["image"], asked.pictures),
+                                        (KINDS["text"], asked.texts))
+                  if set(those) <= set(kinds)], k)
 
 
 def _ranked(catalog: Catalog, opened: Opened, prepared: Prepared, wanted: int) -> Iterator[Found]:
@@ -149,8 +157,8 @@ def _ranked(catalog: Catalog, opened: Opened, prepared: Prepared, wanted: int) -
     while True:
         near = match = _NONE
         if by_vector:
-            assert prepared.vector is not None
-            near = nearest(opened, prepared.vector[None], max(min(depth, rows), 1), kinds, allowed)
+            assert prepared.asked is not None
+            near = _near(opened, prepared.asked, max(min(depth, rows), 1), kinds, allowed)
         if query.mode == "text" or (query.mode == "hybrid" and query.text_weight > 0):
             match = catalog.match(query.words, depth, condition, kinds, without,
                                   least=_LEAST if query.mode == "hybrid" else 0.0)

@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeAlias, get_args
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    get_args,
+)
 
 from mmsearch.errors import UsageError
 
@@ -25,6 +34,13 @@ P = ParamSpec("P")
 def _part(default: Any, help: str, more: str = "") -> Any:
     """A field; help: a sentence for everybody; more: what only a program has to know."""
     return field(default=default, metadata={"help": help, "more": more})
+
+
+class Asked(NamedTuple):
+    """A query as unit vectors, float32 [dim]: what pictures are compared with, and what texts."""
+
+    pictures: Vectors
+    texts: Vectors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ from mmsearch.records import Item
 from mmsearch.sources import remote
 from mmsearch.sources.archives import open_archive
 from mmsearch.sources.globs import Glob, is_junk, is_wanted as is_wanted_inside
-from mmsearch.sources.listing import Listing, absolute, modified, moment, renamed
+from mmsearch.sources.listing import Listing, modified, moment, renamed
 from mmsearch.sources.locate import as_on_disk
 from mmsearch.sources.manifests import MANIFEST_SUFFIXES
 from mmsearch.sources.scan import Scan as Scan, Skipped as Skipped, identity, identity_of
@@ -310,7 +310,7 @@ class Walk:
 
 def _given(path: Path | str) -> tuple[str, os.stat_result]:
     try:
-        name = as_on_disk(absolute(path))
+        name = as_on_disk(path)
         return name, Path(name).stat()
     except FileNotFoundError as error:
         raise UsageError(f"no such file or folder: {path_to_uri(path)}") from error

@@ -160,11 +160,6 @@ def renamed(columns: Mapping[str, Any]) -> dict[str, Any]:
             for name, value in columns.items()}
 
 
-def absolute(path: str | os.PathLike[str]) -> str:
-    # Not Path.resolve: users know a file by the name of the link that they gave.
-    return os.path.abspath(path)  # noqa: PTH100
-
-
 def modified(status: os.stat_result) -> dict[str, Any]:
     return moment(status.st_mtime_ns // 10**9)
 
@@ -185,7 +180,7 @@ def _find_image(folder: Path, name: str) -> tuple[str, os.stat_result] | None:
         try:
             # Also by its uri, as in what a collection exports.
             candidate = folder / given if "\ufffd" not in name else folder / uri_to_path(str(given))
-            found = locate.as_on_disk(absolute(candidate))
+            found = locate.as_on_disk(candidate)
             status = Path(found).stat()
         except (OSError, ValueError):
             continue

@@ -154,25 +154,27 @@ def uri_of(name: str | os.PathLike[str]) -> str:
         return text
     member = split_member(text)
     if member is not None and not os.path.lexists(text):
-        container = _absolute(uri_to_path(member.container))
+        container = path_to_uri(as_on_disk(uri_to_path(member.container)))
         return member_uri(container, _in_archive(container, member_name(member.name)))
-    return _absolute(text)
+    return path_to_uri(as_on_disk(text))
 
 
-def as_on_disk(path: str) -> str:
-    """An absolute path as its folders spell it, as far as it is there."""
+def as_on_disk(name: str | os.PathLike[str]) -> str:
+    """The absolute path of a file as its folders spell it, as far as it is there."""
+    # Not Path.resolve: users know a file by the name of the link that they gave.
+    path = os.path.abspath(name)  # noqa: PTH100
     if path.isascii() or os.path.lexists(path):
         return path
-    folder, name = os.path.split(path)
+    folder, last = os.path.split(path)
     folder = as_on_disk(folder)
-    there = os.path.join(folder, name)  # noqa: PTH118
-    if name.isascii() or os.path.lexists(there):
+    there = os.path.join(folder, last)  # noqa: PTH118
+    if last.isascii() or os.path.lexists(there):
         return there
     with suppress(OSError):
         names = _names(folder, Path(folder).stat().st_mtime_ns)
-        file, mark, fragment = name.rpartition("#")
+        file, mark, fragment = last.rpartition("#")
         return os.path.join(folder, names.get(  # noqa: PTH118
-            nfc(name), names.get(nfc(file), file) + mark + fragment))
+            nfc(last), names.get(nfc(file), file) + mark + fragment))
     return there
 
 
@@ -225,11 +227,6 @@ def link(uri: str) -> str:
     member = split_member(uri)
     path = uri_to_path(member.container if member else uri)
     return path.as_uri() if kind != "remote" and path.is_absolute() else ""
-
-
-def _absolute(path: str | os.PathLike[str]) -> str:
-    # Not Path.resolve, which loses the name of a link.
-    return path_to_uri(as_on_disk(os.path.abspath(path)))  # noqa: PTH100
 
 
 def _read_far(uri: str) -> tuple[bytes, str]:

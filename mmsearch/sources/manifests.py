@@ -111,15 +111,19 @@ def _opened(path: Path) -> TextIO:
                      errors="replace" if utf16 else "surrogateescape", newline="")
 
 
-@contextmanager
-def _parquet(path: Path) -> Iterator[Any]:
+def open_parquet(path: Path) -> Any:
+    """Buffered: a row group may be as large as the file, and is not needed at once."""
     try:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise MissingExtra(f"reading {path.name}", "parquet") from error
+    return parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
     with _damage(f"{path} is no Parquet file, or damaged"):
-        # Buffered: a row group may be as large as the file, and is not needed at once.
-        file = parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+        file = open_parquet(path)
     with file:
         yield file
 
@@ -131,7 +135,7 @@ def _damage(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, MissingExtra) or (isinstance(error, OSError) and error.errno):
             raise
         lines = str(error).splitlines() or [type(error).__name__]
         raise UsageError(f"{what}: {lines[0][:200]}") from error

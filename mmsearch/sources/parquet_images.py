@@ -16,10 +16,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from mmsearch.errors import MediaError, MissingExtra, MmsearchError
+from mmsearch.errors import MediaError, MmsearchError
 from mmsearch.sources.archives import MAX_MEMBER
 from mmsearch.sources.columns import IMAGE_COLUMNS, picture_in, plain_name
-from mmsearch.sources.manifests import PICTURE_ROWS
+from mmsearch.sources.manifests import PICTURE_ROWS, open_parquet
 from mmsearch.uris import fingerprint_of, member_name
 
 _OPEN_FILES = 4
@@ -88,11 +88,7 @@ class _Pictures:
     """The columns with pictures of one file, read forwards in small batches."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            import pyarrow.parquet as parquet
-        except ImportError as error:
-            raise MissingExtra(f"reading {path.name}", "parquet") from error
-        self._file = parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+        self._file = open_parquet(path)
         meta = self._file.metadata
         sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
         self._starts = [0, *accumulate(sizes)]

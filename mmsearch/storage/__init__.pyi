@@ -18,11 +18,11 @@ from .segments import (
     retune_ann as retune_ann,
     segment_name as segment_name,
     stated as stated,
-    sync as sync,
     tuning_of as tuning_of,
     verify_directory as verify_directory,
     write_ann as write_ann,
     write_segment as write_segment,
+    written_whole as written_whole,
 )
 from .sqlite_errors import damaged as damaged
 from .verify import (

@@ -96,7 +96,7 @@ class Field:
 
     def compare_one(self, operator: str, value: Value) -> Condition:
         if operator == "~":
-            return self.matches(f"*{_either_case(value.text)}*")
+            return self.matches(f"*{''.join(map(_either_case, value.text))}*")
         if value.is_pattern and operator in ("=", "=="):
             return self.matches(value.text.replace("[", "[[]"))
         operator = "=" if operator == "==" else operator
@@ -171,12 +171,8 @@ def _number(text: str) -> int | float:
     return whole if -(2**63) <= whole < 2**63 else float(text)
 
 
-def _either_case(text: str) -> str:
-    """A GLOB pattern for `text` in any mix of upper and lower case, beyond ASCII too."""
-    return "".join(_either_case_character(character) for character in text)
-
-
-def _either_case_character(character: str) -> str:
+def _either_case(character: str) -> str:
+    """A GLOB pattern for a character in upper and lower case, beyond ASCII too."""
     if character in "*?[":
         return f"[{character}]"
     cases = {character, character.lower(), character.upper()}

@@ -24,9 +24,6 @@ from mmsearch.storage.sqlite_errors import damaged, plainly
 from mmsearch.uris import inside_of, nfc
 
 SEGMENT = ("name", "role", "kind", "rows", "bytes", "last", "sha256")
-ALL_COLUMNS = (f"SELECT {ITEM} FROM items i LIMIT 0",
-               f"SELECT key, value, {', '.join(SEGMENT)} FROM settings, segments LIMIT 0")
-"""Fails where the schema has not what every catalog has."""
 _SELECTIONS_KEPT = 8
 _BELOW = ("WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.uri < ?) OR "
           "i.manifest = ? OR (i.uri >= ? AND i.uri < ? AND i.kind <> 'image' "

@@ -25,7 +25,6 @@ from mmsearch.collection.reader import Reader
 from mmsearch.collection.repair import repair_collection
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.ingest import work
-from mmsearch.ingest.hashes import content_hash, file_hash
 from mmsearch.records import Hit, Item
 from mmsearch.sources import locate
 from mmsearch.storage.catalog import Catalog, Change
@@ -141,12 +140,6 @@ def test_a_vanished_file_takes_all_that_it_gave(file: Path, index: Collection) -
     picture("cat").save(file.parent / "cat.jpg")
     report = add(index, file.parent)
     assert report.removed == items and uris(index) == ["cat.jpg"]
-
-
-def test_a_file_can_be_deleted_from_the_index(file: Path, index: Collection) -> None:
-    items = add(index, file.parent).added
-    assert index.delete([str(file)]) == items
-    assert uris(index) == []
 
 
 def test_an_animation_that_becomes_a_picture_and_back(folder: Path, index: Collection) -> None:
@@ -272,12 +265,6 @@ def test_a_missing_extra_is_a_reason(folder: Path, index: Collection,
     assert [one.reason for one in report.skipped] == [
         "a video needs an extra: pip install 'mmsearch[video]'"]
     assert add(index, folder).added == 4  # once it is there
-
-
-def test_the_hash_of_a_file_larger_than_a_buffer(tmp_path: Path) -> None:
-    data = bytes(range(256)) * 40_000
-    (tmp_path / "a").write_bytes(data)
-    assert file_hash(tmp_path / "a")[0] == content_hash(data)
 
 
 # --- how hits are shown --------------------------------------------------------------------------

@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DEMO, Cli, add, unit_vectors
+from conftest import DEMO, Cli, add, numbers, unit_vectors
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -32,7 +32,6 @@ from mmsearch.records import IndexSpec, Kind
 from mmsearch.sources.manifests import count_rows, read_columns
 from mmsearch.sources.vector_files import VectorFile, lengths, query_vector, unit_rows
 from mmsearch.sources.vector_sets import find_vectors
-from mmsearch.storage.catalog import Catalog
 
 Columns = list[dict[str, Any]]
 
@@ -72,11 +71,6 @@ def bring(root: Path, vectors: Path, manifest: Path | None = None, *, kind: Kind
     found = find_vectors(vectors, manifest, kind)
     collection = Collection.for_vectors(root, found, model=model)
     return collection, collection.add_vectors(found, model=model)
-
-
-def numbers(report: AddReport) -> dict[str, int]:
-    return {name: value for name, value in vars(report).items()
-            if isinstance(value, int) and value}
 
 
 def uris(collection: Collection, vector: Any, k: int = 100, **options: Any) -> list[str]:
@@ -157,38 +151,32 @@ def test_manifests_are_read_from_any_row_on(tmp_path: Path, suffix: str) -> None
         assert [found for _, found in read_columns(path, start)] == rows[start:]
 
 
-def broken(tmp_path: Path, name: str) -> tuple[Path, Path | None]:
-    """A file of vectors and a manifest of which one is wrong, by the name of what is wrong."""
-    good, file, manifest = unit_vectors(4, 6), tmp_path / "a.npy", tmp_path / "m.parquet"
-    save(file, good)
-    write_manifest(manifest, columns(4))
-    wrong: dict[str, Callable[[], Any]] = {
-        "no such file": lambda: file.unlink(),
-        "no .npy file": lambda: file.write_bytes(b"not numpy at all"),
-        "cut short": lambda: file.write_bytes(file.read_bytes()[:-8]),
-        "damaged": lambda: file.write_bytes(b"\x93NUMPY\x01\0\x40\0{'descr': " + b"(" * 54),
-        "Python objects": lambda: np.save(file, np.array([[{}]], object), allow_pickle=True),
-        "int64": lambda: save(file, np.zeros((4, 6), np.int64)),
-        "longdouble|float128|float96": lambda: save(file, good.astype(np.longdouble)),
-        r"the shape \[24\]": lambda: save(file, good.ravel()),
-        r"the shape \[0, 6\]": lambda: save(file, good[:0]),
-        "m.parquet has 4 rows for the 3": lambda: save(file, good[:3]),
-        "none of the columns": lambda: write_manifest(manifest, [{"a": n} for n in range(4)]),
-        "no Parquet file": lambda: manifest.write_bytes(b"PAR1 or so"),
-        "no such file: .*m.parquet": lambda: manifest.unlink(),
-    }
-    wrong[name]()
-    return file, manifest
+GOOD = unit_vectors(4, 6)
+WRONG: dict[str, Callable[[Path, Path], Any]] = {
+    "no such file": lambda file, manifest: file.unlink(),
+    "no .npy file": lambda file, manifest: file.write_bytes(b"not numpy at all"),
+    "cut short": lambda file, manifest: file.write_bytes(file.read_bytes()[:-8]),
+    "damaged": lambda file, manifest: file.write_bytes(
+        b"\x93NUMPY\x01\0\x40\0{'descr': " + b"(" * 54),
+    "Python objects": lambda file, manifest: np.save(
+        file, np.array([[{}]], object), allow_pickle=True),
+    "int64": lambda file, manifest: save(file, np.zeros((4, 6), np.int64)),
+    "longdouble|float128|float96": lambda file, manifest: save(file, GOOD.astype(np.longdouble)),
+    r"the shape \[24\]": lambda file, manifest: save(file, GOOD.ravel()),
+    r"the shape \[0, 6\]": lambda file, manifest: save(file, GOOD[:0]),
+    "m.parquet has 4 rows for the 3": lambda file, manifest: save(file, GOOD[:3]),
+    "none of the columns": lambda file, manifest: write_manifest(
+        manifest, [{"a": n} for n in range(4)]),
+    "no Parquet file": lambda file, manifest: manifest.write_bytes(b"PAR1 or so"),
+    "no such file: .*m.parquet": lambda file, manifest: manifest.unlink()}
 
 
-@pytest.mark.parametrize("name", [
-    "no such file", "no .npy file", "cut short", "damaged", "Python objects", "int64",
-    "longdouble|float128|float96", r"the shape \[24\]", r"the shape \[0, 6\]",
-    "m.parquet has 4 rows for the 3", "none of the columns", "no Parquet file",
-    "no such file: .*m.parquet"])
-def test_what_is_wrong_is_said(tmp_path: Path, name: str) -> None:
-    vectors, manifest = broken(tmp_path, name)
-    with pytest.raises(UsageError, match=name) as caught:
+@pytest.mark.parametrize("said", WRONG)
+def test_what_is_wrong_is_said(tmp_path: Path, said: str) -> None:
+    vectors = save(tmp_path / "a.npy", GOOD)
+    manifest = write_manifest(tmp_path / "m.parquet", columns(4))
+    WRONG[said](vectors, manifest)
+    with pytest.raises(UsageError, match=said) as caught:
         bring(tmp_path / "c", vectors, manifest)
     assert "\n" not in str(caught.value) and str(vectors.parent) in str(caught.value)
     assert not (tmp_path / "c").exists()
@@ -454,8 +442,11 @@ print(before, peak())
 """
 
 
-def memory(tmp_path: Path, rows: int, dim: int) -> tuple[int, int]:
-    """Megabytes at the peak before and after a file of so many rows was imported."""
+@pytest.mark.parametrize(("rows", "dim", "megabytes"), [
+    (60_000, 1024, 120),  # of 246 MB, 123 MB in float16
+    pytest.param(400_000, 512, 250, marks=pytest.mark.slow)])  # 819 MB: SQLite's cache, a block
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, rows: int, dim: int,
+                                            megabytes: int) -> None:
     out = np.lib.format.open_memmap(tmp_path / "large.npy", "w+", np.float32, (rows, dim))
     block = unit_vectors(1000, dim)
     for at in range(0, rows, 1000):
@@ -466,18 +457,7 @@ def memory(tmp_path: Path, rows: int, dim: int) -> tuple[int, int]:
         tmp_path / name for name in ("small.npy", "large.npy", "c"))],
         check=True, capture_output=True, text=True)
     before, after = map(int, done.stdout.split())
-    return before, after
-
-
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    before, after = memory(tmp_path, 60_000, 1024)  # 246 MB, and 123 MB in float16
-    assert after - before < 120
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_many_rows(tmp_path: Path) -> None:
-    before, after = memory(tmp_path, 400_000, 512)  # 819 MB: bounded by SQLite's cache and a block
-    assert after - before < 250
+    assert after - before < megabytes
 
 
 # --- which model ----------------------------------------------------------------------------------
@@ -591,12 +571,3 @@ def test_from_the_command_line(tmp_path: Path, cli: Cli, elsewhere: str) -> None
 def assert_refused(done: subprocess.CompletedProcess[str], code: int) -> None:
     assert done.returncode == code and done.stdout == ""
     assert done.stderr.startswith("mmsearch: ") and done.stderr.count("\n") == 1
-
-
-def test_what_the_catalog_counts(tmp_path: Path) -> None:
-    bring(tmp_path / "c", save(tmp_path / "a.npy", unit_vectors(7, 6)))
-    catalog = Catalog(tmp_path / "c" / "catalog.db")
-    part = find_vectors(tmp_path / "a.npy").parts[0]
-    marks: Sequence[tuple[int, int, int]] = [(0, 7, 7), (2, 5, 3), (7, 9, 0)]
-    for first, last, count in marks:
-        assert catalog.marked(part.fingerprint(first), part.fingerprint(last)) == count

@@ -84,14 +84,6 @@ def test_every_path_has_a_uri_and_every_uri_its_path(raw: bytes) -> None:
     assert json.loads(json.dumps(uri)) == uri
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="paths are no bytes there")
-@given(path_bytes, path_bytes)
-def test_different_paths_have_different_uris(one: bytes, other: bytes) -> None:
-    paths = Path(os.fsdecode(one)), Path(os.fsdecode(other))
-    same = path_to_uri(paths[0]) == path_to_uri(paths[1])
-    assert same == (paths[0] == paths[1])
-
-
 @given(path_bytes, path_bytes)
 def test_the_uri_of_a_file_starts_with_that_of_its_folder(folder: bytes, name: bytes) -> None:
     inside = os.fsencode(Path("/top") / os.fsdecode(folder.strip(b"/")))

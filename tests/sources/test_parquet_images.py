@@ -86,9 +86,9 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     assert locate.is_removed(f"{path}!/1")
 
 
-def test_embedded_pictures_in_a_collection(tmp_path: Path, cli: Cli) -> None:
+def test_embedded_pictures_in_a_collection(
+        tmp_path: Path, collection: Collection, cli: Cli) -> None:
     path = dataset(tmp_path / "a.parquet")
-    collection = Collection.create(tmp_path / "index")
     assert add(collection, path).added == 10
     assert add(collection, path).unchanged == 10
     hit = collection.search(image=PICTURES[2], k=1)[0]

@@ -51,8 +51,7 @@ def test_what_is_below_an_address(memory: Any) -> None:
 
 
 def test_a_store_in_a_collection(
-        tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    collection = Collection.create(tmp_path / "index")
+        collection: Collection, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def index() -> Any:
         return add(collection, "memory://bucket")  # type: ignore[arg-type]
@@ -105,8 +104,7 @@ def test_what_is_large_is_not_fetched_before_its_turn(
 
 
 def test_nothing_is_dropped_because_a_store_cannot_be_listed(
-        tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    collection = Collection.create(tmp_path / "index")
+        collection: Collection, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     add(collection, "memory://bucket")  # type: ignore[arg-type]
     really = type(memory).ls
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DEMO, add
+from conftest import DEMO, add, numbers
 from hypothesis import given, settings, strategies as st
 from making_metadata import IN_XMP, XMP, exif, iptc
 from PIL import Image
 
-from mmsearch.collection.collection import AddReport, Collection
+from mmsearch.collection.collection import Collection
 from mmsearch.errors import CollectionError
 from mmsearch.ingest import plan, prepare, shards, work
 from mmsearch.records import Item
@@ -241,11 +241,6 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-@pytest.fixture
-def collection(tmp_path: Path) -> Collection:
-    return Collection.create(tmp_path / "index")
-
-
 def items(collection: Collection, where: str = "kind exists") -> dict[str, Item]:
     catalog = Catalog(collection.path / CATALOG)
     try:
@@ -257,10 +252,6 @@ def items(collection: Collection, where: str = "kind exists") -> dict[str, Item]
 
 def texts(collection: Collection) -> dict[str, str]:
     return {name: item.text for name, item in items(collection, "kind = text").items()}
-
-
-def numbers(report: AddReport) -> dict[str, int]:
-    return {name: value for name, value in vars(report).items() if isinstance(value, int) and value}
 
 
 BUS = {"bus.jpg#caption1": "A yellow school bus.", "bus.jpg#caption2": "It waits at the kerb."}
@@ -323,24 +314,6 @@ def test_a_deleted_sidecar_takes_what_it_said_along(
     (folder / "lake.txt").write_text("A calm lake.")
     assert numbers(add(collection, folder)) == {"updated": 1, "unchanged": 2, "added": 1}
     assert decoded() == 0
-
-
-def test_a_picture_that_goes_and_one_that_comes(collection: Collection, folder: Path) -> None:
-    add(collection, folder)
-    (folder / "bus.jpg").unlink()
-    add(collection, folder)
-    assert texts(collection) == CAT | {"bus.txt#L1": BUS["bus.jpg#caption1"],
-                                       "bus.txt#L2": BUS["bus.jpg#caption2"]}
-    shutil.copy(DEMO / "bus.jpg", folder)
-    add(collection, folder)
-    assert texts(collection) == BUS | CAT
-
-
-def test_a_changed_picture_keeps_its_captions(collection: Collection, folder: Path) -> None:
-    add(collection, folder)
-    shutil.copy(DEMO / "dogs.jpg", folder / "bus.jpg")
-    assert numbers(add(collection, folder)) == {"unchanged": 2, "replaced": 1}
-    assert texts(collection) == BUS | CAT
 
 
 def test_moved_and_copied_pictures(collection: Collection, folder: Path, decoded: Decoded) -> None:

@@ -297,9 +297,9 @@ def uris(collection: Collection) -> list[str]:
     return sorted(hit.item.uri.rpartition("/")[2] for hit in found)
 
 
-def test_a_manifest_of_web_addresses(tmp_path: Path, site: Site, allowed: None) -> None:
+def test_a_manifest_of_web_addresses(
+        tmp_path: Path, collection: Collection, site: Site, allowed: None) -> None:
     path = manifest(tmp_path / "m.jsonl", site, ["0.jpg", "1.jpg", "dated", "plain", "gone"])
-    collection = Collection.create(tmp_path / "index")
     report = add(collection, path)
     assert (report.added, [one.reason for one in report.skipped]) == (
         8, ["the server answers 410 Gone"])
@@ -321,9 +321,9 @@ def test_a_manifest_of_web_addresses(tmp_path: Path, site: Site, allowed: None) 
     assert uris(collection) == ["1.jpg", "1.jpg#caption1"]
 
 
-def test_nothing_is_dropped_because_a_server_is_down(tmp_path: Path, site: Site) -> None:
+def test_nothing_is_dropped_because_a_server_is_down(
+        tmp_path: Path, collection: Collection, site: Site) -> None:
     path = manifest(tmp_path / "m.jsonl", site, ["0.jpg", "1.jpg"])
-    collection = Collection.create(tmp_path / "index")
     with fetching(PATIENT):
         assert add(collection, path).added == 4
     site.shutdown()
@@ -338,10 +338,9 @@ def test_nothing_is_dropped_because_a_server_is_down(tmp_path: Path, site: Site)
     assert len(uris(collection)) == 4
 
 
-def test_the_captions_of_a_refused_picture_are_not_indexed(tmp_path: Path, site: Site,
-                                                          allowed: None) -> None:
+def test_the_captions_of_a_refused_picture_are_not_indexed(
+        tmp_path: Path, collection: Collection, site: Site, allowed: None) -> None:
     path = manifest(tmp_path / "m.jsonl", site, ["0.jpg", "lying.jpg", "9.jpg", "1.jpg"])
-    collection = Collection.create(tmp_path / "index")
     for count in (4, 0):  # the next run asks again, and says it again
         report = add(collection, path)
         assert (report.added, len(report.skipped)) == (count, 2)
@@ -350,10 +349,10 @@ def test_the_captions_of_a_refused_picture_are_not_indexed(tmp_path: Path, site:
     assert add(collection, path).added == 2
 
 
-def test_many_are_fetched_at_once(tmp_path: Path, site: Site, allowed: None) -> None:
+def test_many_are_fetched_at_once(
+        tmp_path: Path, collection: Collection, site: Site, allowed: None) -> None:
     names = [f"{n % 4}.jpg?{n}" for n in range(60)]
     path = manifest(tmp_path / "m.jsonl", site, names)
-    collection = Collection.create(tmp_path / "index")
     assert add(collection, path).added == 120
     assert sum(site.asked().values()) == 60
 

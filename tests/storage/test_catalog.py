@@ -53,15 +53,6 @@ def test_a_change_that_fails_half_way_changes_nothing(catalog: Catalog) -> None:
     assert Catalog(catalog.path).settings["next_seq"] == 6
 
 
-def test_a_reader_sees_one_state_while_a_writer_commits(catalog: Catalog) -> None:
-    reader = Catalog(catalog.path)
-    with reader.snapshot():
-        assert reader.counts() == {"image": 5}
-        catalog.commit(Change(drop=[1]))
-        assert reader.counts() == {"image": 5}
-    assert reader.counts() == {"image": 4}
-
-
 def test_below_takes_a_folder_a_file_and_the_texts_of_a_file(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path / "c.db", write=True)
     uris = ["/a", "/a/x.jpg", "/a/b/y.jpg", "/ab.jpg", "/a#2/z.jpg", "/a#2", "/b"]

@@ -93,36 +93,19 @@ def test_one_value_of_a_list_is_enough(condition, expected):
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
-        ("width = 4000", [0]),
         ("width==4000", [0]),
-        ("width>800", [0]),
-        ("width>=800", [0, 1]),
         ("width<=8e2", [1]),
-        ("width != 800", [0, 2, 3]),
-        ("width in (800, 4000)", [0, 1]),
         ("width not in (800, 1)", [0, 2, 3]),
-        ("size < 1000000.5", [1]),
-        ("kind=text", [2]),
-        ("kind = text or width > 1000", [0, 2]),
         ("not kind = text AND Not width > 1000", [1, 3]),
-        ("not (kind = text or width > 1000)", [1, 3]),
         ("kind=text or width>1000 and height<10", [2]),
         ("(kind=text or width>1000) and height<10", []),
-        ("not not kind = text", [2]),
         # Missing fields.
-        ("camera is missing", [2, 3]),
         ("camera IS NOT missing", [0, 1]),
         ("camera exists", [0, 1]),
         ("not camera exists", [2, 3]),
         ("camera != 'Canon EOS R5'", [1, 2, 3]),
-        ("not camera ~ canon", [1, 2, 3]),
-        ("camera < Z", [0, 1]),
-        ("camera <= Z and camera >= D", [1]),
-        ("stars is missing", [2, 3]),
-        ("year is missing", [3]),
         ("nothing is missing", [0, 1, 2, 3]),
         # Text.
-        ("camera ~ nikon", [1]),
         ("by ~ å", [0]),
         ("by ~ ÅSA", [0]),
         ('by = "Åsa O\'Neil"', [0]),
@@ -135,8 +118,6 @@ def test_one_value_of_a_list_is_enough(condition, expected):
         ("path = '/photos/2021/cat (1).jpg'", [0]),
         ("path ~ cat or (path ~ (1).jpg)", [0]),
         ("group = /photos/2022/dog.png", [2]),
-        ("ok = true", [0]),
-        ("ok != true and ok exists", [1]),
         ("ok ~ ALS", [1]),
         ("'a b' = x", [1]),
         # Wildcards.
@@ -146,38 +127,19 @@ def test_one_value_of_a_list_is_enough(condition, expected):
         ("path = '*.png'", []),
         ("path = */plain[1]_?.gif", [3]),
         ("path = */PLAIN*", []),
-        ("camera = *", [0, 1]),
         ("width = 8?0", [1]),
-        ("year = 202*", [0, 1]),
         ("path in (*.gif, /photos/2022/dog.png)", [1, 3]),
         # Dates.
-        ("taken = 2021", [0]),
-        ("taken = 2021-05", [0]),
         ("taken = 2021-05-30T18", [0]),
         ("taken = '2022-01-02T08:00'", [1]),
         ("taken = '2021-05-30 18:00'", [0]),
-        ("taken >= 2021", [0, 1]),
-        ("taken > 2021", [1]),
-        ("taken <= 2021", [0]),
-        ("taken < 2022-01-02", [0]),
-        ("taken != 2021", [1, 2, 3]),
         ("taken = 2021-05-30T18:00:01Z", [0]),
         ("taken = 2021-*", [0]),
         ("taken ~ 05-30", [0]),
-        ("day = 2021-05", [2]),
-        ("day >= 2021", [2]),
-        ("day > 2021", []),
         ("day = '2021-05'", []),
         ("code = '2021-05'", [3]),
-        ("code = 2021-05", [3]),
         # Manifest columns, JSON numbers and numbers as text alike.
-        ("year >= 2020", [0, 1]),
-        ("year > 2020", [1]),
         ("year = 2020.0", [0]),
-        ("year < 3000", [0, 1]),
-        ("year != 2020", [1, 2, 3]),
-        ("stars > 4.4", [0, 1]),
-        ("stars >= 5", [0]),
         ("stars = '5'", [0]),
         ("year = unknown", [2]),
         ("year > m", [2]),
@@ -186,13 +148,8 @@ def test_one_value_of_a_list_is_enough(condition, expected):
     ],
 )
 def test_what_a_condition_selects(photos, condition, expected):
+    """Beyond what `test_conditions_agree_with_python` draws."""
     assert select(photos, condition) == expected
-
-
-def test_conditions_must_all_hold(photos):
-    assert select(photos) == [0, 1, 2, 3]
-    assert select(photos, "path = *dog*") == [1, 2]
-    assert select(photos, "path = *dog*", "kind = image or kind = text", "width exists") == [1]
 
 
 @pytest.mark.parametrize(

@@ -52,34 +52,10 @@ def test_positions_are_those_of_the_numbers_that_live_here(
     assert segment.ids[found].tolist() == sorted(here & asked)
 
 
-def test_a_filter_by_number_gives_exactly_the_allowed(tmp_path: Path) -> None:
-    vectors = unit_vectors(50, 16)
-    segment = written(tmp_path, np.arange(50), vectors)
-    found = segment.search(vectors[:1], 50, allowed=np.array([3, 4, 30, 77], np.int64))
-    assert sorted(found.ids[found.ids >= 0].tolist()) == [3, 4, 30]
-
-
 @pytest.fixture
 def small(tmp_path: Path) -> SegmentInfo:
     return write_segment(tmp_path, "s", "image", np.arange(20),
                          lambda: iter([unit_vectors(20, 8)]))
-
-
-@pytest.mark.parametrize("file", ["ids.npy", "vectors.faiss", "segment.json"])
-def test_every_flipped_byte_is_found_and_its_file_named(
-        tmp_path: Path, small: SegmentInfo, file: str) -> None:
-    assert problems_of(small, tmp_path) == []
-    path = tmp_path / "segments" / "s" / file
-    data = bytearray(path.read_bytes())
-    for at in np.random.default_rng(0).integers(len(data), size=40):
-        data[at] ^= 0x10
-        path.write_bytes(data)
-        found = problems_of(small, tmp_path)
-        assert len(found) == 1
-        assert found[0].startswith(f"{path}: checksum")
-        data[at] ^= 0x10
-    path.write_bytes(data)
-    assert problems_of(small, tmp_path) == []
 
 
 def test_missing_and_cut_files_are_named(tmp_path: Path, small: SegmentInfo) -> None:

@@ -1,0 +1,84 @@
+"""Queries that are names are moved towards what the image tower sees under them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DEMO
+from hypothesis import given, settings, strategies as st
+
+from mmsearch import Collection, load_encoder
+from mmsearch.encoders import BUILTIN_DIR, OnnxEncoder, encode_queries
+from mmsearch.encoders.names import Names, called
+from mmsearch.errors import ModelError
+from mmsearch.records import Item
+
+NAMES = Names(BUILTIN_DIR / "names.npy",
+              json.loads((BUILTIN_DIR / "model.json").read_text("utf-8"))["names"])
+WORDS = [word.decode() for word in NAMES.table["word"]]
+
+
+def test_keys_are_what_the_text_tower_makes_of_the_words() -> None:
+    """Another text tower needs another table."""
+    features = load_encoder().run_texts(WORDS[::100])[1]
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    assert (features * NAMES.keys[::100]).sum(1).min() > 0.99
+    assert np.linalg.norm(NAMES.table["value"].astype(np.float32), axis=1).max() < 1.01
+
+
+@pytest.mark.parametrize("name", ["koala", "accordion", "goldfinch", "forklift", "espresso"])
+@pytest.mark.parametrize("frame", ["{}", "a photo of a {}", "Picture of the {}", "images of {}"])
+def test_a_name_is_moved_to_its_value_however_it_is_asked_for(name: str, frame: str) -> None:
+    encoder = load_encoder()
+    value = NAMES.table["value"][WORDS.index(name)].astype(np.float32)
+    text = frame.format(name)
+    assert called(text) == name
+    (before,), (after,) = encoder.encode_texts([text]), encode_queries(encoder, [text])
+    assert after @ value > before @ value + 0.3
+    assert np.linalg.norm(after) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("text", [
+    "", "a man in a red jacket climbs a snowy mountain", "sheep on a hill at dusk",
+    "invoice from 2019", "DSC_0042.JPG"])
+def test_what_is_no_name_stays_where_it_is(text: str) -> None:
+    encoder = load_encoder()
+    np.testing.assert_array_equal(encoder.encode_texts([text]), encode_queries(encoder, [text]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=30)), max_size=6))
+def test_a_query_does_not_depend_on_its_neighbours(texts: list[str]) -> None:
+    encoder = load_encoder()
+    together = encode_queries(encoder, texts)
+    assert together.shape == (len(texts), encoder.dim)
+    for text, vector in zip(texts, together, strict=True):
+        assert vector @ encode_queries(encoder, [text])[0] > 0.999
+
+
+def test_pictures_are_asked_by_name_and_texts_by_words(tmp_path: Path) -> None:
+    texts = [Item(f"file:///{n}.txt", "text", text=text)
+             for n, text in enumerate(["a goldfish in a bowl", "a red car"])]
+    pictures = [Item((DEMO / f"{name}.jpg").as_uri(), "image") for name in ("goldfish", "bus")]
+    with Collection.create(tmp_path / "x") as collection:
+        collection.add([*texts, *pictures])
+        encoder = collection.encoder
+        asked = {"image": encode_queries(encoder, ["goldfish"])[0],
+                 "text": encoder.encode_texts(["goldfish"])[0]}
+        hits = collection.search(text="goldfish", find="any", k=4)
+        assert len(hits) == 4
+        for kind, vector in asked.items():
+            stored = collection.vectors(kind)[1]
+            scores = [hit.score for hit in hits if hit.item.kind == kind]
+            np.testing.assert_allclose(scores, sorted(stored @ vector)[::-1], atol=2e-3)
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    shutil.copytree(BUILTIN_DIR, tmp_path / "model")
+    (tmp_path / "model" / "names.npy").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match=r"names\.npy"):
+        encode_queries(OnnxEncoder(tmp_path / "model"), ["a koala"])
