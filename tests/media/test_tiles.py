@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -588,15 +586,3 @@ def test_tiles_of_vectors_from_elsewhere_are_refused(cli: Cli, tmp_path: Path) -
     np.save(tmp_path / "v.npy", np.eye(4, dtype=np.float32))
     done = cli("index", "--vectors", tmp_path / "v.npy", "--tiles", "2x2")
     assert done.returncode == 2 and "--tiles" in done.stderr
-
-
-def test_the_benchmark_finds_more_with_tiles(tmp_path: Path) -> None:
-    script = Path(__file__).parents[2] / "bench" / "tiles.py"
-    done = subprocess.run(
-        [sys.executable, script, "--rounds", "1", "--mosaics", "2x2", "--tiles", "none", "2x2",
-         "--cache", tmp_path / "cache", "--json", tmp_path / "figures.json"],
-        capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    without, tiles = json.loads((tmp_path / "figures.json").read_text())["results"]
-    assert (without["rows"], tiles["rows"], tiles["queries"]) == (1, 5, 100)
-    assert tiles["recall@1"] > without["recall@1"] + 0.1 and tiles["where"] > 0.8
