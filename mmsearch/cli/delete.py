@@ -13,7 +13,7 @@ from mmsearch.cli.options import (
     WhereOption,
     address_given,
 )
-from mmsearch.cli.query import unknown_fields
+from mmsearch.cli.query import check_fields
 from mmsearch.cli.terminal import print_json, safe_text, say
 
 
@@ -38,11 +38,13 @@ def delete(
     collection = Collection.open(directory)
     missing = [path for path, uri in uris.items() if not collection.holds([uri])]
     count = collection.delete(list(uris.values()), where=where or ())
+    if not count:
+        check_fields(collection, where)
     print_json({"deleted": count}) if json_ else print(
         f"deleted {count} item{'s' * (count != 1)}" if count else "deleted nothing")
     for path in missing:
         say(f"nothing is indexed at or below {safe_text(path)}")
     if not count and where and len(missing) < len(uris or [""]):
-        say(unknown_fields(collection, where) or "nothing meets the condition")
+        say("nothing meets the condition")
     if missing or not count:
         raise typer.Exit(1)

@@ -14,7 +14,9 @@ from mmsearch.cli.options import (
     JsonOption,
     Print0Option,
     WhereOption,
+    one_form,
 )
+from mmsearch.cli.query import check_fields
 from mmsearch.cli.terminal import (
     console,
     print_json,
@@ -65,10 +67,13 @@ def dups(
     from mmsearch.collection import Collection
     from mmsearch.errors import UsageError
 
+    one_form(json_, filepath_only or print0)
     if include_near and not (filepath_only or print0):
         raise UsageError("--include-near goes with --filepath-only")
     collection = Collection.open(directory)
     total = collection.count(where=where or ())
+    if not total:
+        check_fields(collection, where)
     with progress("comparing", lambda: total) as advance:
         found = collection.duplicates(exact=exact, threshold=threshold, where=where or (), k=top,
                                       progress=advance)
@@ -85,7 +90,8 @@ def dups(
         redundant = list(duplicate_groups.redundant_paths(found.groups, near=include_near))
         _print_redundant(redundant, print0)
     elif sys.stdout.isatty():
-        console().print(duplicate_groups.groups_table(found.groups))
+        if found.groups:
+            console().print(duplicate_groups.groups_table(found.groups))
     else:
         print(duplicate_groups.groups_tsv(found.groups), end="")
     say(duplicate_groups.summary(found))

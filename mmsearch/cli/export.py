@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 
 from mmsearch.cli.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
+from mmsearch.cli.query import check_fields
 from mmsearch.cli.terminal import print_json, progress
 
 Dtype: TypeAlias = Literal["float16", "float32"]
@@ -40,6 +41,8 @@ def export(
 
     collection = Collection.open(directory)
     items = collection.count(where=where or (), find="any")  # not in the thread that draws
+    if not items:
+        check_fields(collection, where)
     with progress("exporting", lambda: items) as advance:
         done = collection.export(folder, where=where or (), dtype=dtype, format=format_,
                                  rows_per_file=rows_per_file, force=force, progress=advance)

@@ -70,6 +70,12 @@ def with_precision(model: str, precision: Precision | None) -> str:
     return model if precision is None else f"{split_precision(model)[0]}@{precision}"
 
 
+def one_form(json_: bool, paths: bool, preview: bool = False) -> None:
+    """Raises UsageError: more than one form of output is asked for."""
+    if json_ + paths + preview > 1:
+        raise UsageError("--json, --filepath-only (or -0) and --preview exclude each other")
+
+
 DEFAULT_INDEX = Path("indexes/default")
 
 

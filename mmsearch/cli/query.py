@@ -18,11 +18,12 @@ from mmsearch.cli.options import (
     Print0Option,
     WhereOption,
     help_of,
+    one_form,
     part_option,
 )
 from mmsearch.cli.terminal import console, print_json, print_paths, say
-from mmsearch.errors import UsageError
-from mmsearch.search import Find, Fusion, Mode, Query, several
+from mmsearch.errors import MmsearchError, UsageError
+from mmsearch.search import Find, Fusion, Mode, Query
 
 if TYPE_CHECKING:
     from mmsearch.collection import Reader
@@ -94,6 +95,7 @@ def query(
     if vector is not None and (texts or image or without or without_image or weight):
         raise UsageError("--vector cannot be combined with texts, pictures, --not, --not-image "
                          "or --weight")
+    one_form(json_, filepath_only or print0, preview)
     if mode != "hybrid" and (fusion or text_weight is not None):
         raise UsageError("--fusion and --text-weight need --mode hybrid")
     asked = Query(
@@ -114,6 +116,7 @@ def query(
     if collapse and hits and not any(has_value(hit.item, collapse) for hit in hits):
         say(f"note: no result has a value of {collapse!r} to collapse by")
     if not hits:
+        check_fields(collection, where)
         say(_why_nothing(collection, asked))
     _print_hits(hits, json_=json_, filepath_only=filepath_only, print0=print0, preview=preview,
                 parts=mode != "vector")
@@ -132,7 +135,8 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, print0: bo
 
         show(hits, console())
     elif sys.stdout.isatty():
-        console().print(present.hits_table(hits))
+        if hits:
+            console().print(present.hits_table(hits))
     else:
         print(present.hits_tsv(hits), end="")
 
@@ -143,15 +147,18 @@ def _vector(file: Path | None) -> Any:
     return None if file is None else query_vector(file)
 
 
-def unknown_fields(collection: Reader, where: Sequence[str]) -> str:
-    """What to say of fields in conditions that no item of a collection has; empty if all are."""
+def check_fields(collection: Reader, where: Sequence[str] | None) -> None:
+    """Tell a misspelt field from a condition that nothing meets.
+
+    Raises:
+        MmsearchError: no item of the collection has a field that the conditions name.
+    """
     from mmsearch.storage import COLUMNS, parse_where
 
     columns = collection.columns()
-    unknown = sorted(parse_where(where).columns - set(columns))
-    known = ", ".join(dict.fromkeys([*COLUMNS, *columns]))
-    return f"no item has the field {' or '.join(map(repr, unknown))}; the fields are {known}" \
-        if unknown else ""
+    if unknown := sorted(parse_where(where or ()).columns - set(columns)):
+        raise MmsearchError(f"no item has the field {' or '.join(map(repr, unknown))}; the fields "
+                            f"are {', '.join(dict.fromkeys([*COLUMNS, *columns]))}")
 
 
 def _why_nothing(collection: Reader, asked: Query) -> str:
@@ -161,8 +168,6 @@ def _why_nothing(collection: Reader, asked: Query) -> str:
         return f"there are no results beyond the first {asked.offset}; lower --offset"
     if asked.mode == "text" and kinds:
         return "no item has these words" + (" and meets the condition" if asked.where else "")
-    if asked.where and (hint := unknown_fields(collection, several(asked.where))):
-        return hint
     if asked.where:
         return f"nothing meets the condition{relevant and ', or '}{relevant}"
     if asked.find != "any" and asked.find not in kinds and kinds:

@@ -69,8 +69,6 @@ def export_items(catalog: Catalog, opened: Opened, plan: Plan,
     """
     if plan.rows_per_file < 1:
         raise UsageError(f"--rows-per-file must be at least 1, not {plan.rows_per_file}")
-    if plan.format == "parquet":
-        _arrow()
     counts = {kind: rows for kind in FOLDERS if (rows := catalog.count(plan.condition, [kind]))}
     if not counts:
         raise UsageError("nothing to export: " + ("nothing meets the condition" if plan.condition
@@ -117,6 +115,8 @@ def _make_room(plan: Plan) -> None:
     elif plan.directory.is_dir() and any(plan.directory.iterdir()):
         raise UsageError(f"{plan.directory} holds no export of mmsearch (no {EXPORT}), so there is "
                          "nothing to replace; empty it, or give another directory")
+    if plan.format == "parquet":
+        _arrow()  # before anything is written or removed
     plan.directory.mkdir(parents=True, exist_ok=True)
     begun.touch()
     whole.unlink(missing_ok=True)  # what is left is no whole export any more
@@ -158,8 +158,9 @@ def _vectors(opened: Opened, batch: Sequence[Row], kind: Kind, catalog: Catalog,
     seqs = np.array([row.seq for row in batch], np.int64)
     vectors = opened.gather(seqs, kind, int(catalog.settings["dim"]))
     if not vectors.any(axis=1).all():
-        raise CollectionDamaged(f"items of {catalog.path.parent} have no vector; run `mmsearch "
-                                "verify`")
+        root = catalog.path.parent
+        raise CollectionDamaged(f"items of {root} have no vector; run `mmsearch verify --repair "
+                                f"-i {root}`")
     return vectors.astype(dtype).tobytes()
 
 

@@ -75,11 +75,15 @@ def follow(collection: Collection, paths: Sequence[Path], *, exclude: Sequence[s
         MmsearchError: the system cannot watch this many folders, and `every` is None.
         ModelError, CollectionDamaged: as for `Collection.add`; its other errors are tried again.
     """
+    watch = _Watch(collection, paths, exclude, every, stop or Event(), say)
+    for root in watch.roots:
+        if not root.exists() and not collection.holds([path_to_uri(root)]):
+            raise UsageError(f"no such file or folder: {path_to_uri(root)}")
     try:
         import watchfiles  # noqa: F401
     except ImportError:
         raise MissingExtra("watching folders", "watch") from None
-    return _Watch(collection, paths, exclude, every, stop or Event(), say).batches()
+    return watch.batches()
 
 
 class _Stopped(Exception):
@@ -136,9 +140,6 @@ class _Watch:
         self.told: set[str] = set()
 
     def batches(self) -> Iterator[Batch]:
-        for root in self.roots:
-            if not root.exists() and not self.collection.holds([path_to_uri(root)]):
-                raise UsageError(f"no such file or folder: {path_to_uri(root)}")
         first = True
         while not self.stop.is_set():
             self.here = self._present()

@@ -93,9 +93,9 @@ def load_index(path: Path, spec: IndexSpec | None = None) -> ExactIndex | Approx
     except RuntimeError as error:
         if not path.exists():
             raise FileNotFoundError(path) from error
-        raise CollectionDamaged(f"{path} cannot be opened; run `mmsearch verify`") from error
+        raise CollectionDamaged(f"{path.name} cannot be opened") from error
     if spec is not None and not KINDS[spec.kind].exact:
         return ApproximateIndex(index, spec)
     if isinstance(index, faiss.IndexScalarQuantizer | faiss.IndexFlatIP):
         return ExactIndex(index)
-    raise CollectionDamaged(f"{path} holds an index of unknown kind {type(index).__name__}")
+    raise CollectionDamaged(f"{path.name} is an index of unknown kind, {type(index).__name__}")

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from mmsearch.fragments import file_uri, part_of
 from mmsearch.records import Item
-from mmsearch.sources import IMPORTED, Scan, is_own_caption, locate
+from mmsearch.sources import IMPORTED, Scan, Skipped, is_own_caption, locate
 from mmsearch.storage import Catalog, Row
 from mmsearch.uris import is_below, split_member
 
@@ -23,8 +23,9 @@ def items_vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int)
     excluded), and so are captions from inside and beside it (`Work.change` drops them when it is
     described anew); a line of a text when the text is without it; what a manifest brought when that
     manifest no longer names it. What lies in something that could not be read in full, or that went
-    away itself meanwhile, stays; so do MANY files of a folder that is empty now, for that may be a
-    disk that is not there, and what was imported with its vector: it need never have had a file.
+    away itself meanwhile, stays; so do MANY files of a folder that is empty now, and any of a root,
+    for that may be a disk that is not there, and what was imported with its vector: it need never
+    have had a file.
     """
     is_removed = lru_cache(4096)(locate.is_removed)
 
@@ -33,12 +34,15 @@ def items_vanished(catalog: Catalog, scan: Scan, seen: set[int], first_seq: int)
             row.id in seen or row.seq >= first_seq or row.item.fingerprint.startswith(IMPORTED)))
 
     for folder in scan.emptied:
-        files: set[str] = set()
+        files, enough = set[str](), 1 if folder in scan.roots else MANY
         for row in unseen([folder]):
             files.add(_file_behind(row.item))
-            if len(files) == MANY:
+            if len(files) == enough:
                 scan.keep_emptied(folder)
                 break
+        else:
+            if folder in scan.roots:
+                scan.skipped.append(Skipped(folder, "is empty"))
     for row in unseen(scan.roots):
         if any(_part_of(row.item, path) for path in scan.incomplete):
             continue

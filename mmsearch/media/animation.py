@@ -38,17 +38,22 @@ def frames(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[F
     """See `media.frames.read`."""
     image, name = _open(handle)
     meta = {"width": image.width, "height": image.height, "format": name}
-    for time, frame in islice(choose(_timed(image, min_side)), most):
+    begun = ((begin, frame) for begin, _, frame in _timed(image, min_side))
+    for time, frame in islice(choose(begun), most):
         yield Frame(at_time(time), frame, meta)
 
 
 def frame_at(handle: IO[bytes], name: str, time: float, min_side: int | None) -> Image:
-    """The frame that begins at a time, in seconds."""
+    """The frame shown at a time, in seconds; at the very end, the last one."""
     image, _ = _open(handle)
-    for at, frame in _timed(image, min_side):
-        if at >= time - 0.0005:
+    if not getattr(image, "is_animated", False):
+        raise MediaError("has no moments: it does not move")
+    for _, end, frame in _timed(image, min_side):
+        if end > time + 0.0005:
             return frame
-    raise MediaError(f"ends before {time:g} s")
+    if end > time - 0.0005:
+        return frame
+    raise MediaError(f"ends at {end:g} s, before {time:g} s")
 
 
 def _open(handle: IO[bytes]) -> tuple[Image, str]:
@@ -59,8 +64,8 @@ def _open(handle: IO[bytes]) -> tuple[Image, str]:
     return open_image(handle, name), name
 
 
-def _timed(image: Image, min_side: int | None) -> Iterator[tuple[float, Image]]:
-    """Frames with the seconds at which they begin.
+def _timed(image: Image, min_side: int | None) -> Iterator[tuple[float, float, Image]]:
+    """The seconds at which each frame begins and ends, and the frame; at least one.
 
     MediaError, after the frames that could be read.
     """
@@ -76,5 +81,6 @@ def _timed(image: Image, min_side: int | None) -> Iterator[tuple[float, Image]]:
                 raise
             raise MediaError(f"damaged after {elapsed / 1000:g} s; the frames before are indexed"
                              ) from error
-        yield elapsed / 1000, frame
+        begin = elapsed / 1000
         elapsed += int(image.info.get("duration") or 0) or _DEFAULT_MS
+        yield begin, elapsed / 1000, frame

@@ -68,15 +68,23 @@ def read_part(source: Path | bytes, part: Part | None, min_side: int | None) -> 
     if part is None:
         return decode(source, min_side=min_side).image
     if part.region is not None:
+        x, y, width, height = part.region
+        if not width or not height or max(x + width, y + height) > 100:
+            raise MediaError("such a part is empty, or reaches beyond the picture")
         side = min_side and decode_side(min_side, part.region)
         return cut(decode(source, min_side=side).image, part.region)
     with _opened(source) as (handle, name):
-        if name in ("PDF", "TIFF"):
+        has_pages = name in ("PDF", "TIFF")
+        if part.page is not None and not has_pages:
+            raise MediaError(f"has no page {part.page}")
+        if has_pages:
             if name == "PDF":
                 from mmsearch.media.pdf import page
             else:
                 from mmsearch.media.tiff_pages import page
-            return page(handle, part.page or 0, min_side)
+            if part.page is None:
+                raise MediaError("has no moments, but pages: #page=1")
+            return page(handle, part.page, min_side)
         if name is None:
             from mmsearch.media.animation import frame_at
         else:

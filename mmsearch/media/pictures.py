@@ -89,4 +89,6 @@ def _of_array(pixels: np.ndarray[Any, Any], min_side: int | None) -> Image.Image
     if pixels.ndim not in (2, 3) or channels not in (1, 3, 4) or not pixels.size or not known:
         raise UsageError(f"{_TAKEN}; not an array of {pixels.dtype}, "
                          f"{' x '.join(map(str, pixels.shape)) or 'a single number'}")
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).any():
+        raise UsageError(f"{_TAKEN}; not an array without a finite number")
     return as_rgb(colour.from_levels(pixels), min_side)

@@ -115,9 +115,10 @@ def _picture(example: Example, min_side: int | None) -> Image:
         raise UsageError(f"{example} does not exist")
     try:
         source = locate.source(file)
-        if part is None and frames.holds_several(source):
-            raise UsageError(f"{example} holds many pictures; give one of them: {example}#t=12.5 "
-                             "for the frame at 12.5 s, or #page=3 for a page")
+        if (part is None or part.region) and frames.holds_several(source):
+            name = part.file if part else example
+            raise UsageError(f"{name} holds many pictures; give one of them: {name}#t=12.5 for the "
+                             "frame at 12.5 s, or #page=3 for a page")
         return frames.read_part(source, part, min_side)
     except MediaError as error:
         raise MediaError(f"{example}: {error}") from error

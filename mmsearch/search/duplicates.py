@@ -111,7 +111,7 @@ def find_duplicates(read: Read, condition: Condition | None = None, *, exact: bo
     if not 0 < threshold <= 1:
         raise UsageError(f"--threshold must be above 0 and at most 1, not {threshold:g}")
     if k is not None and k < 1:
-        raise UsageError(f"-k must be at least 1, not {k}")
+        raise UsageError(f"k must be at least 1, not {k}")
     seqs, twins = read(lambda catalog, _: (catalog.select(condition, KINDS),
                                            catalog.twins(condition, KINDS)))
     contents = Contents(read, seqs, twins)

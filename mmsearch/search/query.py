@@ -119,9 +119,9 @@ class Query:
 
     def _check_page(self) -> None:
         if self.k < 1:
-            raise UsageError(f"-k must be at least 1, not {self.k}")
+            raise UsageError(f"k must be at least 1, not {self.k}")
         if self.offset + self.k > MOST:
-            raise UsageError(f"-k and the offset together must be at most {MOST:,}")
+            raise UsageError(f"k and the offset together must be at most {MOST:,}")
         if self.offset < 0:
             raise UsageError(f"the offset must be at least 0, not {self.offset}")
         if self.after and (self.mode != "vector" or self.diverse is not None):
@@ -141,9 +141,10 @@ class Query:
             raise UsageError(f"the mode {self.mode} needs a text")
         if self.vector is not None:
             return
-        if not (texts or images) or not all(text.strip()
-                                            for text in (*texts, *several(self.without))):
-            raise UsageError("give a text to look for, or --image FILE")
+        if not (texts or images):
+            raise UsageError("give a text or a picture to look for")
+        if not all(text.strip() for text in (*texts, *several(self.without))):
+            raise UsageError("a text is empty (an unset variable?)")
         if len(self.weights) not in (0, len(texts) + len(images)):
             parts = len(texts) + len(images)
             raise UsageError(f"{len(self.weights)} weights for {parts} "

@@ -187,10 +187,6 @@ class Walk:
             if any(folder == path for path, _ in self.given):
                 self.scan.skip(folder, "a collection of mmsearch")
             return []
-        if not found and any(folder == path for path, _ in self.given):
-            self.scan.skip(folder, "is empty (not mounted?): what was indexed below it is kept; "
-                              "`mmsearch delete` drops it")
-            self.scan.incomplete.append(path_to_uri(folder))
         return sorted(found, key=lambda entry: entry.name)
 
     def entry(self, entry: os.DirEntry[str], beside: Beside) -> Iterator[Item]:

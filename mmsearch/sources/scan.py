@@ -45,7 +45,7 @@ class Scan:
     incomplete: ...except below these folders (or in these text files and manifests), which could
         not be read.
     emptied: uris of folders below the roots that are empty, and of links that lead nowhere: a disk
-        may be gone; if much was there, nothing of it has vanished.
+        may be gone; if much was there, or it is a root, nothing of it has vanished.
     anchors: device and inode of the folders that were given, by uri; one that is another by the end
         was taken away during the run, with its disk perhaps: nothing below it has vanished.
     links: folders that were reached through a link: the real path, and the one they are known by.

@@ -2,7 +2,8 @@
 
     x.txt, x.jpg.txt                        each line that is not blank is a caption of x.jpg
     x.xmp, x.jpg.xmp                        as Lightroom, digiKam and darktable write them
-    x.json, x.jpg.json                      {"caption": ...}, as img2dataset writes it
+    x.json, x.jpg.json                      {"caption": ...}, as img2dataset writes it, or
+                                            {"description": ...}
     x.jpg.json, x.jpg.supplemental-metadata.json, x.jpg(1).json of x(1).jpg
                                             Google Takeout; also of x-edited.jpg
 
@@ -34,7 +35,7 @@ from mmsearch.metadata import (
     without_words_of_machines,
     xmp,
 )
-from mmsearch.sources.columns import split_columns
+from mmsearch.sources.columns import plain_name, split_columns
 from mmsearch.sources.texts import lines, text_encoding
 from mmsearch.uris import is_unchanged, nfc
 
@@ -245,7 +246,7 @@ def _json(data: bytes) -> Metadata:
     if not isinstance(found, dict):
         return Metadata()  # somebody else's
     is_takeout = "photoTakenTime" in found or "geoData" in found
-    return without_words_of_machines(_takeout(found)) if is_takeout else _plain(found)
+    return without_words_of_machines(_takeout(found) if is_takeout else _plain(found))
 
 
 def _takeout(written: Mapping[str, Any]) -> Metadata:
@@ -262,6 +263,9 @@ def _takeout(written: Mapping[str, Any]) -> Metadata:
 
 
 def _plain(written: Mapping[str, Any]) -> Metadata:
+    # A title that is the name of a picture is what a downloader puts there.
+    written = {name: value for name, value in written.items() if plain_name(name) != "title"
+               or Path(clean_text(value)).suffix.lower() not in IMAGE_SUFFIXES}
     rating = number_within(written.get("rating"), -1, 5)
     meta: dict[str, Any] = {
         "title": clean_text(written.get("title"))[:MAX_CHARACTERS],
@@ -269,7 +273,7 @@ def _plain(written: Mapping[str, Any]) -> Metadata:
         "people": _listed(written.get("people")),
         "rating": None if rating is None else int(rating),
     }
-    return _kept(split_columns(written)[1], meta)
+    return _kept([*split_columns(written)[1], written.get("description")], meta)
 
 
 def _kept(texts: Iterable[object], meta: Mapping[str, Any]) -> Metadata:

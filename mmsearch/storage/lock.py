@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from mmsearch.errors import CollectionBusy, CollectionError
+from mmsearch.errors import CollectionBusy, CollectionError, UsageError
 
 LOCK, HOLDER = "lock", "writer.json"
 
@@ -23,6 +23,7 @@ def writer_lock(root: Path) -> Iterator[None]:
     Raises:
         CollectionBusy: another process holds it; the message says which.
         CollectionError: the directory cannot be written.
+        UsageError: it is a file.
     """
     from filelock import FileLock, Timeout
 
@@ -33,6 +34,8 @@ def writer_lock(root: Path) -> Iterator[None]:
     except Timeout as error:
         raise CollectionBusy(f"{root} is being written by {_holder(root)}; wait for it to end, or "
                              "stop it and run again") from error
+    except FileExistsError as error:
+        raise UsageError(f"{root} is a file; give a directory with -i") from error
     except OSError as error:
         raise CollectionError(f"{root} cannot be written: {error.strerror}") from error
     try:

@@ -21,7 +21,7 @@ from mmsearch.storage.reading import SEGMENT
 from mmsearch.storage.rows import ITEM, PUT, as_row, described
 from mmsearch.storage.schema import COUNT_ALL, open_to_write
 from mmsearch.storage.segments import TEMPORARY, sync
-from mmsearch.storage.sqlite_errors import plainly
+from mmsearch.storage.sqlite_errors import NOTHING_LEFT, plainly
 
 _INDEXES = {"idx_items_uri_kind": "uri, kind", "idx_items_seq": "seq", "idx_items_grp": "grp",
             "idx_items_fingerprint": "fingerprint", "idx_items_manifest": "manifest"}
@@ -41,8 +41,7 @@ def salvage_catalog(path: Path) -> list[Problem]:
         items = conn.execute("SELECT count(*) FROM items").fetchone()[0]
     if not items:
         new.unlink()
-        return [Problem(str(path), "nothing can be read of it; restore it from a backup, or index "
-                                   "again into a new directory")]
+        return [Problem(str(path), NOTHING_LEFT)]
     for end in ("", "-wal"):
         with suppress(FileNotFoundError):
             shutil.copyfile(f"{path}{end}", f"{path}.damaged{end}")

@@ -117,22 +117,33 @@ def _publish_ann(root: Path, segment: Segment, kind: Kind,
     return _publish(root, name, fill, kind=kind, rows=segment.rows)
 
 
+def _load(path: Path, name: str, spec: IndexSpec | None = None) -> ExactIndex | ApproximateIndex:
+    try:
+        return load_index(path / name, spec)
+    except CollectionDamaged as error:
+        raise _damaged(path, f"is damaged: {error}") from error
+
+
+def _damaged(path: Path, what: str) -> CollectionDamaged:
+    root = path.parent if path.name.startswith(_ANN) else path.parents[1]
+    return CollectionDamaged(f"{path} {what}; run `mmsearch verify --repair -i {root}`")
+
+
 class Segment:
     """An open segment. Rows are found by the sequence number of the item they belong to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        index = load_index(path / "vectors.faiss")
+        index = _load(path, "vectors.faiss")
         if not isinstance(index, ExactIndex):
-            raise CollectionDamaged(f"{path} holds no vectors; run `mmsearch verify`")
+            raise _damaged(path, "holds no vectors")
         self.index = index
         self.searched: VectorIndex = index
         """What answers queries: a copy on a GPU, where there is one."""
         self.ids = ids_of(path)
         self.rows = len(self.ids)
         if self.rows != index.rows:
-            raise CollectionDamaged(
-                f"{path} has {self.rows} ids for {index.rows} vectors; run `mmsearch verify`")
+            raise _damaged(path, f"has {self.rows} ids for {index.rows} vectors")
 
     def positions(self, ids: Ids) -> Ids:
         """Row numbers of those of `ids` (int64, ascending) that live here."""
@@ -170,10 +181,9 @@ class Ann:
         self.path, self.segment = path, segment
         self.spec = IndexSpec(**facts["spec"])
         self.tuned = tuning_of(facts)
-        index = load_index(path / "index.faiss", self.spec)
+        index = _load(path, "index.faiss", self.spec)
         if index.rows != segment.rows:
-            raise CollectionDamaged(f"{path} has {index.rows} rows for {segment.rows} vectors; "
-                                    "run `mmsearch verify`")
+            raise _damaged(path, f"has {index.rows} rows for {segment.rows} vectors")
         self.effort = self.tuned.effort if self.tuned else None
         self.index = index
         self.searched: VectorIndex | RescoredIndex = index
@@ -202,16 +212,12 @@ def search_rows(segment: Segment, index: VectorIndex | RescoredIndex, queries: V
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What a segment or an approximate index says of itself.
-
-    Raises:
-        FileNotFoundError: it is gone.
-        CollectionDamaged: its description cannot be read.
-    """
+    """What a segment or an approximate index says of itself; FileNotFoundError: it is gone;
+    CollectionDamaged: that cannot be read."""
     try:
         facts: dict[str, Any] = json.loads((path / "segment.json").read_bytes())
     except ValueError as error:
-        raise CollectionDamaged(f"{path}/segment.json is damaged; run `mmsearch verify`") from error
+        raise _damaged(path, "has a damaged segment.json") from error
     return facts
 
 

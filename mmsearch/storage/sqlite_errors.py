@@ -13,9 +13,25 @@ _DAMAGE = ("disk image is malformed", "not a database", "malformed database", "d
            "unsupported file format", "no such column")
 
 
+NOTHING_LEFT = ("nothing can be read of it; restore it from a backup, or index again into a new "
+                "directory")
+
+
 def damaged(path: Path, reason: str) -> CollectionDamaged:
-    return CollectionDamaged(
-        f"{path} is damaged ({reason}); run `mmsearch verify --repair -i {path.parent}`")
+    hopeless = "not a database" in reason or not path.exists() or not path.stat().st_size
+    advice = NOTHING_LEFT if hopeless else f"run `mmsearch verify --repair -i {path.parent}`"
+    return CollectionDamaged(f"{path} is damaged ({reason}); {advice}")
+
+
+def _refusal(path: Path) -> str:
+    """Why a file may not be read; SQLite only says that it cannot open it."""
+    try:
+        path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 @contextmanager
@@ -27,6 +43,8 @@ def plainly(path: Path) -> Iterator[None]:
         raise damaged(path, "not UTF-8") from error
     except sqlite3.DatabaseError as error:
         reason = str(error)
+        if refusal := _refusal(path):
+            raise CollectionError(f"{path} cannot be read: {refusal}") from error
         if "locked" in reason or "busy" in reason:
             raise CollectionBusy(f"{path} is locked by another program; try again") from error
         if "full" in reason:

@@ -69,9 +69,9 @@ def train(
     ModelError: the base model cannot be loaded, or its towers cannot be reused.
     MissingExtra: torch, onnx or safetensors is not installed.
     """
+    train_pairs, val_pairs = _split(pairs, config)
     _need_extra()
     base = _load_base(config.base)
-    train_pairs, val_pairs = _split(pairs, config)
     work = _work_directory(out, base, pairs, config)
 
     skipped: dict[str, str] = {}

@@ -58,7 +58,8 @@ def test_bad_files_are_skipped_counted_and_listed_with_a_reason(cli: Cli, photos
 def test_nothing_to_index_is_said_and_leaves_nothing(cli: Cli, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "nothing to index" in complaint(cli("index", empty, "-i", tmp_path / "x"), 2)
+    only = complaint(cli("index", empty, "-i", tmp_path / "x"), 2)
+    assert only.startswith("mmsearch: nothing to index") and only.count("\n") == 1
     assert "nowhere" in complaint(cli("index", tmp_path / "nowhere", "-i", tmp_path / "x"), 2)
     assert not (tmp_path / "x").exists()
 
@@ -131,13 +132,11 @@ def test_where_narrows(cli: Cli, demo_index: Path) -> None:
 
 def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
     for condition in ("widht > 100", "width > 100 and not (widht exists)", "meta.widht in (1)"):
-        done = cli("query", "a dog", "--where", condition, "--where", "author = x", "-i",
-                   demo_index)
-        assert (done.returncode, done.stdout) == (0, "")
-        assert "no item has the field 'widht'; the fields are path, uri, kind" in done.stderr
-        assert "author" in done.stderr
-    done = cli("delete", "--where", "widht > 100", "-i", demo_index)
-    assert "no item has the field 'widht'" in done.stderr
+        for command in (["query", "a dog"], ["query", "dog", "--mode", "text"], ["dups"],
+                        ["export", "out", "--format", "jsonl"], ["delete"]):
+            line = complaint(cli(*command, "--where", condition, "--where", "author = x", "-i",
+                                 demo_index), 1)
+            assert "no item has the field 'widht'; the fields are path, uri, kind" in line
     done = cli("query", "a dog", "--collapse", "colr", "-k", 3, "-i", demo_index)
     assert len(done.stdout.splitlines()) == 3
     assert "no result has a value of 'colr'" in done.stderr
@@ -148,9 +147,14 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
     (2, ["delete", ""], "a path is empty"),
     (2, ["watch", ""], "a path is empty"),
     (2, ["query", "x", "-i", ""], "a path is empty"),
+    (2, ["index", DEMO, "-i", ROOT / "LICENSE"], "LICENSE is a file; give a directory with -i"),
     (2, ["index", "--vectors", "v.npy", "--profile"], "--profile with PATH"),
     (2, ["query", "x", "-k", 10**20], "at most 2,147,483,647"),
     (2, ["query", "x", "--offset", 10**20], "at most 2,147,483,647"),
+    (2, ["query", "x", "--json", "--filepath-only"], "exclude each other"),
+    (2, ["query", "x", "-0", "--preview"], "exclude each other"),
+    (2, ["dups", "--json", "-0"], "exclude each other"),
+    (2, ["query", "", "--image", DEMO / "cat.jpg"], "a text is empty"),
     (2, ["query", "x", "--text-weight", 0.3], "need --mode hybrid"),
     (2, ["query", "x", "--fusion", "rrf"], "need --mode hybrid"),
     (2, ["query"], ""),
@@ -180,10 +184,12 @@ def test_a_folder_that_is_empty_now_keeps_what_it_had(cli: Cli, tmp_path: Path) 
     (disk / "cat.jpg").unlink()
     assert "removed 1" in cli("index", disk, "-i", tmp_path / "index", check=True).stdout
     (disk / "lake.jpg").rename(tmp_path / "lake.jpg")
-    done = cli("index", disk, "-i", tmp_path / "index", check=True)
-    assert f"skipped {disk}: is empty (not mounted?)" in done.stderr
-    assert "removed" not in done.stdout
-    assert "items 1" in done.stdout
+    other = tmp_path / "other"
+    other.mkdir()
+    done = cli("index", disk, other, "-i", tmp_path / "index", check=True)
+    assert done.stderr == (f"skipped {disk}: is empty (not mounted?): its items are kept; "
+                           f"`mmsearch delete` drops them\nskipped {other}: is empty\n")
+    assert (done.stdout.count("removed"), "items 1, skipped 2" in done.stdout) == (0, True)
     cli("delete", disk, "-i", tmp_path / "index", check=True)
     assert Collection.open(tmp_path / "index").info()["items"] == 0
 
@@ -220,6 +226,9 @@ def test_on_a_terminal_there_is_a_table_a_bar_and_no_trace_of_them_in_a_pipe(
     table = on_terminal("query", "a cat", "-i", demo_index, "-k", 2)
     assert "score" in table
     assert "score" not in cli("query", "a cat", "-i", demo_index, "-k", 2).stdout
+    nothing = on_terminal("query", "a cat", "-i", demo_index, "--where", "width < 9")
+    assert nothing == "nothing meets the condition\r\n"
+    assert "path" not in on_terminal("dups", "-i", demo_index, "--exact")
 
 
 # -- the others ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import DEMO, add
 from making import document, film
 from PIL import Image
@@ -34,6 +35,19 @@ def test_index_says_which_extras_would_read_more(folder: Path, tmp_path: Path) -
     assert sum(line.startswith("skipped ") for line in lines) == 4
     assert lines[-1] == "3 files need extras: pip install 'mmsearch[pdf,video]'"
     assert "need" not in without([], "index", folder, "-i", tmp_path / "x").stderr
+
+
+@pytest.mark.parametrize(("module", "command", "reason"), [
+    ("torch", ["train", "nope.jsonl", "-o", "m"], "nope.jsonl"),
+    ("torch", ["train", DEMO / "LICENCES.md", "-o", "m"], "LICENCES.md"),
+    ("watchfiles", ["watch", "nope"], "no such file or folder"),
+    ("pyarrow", ["export", DEMO], "is not empty"),
+], ids=str)
+def test_bad_input_is_named_before_a_missing_extra(
+        demo_index: Path, module: str, command: list[object], reason: str) -> None:
+    where = [] if command[0] == "train" else ["-i", demo_index]
+    done = without([module], *command, *where)
+    assert (done.returncode, reason in done.stderr, "extra" in done.stderr) == (2, True, False)
 
 
 def test_dups_says_it_too(folder: Path, tmp_path: Path) -> None:

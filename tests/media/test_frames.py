@@ -276,6 +276,36 @@ def test_every_scene_of_an_animation_is_seen(suffix: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png", "avif"])
+def test_a_moment_of_an_animation_is_the_frame_on_screen(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    first, *others = map(picture, SCENES[:3])
+    first.save(path, save_all=True, append_images=others, duration=[1000, 5000, 1000])
+    shown = {frame.fragment: frame.image for frame in frames.read(path, SIDE, 100)}
+    assert list(shown) == ["t=0", "t=1", "t=6"]
+    for time, fragment in ((0.001, "t=0"), (0.5, "t=0"), (1, "t=1"), (3, "t=1"), (5.999, "t=1"),
+                           (6, "t=6"), (6.5, "t=6"), (7, "t=6")):
+        assert difference(frames.read_part(path, Part("", time), SIDE), shown[fragment]) == 0, time
+    with pytest.raises(MediaError, match=r"ends at 7 s, before 7\.5 s"):
+        frames.read_part(path, Part("", 7.5), SIDE)
+
+
+@pytest.mark.parametrize(("suffix", "part", "reason"), [
+    ("jpg", Part("", page=3), "has no page 3"),
+    ("gif", Part("", page=1), "has no page 1"),
+    ("jpg", Part("", 0.05), "it does not move"),
+    ("tif", Part("", 0.0), "has no moments, but pages"),
+    ("jpg", Part("", region=(90, 90, 50, 50)), "beyond the picture"),
+    ("jpg", Part("", region=(0, 0, 0, 50)), "such a part is empty"),
+])
+def test_a_part_that_a_picture_does_not_have(
+        suffix: str, part: Part, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    picture("cat").save(path)
+    with pytest.raises(MediaError, match=reason):
+        frames.read_part(path, part, SIDE)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "avif"])
 def test_a_picture_that_does_not_move_is_one_picture(suffix: str, tmp_path: Path) -> None:
     picture("cat").save(tmp_path / f"a.{suffix}")
     data = (tmp_path / f"a.{suffix}").read_bytes()

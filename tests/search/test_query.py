@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import typer
 from conftest import DEMO
+from making import film
 from PIL import Image
 
 from mmsearch import Collection, Query
@@ -23,10 +24,11 @@ PARTS = [part.name for part in fields(Query)]
 
 
 @pytest.mark.parametrize(("parts", "reason"), [
-    ({}, "give a text to look for"),
-    ({"text": ["a", " "]}, "give a text to look for"),
-    ({"text": "a", "without": ""}, "give a text to look for"),
-    ({"text": "a", "k": 0}, "-k must be at least 1"),
+    ({}, "give a text or a picture to look for"),
+    ({"text": ["a", " "]}, "a text is empty"),
+    ({"text": "a", "without": ""}, "a text is empty"),
+    ({"text": "", "image": CAT}, "a text is empty"),
+    ({"text": "a", "k": 0}, "^k must be at least 1"),
     ({"text": "a", "weights": [1, 2]}, "2 weights for 1 text or picture"),
     ({"text": "a", "find": "x"}, "find must be one of image, text, any, not 'x'"),
     ({"image": CAT, "mode": "hybrid"}, "the mode hybrid needs a text"),
@@ -58,7 +60,7 @@ def test_a_search_takes_a_query_or_its_parts_or_both(demo_index: Path) -> None:
     assert collection.search(query, k=2) == by_name[:2]
     with pytest.raises(TypeError, match="'txt'"):
         collection.search(txt="a dog")  # type: ignore[call-arg]
-    with pytest.raises(UsageError, match="give a text to look for"):
+    with pytest.raises(UsageError, match="give a text or a picture"):
         collection.search()
 
 
@@ -89,6 +91,14 @@ def test_a_picture_can_be_asked_for_in_any_form(demo_index: Path) -> None:
             assert collection.search(image=form, k=1)[0].item.uri == str(CAT)
             assert collection.search(text="a picture", without_image=form, k=1)
             assert collection.embed(images=[form]).ndim == 1
-    for bad in (None, 5, pixels.astype(np.int64)):
+    for bad in (None, 5, pixels.astype(np.int64), np.full((9, 9), np.nan)):
         with pytest.raises(UsageError, match="a picture is a path, a uri, bytes"):
             collection.search(image=bad)
+
+
+@pytest.mark.parametrize("part", ["", "#xywh=percent:0,0,50,50"])
+def test_of_a_video_one_frame_has_to_be_named(
+        demo_index: Path, tmp_path: Path, part: str) -> None:
+    clip = film(tmp_path / "clip.mp4", ["bus"], seconds=1)
+    with pytest.raises(UsageError, match=f"holds many pictures; .*{clip}#t=12.5 for"):
+        Collection.open(demo_index).search(image=f"{clip}{part}")

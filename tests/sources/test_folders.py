@@ -185,8 +185,8 @@ def test_a_file_that_is_named_is_taken_all_the_same(tmp_path: Path) -> None:
 
 def test_an_empty_folder_yields_nothing(tmp_path: Path) -> None:
     items, scan = scanned(tmp_path)
-    assert (items, scan.roots, scan.incomplete) == ([], [str(tmp_path)], [str(tmp_path)])
-    assert [one.reason[:22] for one in scan.skipped] == ["is empty (not mounted?"]
+    assert (items, scan.roots, scan.emptied) == ([], [str(tmp_path)], [str(tmp_path)])
+    assert scan.skipped == []
 
 
 def test_a_missing_path_is_an_error_before_anything_else(tmp_path: Path) -> None:
@@ -277,8 +277,10 @@ def test_an_unreadable_folder_is_reported_as_incomplete(open_to_all: Path) -> No
     try:
         with somebody_else():
             items, scan = scanned(open_to_all)
+            alone = scanned(secret)[1]
     finally:
         secret.chmod(0o755)
+    assert alone.skipped == scan.skipped
     assert [Path(item.uri).name for item in items] == ["a.jpg", "c.jpg"]
     assert scan.skipped == [Skipped(str(secret), "cannot be read: Permission denied")]
     assert scan.incomplete == [str(secret)]

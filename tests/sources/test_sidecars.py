@@ -153,6 +153,10 @@ TAKEOUT = {
     ("x.json", '{"captions": ["a dog", "a hound"], "keywords": "pet, brown", "rating": 5, '
      '"title": "Rex", "people": ["Ann"]}', ("a dog", "a hound"),
      {"keywords": ["pet", "brown"], "rating": 5, "title": "Rex", "people": ["Ann"]}),
+    ("x.jpg.json", '{"title": "x.JPG", "description": "real words"}', ("real words",), {}),
+    ("x.json", '{"description": "only this"}', ("only this",), {}),
+    ("x.json", '{"caption": "a dog", "description": "Rex in the garden", "title": "Rex"}',
+     ("a dog", "Rex in the garden"), {"title": "Rex"}),
     ("x.json", '{"shapes": [], "imageData": null}', (), {}),
     ("x.json", '[{"caption": "of something else"}]', (), {}),
     ("x.json", '{"photoTakenTime": 7, "geoData": [], "people": "Ann", "description": null}', (),

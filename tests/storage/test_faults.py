@@ -9,16 +9,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import Cli, add
+from conftest import Cli, add, somebody_else
 
 from mmsearch.collection.collection import Collection
 from mmsearch.collection.repair import repair_collection
-from mmsearch.errors import CollectionBusy, CollectionDamaged, CollectionNotFound, MmsearchError
+from mmsearch.errors import (
+    CollectionBusy,
+    CollectionDamaged,
+    CollectionError,
+    CollectionNotFound,
+    MmsearchError,
+)
 from mmsearch.storage.catalog import CATALOG, Catalog
 from mmsearch.storage.lock import writer_lock
 from mmsearch.storage.verify import find_problems
@@ -134,8 +140,10 @@ def test_every_file_cut_short_is_named_and_no_command_breaks(
         for attempt in (lambda index=index: Collection.open(index).search(text="a cat"),
                         lambda index=index: Collection.open(index).info(),
                         lambda index=index: add(Collection.open(index), photos)):
-            with suppress(MmsearchError):  # one clear sentence, and nothing else
+            try:
                 attempt()
+            except MmsearchError as error:  # one clear sentence, and nothing else
+                assert ("verify" in str(error)) == (f"verify --repair -i {index}" in str(error))
         repair_collection(index)
         if file.name != "catalog.db":
             assert find_problems(index) == []
@@ -200,7 +208,8 @@ def test_a_catalog_of_which_nothing_is_left_is_named_and_nothing_is_deleted(
     for command in (["query", "cat"], ["index", photos], ["info"]):
         done = cli(*command, "-i", index)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), (command, done.stderr)
-        assert "catalog.db" in done.stderr
+        assert "catalog.db" in done.stderr and "index again into a new" in done.stderr
+        assert "--repair" not in done.stderr
     for options in ([], ["--repair"], []):
         done = cli("verify", *options, "-i", index)
         assert (done.returncode, "verify --repair" in done.stderr) == (1, not options)
@@ -208,6 +217,20 @@ def test_a_catalog_of_which_nothing_is_left_is_named_and_nothing_is_deleted(
     assert sorted((index / "segments").rglob("*")) == segments
     catalog.write_bytes(sound)
     assert cli("verify", "-i", index).returncode == 0
+
+
+@pytest.mark.parametrize("closed", ["", "catalog.db"])
+def test_a_catalog_that_may_not_be_read(photos: Path, closed: str) -> None:
+    with tempfile.TemporaryDirectory() as name:  # those of pytest are closed to others anyway
+        index = Path(name) / "index"
+        with Collection.create(index) as collection:
+            add(collection, photos)
+        Path(name).chmod(0o755)
+        (index / closed).chmod(0)
+        with somebody_else():
+            for read in (Collection.open, find_problems):
+                with pytest.raises(CollectionError, match="db cannot be read: Permission denied"):
+                    read(index)
 
 
 @pytest.mark.parametrize("golden", ["", "format-2"])
