@@ -84,9 +84,9 @@ def bound(spent: Mapping[str, Spent], seconds: float, cpu_seconds: float,
         unseen = 1 - sum(one.cpu_seconds for one in stages.values()) / cpu_seconds
         where = (f"{most} ({part:.0%} of it)" if part >= unseen
                  else f"threads of the model's own, for encode ({unseen:.0%} of it)")
-        return f"the CPU bounds the run ({share:.0%} busy), most of all {where}"
+        return f"the CPU limits the run ({share:.0%} busy), most of all {where}"
     most = max(stages, key=lambda name: stages[name].seconds)
     within = min(stages[most].seconds / seconds, 1)
-    verdict = "bounds the run" if within >= _BUSY else "took longest, though nothing bounds the run"
+    verdict = "limits the run" if within >= _BUSY else "took longest, though nothing limits the run"
     return (f"{most} {verdict}: threads were in it {within:.0%} of the time, the CPU was "
             f"{share:.0%} busy")

@@ -51,13 +51,13 @@ def test_an_error_while_drawing_passes() -> None:
 
 def test_what_bounds_a_run() -> None:
     spent = {"decode": Spent(9.0, 4.0), "encode": Spent(11.0, 15.0)}
-    assert "CPU bounds the run" in bound(spent, 10, 19, cores=2)
+    assert "CPU limits the run" in bound(spent, 10, 19, cores=2)
     assert "encode (79% of it)" in bound(spent, 10, 19, cores=2)
     by_others = {"decode": Spent(9.0, 4.0), "encode": Spent(11.0, 1.0)}
     assert "threads of the model's own, for encode (74% of it)" in bound(by_others, 10, 19, cores=2)
     on_gpu = {"decode": Spent(3.0, 3.0), "encode": Spent(9.5, 0.2)}
-    assert bound(on_gpu, 10, 3.3, cores=16).startswith("encode bounds the run")
-    assert "nothing bounds" in bound({"find": Spent(0.1, 0.1)}, 1, 0.2, cores=2)
+    assert bound(on_gpu, 10, 3.3, cores=16).startswith("encode limits the run")
+    assert "nothing limits" in bound({"find": Spent(0.1, 0.1)}, 1, 0.2, cores=2)
     assert bound({}, 0, 0) == "nothing was done"
 
 
@@ -66,7 +66,7 @@ def test_profile_says_where_the_time_went(cli: Cli, photos: Path) -> None:
     assert done.returncode == 0 and "added 12" in done.stdout
     lines = done.stderr.splitlines()
     assert [line.split()[0] for line in lines[1:8]] == list(NAMES)
-    assert "bound" in lines[-1] and "encode" not in done.stdout
+    assert "limits" in lines[-1] and "encode" not in done.stdout
 
 
 def test_a_run_that_could_index_nothing_has_a_profile(cli: Cli, tmp_path: Path) -> None:

@@ -198,21 +198,14 @@ def image_model(folded: list[tuple[np.ndarray, np.ndarray]]) -> onnx.ModelProto:
 def text_model(weights: dict[str, np.ndarray]) -> onnx.ModelProto:
     width = towers.MINILM_WIDTH
     return towers.text_tower(weights).model(
-        [
-            towers.tensor("tokens", onnx.TensorProto.FLOAT, "N", "T", width),
-            towers.tensor("mask", onnx.TensorProto.INT64, "N", "T"),
-        ],
+        [towers.tensor("tokens", onnx.TensorProto.FLOAT, "N", "T", width),
+         towers.tensor("mask", onnx.TensorProto.INT64, "N", "T")],
         [towers.tensor("features", onnx.TensorProto.FLOAT, "N", width)],
     )
 
 
-def write_towers(
-    out: Path,
-    image: onnx.ModelProto,
-    text: onnx.ModelProto,
-    weights: dict[str, np.ndarray],
-    tokenizer: dict[str, Any],
-) -> None:
+def write_towers(out: Path, image: onnx.ModelProto, text: onnx.ModelProto,
+                 weights: dict[str, np.ndarray], tokenizer: dict[str, Any]) -> None:
     """A model directory with heads that do nothing yet."""
     out.mkdir(parents=True, exist_ok=True)
     onnx.save(image, out / "image.onnx")

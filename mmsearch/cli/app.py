@@ -80,7 +80,7 @@ def _run() -> Any:
         except SystemExit as stop:
             sys.stdout.flush()
             if stop.code == 130:  # Ctrl-C
-                say("mmsearch: stopped; what was committed is kept. Run the command again to "
+                say("mmsearch: stopped; finished work is kept. Run the command again to "
                     "continue")
             return stop.code
     except MmsearchError as error:

@@ -20,7 +20,7 @@ def compact(
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
 ) -> None:
-    """Merge segments, drop what was deleted, build and tune approximate indexes.
+    """Tidy up a collection: merge its files, drop deleted vectors, build and tune large indexes.
 
     Example: mmsearch compact
     """

@@ -20,14 +20,14 @@ from mmsearch.cli.terminal import print_json, safe_text, say
 def delete(
     paths: Annotated[list[str] | None, typer.Argument(
         metavar="[PATH]...", parser=address_given,
-        help="Files, members of archives, addresses, or folders with all below them.")] = None,
+        help="Files, folders with all that is in them, members of archives, or addresses.")] = None,
     where: WhereOption = None,
     directory: IndexOption = DEFAULT_INDEX,
     json_: JsonOption = False,
 ) -> None:
-    """Remove items from a collection; the files themselves are not touched.
+    """Remove items from a collection; your files stay.
 
-    Exit code 1 if nothing is indexed at or below one of the paths, or nothing meets the condition.
+    The exit code is 1 if nothing is indexed at one of the paths, or nothing meets the condition.
 
     Example: mmsearch delete ~/Pictures/screenshots
     """

@@ -35,29 +35,29 @@ def dups(
     exact: Annotated[bool, typer.Option(
         "--exact", help="Only files with identical content; opens no picture.")] = False,
     threshold: Annotated[float, typer.Option(
-        metavar="SHARE", help="Share of the detail that must agree, 0 to 1.")] = 0.8,
+        metavar="SHARE", help="How much of the detail must be the same, 0 to 1.")] = 0.8,
     where: WhereOption = None,
     top: Annotated[int | None, typer.Option(
         "-k", "--top", help="Show only the N largest groups.", show_default="all")] = None,
     directory: IndexOption = DEFAULT_INDEX,
     json_: JsonOption = False,
     filepath_only: Annotated[bool, typer.Option(
-        "--filepath-only", help="Print only paths that could be deleted without loss, one a line, "
-        "for pipes: of copies with the same bytes or the same pixels.")] = False,
+        "--filepath-only", help="Print only paths, one a line, for pipes: copies with the same "
+        "bytes or the same pixels, which you can delete without loss.")] = False,
     include_near: Annotated[bool, typer.Option(
-        "--include-near", help="With --filepath-only, also paths of changed versions that show the "
-        "same picture. What is only similar is never printed.")] = False,
+        "--include-near", help="With --filepath-only, also print changed versions of the same "
+        "picture, but never what is only similar.")] = False,
     print0: Print0Option = False,
     html: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write a contact sheet of the groups.")] = None,
 ) -> None:
     """Find duplicate pictures: copies, and versions that are resized, recompressed, brightened,
-    watermarked, mirrored or slightly cropped; also some that are rotated.
+    watermarked, mirrored or slightly cropped, and some that are rotated.
 
-    The first of each group is the one to keep: most pixels, then most bytes, then oldest. "copy"
-    and "same pixels" can be deleted without loss; "same" is a changed version; in "similar"
-    something differs (a watermark, or another name in a form), so look yourself. No file is
-    deleted. Two photos of the same thing are not duplicates.
+    The first of each group is the one to keep: most pixels, then most bytes, then oldest. You can
+    delete "copy" and "same pixels" without loss. "same" is a changed version. In "similar"
+    something differs (a watermark, or another name in a form), so look yourself. mmsearch deletes
+    no file. Two photos of the same thing are not duplicates.
 
     Example: mmsearch dups --html duplicates.html
 

@@ -27,19 +27,22 @@ def evaluate(
     pairs: Annotated[Path, typer.Argument(
         metavar="PAIRS", help="Images and captions: .jsonl, .csv, .tsv, or Karpathy's .json.")],
     directory: Annotated[Path | None, typer.Option(
-        "-i", "--index", help="Search this collection; without it, the pairs alone are encoded.",
+        "-i", "--index", help="Search this collection; without it, only PAIRS.",
     )] = None,
     split: Annotated[str | None, typer.Option(help="Only pairs of this split.")] = None,
     k: Annotated[list[int] | None, typer.Option(
-        "-k", help="Cut-offs of recall@k (default 1, 5, 10). Repeatable.")] = None,
+        "-k", help="The k of recall@k (default 1, 5 and 10). Repeatable.")] = None,
     model: ModelOption = None,
     precision: PrecisionOption = None,
     multilingual: Annotated[bool, part_option(
         "multilingual", "--multilingual")] = Query.multilingual,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the 95 % intervals.")] = 0,
     json_: JsonOption = False,
 ) -> None:
-    """Measure recall@k, MRR and median rank, text to image and image to text.
+    """Measure how well a model or a collection finds: recall@k, MRR and median rank.
+
+    recall@k is how often the right picture is among the first k for its caption, and the right
+    caption for its picture.
 
     Example: mmsearch eval captions.jsonl --split test
     """

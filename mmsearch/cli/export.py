@@ -19,7 +19,7 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files are written.")],
     where: WhereOption = None,
     dtype: Annotated[Dtype, typer.Option(
-        help="Number type of the vectors; float16 is as stored.")] = "float16",
+        help="Number type of the vectors; float16 is how they are stored.")] = "float16",
     format_: Annotated[Format, typer.Option(
         "--format", help="Format of the metadata; parquet needs the extra `parquet`.")] = "parquet",
     rows_per_file: Annotated[int, typer.Option(min=1, help="Rows in one file.")] = 1_000_000,
@@ -49,5 +49,5 @@ def export(
     if json_:
         print_json(asdict(done))
     else:
-        counts = ", ".join(f"{kind} {rows}" for kind, rows in done.items.items())
+        counts = ", ".join(f"{rows} {kind}{'s' * (rows != 1)}" for kind, rows in done.items.items())
         print(f"wrote {counts} to {folder} ({len(done.files)} files)")

@@ -40,13 +40,13 @@ def index(
     directory: IndexOption = DEFAULT_INDEX,
     exclude: ExcludeOption = None,
     archives: Annotated[bool, typer.Option(
-        "--archives", help="Index archives inside folders, too, not only those named as PATH.",
+        "--archives", help="Also index archives inside folders, not only those given as PATH.",
     )] = False,
     reread: Annotated[bool, typer.Option(
         "--reread", "--force",
-        help="Read pictures again, also those that seem unchanged.")] = False,
+        help="Read all pictures again, even if they seem unchanged.")] = False,
     fetch: Annotated[bool, typer.Option(
-        "--fetch", help="Download pictures that manifests name by web addresses.")] = False,
+        "--fetch", help="Download the pictures whose web addresses are in a manifest.")] = False,
     fetch_private: Annotated[bool, typer.Option(
         "--fetch-private",
         help="With --fetch: also allow addresses on this machine and its network.")] = False,
@@ -60,18 +60,18 @@ def index(
         metavar="FILE", help="Vectors made elsewhere, in place of PATH: .npy, or a folder of "
                              "clip-retrieval or `mmsearch export`.")] = None,
     manifest: Annotated[Path | None, typer.Option(
-        metavar="FILE", help="With --vectors: describes them, one row for each vector: .parquet, "
-                             ".jsonl, .csv.")] = None,
+        metavar="FILE", help="With --vectors: the table that describes them, one row for each: "
+                             ".parquet, .jsonl, .csv.")] = None,
     as_: Annotated[As, typer.Option(
-        "--as", help="With --vectors: whether they are of images or of texts.")] = "image",
+        "--as", help="With --vectors: what they are vectors of.")] = "image",
     profile: Annotated[bool, typer.Option(
         "--profile", help="Show where the time went, and what limited the run.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Index pictures, videos, documents and texts, or bring an index up to date.
 
-    Only new and changed files are read; moved and copied ones are recognised. Items whose files
-    were deleted are dropped. You can stop it at any moment: what was committed is kept.
+    It reads only new and changed files, recognises moved and copied ones, and removes items whose
+    files were deleted. You can stop it at any moment: finished work is kept.
 
     Example: mmsearch index ~/Pictures captions.jsonl
 
@@ -89,9 +89,11 @@ def index(
     if vectors is not None and not (paths or exclude or tiles or profile or reread):
         _print_report(*_import(target, vectors, manifest, as_), json_)
         return
-    if not paths or vectors or manifest:
-        raise UsageError("give PATH..., or --vectors FILE; --manifest goes only with --vectors, "
-                         "and --exclude, --tiles, --reread and --profile only with PATH")
+    if vectors or manifest:
+        raise UsageError("give either PATH or --vectors FILE; --manifest goes with --vectors, and "
+                         "--exclude, --tiles, --reread and --profile with PATH")
+    if not paths:
+        raise UsageError("give a PATH to index, or --vectors FILE")
     walk = partial(iter_items, paths, exclude=exclude or (), archives=archives)
     rules = Fetch(private=fetch_private) if fetch or fetch_private else None
     with fetching(rules) if rules else nullcontext():

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 def models(json_: JsonOption = False) -> None:
-    """List models: the built-in one, and a choice of open_clip's, with their published recall.
+    """List models: the built-in one and some of open_clip's, with their published recall.
 
-    Recall is from words to images, zero-shot, on the test split of MSCOCO (5,000 pictures), in per
-    cent, as open_clip's authors published it; --json says where, has Flickr30k beside it, and the
-    folder on the hub that the weights are in. Any other open_clip model works, too.
+    R@10 is how often the right picture is among the ten best for a caption, in per cent, on the
+    test split of MSCOCO (5,000 pictures), as open_clip's authors published it. --json adds the
+    source, the recall on Flickr30k, and the folder on the hub. Any other open_clip model works,
+    too.
 
     Example: mmsearch models
     """

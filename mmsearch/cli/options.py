@@ -54,13 +54,13 @@ Print0Option = Annotated[bool, typer.Option(
 WhereOption = Annotated[list[str] | None, part_option(
     "where", "--where", metavar="CONDITION", more="Repeatable.")]
 ModelOption = Annotated[str | None, typer.Option(
-    "--model", metavar="NAME", help="builtin, a directory that `mmsearch train` wrote, or an "
-                                    "open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
+    "--model", metavar="NAME", help="The model: builtin, a directory that `mmsearch train` wrote, "
+                                    "or an open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
 
 
 PrecisionOption = Annotated[Precision | None, typer.Option(
-    help="Of an open_clip model: auto (default) is the fastest that costs no recall. A new "
-         "collection remembers it.")]
+    help="How exactly an open_clip model computes; auto (default) is the fastest that costs no "
+         "recall. A new collection remembers it.")]
 
 
 def with_precision(model: str, precision: Precision | None) -> str:
@@ -117,16 +117,16 @@ def tiles_given(text: str) -> str:
 
 RecallOption = Annotated[float | None, typer.Option(
     "--recall", metavar="R", parser=recall_given,
-    help="Recall@10 that large collections are tuned to: 0.95 (default), 0.99, any other, or "
-         "'exact'. Remembered.")]
+    help="In large collections, the share of the ten best results that a search must find: 0.95 "
+         "(default), 0.99, any other, or 'exact'. Remembered.")]
 KindOption = Annotated[str | None, typer.Option(
     "--kind", metavar="KIND", parser=kind_given,
-    help="Index kind, from 1,000 items on: auto (default), hnsw, ivf-rabitq, ivf-pq, ivf-sq8, … "
+    help="Kind of index, from 1,000 items on: auto (default), hnsw, ivf-rabitq, ivf-pq, ivf-sq8, … "
          "Remembered.")]
 TilesOption = Annotated[str | None, typer.Option(
     "--tiles", metavar="COLSxROWS", parser=tiles_given,
-    help="Also index parts of large pictures, so that small things in them are found: 2x2, 3x2, …, "
-         "or none (default). Remembered.")]
+    help="Also index parts of large pictures, to find small things in them: 2x2, 3x2, …, or none "
+         "(default). Remembered.")]
 ExcludeOption = Annotated[list[str] | None, typer.Option(
     "--exclude", metavar="GLOB",
     help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def say_profile(report: AddReport) -> None:
-    """A table of stages, and what bounds the run."""
+    """A table of stages, and what limits the run."""
     from mmsearch.stages import bound
 
     console(stderr=True).print(_table(report))

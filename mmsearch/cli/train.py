@@ -14,20 +14,22 @@ from mmsearch.cli.terminal import print_json, say, say_skipped
 
 def train(
     pairs: Annotated[Path, typer.Argument(
-        metavar="PAIRS", help="JSONL of {image, captions, split}.")],
+        metavar="PAIRS", help="Pictures and captions: JSON lines with image, captions, split.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the model is written.")],
     val: Annotated[Path | None, typer.Option(
-        help="Pairs to choose the best epoch on (default: split 'val' of PAIRS).")] = None,
+        help="Pairs that choose the best epoch (default: split 'val' of PAIRS).")] = None,
     base: Annotated[str, typer.Option(
-        help="The model to start from; its towers stay as they are.")] = "builtin",
+        help="The model to start from.")] = "builtin",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over all pairs.")] = 20,
-    batch_size: Annotated[int, typer.Option(min=2, help="Pairs a step.")] = 512,
+    batch_size: Annotated[int, typer.Option(min=2, help="Pairs in each step.")] = 512,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-4,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that stopped.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Train the projection heads of a model on pairs of images and captions (towers frozen).
+    """Adapt a model to your own pictures and captions.
+
+    Only its last layers are trained, the projection heads of images and texts.
 
     Example: mmsearch train captions.jsonl -o models/mine
     """

@@ -22,7 +22,7 @@ def verify(
         "--repair", help="Repair what can be repaired; say what is lost.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Check a collection for damage; exit code 0 if it is sound, 1 if not.
+    """Check a collection for damage. The exit code is 0 if there is none, else 1.
 
     Example: mmsearch verify --repair -i indexes/default
     """

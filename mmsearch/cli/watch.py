@@ -64,9 +64,9 @@ def watch(
 ) -> None:
     """Keep an index up to date while files are added, changed, moved and deleted.
 
-    It starts like `mmsearch index`, then prints a line for each batch of changes. Searches work
-    meanwhile. Stop it with Ctrl-C or SIGTERM; what was committed is kept. If a watched folder
-    vanishes, as when its disk is unplugged, nothing of it is dropped.
+    It starts like `mmsearch index`, then prints a line for each batch of changes. You can
+    search meanwhile. Stop it with Ctrl-C or SIGTERM; finished work is kept. If a watched folder
+    vanishes, as when its disk is unplugged, its items stay.
 
     Example: mmsearch watch ~/Pictures
 

@@ -313,8 +313,8 @@ class Collection(Reader):
             except FileNotFoundError as error:
                 raise self._missing(error) from error
             except OSError as error:
-                raise CollectionError(f"{self.path} cannot be written ({error.strerror}); what was "
-                                      "committed is kept. Fix that (free space?) and run again") \
+                raise CollectionError(f"{self.path} cannot be written ({error.strerror}); finished "
+                                      "work is kept. Fix that (free space?) and run again") \
                     from error
             finally:
                 catalog.close()

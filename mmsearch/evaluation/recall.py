@@ -130,7 +130,7 @@ def measure(
     UsageError: a k below 1.
     """
     if min(ks) < 1:
-        raise UsageError(f"recall@k needs a k of at least 1, not {list(ks)}")
+        raise UsageError(f"-k must be at least 1, not {min(ks)}")
     captioned, captions_each = np.unique(caption_image, return_counts=True)
     by_image = np.argsort(caption_image, kind="stable")
     captions_of = np.split(by_image, np.cumsum(captions_each)[:-1])

@@ -61,7 +61,7 @@ def refuse_foreign(root: Path, catalog: str) -> None:
     ours = {LOCK, HOLDER, *(catalog + end for end in ("", "-wal", "-shm", "-journal"))}
     others = [path.name for path in root.iterdir() if path.name not in ours]
     if others:
-        raise UsageError(f"{root} is no collection and not empty (it has {others[0]}); give "
+        raise UsageError(f"{root} is not a collection, and not empty (it has {others[0]}); give "
                          "another directory with -i")
 
 

@@ -111,7 +111,7 @@ def _fault(kind: bytes, body: bytes, check: bytes) -> str:
     """What is wrong with a chunk that a picture can do without."""
     if check != struct.pack(">I", zlib.crc32(kind + body)):
         if not kind[0] & 32:
-            raise MediaError("damaged where it counts")
+            raise MediaError("a part that the picture needs is damaged")
     elif len(body) >= _SHORTEST.get(kind, 0) and not (
             kind == b"zTXt" and body.partition(b"\0")[2][:1] not in (b"", b"\0")):
         return ""

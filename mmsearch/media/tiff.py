@@ -130,7 +130,7 @@ def _by_tifffile(handle: IO[bytes], directory: int) -> Image.Image:
             levels = page.asarray(maxworkers=1)
         except Exception as error:
             if "imagecodecs" in str(error):
-                raise MissingDecoder("a TIFF that is packed like this", "tiff") from None
+                raise MissingDecoder("a TIFF compressed like this", "tiff") from None
             raise
         return _image(page, levels)
 

@@ -57,11 +57,11 @@ class Query:
         "One or several: paths, uris, bytes, open files, PIL pictures, NumPy "
         "arrays (`media.pictures`), or parts of any of these (`media.crops.Crop`).")
     vector: Vectors | None = _part(
-        None, "An embedding made by the same model.",
+        None, "A vector (embedding) that the same model made.",
         "float32 [dim]; takes the place of `image` and of the meaning of `text`.")
     without: str | Sequence[str] = _part(
-        (), "Move the query away from this text.", "One text or several.")
-    without_image: Any = _part((), "Move the query away from this picture.", "As `image`.")
+        (), "Avoid what this text describes.", "One text or several.")
+    without_image: Any = _part((), "Avoid what this picture shows.", "As `image`.")
     weights: Sequence[float] = _part(
         (), "Weights: one for each text, then one for each picture.", "1 by default.")
     find: Find = _part("image", "What to find.", "`any`: images and texts.")
@@ -71,32 +71,33 @@ class Query:
     after: str = _part("", "Begin behind the result that has this `cursor`.",
                        "Right also when items came or went meanwhile.")
     min_score: float | None = _part(
-        None, "Leave out results of a lower relevance: how likely a result is a match, 0 to 1, "
-        "judged by how far it stands out from unrelated pictures.",
+        None, "Leave out results of a lower relevance. Relevance, from 0 to 1, says how likely a "
+        "result is a match.",
         "In hybrid, what the words name stays.")
     where: str | Sequence[str] = _part(
         (), "Only items that meet this condition: 'taken>=2020 and camera ~ canon'.",
         "One condition or several, see `storage.filters`.")
     mode: Mode = _part("vector", "Compare meanings, match words (in captions, file names, paths, "
                                  "metadata), or both.", "`text` needs no model.")
-    fusion: Fusion = _part("weighted", "How hybrid combines meanings and words: by scores "
-                                       "(weighted) or by ranks (rrf).", "See `indexes.fusion`.")
+    fusion: Fusion = _part(
+        "weighted", "How the mode hybrid combines meanings and words: by scores (weighted) or by "
+        "ranks (rrf).", "See `indexes.fusion`.")
     # Half, and a little more: what is named comes before what only looks alike. 1,000 pictures of
     # Flickr8k val, caption 5 as the query, recall@1/5/10 of the pictures: vectors alone
     # 27.8/57.1/71.0; with captions 1 to 4 of all pictures listed 51.9/76.5/85.7, of every other one
     # 33.2/59.7/72.8 (by rrf 50.1/75.5/84.9 and 31.8/57.1/71.2).
-    text_weight: float = _part(0.51, "How much words count in hybrid, 0 to 1.")
+    text_weight: float = _part(0.51, "How much words count in the mode hybrid, 0 to 1.")
     diverse: float | None = _part(
-        None, "Show fewer look-alikes: 1 keeps the order, 0 only spreads; try 0.5.",
+        None, "Show fewer look-alikes, 0 to 1: 1 changes nothing, 0 spreads most; try 0.5.",
         "See `search.diversity`; pages fit together up to result 20, from there to 100, to 500, "
         "and so on.")
     collapse: bool | str = _part(
         True, "Show one result for each folder ('folder') or value of a metadata field, not for "
         "each group.", "True: one for each group (a photo and its captions), the best; False: all.")
     multilingual: bool = _part(
-        False, "Texts in other languages than English, for the built-in model: Arabic, Chinese, "
-        "Dutch, French, German, Italian, Japanese, Korean, Polish, Portuguese, Russian, Spanish, "
-        "Thai, Turkish. Needs the extra of that name.")
+        False, "The texts are in another language than English, for the built-in model: Arabic, "
+        "Chinese (simplified, traditional), Dutch, French, German, Italian, Japanese, Korean, "
+        "Polish, Portuguese, Russian, Spanish, Thai, Turkish. Needs the extra `multilingual`.")
 
     @property
     def words(self) -> str:
@@ -145,8 +146,10 @@ class Query:
         if not all(text.strip() for text in (*texts, *several(self.without))):
             raise UsageError("a text is empty (an unset variable?)")
         if len(self.weights) not in (0, len(texts) + len(images)):
-            raise UsageError(f"{len(self.weights)} weights for {len(texts) + len(images)} texts "
-                             "and images; give one for each, texts first")
+            parts = len(texts) + len(images)
+            raise UsageError(f"{len(self.weights)} weights for {parts} "
+                             f"{'text or picture' if parts == 1 else 'texts and pictures'}; give "
+                             "one for each, texts first")
 
 
 Query.__doc__ = f"{Query.__doc__}\n    Parts:\n" + "\n".join(

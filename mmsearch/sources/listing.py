@@ -70,7 +70,8 @@ class Listing:
         elif not with_image:
             self.without_image(path, empty or ())
         if on_the_web:
-            self.scan.skip(path, f"{on_the_web:,} pictures are on the web: --fetch downloads them")
+            are = "1 picture is" if on_the_web == 1 else f"{on_the_web:,} pictures are"
+            self.scan.skip(path, f"{are} on the web; to download, add --fetch")
             self.scan.incomplete.append(uri)
 
     def without_image(self, path: str, empty: Sequence[int]) -> None:

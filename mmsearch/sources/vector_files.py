@@ -41,8 +41,8 @@ class VectorFile:
         """
         shape, dtype, offset, by_columns = _header(path)
         if len(shape) != 2 or 0 in shape:
-            raise UsageError(f"{path} has the shape {_shape(shape)}; one row a vector is needed: "
-                             "[n, dim]")
+            raise UsageError(f"{path} has the shape {_shape(shape)}; it must be [n, dim], "
+                             "one row for each vector")
         return cls(path, *shape, dtype, offset, by_columns)
 
     @property

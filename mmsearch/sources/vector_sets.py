@@ -320,5 +320,5 @@ def _check_manifest(manifest: Path, rows: int, path: Path, own: bool) -> None:
         raise UsageError(f"{manifest} has none of the columns {', '.join(known)}; it has "
                          f"{', '.join(names[:10]) or 'none'}")
     if (described := count_rows(manifest)) != rows:
-        raise UsageError(f"{manifest} has {described} rows for the {rows} vectors in {path}; one "
-                         "row a vector, in the same order, is needed")
+        raise UsageError(f"{manifest} has {described} rows for the {rows} vectors in {path}; it "
+                         "must have one row for each vector, in the same order")

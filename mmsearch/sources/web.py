@@ -180,7 +180,7 @@ def _once(rules: Fetch, url: str, headers: dict[str, str], only_headers: bool) -
     except ValueError as error:
         raise MediaError(f"not an address: {error}") from error
     if parts.scheme not in ("http", "https") or not host:
-        raise MediaError(f"leads to {parts.scheme or 'no'} address, not to http or https")
+        raise MediaError(f"not an http or https address: {url[:200]}")
     ip = _checked_address(host, port, rules.private)
     tls = {"server_hostname": host, "assert_hostname": host} if parts.scheme == "https" else {}
     pool = _state["pools"].connection_from_host(ip, port, parts.scheme, pool_kwargs=tls)

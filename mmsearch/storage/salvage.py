@@ -25,6 +25,7 @@ from mmsearch.storage.sqlite_errors import NOTHING_LEFT, plainly
 
 _INDEXES = {"idx_items_uri_kind": "uri, kind", "idx_items_seq": "seq", "idx_items_grp": "grp",
             "idx_items_fingerprint": "fingerprint", "idx_items_manifest": "manifest"}
+_STORED = {"TEXT": "'text'", "INTEGER": "'integer'", "FLOAT": "'real', 'integer'"}
 
 
 def salvage_catalog(path: Path) -> list[Problem]:
@@ -61,6 +62,11 @@ def _copied(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> Ite
     doubtful = {id for index, columns in _INDEXES.items() for (id,) in _readable(
         old, f"SELECT id FROM (SELECT id, {columns} FROM items NOT INDEXED "
              f"EXCEPT SELECT id, {columns} FROM items INDEXED BY {index})")}
+    # So was a value of another type than its column: SQLite would have converted it.
+    other = " OR ".join(f"typeof({name}) NOT IN ('null', {_STORED[type]})" for _, name, type, *_ in
+                        new.execute("PRAGMA table_info(items)") if type in _STORED)
+    doubtful.update(id for (id,) in _readable(
+        old, f"SELECT id FROM items NOT INDEXED WHERE {other}"))
     new.execute("BEGIN")
     for key, value in _rows(old, "settings", "key, value"):
         with suppress(ValueError, TypeError):

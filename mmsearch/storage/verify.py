@@ -77,7 +77,7 @@ def _faults(conn: sqlite3.Connection) -> Iterator[str]:
         json.loads(value)
     kinds = Counter(as_row(row).item.kind for row in conn.execute(f"SELECT {ITEM} FROM items i"))
     if "counts" in tables and kinds != Counter(dict(conn.execute("SELECT * FROM counts"))):
-        yield "counts: not the numbers of items that are there"
+        yield "counts: they differ from the numbers of items"
     if TABLE in tables and conn.execute(
             f"SELECT count(*) FROM {TABLE}_docsize").fetchone() != (kinds.total(),):
         yield "the full text does not list every item"
@@ -88,14 +88,14 @@ def _check_segments(root: Path, catalog: Catalog,
     """Whether all files are as they were written, and every item has exactly one vector, in a
     segment of its kind; that is not asked of kinds of which a file is damaged."""
     if infos and not {"encoder", "dim"} <= catalog.settings.keys():
-        yield Problem(str(catalog.path), "the settings do not say what made the vectors")
+        yield Problem(str(catalog.path), "the settings do not say which model made the vectors")
     damaged = set[str]()
     for info in infos:
         if problems := verify_directory(directory(root, info), info):
             damaged.add(info.kind)
             yield from problems
     for info in strays(root, catalog):
-        yield Problem(str(directory(root, info)), "the row that names it is lost or altered")
+        yield Problem(str(directory(root, info)), "its row in the catalog was lost or changed")
     for kind in get_args(Kind):
         if kind not in damaged and len(lacking := without_vector(root, catalog, kind, infos)):
             yield Problem(str(root), f"{len(lacking)} {kind} items have no vector, or more than "

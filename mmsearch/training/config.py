@@ -30,7 +30,8 @@ class TrainConfig:
         if self.epochs < 0 or self.batch_size < 2:
             raise UsageError("epochs must be at least 0 and the batch size at least 2")
         if not 0 < self.lr < 1 or not 0 <= self.dropout < 1:
-            raise UsageError("expected 0 < lr < 1 and 0 <= dropout < 1")
+            raise UsageError("the learning rate must be above 0 and below 1, the dropout at least "
+                             "0 and below 1")
 
 
 @dataclass(frozen=True, slots=True)

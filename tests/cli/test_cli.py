@@ -150,7 +150,7 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
     (2, ["watch", ""], "a path is empty"),
     (2, ["query", "x", "-i", ""], "a path is empty"),
     (2, ["index", DEMO, "-i", ROOT / "LICENSE"], "LICENSE is a file; give a directory with -i"),
-    (2, ["index", "--vectors", "v.npy", "--profile"], "--profile only with PATH"),
+    (2, ["index", "--vectors", "v.npy", "--profile"], "--profile with PATH"),
     (2, ["query", "x", "-k", 10**20], "at most 2,147,483,647"),
     (2, ["query", "x", "--offset", 10**20], "at most 2,147,483,647"),
     (2, ["query", "x", "--json", "--filepath-only"], "exclude each other"),

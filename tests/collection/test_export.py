@@ -261,6 +261,6 @@ def test_from_the_command_line(tmp_path: Path, cli: Cli) -> None:
     done = cli("export", "out", "-i", "../c")
     assert (done.returncode, done.stdout) == (2, "") and "--force" in done.stderr
     done = cli("export", "out", "-i", "../c", "--force")
-    assert done.stdout == "wrote image 9 to out (3 files)\n"
+    assert done.stdout == "wrote 9 images to out (3 files)\n"
     done = cli("index", "--vectors", "out", "-i", "new")
     assert done.stdout == "added 9, items 9, skipped 0\n"

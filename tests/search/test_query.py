@@ -29,7 +29,7 @@ PARTS = [part.name for part in fields(Query)]
     ({"text": "a", "without": ""}, "a text is empty"),
     ({"text": "", "image": CAT}, "a text is empty"),
     ({"text": "a", "k": 0}, "^k must be at least 1"),
-    ({"text": "a", "weights": [1, 2]}, "2 weights for 1 texts and images"),
+    ({"text": "a", "weights": [1, 2]}, "2 weights for 1 text or picture"),
     ({"text": "a", "find": "x"}, "find must be one of image, text, any, not 'x'"),
     ({"image": CAT, "mode": "hybrid"}, "the mode hybrid needs a text"),
     ({"mode": "text"}, "the mode text needs a text"),

@@ -580,7 +580,7 @@ def test_tables_of_addresses(tmp_path: Path, table: str, monkeypatch: pytest.Mon
     (tmp_path / "t.csv").write_text(table.format(url), newline="")
     items, scan = scanned(tmp_path / "t.csv")
     assert items == []
-    assert [s.reason for s in scan.skipped] == ["1 pictures are on the web: --fetch downloads them"]
+    assert [s.reason for s in scan.skipped] == ["1 picture is on the web; to download, add --fetch"]
     monkeypatch.setattr("mmsearch.sources.web._state", {"rules": Fetch(), "pools": None})
     items, scan = scanned(tmp_path / "t.csv")
     assert [(item.uri, item.text) for item in items] == [

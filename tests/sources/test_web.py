@@ -205,8 +205,8 @@ def test_a_picture_whatever_the_server_calls_it(site: Site, allowed: None) -> No
     ("gone", "the server answers 410 Gone"),
     ("nowhere", "the server answers 404 Not Found"),
     ("loop", "redirected more than 5 times"),
-    ("to?ftp://example.org/a.jpg", "leads to ftp address"),
-    ("to?file:///etc/passwd", "leads to file address"),
+    ("to?ftp://example.org/a.jpg", "not an http or https address: ftp"),
+    ("to?file:///etc/passwd", "not an http or https address: file"),
 ])
 def test_servers_that_misbehave(site: Site, path: str, said: str) -> None:
     with fetching(QUICK):
@@ -334,7 +334,7 @@ def test_nothing_is_dropped_because_a_server_is_down(
     report = add(collection, path)  # and not without --fetch either
     assert report.removed == 0
     assert [one.reason for one in report.skipped] == [
-        "2 pictures are on the web: --fetch downloads them"]
+        "2 pictures are on the web; to download, add --fetch"]
     assert len(uris(collection)) == 4
 
 
@@ -360,7 +360,7 @@ def test_many_are_fetched_at_once(
 def test_the_command_line(tmp_path: Path, site: Site, cli: Cli) -> None:
     path = manifest(tmp_path / "m.jsonl", site, ["0.jpg"])
     refused = cli("index", path)
-    assert refused.returncode == 2 and "--fetch downloads them" in refused.stderr
+    assert refused.returncode == 2 and "to download, add --fetch" in refused.stderr
     unsafe = cli("index", path, "--fetch")
     assert "--fetch-private allows it" in unsafe.stderr
     assert unsafe.returncode == 1 and "added" not in unsafe.stdout  # nor its caption
