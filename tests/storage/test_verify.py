@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from PIL import Image
 from mmsearch.collection.collection import Collection
 from mmsearch.collection.repair import repair_collection
 from mmsearch.errors import CollectionDamaged
-from mmsearch.records import Problem
+from mmsearch.records import Item, Problem
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.verify import find_problems
 
@@ -125,6 +125,32 @@ def test_a_flipped_byte_is_found_repaired_or_said(tmp_path: Path) -> None:
         repaired = sum(n for what, n in outcomes.items() if what.startswith("repaired"))
         assert repaired == sum(outcomes.values()) or name == "catalog.db"
     assert counts["catalog.db"]["repaired in full"]
+
+
+def test_items_that_a_cut_took_with_their_names_are_counted(tmp_path: Path) -> None:
+    with Collection.create(tmp_path / "whole") as collection:
+        collection.add(Item(f"/t/{n}", "text", f"note {n} of a day {'a' * 300}") for n in range(90))
+    with closing(sqlite3.connect(tmp_path / "whole" / "catalog.db")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        page_of_counts = 4096 * database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'counts'").fetchone()[0]
+    whole = (tmp_path / "whole" / "catalog.db").read_bytes()
+    seen = set()
+    for end in range(page_of_counts, len(whole), 3 * 4096):
+        cut = tmp_path / f"cut{end}"
+        shutil.copytree(tmp_path / "whole", cut)
+        for left in cut.glob("catalog.db-*"):
+            left.unlink()
+        (cut / "catalog.db").write_bytes(whole[:end])
+        found = repair_collection(cut)
+        with suppress(CollectionDamaged), Collection.open(cut) as collection:
+            kept = collection.count(find="text")
+            named = sum("its row" in problem.reason for problem in found)
+            (others,) = [int(problem.reason.split()[0]) for problem in found
+                         if "other items" in problem.reason] or [0]
+            assert kept + named + others == 90
+            seen |= {kept < 90, others > 0}
+    assert seen == {True, False}
 
 
 def test_lost_vectors_are_encoded_again(index: Path) -> None:
