@@ -10,16 +10,22 @@ from mmsearch.metadata.fields import clean_text
 _OFFSET = r"(?:UTC|GMT)?([+-])(\d\d?)(?::?(\d\d))?"
 _ZONE = r"Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d?(?::?\d\d)?|[A-Z]{1,4}T"
 """Letters such as PST stand for several zones: they are left out."""
+_NO_ZONE = r"(?(second)|(?!(?<=-\d\d)-)) (?(minute)|(?!\ ?-\d\d?(?!:?\d)))"
+"""None after 10-30, unless seconds follow; and 10-3 is neither a time nor a time with a zone."""
 _MOMENT = re.compile(
     r"(?P<year>\d{4}) (?: (?P<to>[-:/.])?(?P<month>(?(to)\d\d?|\d\d))"
     r"(?: (?(to)(?P=to))(?P<day>(?(to)\d\d?|\d\d)) (?:"
     r"(?:[T:_]|,?\ |-(?=\d\d:?\d\d:?\d\d)|(?=\d{6}(?!\d))) (?P<hour>\d\d|\d(?!\d))"
-    r"(?: (?P<at>[:.]|-(?=\d\d-\d\d))?(?P<minute>(?(at)\d\d?|\d\d))"
+    r"(?: (?P<at>[:.]|-(?=\d\d))?(?P<minute>(?(at)\d\d?|\d\d))"
     r"(?: (?(at)(?P=at))(?P<second>(?(at)\d\d?|\d\d)) (?: [.,:](?P<fraction>\d+))? )? )?"
-    r"(?: \ ?(?P<half>[AP])\.?M\.? )? \ ?(?P<zone>" + _ZONE + r")? (?: \ ?\[[^]]*\] )?"
+    r"(?: \ ?(?P<half>[AP])\.?M\.? )? " + _NO_ZONE + r" \ ?(?P<zone>" + _ZONE + r")?"
+    r"(?: \ ?\[[^]]*\] )?"
     r")? )? )?", re.VERBOSE | re.IGNORECASE | re.ASCII)
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_WORD, _LATE = rf"(?P<month>{'|'.join(_MONTHS)})[a-z]*\.?", r"(?P<day>1[3-9]|2\d|3[01])"
+_MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september",
+           "october", "november", "december")
+_SHORT = [name[:3] for name in _MONTHS]
+_WORD = rf"(?P<month>{'|'.join([*_MONTHS, *_SHORT, 'sept'])})\.?"
+_LATE = r"(?P<day>1[3-9]|2\d|3[01])"
 _YEAR_LAST = [re.compile(form, re.IGNORECASE | re.ASCII) for form in (
     _LATE + r"([-/.:])(?P<month>\d\d?)\2(?P<year>\d{4})(?P<time>.*)",
     r"(?P<month>\d\d?)([-/.:])" + _LATE + r"\2(?P<year>\d{4})(?P<time>.*)",
@@ -63,7 +69,7 @@ def _year_first(text: str) -> str:
     for form in _YEAR_LAST:
         if match := form.fullmatch(text):
             month = match["month"].lower()
-            number = _MONTHS.index(month) + 1 if month in _MONTHS else month
+            number = month if month.isdigit() else _SHORT.index(month[:3]) + 1
             return f"{match['year']}-{number}-{match['day']}{match['time']}"
     return ""
 

@@ -7,11 +7,13 @@ import re
 import unicodedata
 
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_KANA = re.compile(rb"\x1b\$|[\x82][\x9f-\xf1]|\x83[\x40-\x96]|(?:[\xa4\xa5][\xa1-\xf6]){2}")
-"""In ISO-2022-JP, Shift-JIS, EUC-JP; hardly ever in Latin-1."""
+_KANA = re.compile(rb"\x1b\$|\x82[\x9f-\xf1]|\x83[\x40-\x96][\x81-\x83]|"
+                   rb"([\xa4\xa5][\xa1-\xf6])(?!\1)[\xa4\xa5][\xa1-\xf6]")
+"""In ISO-2022-JP, Shift-JIS, EUC-JP; hardly ever in Latin-1, nor, as two that differ, in Korean."""
 _JUNK = re.compile(rb"\0.*[\x01-\x08\x0e-\x1a\x7f]", re.DOTALL)
 _MOST_SCRIPTS = 8
 """Of one text: Japanese with the symbols of physics comes to so many."""
+_NOT_IN_WINDOWS = {0xDC00 + byte: byte for byte in range(0x80, 0xA0)}
 _CODES_OF_BYTES = (b"ASCII", b"UTF8", b"UTF-8")
 
 
@@ -39,21 +41,27 @@ def text_in(value: object) -> str:
         pass
     if _KANA.search(data) and (text := readable(_japanese(data))):
         return text
+    text = data.decode("cp1252", "surrogateescape").translate(_NOT_IN_WINDOWS)
     if len(data) > 8 and 2 * sum(byte > 0x7F for byte in data) > len(data):
-        return ""  # in no language of the West
-    try:
-        return data.decode("cp1252")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+        letters = sum(c.isalpha() and c != "\xff" for c in text)
+        return text if 4 * letters > 3 * len("".join(text.split())) else ""
+    return text
 
 
 def readable(text: str) -> str:
-    """Empty for what is no text, but any bytes that were decoded as one."""
+    """Without stray control characters; empty for what is no text, but any bytes that were decoded
+    as one."""
     text = text.split("\0")[0]
-    kinds = [unicodedata.category(c) for c in text if not c.isspace()]
-    unknown = text.count("\ufffd") + kinds.count("Co") + kinds.count("Cn")
-    is_junk = "Cc" in kinds or "Cs" in kinds or 10 * unknown > len(text)
-    return "" if is_junk or len(_scripts(text)) > _MOST_SCRIPTS else text
+    kept = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs"))
+    kinds = [unicodedata.category(c) for c in kept if not c.isspace()]
+    strays = len(text) - len(kept)
+    words = len(kept) - len(kinds) + sum(kind[0] in "LMN" for kind in kinds)
+    if len(text) > 8:  # bytes at random have more of both than a text with an accident
+        is_junk = 5 * strays > len(text) or 10 * words < 7 * len(text)
+    else:
+        is_junk = 2 * strays > len(text) or 10 * words < 7 * len(kept)
+    is_junk = (strays > 0 and is_junk) or 10 * text.count("\ufffd") > len(text)
+    return "" if is_junk or all(kind in ("Co", "Cn") for kind in kinds) else kept
 
 
 def _is_utf16(data: bytes) -> bool:
@@ -73,7 +81,7 @@ def utf16_in(value: object, little: bool = True) -> str:
         return ""
     if value[:2] in _BOMS:
         whole = value + bytes(len(value) % 2)
-        return whole[2:].decode(_BOMS[value[:2]], "ignore").split("\0")[0]
+        return _likely(whole[2:].decode(_BOMS[value[:2]], "ignore").split("\0")[0])
     bare = value.rstrip(b"\0")
     if b"\0" not in bare and (len(bare) % 2 or b" " in bare or not bare.isascii()):
         try:
@@ -83,8 +91,8 @@ def utf16_in(value: object, little: bool = True) -> str:
     if len(value) % 2:  # cut within a letter, of which the other half is zero in the West
         value = value + b"\0" if b"\0" in value else value[:-1]
     orders = ("utf-16-le", "utf-16-be") if little else ("utf-16-be", "utf-16-le")
-    return min((value.decode(order, "replace").split("\0\0")[0].rstrip("\0")
-                for order in orders), key=_strangeness)
+    return _likely(min((value.decode(order, "replace").split("\0\0")[0].rstrip("\0")
+                        for order in orders), key=_strangeness))
 
 
 def comment_in(value: object, little: bool) -> str:
@@ -124,11 +132,19 @@ def _japanese(data: bytes) -> str:
     return ""
 
 
-def _strangeness(text: str) -> tuple[int, int, int]:
+def _likely(text: str) -> str:
+    """Without what is left of a last letter; empty for what is mixed as any bytes are."""
+    text = text.rstrip("\ufffd")
+    unknown = sum(c == "\ufffd" or unicodedata.category(c) in ("Co", "Cn") for c in text)
+    signs = ("\ufffd" in text, 10 * unknown > len(text), len(_scripts(text)) > _MOST_SCRIPTS)
+    return "" if sum(signs) > 1 else text
+
+
+def _strangeness(text: str) -> tuple[int, int]:
     """Lower for text than for the same with its bytes swapped: less that no one writes, more of
     ASCII, fewer scripts."""
-    return (sum(not (c.isprintable() or c.isspace()) or c == "\ufffd" for c in text),
-            -sum(c.isascii() for c in text), len(_scripts(text)))
+    unwritten = sum(not (c.isprintable() or c.isspace()) or c == "\ufffd" for c in text)
+    return unwritten - sum(c.isascii() for c in text), len(_scripts(text))
 
 
 def _scripts(text: str) -> set[str]:

@@ -7,7 +7,7 @@ import random
 import struct
 
 import pytest
-from making_metadata import jpeg
+from making_metadata import iptc, jpeg
 from PIL import ExifTags, Image
 
 from mmsearch.metadata.embedded import metadata_in
@@ -46,12 +46,38 @@ def test_what_is_no_utf_8_is_latin_1_as_windows_knows_it() -> None:
     assert text_in("\ufeffHund".encode()) == "Hund" and text_in(7) == ""
 
 
+@pytest.mark.parametrize(("data", "expected"), [
+    (b"Sunset at the beach\x03", "Sunset at the beach"), (b"Our house\x7f", "Our house"),
+    (b"Sunset\x08 at the beach", "Sunset at the beach"), (b"Hi\x03", "Hi"),
+    ("La fête du village".encode("mac_roman"), "La fte du village"),
+    ("Straße in München mit Bäumen".encode("cp850"), "Straáe in Mnchen mit B„umen"),
+    ("Loď u pláže, ťapka".encode("cp1250"), "Loï u pláže, apka"),
+    ("Tired \U000dfffd".encode(), "Tired"), ("Caf\ue000".encode(), "Caf"),
+    ("a я α א ا अ ก あ 中 한 ა ア".encode(), "a я α א ا अ ก あ 中 한 ა ア"),
+    ("ÆØÅÆØÅ ØÅÆ".encode("latin-1"), "ÆØÅÆØÅ ØÅÆ"),
+    ("Příliš žluťoučký kůň".encode("cp1250"), "Pøíliš žluouèký kùò"),
+    ("Zażółć gęślą jaźń".encode("cp1250"), "Za¿ó³æ gêœl¹ jaŸñ"),
+    ("École".encode("mac_roman"), "ƒcole"),  # no katakana
+])
+def test_a_caption_with_faults_is_better_than_none(data: bytes, expected: str) -> None:
+    described = tiff_of(ExifTags.Base.ImageDescription, 2, data + b"\0")
+    for picture in (jpeg(exif=described), jpeg(comment=data), iptc((120, data))):
+        assert read(picture).captions == (expected,)
+
+
+@pytest.mark.parametrize("data", [
+    "우리 강아지 ㅋㅋ".encode("euc_kr"), b"\1\2\3@", b"a\1b\2c\3d\4e\5f\6", b"\1(#\2)~+-&<!",
+    "\U0001fae9 \ue000".encode(), b"\xff\xd8\xff\xe0" * 9])
+def test_what_no_one_can_read_is_no_caption(data: bytes) -> None:
+    assert read(jpeg(comment=data)).captions == ()
+
+
 def test_names_of_cameras_are_utf_8_too() -> None:
     made = tiff_of(ExifTags.Base.Make, 2, "Фотон\0".encode())
     assert read(jpeg(exif=made)).meta == {"camera": "Фотон"}
 
 
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", [*TEXTS, "Tired \U0001fae9", "Caf\ue000"])
 @pytest.mark.parametrize("little", [True, False])
 def test_a_user_comment_is_read_by_its_code(text: str, little: bool) -> None:
     for order in ("utf-16-le", "utf-16-be"):
