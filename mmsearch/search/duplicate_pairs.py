@@ -37,8 +37,8 @@ _BATCH = 128
 _SKETCHES = 4096
 """Sketches kept (18 kB each); what is needed again later is decoded again."""
 _CLOSEUPS, _CLOSEUP_BYTES = 16, 256 * 2**20
-"""Pairs looked at closely at a time, and bytes of what is kept of their pictures for later pairs: up
-to 4 MB each, 18 where nearly all is blank."""
+"""Pairs looked at closely at a time, and bytes of what is kept of their pictures for later pairs:
+up to 4 MB each, 18 where nearly all is blank."""
 
 
 class Read(Protocol):
