@@ -235,7 +235,7 @@ def taken(folder: Path) -> Path:
         (lambda p, t: train(few(t, ["a dot"]), t / "out", QUICK), UsageError, "too few"),
         (lambda p, t: train(few(t, []), t / "out", QUICK), UsageError, "caption"),
         (lambda p, t: train(p, taken(t), QUICK), UsageError, "exists"),
-        (lambda p, t: train(p, t / "out", replace(QUICK, lr=0.0)), UsageError, "lr"),
+        (lambda p, t: train(p, t / "out", replace(QUICK, lr=0.0)), UsageError, "rate"),
         (lambda p, t: train(p, t / "out", replace(QUICK, batch_size=1)), UsageError, "batch"),
         (lambda p, t: train(p, t / "out", replace(QUICK, base=str(t))), ModelError, "model.json"),
     ],
