@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 from conftest import DEMO, Cli, add
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from PIL import Image
 from random_models import (
     checkpoint,
@@ -32,6 +33,7 @@ from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import ModelError, UsageError
 from mmsearch.media.resizing import fit
 
+ftfy = pytest.importorskip("ftfy")
 onnx = pytest.importorskip("onnx")
 open_clip = pytest.importorskip("open_clip")
 torch = pytest.importorskip("torch")
@@ -229,6 +231,8 @@ def test_what_cannot_be_exported_stays_on_torch(tmp_path: Path) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=80)
        .filter(lambda text: "_of_text>" not in text.lower()))
 def test_texts_become_the_tokens_of_open_clip(model: str, text: str) -> None:
+    # What ftfy makes of it may be unassigned: the two tokenizers know different Unicode versions.
+    assume("Cn" not in map(unicodedata.category, ftfy.fix_text(text)))
     exported = load_encoder(f"{model}@fp32")
     theirs = open_clip.get_tokenizer("ViT-S-32-alt")([text])[0].tolist()
     (ours,) = exported.cut([text])
