@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib.util import find_spec
@@ -31,7 +32,7 @@ EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 204
 Blocks = Callable[[], Iterator[Vectors]]
 
 
-class System:
+class System(ABC):
     """One way to search; `effort` is what can be turned up for recall, if `efforts` has any."""
 
     efforts: ClassVar[Sequence[int]] = ()
@@ -43,20 +44,21 @@ class System:
         """data: the folder that every system has one in."""
         self.name, self.path = name, data / name
 
+    @abstractmethod
     def build(self, size: int, blocks: Blocks, texts: Vectors) -> None:
-        raise NotImplementedError
+        """texts: what queries are like; indexes that are tuned need them."""
 
+    @abstractmethod
     def open(self) -> None:
         """For searching in one thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def search(self, queries: Vectors) -> Ids:
         """float32 [n, dim] -> numbers of the K nearest vectors, int64 [n, K]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def facts(self) -> str:
         """What was built and how it is searched, in a line."""
-        raise NotImplementedError
 
 
 def system(name: str, data: Path) -> System:
