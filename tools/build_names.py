@@ -7,7 +7,7 @@
              mean features, and taken through the image head, is a picture of the class without one
 2. groups    names for several of them (dog, musical instrument): the mean of their members
 3. captions  nouns that captions of training pictures share: the mean of those pictures
-4. measure   on val: names and nouns as queries for pictures
+4. measure   captions, their nouns, and names as queries for pictures; on test once
 
 DIR is Debian's wordnet-base (/usr/share/wordnet), version 3.0. Written to names.npy of the model.
 """
@@ -48,6 +48,9 @@ NO_NOUNS = {  # though WordNet has them
     "have", "her", "his", "into", "its", "like", "near", "next", "not", "off", "one", "other",
     "out", "over", "set", "side", "some", "that", "the", "there", "this", "through", "top", "two",
     "was", "what", "while", "who", "with", "you"}  # fmt: skip
+MEASURED = (("flickr8k", "val"), ("fashion_products", "val"), ("coco_captioned_train", None),
+            ("flickr8k", "test"), ("fashion_products", "test"), ("tuxpaint_stamps", "test"),
+            ("openclipart", "test"))
 ENDINGS = (("ies", "y"), ("ves", "f"), ("es", ""), ("s", ""))
 
 
@@ -220,12 +223,13 @@ def measure(encoder: OnnxEncoder, names: Names, data: Path, classes: Sequence[Se
         return names.moved(*encoder.run_texts(texts))
 
     for label, encode in (("without", encoder.encode_texts), ("with", with_memory)):
-        for source in ("flickr8k", "fashion_products"):
-            pairs = load_pairs(data / source / "pairs.jsonl", split="val")
+        for source, split in MEASURED:
+            pairs = load_pairs(data / source / "pairs.jsonl", split=split)
             images = encoded(encoder, pairs)[0]
             texts = [caption for pair in pairs for caption in pair.captions]
-            log(f"{label}: sentences, {source} val", recall_of(images, encode(texts), pairs))
-            say(f"{label}: nouns, {source} val: {of_nouns(encode, images, pairs, wordnet)}")
+            log(f"{label}: captions, {source} {split or 'whole'}",
+                recall_of(images, encode(texts), pairs))
+            say(f"{label}: nouns of these: {of_nouns(encode, images, pairs, wordnet)}")
         folder = data / "imagenet_names"
         rows = [json.loads(line) for line in (folder / "pairs.jsonl").open(encoding="utf-8")]
         images = encoded(encoder, [Pair(folder / row["image"], ()) for row in rows])[0]
