@@ -68,15 +68,17 @@ class OnnxEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return self.run_texts(texts)[0]
 
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Texts as queries for pictures: those that are names are moved, see `encoders.names`."""
+    def encode_queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+        """Texts as queries for pictures, of which names are moved (see `encoders.names`), and as
+        `encode_texts` has them."""
         if self._names is None or not texts:
-            return self.encode_texts(texts)
+            return (plain := self.encode_texts(texts)), plain
         names = [called(text) for text in texts]
         other = [n for n, name in enumerate(names) if name != texts[n]]
         vectors, features = self.run_texts([*texts, *[names[n] for n in other]])
         features[other] = features[len(texts):]
-        return self._names.moved(vectors[:len(texts)], features[:len(texts)])
+        plain = vectors[:len(texts)]
+        return self._names.moved(plain, features[:len(texts)]), plain
 
     def run_images(self, images: Sequence[Picture]) -> tuple[Vectors, Vectors]:
         """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32."""

@@ -43,11 +43,12 @@ class Encoder(Protocol):
         """Texts -> float32 [n, dim], unit rows."""
 
 
-def encode_queries(encoder: Encoder, texts: Sequence[str]) -> Vectors:
-    """Texts as queries for pictures -> float32 [n, dim], unit rows; few encoders tell them apart
-    from texts that are indexed."""
-    encode = getattr(encoder, "encode_queries", encoder.encode_texts)
-    found: Vectors = encode(texts)
+def encode_queries(encoder: Encoder, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+    """Texts as queries for pictures, and for texts: float32 [n, dim] each, unit rows; the very same
+    array where an encoder does not tell them apart."""
+    if (encode := getattr(encoder, "encode_queries", None)) is None:
+        return (plain := encoder.encode_texts(texts)), plain
+    found: tuple[Vectors, Vectors] = encode(texts)
     return found
 
 

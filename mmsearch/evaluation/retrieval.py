@@ -79,10 +79,9 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
     encoder = collection.encoder
     if multilingual:
         encoder = Multilingual(encoder)
-    steps = [(encoder.encode_texts(part), encode_queries(encoder, part))
-             for at in _steps(len(captions), 256, progress)
-             if (part := captions[at : at + 256])]
-    texts, queries = (np.concatenate(part) for part in zip(*steps, strict=True))
+    steps = [encode_queries(encoder, captions[at : at + 256])
+             for at in _steps(len(captions), 256, progress)]
+    queries, texts = (np.concatenate(part) for part in zip(*steps, strict=True))
     owners = np.array([image_of[uri] for uri in uris], np.int64)[position]
     report = measure(images, texts, owners, queries=queries, ks=ks, seed=seed)
     return Evaluation(report, encoder.name, multilingual, [], _ann(collection, queries, ks))

@@ -56,9 +56,9 @@ def composed(encoder: Encoder, query: Query, stored: Stored) -> Asked:
             raise UsageError("the parts of this query cancel each other out")
         return unit(found, encoder.dim)
 
-    pictures = total(encode_queries(encoder, words))
-    only_pictures = query.find == "image" or not words
-    return Asked(pictures, pictures if only_pictures else total(encoder.encode_texts(words)))
+    for_pictures, for_texts = encode_queries(encoder, words)
+    pictures = total(for_pictures)
+    return Asked(pictures, pictures if for_texts is for_pictures else total(for_texts))
 
 
 def share_of_images(query: Query) -> float:
