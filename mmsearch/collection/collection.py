@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,7 @@ from mmsearch.storage import (
     Change,
     Opened,
     Row,
+    create_catalog,
     damaged,
     parse_where,
     writer_lock,
@@ -333,11 +334,14 @@ def _make(root: Path, encoder: Encoder, model: str) -> None:
     upkeep.refuse_foreign(root, CATALOG)  # before the lock, which leaves a file
     with writer_lock(root):
         upkeep.refuse_foreign(root, CATALOG)
-        catalog = Catalog(root / CATALOG, write=True)
-        if "encoder" not in catalog.settings and catalog.segments():
-            raise damaged(catalog.path, "settings")
-        if "encoder" not in catalog.settings:
-            catalog.put_settings({"encoder": encoder.name, "dim": encoder.dim, "model": model})
-        catalog.close()
+        made = {"encoder": encoder.name, "dim": encoder.dim, "model": model}
+        path = root / CATALOG
+        if not path.exists() or not path.stat().st_size:
+            create_catalog(path, made)
+        with closing(Catalog(path, write=True)) as catalog:
+            if "encoder" not in catalog.settings and catalog.segments():
+                raise damaged(path, "settings")
+            if "encoder" not in catalog.settings:  # killed, in an earlier version
+                catalog.put_settings(made)
 
 

@@ -59,7 +59,8 @@ def refuse_foreign(root: Path, catalog: str) -> None:
     if not root.is_dir() or ((root / catalog).exists() and (root / catalog).stat().st_size):
         return
     ours = {LOCK, HOLDER, *(catalog + end for end in ("", "-wal", "-shm", "-journal"))}
-    others = [path.name for path in root.iterdir() if path.name not in ours]
+    others = [path.name for path in root.iterdir()
+              if path.name not in ours and not path.name.startswith(TEMPORARY + catalog)]
     if others:
         raise UsageError(f"{root} is not a collection, and not empty (it has {others[0]}); give "
                          "another directory with -i")

@@ -1,4 +1,9 @@
-from .catalog import CATALOG as CATALOG, Catalog as Catalog, Change as Change
+from .catalog import (
+    CATALOG as CATALOG,
+    Catalog as Catalog,
+    Change as Change,
+    create_catalog as create_catalog,
+)
 from .conditions import COLUMNS as COLUMNS, Condition as Condition
 from .filters import parse_where as parse_where
 from .lock import HOLDER as HOLDER, LOCK as LOCK, writer_lock as writer_lock

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mmsearch.errors import CollectionError
 from mmsearch.records import Item, SegmentInfo
 from mmsearch.storage import fulltext
 from mmsearch.storage.reading import SEGMENT, CatalogReader
@@ -26,6 +27,7 @@ from mmsearch.storage.rows import (
     described,
 )
 from mmsearch.storage.schema import open_to_read, open_to_write
+from mmsearch.storage.segments import TEMPORARY, sync
 from mmsearch.storage.sqlite_errors import plainly
 
 CATALOG = "catalog.db"
@@ -155,3 +157,30 @@ class Catalog(CatalogReader):
             self._conn.executemany("UPDATE items SET fingerprint = '', hash = '' WHERE id = ?",
                                    [(id,) for id in ids])
 
+
+def create_catalog(path: Path, settings: dict[str, Any]) -> None:
+    """Make an empty catalog at `path`, under another name until it is whole: what a reader sees of
+    one that is being made is damage to SQLite. Needs the writer's lock."""
+    new = without_leftovers(path)
+    with closing(Catalog(new, write=True)) as catalog:
+        catalog.put_settings(settings)
+    take_place(new, path)
+
+
+def without_leftovers(path: Path) -> Path:
+    """The name under which a new catalog is made."""
+    new = path.with_name(f"{TEMPORARY}{path.name}")
+    for left in path.parent.glob(f"{new.name}*"):
+        left.unlink()
+    return new
+
+
+def take_place(new: Path, path: Path) -> None:
+    """Put a catalog, closed, in the place of the one at `path`."""
+    if Path(f"{new}-wal").exists():  # SQLite removes it once all is in the one file
+        raise CollectionError(f"{path} cannot be written; free some space and run again")
+    for end in ("-wal", "-shm", "-journal"):  # SQLite would take them for the new one's
+        Path(f"{path}{end}").unlink(missing_ok=True)
+    sync(new)
+    new.replace(path)
+    sync(path.parent)

@@ -17,10 +17,11 @@ from typing import Any
 
 from mmsearch.records import Problem
 from mmsearch.storage import fulltext
+from mmsearch.storage.catalog import take_place, without_leftovers
 from mmsearch.storage.reading import SEGMENT
 from mmsearch.storage.rows import ITEM, PUT, as_row, described
 from mmsearch.storage.schema import COUNT_ALL, open_to_write
-from mmsearch.storage.segments import TEMPORARY, sync
+from mmsearch.storage.segments import sync
 from mmsearch.storage.sqlite_errors import NOTHING_LEFT, plainly
 
 _INDEXES = {"idx_items_uri_kind": "uri, kind", "idx_items_seq": "seq", "idx_items_grp": "grp",
@@ -31,9 +32,7 @@ _STORED = {"TEXT": "'text'", "INTEGER": "'integer'", "FLOAT": "'real', 'integer'
 def salvage_catalog(path: Path) -> list[Problem]:
     """Give a collection a new catalog of all that can be read of the one at `path`; -> what was
     lost with the rest. If no item can be read, the catalog stays. Needs the writer's lock."""
-    new = path.with_name(f"{TEMPORARY}{path.name}")
-    for left in path.parent.glob(f"{new.name}*"):
-        left.unlink()
+    new = without_leftovers(path)
     address = f"{path.absolute().as_uri()}?mode=ro"
     with (plainly(path), closing(open_to_write(new)) as conn,
           closing(sqlite3.connect(address, uri=True)) as old):
@@ -47,11 +46,7 @@ def salvage_catalog(path: Path) -> list[Problem]:
         with suppress(FileNotFoundError):
             shutil.copyfile(f"{path}{end}", f"{path}.damaged{end}")
             sync(Path(f"{path}.damaged{end}"))
-    for end in ("-wal", "-shm"):  # SQLite would take them for the new one's
-        Path(f"{path}{end}").unlink(missing_ok=True)
-    sync(new)
-    new.replace(path)
-    sync(path.parent)
+    take_place(new, path)
     return lost
 
 

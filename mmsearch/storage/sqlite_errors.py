@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ def _refusal(path: Path) -> str:
 @contextmanager
 def plainly(path: Path) -> Iterator[None]:
     """Raise what goes wrong inside with the catalog at `path` as an error of the library."""
+    there = os.access(path, os.F_OK)  # what another process makes meanwhile was not there
     try:
         yield
     except UnicodeDecodeError as error:  # in SQLite's own words about a damaged schema
@@ -53,7 +55,7 @@ def plainly(path: Path) -> Iterator[None]:
         if "I/O" in reason:
             raise CollectionError(f"the disk of {path} is full or has a fault ({reason}); "
                                   "finished work is kept") from error
-        no_tables = "no such table" in reason or not path.exists()
+        no_tables = "no such table" in reason or not (there and path.exists())
         segments = no_tables and any((path.parent / "segments").glob("*"))
         if no_tables and not segments:
             raise no_collection(path.parent) from error

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,46 @@ def test_a_killed_writers_leftovers_are_removed_by_the_next(tmp_path: Path, phot
     assert list((index / "segments").iterdir()) == [kept]
     assert not list(index.glob("ann-*"))
     assert json.loads((index / "writer.json").read_text())["pid"] == os.getpid()
+
+
+MAKE_MANY = """
+import sys
+from pathlib import Path
+from mmsearch.storage import Catalog, create_catalog
+for n in range(300):
+    root = Path(sys.argv[1], str(n))
+    root.mkdir()
+    create_catalog(root / "catalog.db", {"encoder": "x"})
+    Catalog(root / "catalog.db", write=True).close()
+"""
+
+
+def test_a_reader_sees_a_new_catalog_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Once seen: "database disk image is malformed", for an instant."""
+    made, seen = subprocess.Popen([sys.executable, "-c", MAKE_MANY, tmp_path]), 0
+    for n in range(300):
+        end = time.monotonic() + 60
+        while True:
+            try:
+                with closing(Catalog(tmp_path / str(n) / CATALOG)) as catalog:
+                    assert catalog.settings["encoder"] == "x"
+                break
+            except CollectionNotFound:
+                seen += 1
+                assert time.monotonic() < end
+    assert made.wait() == 0
+    assert seen
+
+
+def test_what_a_killed_maker_left_is_no_obstacle(tmp_path: Path, photos: Path) -> None:
+    index = tmp_path / "index"
+    index.mkdir()
+    for name in (CATALOG, f"{CATALOG}-journal", f".tmp-{CATALOG}-wal"):
+        (index / name).touch()
+    (index / f".tmp-{CATALOG}").write_bytes(os.urandom(4096))
+    add(Collection.create(index), photos)
+    assert find_problems(index) == []
+    assert not list(index.glob(".tmp-*"))
 
 
 def test_damage_that_sqlite_notices_late_is_still_one_plain_line(tmp_path: Path) -> None:
