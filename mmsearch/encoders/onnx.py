@@ -6,9 +6,11 @@ of which a query touches a few rows. That keeps a cold query fast and small.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -22,6 +24,7 @@ from mmsearch.encoders.cleaning import CLEANERS
 from mmsearch.encoders.hubness import Hubness
 from mmsearch.encoders.names import Names, called
 from mmsearch.encoders.protocol import stacked
+from mmsearch.encoders.spelling import Spelling
 from mmsearch.errors import ModelError
 from mmsearch.records import Pixels, Vectors
 
@@ -74,9 +77,10 @@ class OnnxEncoder:
         return self._hubness.texts(vectors) if self._hubness else vectors
 
     def encode_queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
-        """Texts as queries for pictures, of which names are moved (see `encoders.names`), and as
-        queries for texts."""
-        moved, plain = self._moved(texts)
+        """Texts, spelled right, as queries for pictures, of which names are moved (see
+        `encoders.names`), and as queries for texts."""
+        moved, plain = self._moved([self._spelling.corrected(text) for text in texts]
+                                   if self._spelling else texts)
         if not self._hubness:
             return moved, plain
         return self._hubness.queries(moved), self._hubness.queries(plain)
@@ -163,6 +167,24 @@ class OnnxEncoder:
     def _hubness(self) -> Hubness | None:
         return self._optional("hubness", Hubness)
 
+    @cached_property
+    def _spelling(self) -> Spelling | None:
+        if self._names is None or "spelling" not in self._spec:
+            return None
+        names = {word for name in self._names.table["word"] for word in name.decode().split()}
+        return Spelling(names, self._tokenizer.token_to_id, lambda: self._words)
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        """20 ms."""
+        path = self.directory / self._spec["spelling"]["file"]
+        try:
+            if words := frozenset(gzip.decompress(path.read_bytes()).decode().split()):
+                return words
+            raise ValueError("it is empty")
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise _damaged(path, error) from error
+
     def _optional(self, part: str, kind: Callable[[Path, Any], _Part]) -> _Part | None:
         if (settings := self._spec.get(part)) is None:
             return None
@@ -217,7 +239,7 @@ def _read_spec(directory: Path) -> dict[str, Any]:
                              "upgrade mmsearch")
         text = spec["text"]
         for part in (spec["image"]["file"], text["file"], text["tokens"], text["tokenizer"],
-                     *(spec.get(part, text)["file"] for part in ("names", "hubness"))):
+                     *(spec.get(part, text)["file"] for part in ("names", "hubness", "spelling"))):
             if Path(part).name != part:
                 raise ModelError(f"{path} names a file outside its directory: {part}")
     except (OSError, ValueError, KeyError, TypeError) as error:
