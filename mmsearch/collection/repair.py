@@ -7,14 +7,10 @@ The rest is reported. An item whose vector is lost stays in the catalog, marked 
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import get_args
-
-import numpy as np
 
 from mmsearch.collection.reader import Reader
 from mmsearch.encoders import BUILTIN, load_encoder, ready
@@ -24,23 +20,19 @@ from mmsearch.media import tiling_of
 from mmsearch.records import Ids, Kind, Problem, SegmentInfo
 from mmsearch.storage import (
     CATALOG,
-    MANIFEST,
     UNREADABLE,
     Catalog,
     Change,
     Segment,
     check_catalog,
-    describe,
-    description,
     directory,
     find_problems,
     salvage_catalog,
+    salvage_segment,
     segment_name,
-    stated,
     verify_directory,
     without_vector,
     writer_lock,
-    written_whole,
 )
 
 
@@ -88,8 +80,7 @@ class _Repair:
             yield Problem(str(self.catalog.path), "which model made the vectors was lost; it is "
                           f"taken to be {encoder.name}: if not, index again into a new directory")
         for info in self._damaged():
-            with suppress(*UNREADABLE):
-                self._rebuild(info)
+            salvage_segment(self.root, self.catalog, info)
         upkeep.remove_garbage(self.root, self.catalog)  # of which some may be of use
         damaged = self._damaged()
         self.catalog.commit(Change(drop_segments=[i for i in damaged if i.role != "vectors"]))
@@ -102,19 +93,6 @@ class _Repair:
     def _damaged(self) -> list[SegmentInfo]:
         return [info for info in self.catalog.segments()
                 if verify_directory(directory(self.root, info), info)]
-
-    def _rebuild(self, info: SegmentInfo) -> None:
-        """Make again those of a segment's files, and its row, that follow from the others."""
-        path = directory(self.root, info)
-        _restore(path / MANIFEST, description(path, kind=info.kind, rows=info.rows), info.sha256)
-        wanted = describe(path)["files"]["ids.npy"]["sha256"]
-        for ids in (np.arange(info.last - info.rows + 1, info.last + 1),
-                    self.catalog.between(info.kind, 0, info.last)[-info.rows:]):
-            np.save(file := io.BytesIO(), ids)
-            _restore(path / "ids.npy", file.getvalue(), wanted)
-        row = stated(path)
-        if not verify_directory(path, row):
-            self.catalog.commit(Change(drop_segments=[info], add_segments=[row]))
 
     def _renew_vectors(self, kind: Kind, damaged: list[SegmentInfo]) -> Iterator[Problem]:
         """Encode again what no sound segment of a kind holds, and let go of the damaged ones; but
@@ -164,10 +142,3 @@ class _Repair:
                 f"its vector is lost or may be wrong: the file {reasons[uri]}; put it back and "
                 "index it again, or delete it from the index") if uri in reasons else
                 "the file has changed; index it again")
-
-
-def _restore(path: Path, data: bytes, sha256: str) -> None:
-    """Write a file again if this is what it was; who has the old one open keeps it."""
-    if hashlib.sha256(data).hexdigest() == sha256:
-        with written_whole(path) as file:
-            file.write(data)

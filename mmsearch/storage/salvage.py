@@ -1,11 +1,13 @@
-"""A damaged catalog: every row that can still be read is copied into a new one.
+"""What can be saved of what is damaged.
 
-SQLite's indexes, counts and full text are so made anew, too. The damaged file is kept beside it, as
-`catalog.db.damaged`.
+Of a catalog, every row that can still be read is copied into a new one. SQLite's indexes, counts
+and full text are so made anew, too. The damaged file is kept beside it, as `catalog.db.damaged`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import shutil
 import sqlite3
@@ -15,13 +17,25 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from mmsearch.records import Problem
+import numpy as np
+
+from mmsearch.records import Problem, SegmentInfo
 from mmsearch.storage import fulltext
-from mmsearch.storage.catalog import take_place, without_leftovers
+from mmsearch.storage.catalog import Catalog, Change, take_place, without_leftovers
+from mmsearch.storage.open_segments import directory
 from mmsearch.storage.reading import SEGMENT, as_segment
 from mmsearch.storage.rows import ITEM, PUT, as_row, described
 from mmsearch.storage.schema import COUNT_ALL, open_to_write
-from mmsearch.storage.segments import sync
+from mmsearch.storage.segments import (
+    MANIFEST,
+    UNREADABLE,
+    describe,
+    description,
+    stated,
+    sync,
+    verify_directory,
+    written_whole,
+)
 from mmsearch.storage.sqlite_errors import NOTHING_LEFT, plainly
 
 
@@ -107,3 +121,25 @@ def _lost(old: _Damaged, new: sqlite3.Connection, path: Path) -> Iterator[Proble
         if more is None or more > 0:
             yield Problem(str(path), f"{more or 'an unknown number of'} other items were lost, and "
                           "their names; run `mmsearch index` again on all that was indexed")
+
+
+def salvage_segment(root: Path, catalog: Catalog, info: SegmentInfo) -> None:
+    """Make again those of a segment's files, and its row, that follow from the others."""
+    path = directory(root, info)
+    with suppress(*UNREADABLE):
+        _restore(path / MANIFEST, description(path, kind=info.kind, rows=info.rows), info.sha256)
+        wanted = describe(path)["files"]["ids.npy"]["sha256"]
+        for ids in (np.arange(info.last - info.rows + 1, info.last + 1),
+                    catalog.between(info.kind, 0, info.last)[-info.rows:]):
+            np.save(file := io.BytesIO(), ids)
+            _restore(path / "ids.npy", file.getvalue(), wanted)
+        row = stated(path)
+        if not verify_directory(path, row):
+            catalog.commit(Change(drop_segments=[info], add_segments=[row]))
+
+
+def _restore(path: Path, data: bytes, sha256: str) -> None:
+    """Write a file again if this is what it was; who has the old one open keeps it."""
+    if hashlib.sha256(data).hexdigest() == sha256:
+        with written_whole(path) as file:
+            file.write(data)
