@@ -71,8 +71,11 @@ class CatalogReader:
 
     def segments(self) -> list[SegmentInfo]:
         """Segments and approximate indexes, in the order of their names."""
-        return [SegmentInfo(*row) for row in
-                self._rows(f"SELECT {', '.join(SEGMENT)} FROM segments ORDER BY name")]
+        rows = self._rows(f"SELECT {', '.join(SEGMENT)} FROM segments ORDER BY name")
+        try:
+            return [as_segment(row) for row in rows]
+        except ValueError as error:
+            raise damaged(self.path, str(error)) from error
 
     def counts(self) -> dict[str, int]:
         """Items by kind."""

@@ -303,6 +303,18 @@ def test_altered_rows_never_cost_a_sound_segment(index: Path, made: Path, sql: s
             assert (vector == vectors[uri]).all()
 
 
+def test_a_row_that_names_no_segment_is_said_and_made_anew(index: Path) -> None:
+    before = rows_of(index, "segments")
+    execute(index, "UPDATE segments SET name = CAST(name AS BLOB)")  # one bit of a row's header
+    with pytest.raises(CollectionDamaged, match="--repair"):
+        Collection.open(index).search(text="sunny")
+    assert "no such segment" in found(index)
+    assert not lost(repair_collection(index))
+    assert find_problems(index) == []
+    assert [row for row in rows_of(index, "segments") if "ann" not in row] == [
+        row for row in before if "ann" not in row]
+
+
 def test_a_segment_without_gaps_or_with_all_live_gets_its_ids_back(
         own: Path, photos: Path) -> None:
     collection = Collection.open(own)
