@@ -11,6 +11,7 @@ from mmsearch.cli.options import (
     JsonOption,
     ModelOption,
     PrecisionOption,
+    YesOption,
     part_option,
     with_precision,
 )
@@ -33,6 +34,7 @@ def evaluate(
     k: Annotated[list[int] | None, typer.Option(
         "-k", help="The k of recall@k (default 1, 5 and 10). Repeatable.")] = None,
     model: ModelOption = None,
+    yes: YesOption = False,
     precision: PrecisionOption = None,
     multilingual: Annotated[bool, part_option(
         "multilingual", "--multilingual")] = Query.multilingual,

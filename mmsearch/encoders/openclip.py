@@ -5,17 +5,16 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mmsearch.encoders.hub import in_words
+from mmsearch.encoders.hub import do_not_wait_for_no_network, in_words
 from mmsearch.encoders.protocol import stacked
 from mmsearch.errors import MissingExtra, ModelError
 from mmsearch.records import Pixels, Vectors
@@ -54,7 +53,7 @@ class OpenClipEncoder:
         if is_folder(model):
             architecture, pretrained = f"local-dir:{model}", ""
         if not (is_folder(model) or Path(pretrained).is_file()):
-            _do_not_wait_for_no_network()
+            do_not_wait_for_no_network()
         try:
             import open_clip
             import torch
@@ -149,19 +148,23 @@ class OpenClipEncoder:
             self._replicas.put(replica)
 
 
+def is_architecture(name: str) -> bool:
+    """Whether open_clip, which takes seconds to import, has an architecture of this name."""
+    found = find_spec("open_clip")
+    return bool(found and found.origin
+                and (Path(found.origin).parent / "model_configs" / f"{name}.json").is_file())
+
+
+def is_torchs(model: str) -> bool:
+    """Whether a name is one that open_clip, if it is installed, may know."""
+    return model.startswith("hf-hub:") or is_folder(model) or \
+        is_architecture(model.partition("/")[0])
+
+
 def is_folder(model: str) -> bool:
     """Whether a name is that of a folder with an open_clip model: weights, and a configuration that
     says how pictures are prepared."""
     return Path(model, "open_clip_config.json").is_file()
-
-
-def _do_not_wait_for_no_network() -> None:
-    """Without a network the hub's client retries for a minute; told so, it looks in its cache."""
-    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").split("//")[-1].split("/")[0]
-    try:
-        socket.getaddrinfo(host.split(":")[0], None)
-    except OSError:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def _cannot_load(model: str, architecture: str, error: Exception) -> ModelError:
