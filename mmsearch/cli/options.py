@@ -57,7 +57,8 @@ WhereOption = Annotated[list[str] | None, part_option(
     "where", "--where", metavar="CONDITION", more="Repeatable.")]
 ModelOption = Annotated[str | None, typer.Option(
     "--model", metavar="NAME", help="The model: builtin, a directory that `mmsearch train` wrote, "
-                                    "or an open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
+                                    "an open_clip model such as ViT-B-32/laion2b_s34b_b79k, or an "
+                                    "export on the hub such as Xenova/clip-vit-base-patch32.")]
 
 
 def _agree(yes: bool) -> bool:

@@ -18,14 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.collection.reader import Reader, calibration_in, usable
-from mmsearch.encoders import (
-    BUILTIN,
-    Encoder,
-    absolute_name,
-    load_encoder,
-    pinned_name,
-    ready,
-)
+from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder, pinned_name, ready
 from mmsearch.errors import (
     CollectionError,
     CollectionNotFound,

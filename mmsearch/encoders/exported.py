@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from mmsearch.encoders import published
-from mmsearch.encoders.hub import Unreachable, has_weights, in_words, repository_of
+from mmsearch.encoders.hub import Unreachable, has_weights, in_words
 from mmsearch.encoders.int8 import INT8
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.precision import Precision, split_precision
@@ -83,11 +83,10 @@ def _export_of(model: str) -> str | None:
     if published.is_published(model):
         return model
     own = Cache(model)
-    if Path(model).is_dir() or Path(model.partition("/")[2]).is_file() or own.is_exported():
+    if noted := own.noted():
+        return noted
+    if Path(model).is_dir() or Path(model.partition("/")[2]).is_file() or own.is_made():
         return None
-    noted = own.path / _NOTED
-    if noted.is_file():
-        return noted.read_text("utf-8")
     found = published.pinned_here(model)
     if found is None and not _is_torch_ready(model):
         try:
@@ -104,14 +103,15 @@ def _export_of(model: str) -> str | None:
     if found is not None:
         with suppress(OSError):  # it is looked up again
             own.path.mkdir(parents=True, exist_ok=True)
-            noted.write_text(found, "utf-8")
+            (own.path / _NOTED).write_text(found, "utf-8")
     return found
 
 
 def _is_torch_ready(model: str) -> bool:
     """Whether torch can run a model here without a download."""
-    hub = repository_of(model)
-    return find_spec("open_clip") is not None and hub is not None and has_weights(hub)
+    from mmsearch.encoders.openclip import repository_of
+
+    return find_spec("open_clip") is not None and has_weights(repository_of(model))
 
 
 class Cache:
@@ -143,8 +143,19 @@ class Cache:
         return self._torch("fp32")
 
     def is_exported(self) -> bool:
-        """Whether it can be loaded without its original weights."""
+        """Whether it can be loaded without its original weights, and without a network."""
+        noted = self.noted()
+        return (self.is_made() or (noted is not None and Cache(noted).is_made())
+                or published.pinned_here(self.model) is not None)
+
+    def is_made(self) -> bool:
+        """Whether an export of it is in the cache."""
         return any((self.path / name / "model.json").exists() for name in ("fp32", "int8"))
+
+    def noted(self) -> str | None:
+        """The ready export that is used for it."""
+        file = self.path / _NOTED
+        return file.read_text("utf-8") if file.is_file() else None
 
     def _is_made(self, precision: Precision) -> bool:
         """Whether it is there, and as this version makes it."""

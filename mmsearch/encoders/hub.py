@@ -109,11 +109,6 @@ def has_weights(hub: str) -> bool:
                for file in _snapshots(hub).glob(f"*/*.{ending}"))
 
 
-def repository_of(model: str) -> str | None:
-    """Where an open_clip model's weights come from, as far as that is known."""
-    return model.removeprefix("hf-hub:") if model.startswith("hf-hub:") else _hubs().get(model)
-
-
 def model_of(hub: str) -> str | None:
     """The open_clip model whose weights are in this repository, as far as that is known."""
     return next((model for model, name in _hubs().items() if name == hub), None)
@@ -121,7 +116,7 @@ def model_of(hub: str) -> str | None:
 
 def in_words(model: str) -> str:
     """An open_clip model, with what one should know before installing gigabytes that run it."""
-    hub = repository_of(model)
+    hub = model.removeprefix("hf-hub:") if model.startswith("hf-hub:") else _hubs().get(model)
     return f"the model {model!r}, whose weights are not on this machine yet (they are downloaded " \
         "when it is first used)," if hub and not has_weights(hub) else f"the model {model!r}"
 

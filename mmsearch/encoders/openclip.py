@@ -155,6 +155,18 @@ def is_architecture(name: str) -> bool:
                 and (Path(found.origin).parent / "model_configs" / f"{name}.json").is_file())
 
 
+def repository_of(model: str) -> str:
+    """Where on the hub open_clip has the weights of a model from; empty where it does not say."""
+    if model.startswith("hf-hub:"):
+        return model.removeprefix("hf-hub:")
+    architecture, _, tag = model.partition("/")
+    if not is_architecture(architecture):
+        return ""
+    from open_clip.pretrained import get_pretrained_cfg
+
+    return "/".join(get_pretrained_cfg(architecture, tag).get("hf_hub", "").split("/")[:2])
+
+
 def is_torchs(model: str) -> bool:
     """Whether a name is one that open_clip, if it is installed, may know."""
     return model.startswith("hf-hub:") or is_folder(model) or \
@@ -182,7 +194,8 @@ def _check_known(model: str, architecture: str, pretrained: str, open_clip: Any)
 
         near = difflib.get_close_matches(architecture, open_clip.list_models(), 3, 0.4)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ModelError(f"no model called {architecture!r}{hint}")
+        raise ModelError(f"no model called {model!r}: it is neither an export that could be found, "
+                         f"nor is {architecture!r} an architecture of open_clip{hint}")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained not in tags and not Path(pretrained).is_file():
         raise ModelError(f"{model!r} names no weights: give {architecture}/TAG with one of "

@@ -42,6 +42,9 @@ _PRECISIONS = ("", "_fp16", "_quantized", "_int8", "_uint8")
 _NO_WEIGHTS = {".onnx", ".json", ".txt", ".md", ".model", ".py", ".armnn", ".rknn", ".xml", ".bin",
                ".pt", ".pth", ".pkl", ".safetensors", ".tflite"}
 """Endings of what may lie beside Immich's graphs and is none of their data."""
+_LONGEST, _SHORT = 512, 128
+"""Tokens of a text that are seen at most, and to how many texts were padded when they were taught.
+"""
 _LOWER_CASE = ("siglip", "siglip2")
 """Kinds of `transformers` whose texts were in lower case when they were taught."""
 
@@ -181,7 +184,8 @@ def _tried(directory: Path, spec: dict[str, Any], model: str) -> int:
     encoder = OnnxEncoder(directory)
     takes = {one.name: one.shape for one in encoder._text_session.get_inputs()}
     lengths = [shape[1] for shape in takes.values() if isinstance(shape[1], int)]
-    if lengths or "attention_mask" not in takes:  # what is not masked is part of the text
+    # In short texts, what is not masked is part of them.
+    if lengths or ("attention_mask" not in takes and spec["max_tokens"] <= _SHORT):
         spec["text"]["pad"]["to"] = lengths[0] if lengths else spec["max_tokens"]
         _write(directory, spec)
         encoder = OnnxEncoder(directory)
@@ -231,9 +235,12 @@ def _transformers(source: Path) -> tuple[dict[str, Any], dict[str, Any], Any]:
              if (source / "tokenizer_config.json").is_file() else None]
     length = min((int(one) for one in given if one and one < 10_000),
                  default=64 if kind in _LOWER_CASE else 77)
+    length = min(length, _LONGEST)
     tokenizer, text = _tokenizer(source, length)
     if kind in _LOWER_CASE and "clean" not in text:
         _lower(tokenizer)
+    if "resize_mode" in how:  # Jina's, which has it from open_clip
+        return {**image_spec(how), "mean": how["mean"], "std": how["std"]}, text, tokenizer
     side = how["size"]
     side = side if isinstance(side, int) else side.get("shortest_edge") or side["height"]
     crop = how.get("crop_size", side) if how.get("do_center_crop") else side
