@@ -33,6 +33,7 @@ from mmsearch.encoders import published
 from mmsearch.encoders.hub import Unreachable, has_weights, in_words
 from mmsearch.encoders.int8 import INT8
 from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.openclip import is_openclips, repository_of
 from mmsearch.encoders.precision import Precision, split_precision
 from mmsearch.encoders.protocol import Encoder
 from mmsearch.errors import MissingExtra, ModelError
@@ -59,11 +60,11 @@ def load_openclip(name: str) -> Encoder:
     Raises:
         ModelError, MissingExtra: it is not available, or not in this precision.
     """
-    from mmsearch.encoders.openclip import OpenClipEncoder, is_torchs
+    from mmsearch.encoders.openclip import OpenClipEncoder
 
     model, precision = split_precision(name)
     wanted = cast(Precision, precision[1:] or "auto")
-    if is_torchs(model) and _has_gpu():
+    if _is_torchs(model) and _has_gpu():
         if wanted == "int8":
             raise ModelError("int8 is for CPUs; on a GPU use --precision bf16 or fp32")
         return OpenClipEncoder(model, "fp32" if wanted == "fp32" else "bf16")
@@ -92,14 +93,15 @@ def _export_of(model: str) -> str | None:
         try:
             found = published.pinned_on_hub(model)
         except Unreachable as error:
-            if find_spec("open_clip") is not None:  # which may have fetched its weights elsewhere
+            if _is_torchs(model):  # which may have fetched its weights elsewhere
                 return None
             raise ModelError(f"{model} is not on this machine: {error}; "
                              f"{published.by_hand(next(published.repositories(model)))}") from error
-        if found is None and find_spec("open_clip") is None:
-            looked = ", ".join(published.repositories(model))
-            raise ModelError(f"the hub has no ready export of {model} (looked for {looked}); any "
-                             "open_clip model runs with pip install 'mmsearch[openclip]'")
+        if found is None and not _is_torchs(model):
+            looked = " or ".join(published.repositories(model))
+            raise ModelError(f"the hub has no export {looked} that mmsearch knows" + (
+                "; any model of open_clip runs with pip install 'mmsearch[openclip]'"
+                if is_openclips(model) else ""))
     if found is not None:
         with suppress(OSError):  # it is looked up again
             own.path.mkdir(parents=True, exist_ok=True)
@@ -107,11 +109,14 @@ def _export_of(model: str) -> str | None:
     return found
 
 
+def _is_torchs(model: str) -> bool:
+    """Whether torch can run a model here, if there is one of this name."""
+    return is_openclips(model) and find_spec("open_clip") is not None
+
+
 def _is_torch_ready(model: str) -> bool:
     """Whether torch can run a model here without a download."""
-    from mmsearch.encoders.openclip import repository_of
-
-    return find_spec("open_clip") is not None and has_weights(repository_of(model))
+    return _is_torchs(model) and has_weights(repository_of(model))
 
 
 class Cache:

@@ -171,6 +171,8 @@ def _client(name: str) -> Iterator[Any]:
         yield huggingface_hub
     except errors.HfHubHTTPError as error:
         raise ModelError(f"{_host()} does not give out {name}: {_first_line(error)}") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise Unreachable(f"{_host()} cannot be reached, or HF_HUB_OFFLINE is set") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's, say
             raise ModelError(f"{name} cannot be fetched: {_first_line(error)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from mmsearch.encoders.protocol import Picture
 
+_FAMILIES = re.compile("ViT|RN[0-9]|EVA0|MobileCLIP|PE-Core|convnext|coca|xlm-roberta|roberta-|"
+                       "mt5-|nllb-|swin_|vit_")
+"""How the names of architectures begin."""
 AT_ONCE = 2
 """Calls that share a GPU: while one computes, the next is stacked and copied there."""
 
@@ -167,10 +171,12 @@ def repository_of(model: str) -> str:
     return "/".join(get_pretrained_cfg(architecture, tag).get("hf_hub", "").split("/")[:2])
 
 
-def is_torchs(model: str) -> bool:
-    """Whether a name is one that open_clip, if it is installed, may know."""
-    return model.startswith("hf-hub:") or is_folder(model) or \
-        is_architecture(model.partition("/")[0])
+def is_openclips(model: str) -> bool:
+    """Whether a name looks like one of open_clip's, which need not be installed; else it is that of
+    a repository."""
+    architecture = model.partition("/")[0]
+    return (model.startswith("hf-hub:") or is_folder(model) or is_architecture(architecture)
+            or _FAMILIES.match(architecture) is not None)
 
 
 def is_folder(model: str) -> bool:

@@ -27,7 +27,7 @@ from mmsearch.encoders.cleaning import CLEANERS
 from mmsearch.encoders.export import image_spec
 from mmsearch.encoders.hub import Unreachable, cached, fetch, kept_in, look_up, model_of
 from mmsearch.encoders.onnx import FORMAT, OnnxEncoder
-from mmsearch.encoders.openclip import is_architecture
+from mmsearch.encoders.openclip import is_openclips
 from mmsearch.encoders.tokenizing import byte_pairs
 from mmsearch.errors import ModelError
 
@@ -88,17 +88,16 @@ def repositories(model: str) -> Iterator[str]:
         yield model.removeprefix("hf-hub:")
         model = model_of(model.removeprefix("hf-hub:")) or ""
     architecture, _, tag = model.partition("/")
-    if not tag or "/" in tag:
+    if not tag:
+        return
+    if not is_openclips(model):
+        yield model
         return
     if model in _ELSEWHERE:
         yield _ELSEWHERE[model]
-    if architecture != "immich-app":
-        architecture = re.sub("^xlm-roberta-(.)", lambda m: f"XLM-Roberta-{m[1].upper()}",
-                              architecture)
-        yield from dict.fromkeys(f"immich-app/{architecture}__{one}"
-                                 for one in (tag, tag.replace("_", "-")))
-    if not is_architecture(architecture):
-        yield model
+    architecture = re.sub("^xlm-roberta-(.)", lambda m: f"XLM-Roberta-{m[1].upper()}", architecture)
+    tag = tag.replace("_", "-") if tag.startswith("laion2b_s") else tag  # as they are called there
+    yield f"immich-app/{architecture}__{tag}"
 
 
 def pinned_here(model: str) -> str | None:
@@ -151,15 +150,16 @@ def by_hand(repository: str) -> str:
 
 
 def prepare(model: str, directory: Path) -> None:
-    """Write an export to `directory` (there, and empty): links to its files, its tokenizer, and
-    model.json. It is run once.
+    """Write an export to `directory` (there, and empty): links to its graphs and their data, its
+    tokenizer, and model.json. It is run once.
 
     Raises:
         ModelError, MissingExtra: it cannot be had, or not be run.
     """
     source, found = folder_of(model)
     for file in found.files:
-        _link(source / file, directory / file)
+        if not file.endswith(".json"):
+            _link(source / file, directory / file)
     read = _immich if found.image.startswith("visual/") else _transformers
     try:
         image, text, tokenizer = read(source)
@@ -167,7 +167,7 @@ def prepare(model: str, directory: Path) -> None:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ModelError(f"the configuration of {model} cannot be read "
                          f"({type(error).__name__}: {error})") from error
-    sums = {file: _sum(directory / file) for file in (*found.files, "tokenizer.json")}
+    sums = {file: _sum(source / file) for file in found.files}
     pin = _PINNED.fullmatch(model)
     digest = hashlib.sha256("".join(sums[file] for file in sorted(sums)).encode()).hexdigest()
     spec = {"format": FORMAT, "dim": 0, "max_tokens": tokenizer.truncation["max_length"],

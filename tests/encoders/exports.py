@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 
 import open_clip
 import torch
-from random_models import folder_of
+from random_models import folder_of, pictures
 from test_tokenizing import hub_folder, small
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from mmsearch.encoders.openclip import OpenClipEncoder
+from mmsearch.records import Vectors
 
 TEXT = {"width": 64, "heads": 2, "layers": 2}
 MEAN, STD = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
@@ -26,11 +29,11 @@ transformers.js has them."""
 
 
 class Made(NamedTuple):
-    """A model as open_clip has it, in a folder, and how its texts become tokens."""
+    """A model as open_clip has it, in a folder; images: what it makes of `pictures()`."""
 
     folder: str
-    module: Any
-    tokenizer: Any
+    theirs: OpenClipEncoder
+    images: Vectors
 
 
 def make(model: str, path: Path) -> Made:
@@ -48,8 +51,8 @@ def make(model: str, path: Path) -> Made:
         folder = folder_of(path, kind(**{k: v for k, v in how.items() if k != "custom_text"}), how,
                            mean=MEAN, std=STD, resize_mode="shortest", interpolation="bilinear")
     torch.backends.mha.set_fastpath_enabled(False)
-    module = open_clip.create_model(f"local-dir:{folder}").eval()
-    return Made(folder, module, open_clip.get_tokenizer(f"local-dir:{folder}"))
+    theirs = OpenClipEncoder(folder)
+    return Made(folder, theirs, theirs.encode_images(pictures()))
 
 
 def _config(made: Made) -> Any:
@@ -101,11 +104,12 @@ def _export(tower: _Tower, given: Any, path: Path, takes: str, gives: str,
 def as_immich(made: Made, path: Path) -> None:
     """A batch of one; texts of int32; vectors of unit length."""
     config = _config(made)
-    size, length = made.module.visual.image_size[0], made.tokenizer.context_length
+    size, length = made.theirs.min_side, made.theirs.tokenizer.context_length
+    module = made.theirs.module
     path.mkdir(parents=True)
-    _export(_Tower(made.module, "encode_image", True), torch.zeros(1, 3, size, size),
+    _export(_Tower(module, "encode_image", True), torch.zeros(1, 3, size, size),
             path / "visual" / "model.onnx", "image", "embedding")
-    _export(_Tower(made.module, "encode_text", True), torch.ones(1, length, dtype=torch.int32),
+    _export(_Tower(module, "encode_text", True), torch.ones(1, length, dtype=torch.int32),
             path / "textual" / "model.onnx", "text", "embedding")
     (path / "config.json").write_text(json.dumps(config["model_cfg"]))
     (path / "visual" / "preprocess_cfg.json").write_text(json.dumps(
@@ -119,16 +123,18 @@ def as_immich(made: Made, path: Path) -> None:
 def as_transformers_js(made: Made, path: Path) -> None:
     """Batches of any size; texts of int64; vectors as they come; a choice of precisions."""
     siglip = "SigLIP" in made.folder
-    size, length = made.module.visual.image_size[0], made.tokenizer.context_length
+    size, length = made.theirs.min_side, made.theirs.tokenizer.context_length
     how = _config(made)["preprocess_cfg"]
     path.mkdir(parents=True)
-    for tower, given, file, takes, gives, lengths in (
+    for kind, given, file, takes, gives in (
             ("encode_image", torch.zeros(1, 3, size, size), "vision", "pixel_values",
-             "pooler_output" if siglip else "image_embeds", {}),
+             "image_embeds"),
             ("encode_text", torch.ones(1, length, dtype=torch.int64), "text", "input_ids",
-             "pooler_output" if siglip else "text_embeds", {})):
-        _export(_Tower(made.module, tower, False), given, path / "onnx" / f"{file}_model.onnx",
-                takes, gives, {takes: {0: "batch_size", **lengths}, gives: {0: "batch_size"}})
+             "text_embeds")):
+        gives = "pooler_output" if siglip else gives
+        _export(_Tower(made.theirs.module, kind, False), given,
+                path / "onnx" / f"{file}_model.onnx", takes, gives,
+                {takes: {0: "batch_size"}, gives: {0: "batch_size"}})
     for name in ("vision_model_fp16", "text_model_fp16", "vision_model_int8", "text_model_int8",
                  "model", "model_quantized"):
         (path / "onnx" / f"{name}.onnx").write_text("another precision")

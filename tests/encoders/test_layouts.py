@@ -120,6 +120,10 @@ def means(how: str, resample: Any) -> np.ndarray:  # type: ignore[type-arg]
     return pixels.mean((1, 2), dtype=np.float64)
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 def unit(vectors: Any) -> Any:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -141,6 +145,7 @@ def test_immichs_layout_with_data_beside_it_and_a_mask(
 
     folder = immich(tmp_path / "mine", kind, channels)
     (folder / "textual" / "model.armnn").write_text("")
+    before = contents(folder)
     encoder = load_encoder(f"{folder}@fp32")
     wanted = means("shortest", Resampling.BICUBIC)
     if kind == TensorProto.FLOAT:
@@ -154,12 +159,16 @@ def test_immichs_layout_with_data_beside_it_and_a_mask(
     assert less.name == encoder.name
     check_texts(less)
     assert not list(less.directory.glob("**/*.data"))
+    assert contents(folder) == before
 
 
 def test_transformers_js_layout_in_the_only_precision_there_is(tmp_path: Path) -> None:
     from PIL.Image import Resampling
 
-    encoder = load_encoder(f"{transformers_js(tmp_path / 'js', '_fp16', TensorProto.FLOAT16)}@fp32")
+    folder = transformers_js(tmp_path / "js", "_fp16", TensorProto.FLOAT16)
+    before = contents(folder)
+    encoder = load_encoder(f"{folder}@fp32")
+    assert contents(folder) == before
     ours = encoder.encode_images(pictures())
     assert ours.dtype == np.float32
     assert cosines(ours, unit(means("shortest", Resampling.BILINEAR))).min() > 0.999
@@ -214,8 +223,8 @@ def test_only_what_is_needed_of_one_precision() -> None:
 
 @pytest.mark.parametrize(("model", "first", "among"), [
     ("ViT-B-32/openai", "immich-app/ViT-B-32__openai", None),
-    ("ViT-B-32/laion2b_s34b_b79k", "immich-app/ViT-B-32__laion2b_s34b_b79k",
-     "immich-app/ViT-B-32__laion2b-s34b-b79k"),
+    ("ViT-B-32/laion2b_s34b_b79k", "immich-app/ViT-B-32__laion2b-s34b-b79k", None),
+    ("Xenova/clip-vit-base-patch32", "Xenova/clip-vit-base-patch32", None),
     ("xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k",
      "immich-app/XLM-Roberta-Base-ViT-B-32__laion5b_s13b_b90k", None),
     ("MobileCLIP-S1/datacompdr", "Xenova/mobileclip_s1", None),
@@ -253,6 +262,19 @@ def test_a_collection_keeps_to_its_commit(tmp_path: Path, cli: Cli, env: dict[st
         done = cli("query", "a dog", "-i", "x", "--model", model, env=env, check=True)
         assert done.stderr == ""
         done = cli("index", DEMO / "bus.jpg", "-i", "x", "--model", model, env=env, check=True)
+
+
+def test_what_the_hub_has_not_is_said_in_one_line(
+        tmp_path: Path, cli: Cli, env: dict[str, str]) -> None:
+    (tmp_path / "hub" / "owner" / "other").mkdir(parents=True)
+    (tmp_path / "hub" / "owner" / "other" / "pytorch_model.bin").write_text("")
+    with serve(tmp_path / "hub") as hub:
+        for name in ("nobody/nothing", "owner/other"):
+            done = cli("index", DEMO, "-i", "x", "--model", name,
+                       env={**env, "HF_ENDPOINT": hub.url})
+            assert done.returncode == 1
+            assert done.stderr == f"mmsearch: the hub has no export {name} that mmsearch knows\n"
+        assert not hub.fetched()
 
 
 def test_without_a_network_it_is_said_what_to_fetch_and_where_to_put_it(
