@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -127,6 +126,8 @@ def megabytes(size: int) -> str:
 
 def do_not_wait_for_no_network() -> None:
     """Without a network the hub's client retries for a minute; told so, it looks in its cache."""
+    import socket
+
     try:
         socket.getaddrinfo(_host().split(":")[0], None)
     except OSError:

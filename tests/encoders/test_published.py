@@ -22,6 +22,8 @@ pytest.importorskip("transformers")
 
 from exports import OURS, Made, as_immich, as_transformers_js, make  # noqa: E402
 
+from mmsearch.encoders.exported import Cache, _export_of  # noqa: E402
+
 PLAIN = ["a dog on the beach", "two CATS", "", "word " * 200, "x" * 90, "\u732b\u304c\u4e8c\u5339"]
 ODD = [" ", "Two  CATS &amp; a caf\u00e9\u2019s \u201cmenu\u201d",
        "don't 'll 123 4.5 #7", "a_b-c (e), f!",
@@ -137,6 +139,18 @@ def test_broken_transfers_are_resumed_and_then_it_works_offline(
     alike(load([model], hub.url, home), model, made[model], PLAIN)  # from our cache
     name, pinned = first[f"{model} names"]
     assert pinned == f"immich-app/ViT-B-32__openai@{COMMIT}"
+    assert Cache(model).is_exported() and Cache(pinned).is_exported()
     shutil.rmtree(home / "cache")
+    assert Cache(pinned).is_made() is False
     again = load([pinned], hub.url, home)  # from the hub's
     assert again[f"{pinned} names"][0] == name
+
+
+def test_weights_on_this_machine_are_preferred_to_a_download(
+        hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    weights = home / "hf" / "hub" / "models--timm--ViT-B-16-SigLIP2" / "snapshots" / COMMIT
+    weights.mkdir(parents=True)
+    (weights / "open_clip_model.safetensors").touch()
+    assert _export_of("ViT-B-16-SigLIP2/webli") is None
+    assert hub.log == []
