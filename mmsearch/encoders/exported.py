@@ -68,7 +68,8 @@ def load_openclip(name: str) -> Encoder:
         if wanted == "int8":
             raise ModelError("int8 is for CPUs; on a GPU use --precision bf16 or fp32")
         return OpenClipEncoder(model, "fp32" if wanted == "fp32" else "bf16")
-    cached = Cache(_export_of(model) or model)
+    for_torch = wanted == "bf16" and _is_torchs(model)
+    cached = Cache((not for_torch and _export_of(model)) or model)
     return cached.encoder(cached.fastest() if wanted == "auto" else wanted)
 
 
@@ -300,8 +301,8 @@ def cache_directory() -> Path:
 
 def _file_name(model: str) -> str:
     """A directory name for a model; for files on this machine, for their state of now."""
-    files = sorted((*Path(model).glob("*"), *Path(model).glob("*/*"))) if Path(model).is_dir() \
-        else [Path(model.partition("/")[2])]
+    files = published.files_in(Path(model)) if Path(model).is_dir() else [
+        Path(model.partition("/")[2])]
     state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns)
              for file in files if file.is_file()]
     digest = hashlib.sha256(f"{EXPORT}:{model}:{state}".encode()).hexdigest()[:12]

@@ -77,9 +77,14 @@ def layout(files: Collection[str]) -> Layout | None:
     return None
 
 
+def layout_of(folder: Path) -> Layout | None:
+    """The export in a folder, if there is one."""
+    return layout([path.relative_to(folder).as_posix() for path in files_in(folder)])
+
+
 def is_published(name: str) -> bool:
     """Whether a name is that of an export and of nothing else: pinned, or a folder with one."""
-    return bool(_PINNED.fullmatch(name)) or layout(_files_in(Path(name))) is not None
+    return bool(_PINNED.fullmatch(name)) or layout_of(Path(name)) is not None
 
 
 def repositories(model: str) -> Iterator[str]:
@@ -103,7 +108,7 @@ def repositories(model: str) -> Iterator[str]:
 def pinned_here(model: str) -> str | None:
     """The export of a model that the hub's client has fetched to this machine, and its commit."""
     for name in repositories(model):
-        if (found := cached(name)) and layout(_files_in(found[1])):
+        if (found := cached(name)) and layout_of(found[1]):
             return f"{name}@{found[0]}"
     return None
 
@@ -128,7 +133,7 @@ def folder_of(model: str) -> tuple[Path, Layout]:
     """
     pin = _PINNED.fullmatch(model)
     here = (cached(*pin.groups()) or ("", None))[1] if pin else Path(model)
-    if here is not None and (found := layout(_files_in(here))):
+    if here is not None and (found := layout_of(here)):
         return here, found
     if pin is None:
         raise ModelError(f"{model} holds no export that mmsearch knows")
@@ -300,9 +305,10 @@ def _lower(tokenizer: Any) -> None:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def _files_in(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in
-            (*folder.glob("*"), *folder.glob("*/*")) if path.is_file()]
+def files_in(folder: Path) -> list[Path]:
+    """The files in a folder, and in those that are in it."""
+    found = (*folder.glob("*"), *folder.glob("[!.]*/*"))
+    return sorted(path for path in found if path.is_file())
 
 
 def _link(source: Path, target: Path) -> None:
