@@ -1,6 +1,5 @@
-from .exported import cache_directory as cache_directory
 from .external import EXTERNAL as EXTERNAL, ExternalEncoder as ExternalEncoder, ready as ready
-from .hub import before_download as before_download
+from .hub import before_download as before_download, cache_directory as cache_directory
 from .int8 import replace_nodes as replace_nodes
 from .known import Known as Known, known_models as known_models
 from .load import (

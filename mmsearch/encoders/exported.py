@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from mmsearch.encoders import published
-from mmsearch.encoders.hub import Unreachable, has_weights, in_words
+from mmsearch.encoders.hub import Unreachable, cache_directory, has_weights, in_words
 from mmsearch.encoders.int8 import INT8
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.openclip import is_openclips, repository_of
@@ -288,15 +288,6 @@ def _demo() -> tuple[list[Any], list[str]]:
     rows = [json.loads(line) for line in (DEMO / "captions.jsonl").read_text("utf-8").splitlines()]
     return ([decode(DEMO / row["image"]).image for row in rows],
             [caption for row in rows for caption in row["captions"][:CAPTIONS]])
-
-
-def cache_directory() -> Path:
-    """Where exports are kept: MMSEARCH_CACHE, or the user's cache directory."""
-    if given := os.environ.get("MMSEARCH_CACHE"):
-        return Path(given)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("mmsearch", appauthor=False)
 
 
 def _file_name(model: str) -> str:

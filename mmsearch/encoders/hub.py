@@ -1,4 +1,5 @@
-"""The hub: which files its client has fetched to this machine, and fetching some with it."""
+"""The hub: which files its client has fetched to this machine, and fetching some with it; and where
+what is made of them is kept."""
 
 from __future__ import annotations
 
@@ -138,6 +139,15 @@ def kept_in() -> Path:
     """The directory in which the client keeps what it fetches."""
     home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+
+
+def cache_directory() -> Path:
+    """Where exports are kept: MMSEARCH_CACHE, or the user's cache directory."""
+    if given := os.environ.get("MMSEARCH_CACHE"):
+        return Path(given)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mmsearch", appauthor=False)
 
 
 def _snapshots(name: str) -> Path:
