@@ -19,6 +19,7 @@ from mmsearch.cli.options import (
     PrecisionOption,
     RecallOption,
     TilesOption,
+    YesOption,
     address_given,
 )
 from mmsearch.cli.target import Target, facts_of, say_report, share_one_heap
@@ -51,6 +52,7 @@ def index(
         "--fetch-private",
         help="With --fetch: also allow addresses on this machine and its network.")] = False,
     model: ModelOption = None,
+    yes: YesOption = False,
     precision: PrecisionOption = None,
     recall: RecallOption = None,
     kind: KindOption = None,

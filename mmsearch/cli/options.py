@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from mmsearch.cli.terminal import say
 from mmsearch.errors import UsageError
 from mmsearch.search import Query
 
@@ -55,9 +57,27 @@ WhereOption = Annotated[list[str] | None, part_option(
     "where", "--where", metavar="CONDITION", more="Repeatable.")]
 ModelOption = Annotated[str | None, typer.Option(
     "--model", metavar="NAME", help="The model: builtin, a directory that `mmsearch train` wrote, "
-                                    "or an open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
+                                    "an open_clip model such as ViT-B-32/laion2b_s34b_b79k, or an "
+                                    "export on the hub such as Xenova/clip-vit-base-patch32.")]
 
 
+def _agree(yes: bool) -> bool:
+    """Have a terminal asked before a model is downloaded; elsewhere it is told."""
+    from mmsearch.encoders import before_download
+
+    def told(what: str) -> bool:
+        say(f"mmsearch: downloading {what}")
+        return True
+
+    def asked(what: str) -> bool:
+        return typer.confirm(f"Download {what}?", default=True, err=True)
+
+    before_download(asked if sys.stdin.isatty() and not yes else told)
+    return yes
+
+
+YesOption = Annotated[bool, typer.Option(
+    "--yes", "-y", callback=_agree, help="Download a model without asking first.")]
 PrecisionOption = Annotated[Precision | None, typer.Option(
     help="How exactly an open_clip model computes; auto (default) is the fastest that costs no "
          "recall. A new collection remembers it.")]

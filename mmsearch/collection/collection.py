@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.collection.reader import Reader, calibration_in, usable
-from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder, ready
+from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder, pinned_name, ready
 from mmsearch.errors import (
     CollectionError,
     CollectionNotFound,
@@ -334,7 +334,7 @@ def _make(root: Path, encoder: Encoder, model: str) -> None:
     upkeep.refuse_foreign(root, CATALOG)  # before the lock, which leaves a file
     with writer_lock(root):
         upkeep.refuse_foreign(root, CATALOG)
-        made = {"encoder": encoder.name, "dim": encoder.dim, "model": model}
+        made = {"encoder": encoder.name, "dim": encoder.dim, "model": pinned_name(model, encoder)}
         path = root / CATALOG
         if not path.exists() or not path.stat().st_size:
             create_catalog(path, made)
