@@ -26,6 +26,7 @@ from mmsearch.cli import (
     info,
     models,
     query,
+    reindex,
     train,
     verify,
     watch,
@@ -43,7 +44,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "index": index.index, "watch": watch.watch, "query": query.query, "dups": dups.dups,
     "eval": evaluate.evaluate, "info": info.info, "delete": delete.delete,
     "verify": verify.verify, "compact": compact.compact, "export": export.export,
-    "models": models.models, "train": train.train, "demo": demo.demo}
+    "reindex": reindex.reindex, "models": models.models, "train": train.train, "demo": demo.demo}
 for _name, _command in _COMMANDS.items():
     # One line a paragraph, which the terminal folds.
     _help = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(_command.__doc__ or ""))

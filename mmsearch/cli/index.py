@@ -12,6 +12,8 @@ from mmsearch.cli.options import (
     DEFAULT_INDEX,
     DeviceOption,
     ExcludeOption,
+    FetchOption,
+    FetchPrivateOption,
     IndexOption,
     JsonOption,
     KindOption,
@@ -45,11 +47,8 @@ def index(
     reread: Annotated[bool, typer.Option(
         "--reread", "--force",
         help="Read all pictures again, even if they seem unchanged.")] = False,
-    fetch: Annotated[bool, typer.Option(
-        "--fetch", help="Download the pictures whose web addresses are in a manifest.")] = False,
-    fetch_private: Annotated[bool, typer.Option(
-        "--fetch-private",
-        help="With --fetch: also allow addresses on this machine and its network.")] = False,
+    fetch: FetchOption = False,
+    fetch_private: FetchPrivateOption = False,
     model: ModelOption = None,
     precision: PrecisionOption = None,
     recall: RecallOption = None,

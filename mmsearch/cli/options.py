@@ -127,6 +127,10 @@ TilesOption = Annotated[str | None, typer.Option(
     "--tiles", metavar="COLSxROWS", parser=tiles_given,
     help="Also index parts of large pictures, to find small things in them: 2x2, 3x2, …, or none "
          "(default). Remembered.")]
+FetchOption = Annotated[bool, typer.Option(
+    "--fetch", help="Download the pictures whose web addresses are in a manifest.")]
+FetchPrivateOption = Annotated[bool, typer.Option(
+    "--fetch-private", help="With --fetch: also allow addresses on this machine and its network.")]
 ExcludeOption = Annotated[list[str] | None, typer.Option(
     "--exclude", metavar="GLOB",
     help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")]

@@ -47,6 +47,8 @@ FACTOR = 8
 """So many segments of one tier become one of a higher tier."""
 _SMALL = 64
 """Segments of up to so many rows are of the lowest tier."""
+REINDEX = "reindex-"
+"""Begins the name of the directory of a reindex that is not finished (`collection.reindex`)."""
 DEAD_SHARE = 0.2
 _LARGEST_MERGED = 256 << 20
 """Segments of so many bytes are left alone until `compact`: merging them gains nothing."""
@@ -97,7 +99,9 @@ def merge(root: Path, catalog: Catalog) -> None:
 
 def compact(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
     """One segment a kind, without dead rows; approximate indexes over them, tuned anew; fresh full
-    text."""
+    text; nothing left of a reindex that nobody went on with."""
+    for path in root.glob(f"{REINDEX}*"):
+        remove(path)
     catalog.relist()
     _swap(root, catalog, partial(_renew_anns, everything=True, device=device))
 
@@ -112,6 +116,15 @@ def renew_anns(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
         _swap(root, catalog, partial(_renew_anns, device=device))
     except (UsageError, GpuUnavailable, MissingExtra) as error:
         warnings.warn(f"no approximate index was built: {error}", stacklevel=2)
+
+
+def build_anns(root: Path, catalog: Catalog, opened: Opened, infos: Iterable[SegmentInfo],
+               device: Device) -> list[SegmentInfo]:
+    """Approximate indexes over the segments, one a kind, for which one pays; below `root`."""
+    specs = [(info, _spec(catalog, info.rows)) for info in infos]
+    return [write_ann(root, opened.segment(info), info.kind, spec,
+                      tuner_for(catalog, opened, info.kind), device)
+            for info, spec in specs if spec.kind != "exact"]
 
 
 _Step = Callable[[Path, Catalog, Opened], Change]
