@@ -54,8 +54,9 @@ Print0Option = Annotated[bool, typer.Option(
 WhereOption = Annotated[list[str] | None, part_option(
     "where", "--where", metavar="CONDITION", more="Repeatable.")]
 ModelOption = Annotated[str | None, typer.Option(
-    "--model", metavar="NAME", help="The model: builtin, a directory that `mmsearch train` wrote, "
-                                    "or an open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
+    "--model", metavar="NAME", help="The model: small (built in), good, best, multilingual, a "
+                                    "directory that `mmsearch train` wrote, or an open_clip model "
+                                    "such as ViT-B-32/laion2b_s34b_b79k.")]
 
 
 PrecisionOption = Annotated[Precision | None, typer.Option(

@@ -1,5 +1,6 @@
 """Encoders turn images and texts into unit vectors of one space; `load_encoder` finds one by name.
 
+    "small", "good", …                   what `choices.csv` says
     "builtin"                            the model inside this package (ONNX Runtime, no torch)
     a directory with a model.json        what `mmsearch train` wrote (ONNX Runtime, no torch)
     a directory with open_clip_config…   an open_clip model as the hub keeps it
@@ -13,6 +14,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from mmsearch.encoders.choices import chosen
 from mmsearch.encoders.precision import split_precision
 from mmsearch.encoders.protocol import Encoder
 from mmsearch.errors import ModelError, UsageError
@@ -33,6 +35,8 @@ def load_encoder(name: str = BUILTIN) -> Encoder:
     from mmsearch.encoders.exported import load_openclip
     from mmsearch.encoders.onnx import OnnxEncoder
 
+    if (meant := chosen(name)) != name:
+        return load_encoder(meant)
     model, precision = split_precision(name)
     if precision and (model == BUILTIN or Path(model, "model.json").is_file()):
         raise UsageError("--precision is for open_clip models: the built-in model, and what "
@@ -63,7 +67,8 @@ def _is_architecture(name: str) -> bool:
 
 
 def absolute_name(name: str) -> str:
-    """A model's name that means the same from every working directory."""
+    """A model's name that means the same from every working directory, and for ever."""
+    name = chosen(name)
     model, precision = split_precision(name)
     if model != BUILTIN and Path(model).is_dir():
         return f"{Path(model).resolve()}{precision}"
