@@ -1,4 +1,4 @@
-from .choices import Choice as Choice, choices as choices
+from .choice import Choice as Choice, choices as choices
 from .exported import cache_directory as cache_directory
 from .external import EXTERNAL as EXTERNAL, ExternalEncoder as ExternalEncoder, ready as ready
 from .int8 import replace_nodes as replace_nodes

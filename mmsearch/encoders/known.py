@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from mmsearch.encoders.choices import Choice, choices
+from mmsearch.encoders.choice import Choice, choices
 from mmsearch.encoders.exported import Cache
 from mmsearch.encoders.hub import TABLE, has_weights
 from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR

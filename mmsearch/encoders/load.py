@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmsearch.encoders.choices import chosen
+from mmsearch.encoders.choice import chosen
 from mmsearch.encoders.precision import split_precision
 from mmsearch.encoders.protocol import Encoder
 from mmsearch.errors import ModelError, UsageError
@@ -35,14 +35,14 @@ def load_encoder(name: str = BUILTIN) -> Encoder:
     from mmsearch.encoders.exported import load_openclip
     from mmsearch.encoders.onnx import OnnxEncoder
 
-    if (meant := chosen(name)) != name:
-        return load_encoder(meant)
     model, precision = split_precision(name)
     if precision and (model == BUILTIN or Path(model, "model.json").is_file()):
         raise UsageError("--precision is for open_clip models: the built-in model, and what "
                          "`mmsearch train` makes of it, is int8 already")
     if name == BUILTIN:
         return OnnxEncoder(BUILTIN_DIR)
+    if (meant := chosen(name)) != name:
+        return load_encoder(meant)
     if Path(name, "model.json").is_file():
         return OnnxEncoder(Path(name))
     if Path(model, "open_clip_config.json").is_file():

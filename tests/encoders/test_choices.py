@@ -10,7 +10,7 @@ import open_clip
 import pytest
 from conftest import Cli
 
-from mmsearch.encoders.choices import choices, chosen
+from mmsearch.encoders.choice import choices, chosen
 from mmsearch.encoders.load import BUILTIN_DIR, absolute_name, load_encoder
 
 

@@ -41,7 +41,7 @@ class Choice:
 @cache
 def choices() -> dict[str, Choice]:
     """By name, in the order in which to look at them."""
-    with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as file:
+    with Path(__file__).with_name("choices.csv").open(encoding="utf-8", newline="") as file:
         return {name: Choice(name, model, licence, *(
             float(figure) if figure else None for figure in figures))
             for name, model, licence, *figures in list(csv.reader(file))[1:]}
