@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from threading import Thread
 
@@ -20,7 +21,7 @@ from making import animation, document, film
 from PIL import Image
 
 from mmsearch.collection.collection import Collection
-from mmsearch.encoders import BUILTIN_DIR
+from mmsearch.encoders import BUILTIN_DIR, load_encoder
 from mmsearch.errors import CollectionBusy, EncoderMismatch, UsageError
 from mmsearch.records import Hit
 from mmsearch.sources.vector_sets import find_vectors
@@ -104,7 +105,9 @@ def everything(folder: Path) -> Path:
     film(folder / "film.mp4")
     animation(folder / "moves.gif")
     document(folder / "paper.pdf", ["a text on a page", "", "another"])
-    shutil.make_archive(str(folder / "more"), "zip", folder, names[0])
+    with zipfile.ZipFile(folder / "more.zip", "w") as archive:
+        for name in (names[0], "paper.pdf", "moves.gif"):
+            archive.write(folder / name, name)
     return folder
 
 
@@ -317,6 +320,22 @@ def test_an_approximate_index_is_there_from_the_first_search_on(
     assert (facts["rows"], facts["target"], facts["kind"]) == (500, 0.9, "ivf-rabitq")
     assert collection.verify() == []
     assert collection.search(text="a line with number 77", find="text", k=1)
+
+
+@pytest.mark.parametrize("golden", ["format-1", "format-2"])
+def test_what_earlier_versions_wrote(tmp_path: Path, model: str, golden: str) -> None:
+    """Its pictures are nowhere; its texts are in the catalog."""
+    shutil.copytree(Path(__file__).parents[1] / "storage" / "golden" / golden, tmp_path / "index")
+    collection = Collection.open(tmp_path / "index")
+    kinds = collection.info()["kinds"]
+    report = collection.reindex(model, allow_missing=True)
+    assert report.switched and report.encoded == kinds["text"]
+    assert len(report.missing) == sum(kinds.values()) - kinds["text"]
+    assert collection.info()["kinds"] == kinds
+    rows, vectors = collection.vectors("text")
+    fresh = load_encoder(model).encode_texts([row.item.text for row in rows])
+    assert (vectors * fresh).sum(1).min() > 0.999
+    assert collection.search(text=rows[0].item.text, find="text", k=1)[0].score > 0.999
 
 
 # -- who else has it open ------------------------------------------------------------------------
