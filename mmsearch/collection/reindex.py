@@ -106,10 +106,8 @@ class Generation:
     # -- encoding --------------------------------------------------------------------------------
 
     def _find_kept(self) -> None:
-        """Take over what an earlier run encoded; what is left of one for a third model goes."""
-        for path in self.root.glob(f"{upkeep.REINDEX}*"):
-            if path != self.path:
-                remove(path)
+        """Take over what an earlier run encoded; what one for a third model has left goes."""
+        upkeep.remove_unfinished(self.root, keep=self.path)
         for path in sorted((self.path / "segments").glob("*")):
             with suppress(*UNREADABLE):
                 info = stated(path)

@@ -65,6 +65,7 @@ def repair_collection(root: Path, model: str | None = None,
     with writer_lock(root):
         if check_catalog(path):
             lost += salvage_catalog(path)
+            upkeep.remove_unfinished(root)  # numbers that were lost may be given again
         if not check_catalog(path):
             with closing(Catalog(path, write=True)) as catalog:
                 lost += _Repair(root, catalog, model, tick).run()

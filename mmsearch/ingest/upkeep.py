@@ -82,6 +82,13 @@ def remove_garbage(root: Path, catalog: Catalog) -> None:
             remove(path)
 
 
+def remove_unfinished(root: Path, keep: Path | None = None) -> None:
+    """Remove what reindexing has left that was not finished, but for the directory `keep`."""
+    for path in root.glob(f"{REINDEX}*"):
+        if path != keep:
+            remove(path)
+
+
 def tidy(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
     """After a run: merge what has piled up, rewrite what is mostly dead, build an approximate index
     where one pays."""
@@ -100,8 +107,7 @@ def merge(root: Path, catalog: Catalog) -> None:
 def compact(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
     """One segment a kind, without dead rows; approximate indexes over them, tuned anew; fresh full
     text; nothing left of a reindex that nobody went on with."""
-    for path in root.glob(f"{REINDEX}*"):
-        remove(path)
+    remove_unfinished(root)
     catalog.relist()
     _swap(root, catalog, partial(_renew_anns, everything=True, device=device))
 
