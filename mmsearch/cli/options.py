@@ -56,9 +56,10 @@ Print0Option = Annotated[bool, typer.Option(
 WhereOption = Annotated[list[str] | None, part_option(
     "where", "--where", metavar="CONDITION", more="Repeatable.")]
 ModelOption = Annotated[str | None, typer.Option(
-    "--model", metavar="NAME", help="The model: builtin, a directory that `mmsearch train` wrote, "
-                                    "an open_clip model such as ViT-B-32/laion2b_s34b_b79k, or an "
-                                    "export on the hub such as Xenova/clip-vit-base-patch32.")]
+    "--model", metavar="NAME", help="The model: small (built in), good, best, multilingual, a "
+                                    "directory that `mmsearch train` wrote, an open_clip model "
+                                    "such as ViT-B-32/laion2b_s34b_b79k, or an export on the hub "
+                                    "such as Xenova/clip-vit-base-patch32.")]
 
 
 def _agree(yes: bool) -> bool:
@@ -147,6 +148,10 @@ TilesOption = Annotated[str | None, typer.Option(
     "--tiles", metavar="COLSxROWS", parser=tiles_given,
     help="Also index parts of large pictures, to find small things in them: 2x2, 3x2, …, or none "
          "(default). Remembered.")]
+FetchOption = Annotated[bool, typer.Option(
+    "--fetch", help="Download the pictures whose web addresses are in a manifest.")]
+FetchPrivateOption = Annotated[bool, typer.Option(
+    "--fetch-private", help="With --fetch: also allow addresses on this machine and its network.")]
 ExcludeOption = Annotated[list[str] | None, typer.Option(
     "--exclude", metavar="GLOB",
     help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")]

@@ -1,5 +1,6 @@
 """Encoders turn images and texts into unit vectors of one space; `load_encoder` finds one by name.
 
+    "small", "good", …                   what `choices.csv` says
     "builtin"                            the model inside this package (ONNX Runtime, no torch)
     a directory with a model.json        what `mmsearch train` wrote (ONNX Runtime, no torch)
     a directory with open_clip_config…   an open_clip model as the hub keeps it
@@ -16,6 +17,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from mmsearch.encoders.choice import chosen
 from mmsearch.encoders.precision import split_precision
 from mmsearch.encoders.protocol import Encoder
 from mmsearch.errors import ModelError, UsageError
@@ -41,6 +43,8 @@ def load_encoder(name: str = BUILTIN) -> Encoder:
                          "`mmsearch train` makes of it, is int8 already")
     if name == BUILTIN:
         return OnnxEncoder(BUILTIN_DIR)
+    if (meant := chosen(name)) != name:
+        return load_encoder(meant)
     if Path(name, "model.json").is_file():
         return OnnxEncoder(Path(name))
     from mmsearch.encoders.exported import load_openclip
@@ -69,7 +73,8 @@ def pinned_name(name: str, encoder: Encoder) -> str:
 
 
 def absolute_name(name: str) -> str:
-    """A model's name that means the same from every working directory."""
+    """A model's name that means the same from every working directory, and for ever."""
+    name = chosen(name)
     model, precision = split_precision(name)
     if model != BUILTIN and Path(model).is_dir():
         return f"{Path(model).resolve()}{precision}"
