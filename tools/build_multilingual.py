@@ -90,7 +90,7 @@ def main() -> None:
               f"{at_10[1]:.3f} of {len(stamps)}", flush=True)
         tried.append((sum(at_10), table))
     best = max(tried, key=lambda one: one[0])[1]
-    np.savez_compressed(BUILTIN_DIR / MAP, table=best, encoder=np.array(encoder.name))
+    np.savez_compressed(BUILTIN_DIR / MAP, table=best)
     print(f"{len(texts)} sentences; wrote {BUILTIN_DIR / MAP}")
 
 

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from mmsearch.collection.pool import Connection, Pool
-from mmsearch.encoders import BUILTIN, EXTERNAL, Encoder, ExternalEncoder, load_encoder
+from mmsearch.encoders import (
+    BUILTIN,
+    EXTERNAL,
+    Encoder,
+    ExternalEncoder,
+    for_queries,
+    load_encoder,
+)
 from mmsearch.errors import (
     CollectionDamaged,
     EncoderMismatch,
@@ -151,16 +158,11 @@ class Reader:
     def _asked(self, query: Query) -> Asked:
         if query.vector is not None:
             return Asked(*[unit(query.vector, int(self._settings["dim"]))] * 2)
-        encoder = self.encoder
-        if query.multilingual:
-            from mmsearch.encoders import Multilingual
-
-            encoder = Multilingual(encoder)
-        return composed(encoder, query, self._stored)
+        return composed(for_queries(self.encoder, query.multilingual), query, self._stored)
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
-              weights: Sequence[float] = (), multilingual: bool = False) -> Vectors:
+              weights: Sequence[float] = (), multilingual: bool | None = None) -> Vectors:
         """A composed query for pictures as one unit vector, float32 [dim]; see `search.compose`."""
         return self._asked(Query(
             text=texts, image=images, without=without, without_image=without_images,

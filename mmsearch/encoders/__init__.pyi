@@ -8,7 +8,7 @@ from .load import (
     absolute_name as absolute_name,
     load_encoder as load_encoder,
 )
-from .multilingual import Multilingual as Multilingual
+from .multilingual import for_queries as for_queries, lacks_package as lacks_package
 from .onnx import OnnxEncoder as OnnxEncoder
 from .precision import split_precision as split_precision
 from .protocol import Encoder as Encoder, encode_queries as encode_queries

