@@ -7,7 +7,8 @@ A ridge regression from sentences, as the PyPI package fast-universal-sentence-e
 from those that the built-in model was trained on (split train). Its strength, and whether each
 sentence or each set counts the same, is chosen by German queries: of Flickr8k's split val, and of a
 fifth of the pictures of tuxpaint_stamps's split train, which are left out of the fit.
-Written to mmsearch/encoders/builtin/multilingual.npz.
+With the vectors of the names that the built-in model knows, written to
+mmsearch/encoders/builtin/multilingual.npz; to be run again when those are made anew.
 """
 
 from __future__ import annotations
@@ -69,6 +70,13 @@ def fit(x: np.ndarray, y: np.ndarray, weight: np.ndarray, strength: float) -> np
     return np.vstack([table, y_mean - x_mean @ table]).astype(np.float16)
 
 
+def keys_of_names() -> np.ndarray:
+    """int8 [names, 512]: what sentences that are like a name are like."""
+    words = [word.decode() for word in np.load(BUILTIN_DIR / "names.npy")["word"]]
+    keys = model.encode(words)
+    return np.round(keys * (127 / np.abs(keys).max(1, keepdims=True))).astype(np.int8)
+
+
 def main() -> None:
     data = Path(sys.argv[1])
     multilingual = "pairs_multilingual.jsonl.gz"
@@ -90,7 +98,7 @@ def main() -> None:
               f"{at_10[1]:.3f} of {len(stamps)}", flush=True)
         tried.append((sum(at_10), table))
     best = max(tried, key=lambda one: one[0])[1]
-    np.savez_compressed(BUILTIN_DIR / MAP, table=best)
+    np.savez_compressed(BUILTIN_DIR / MAP, table=best, keys=keys_of_names())
     print(f"{len(texts)} sentences; wrote {BUILTIN_DIR / MAP}")
 
 

