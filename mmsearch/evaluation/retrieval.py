@@ -24,15 +24,15 @@ _ANN_QUERIES = 1000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """report: both ways of searching, exactly; encoder: its name; multilingual: whether captions
-    went through the encoder of other languages, None: those that are not English; skipped: pictures
-    that could not be decoded, so are in no figure; ann: recall of the approximate index against
-    exact search, by k, None where the collection has none; languages: the report of each, where the
-    pairs name several."""
+    """report: both ways of searching, exactly; encoder: its name; multilingual: whether all
+    captions, English ones too, went through the encoder of other languages; skipped: pictures that
+    could not be decoded, so are in no figure; ann: recall of the approximate index against exact
+    search, by k, None where the collection has none; languages: the report of each, where the pairs
+    name several."""
 
     report: Report
     encoder: str
-    multilingual: bool | None
+    multilingual: bool
     skipped: list[Skipped]
     ann: dict[str, float] | None = None
     languages: dict[str, Report] = field(default_factory=dict)
@@ -94,7 +94,7 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
                          for name in pair.languages or [""] * len(pair.captions)])
     names = sorted({*language.tolist()} - {""})
     languages = {name: measured(language == name) for name in names} if len(names) > 1 else {}
-    return Evaluation(measured(slice(None)), encoder.name, multilingual, [],
+    return Evaluation(measured(slice(None)), encoder.name, bool(multilingual), [],
                       _ann(collection, queries, ks), languages)
 
 
