@@ -35,7 +35,7 @@ def test_queries_in_many_languages_find_the_picture(demo_index: Path) -> None:
         for name, texts in QUERIES.items() for text in texts)
         for multilingual in (False, True, None)}
     asked = sum(map(len, QUERIES.values()))
-    assert min(found[True], found[None]) >= 2 / 3 * asked  # 21 of 28; 10 by the English tower
+    assert min(found[True], found[None]) >= 0.85 * asked  # 27 of 28; 10 by the English tower
     assert min(found[True], found[None]) >= 1.5 * found[False]
 
 
