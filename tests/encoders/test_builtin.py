@@ -25,7 +25,7 @@ def test_every_file_has_the_checksum_in_model_json() -> None:
 
 
 def test_the_model_is_small_and_has_a_card() -> None:
-    assert sum(f.stat().st_size for f in BUILTIN_DIR.iterdir() if f.is_file()) < 55 * MEGABYTE
+    assert sum(f.stat().st_size for f in BUILTIN_DIR.iterdir() if f.is_file()) < 60 * MEGABYTE
     card = (BUILTIN_DIR / "MODEL_CARD.md").read_text()
     for word in ("research", "Flickr8k", "recall", "English"):
         assert word in card

@@ -73,7 +73,7 @@ def test_names_in_other_languages_move_towards_what_they_name() -> None:
 
 def test_the_keys_are_of_the_names_that_ship() -> None:
     words = [word.decode() for word in np.load(BUILTIN_DIR / "names.npy")["word"]]
-    _, names, encoder = _loaded()
+    _, names, _, encoder = _loaded()
     rows = slice(0, None, 60)
     sentences = encoder.encode(words[rows])
     likeness = (names.keys[rows] * sentences).sum(1) / names.lengths[rows]

@@ -1,0 +1,60 @@
+"""Misspelt words of queries: a text tower cuts a word that it does not know into pieces of others.
+
+A word that no list has is replaced by one that is a single slip away: a letter too many, too few or
+another, or two that have changed places (Norvig 2007, How to Write a Spelling Corrector). What
+stands in a query for a name, with a capital or with other signs in it, stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from string import ascii_lowercase
+
+_WORD = re.compile(r"(?<![\w'.-])[a-z]{5,}(?![\w'.-])|^[A-Z][a-z]{4,}(?![\w'.-])")
+_ENDINGS = ("s", "es", "ed", "d", "ing", "er", "r", "ly", "y")
+
+
+class Spelling:
+    """
+    names: words that people ask for; they are taken before others.
+    rank: the number of a word in the tokenizer's vocabulary, which is lower the more common it is.
+    words: all others, in lower case; asked for when a word is neither common nor a name.
+    """
+
+    def __init__(self, names: Collection[str], rank: Callable[[str], int | None],
+                 words: Callable[[], Collection[str]]) -> None:
+        self._names, self._rank, self._words = names, rank, words
+
+    def corrected(self, text: str) -> str:
+        return _WORD.sub(lambda match: self._right(match[0].lower()) or match[0], text)
+
+    def _right(self, word: str) -> str | None:
+        """The word that was meant; None if it is one, or could be any."""
+        if self._is_known(word):
+            return None
+        words = self._words()
+        found = [other for other in slips(word) if other in words or other in self._names]
+        return min(found, key=lambda other: (
+            other not in self._names, self._rank(other) or 1e9, other), default=None)
+
+    def _is_known(self, word: str) -> bool:
+        if self._rank(word) is not None or word in self._names:
+            return True
+        words = self._words()
+        return any(stem in words or stem in self._names for stem in (
+            word, *(word.removesuffix(end) for end in _ENDINGS if word.endswith(end))))
+
+
+def slips(word: str) -> Iterator[str]:
+    """What a word may have been before one slip; some of them more than once."""
+    for at in range(len(word) + 1):
+        before, after = word[:at], word[at:]
+        if after:
+            yield before + after[1:]
+        if len(after) > 1:
+            yield before + after[1] + after[0] + after[2:]
+        for letter in ascii_lowercase:
+            yield before + letter + after
+            if after:
+                yield before + letter + after[1:]

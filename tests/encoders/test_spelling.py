@@ -1,0 +1,69 @@
+"""Misspelt words of queries are put right, and nothing else is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from mmsearch import load_encoder
+from mmsearch.encoders import BUILTIN_DIR, OnnxEncoder, encode_queries
+from mmsearch.encoders.spelling import Spelling, slips
+from mmsearch.errors import ModelError
+
+ENCODER = load_encoder()
+assert isinstance(ENCODER, OnnxEncoder)
+SPELLING = ENCODER._spelling
+assert SPELLING is not None
+
+
+@pytest.mark.parametrize(("typed", "meant"), [
+    ("snowbaord", "snowboard"), ("koalla", "koala"), ("giraff", "giraffe"),
+    ("elephent", "elephant"), ("Acordion", "accordion"), ("a photo of a mountian lake",
+                                                         "a photo of a mountain lake"),
+    ("restarant, spagetti", "restaurant, spaghetti"), ("skatebording", "skateboarding")])
+def test_one_slip_is_put_right(typed: str, meant: str) -> None:
+    assert SPELLING.corrected(typed) == meant
+    for wrong, right in zip(encode_queries(ENCODER, [typed]), encode_queries(ENCODER, [meant]),
+                            strict=True):
+        assert wrong[0] @ right[0] > 0.999
+
+
+@pytest.mark.parametrize("text", [
+    "", "puffin", "quokka", "tench", "corgi", "selfies", "a dog on the beach", "Merkel in Zermatt",
+    "DSC_0042.JPG", "beach2015", "o'neill", "kreuzberg", "IMG-abcde", "\u732b"])
+def test_what_is_no_slip_stays(text: str) -> None:
+    assert SPELLING.corrected(text) == text
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(alphabet="abcdxyz", min_size=1, max_size=8), st.data())
+def test_every_single_slip_can_be_undone(word: str, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(word) - 1))
+    letter = data.draw(st.sampled_from("abcxz"))
+    for wrong in (word[:at] + word[at + 1 :], word[:at] + letter + word[at:],
+                  word[:at] + letter + word[at + 1 :],
+                  word[:at] + word[at : at + 2][::-1] + word[at + 2 :]):
+        assert wrong == word or word in slips(wrong)
+
+
+def test_what_people_ask_for_comes_first_then_what_is_common() -> None:
+    spelling = Spelling({"kites"}, {"bites": 5, "sites": 3}.get, lambda: ["rites"])
+    assert spelling.corrected("xites") == "kites"
+    spelling = Spelling(set(), {"bites": 5, "sites": 3}.get, lambda: ["rites", "bites", "sites"])
+    assert spelling.corrected("xites") == "sites"
+
+
+def test_captions_are_not_corrected() -> None:
+    wrong, right = ENCODER.encode_texts(["a koalla", "a koala"])
+    assert wrong @ right < 0.99
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"\x1f\x8b\x08\x00cut short"])
+def test_a_damaged_list_is_named(tmp_path: Path, content: bytes) -> None:
+    model = Path(shutil.copytree(BUILTIN_DIR, tmp_path / "model"))
+    (model / "words.txt.gz").write_bytes(content)
+    with pytest.raises(ModelError, match="words"):
+        encode_queries(OnnxEncoder(model), ["koalla bicyle"])
