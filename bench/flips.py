@@ -4,8 +4,8 @@
 
 The collection has pictures, captions and lines of a text, dead rows, and an approximate index. Each
 flip is one of a fresh copy, which `mmsearch verify` then looks at and repairs. Exit code 1 if a
-flip in a file of a segment or an index goes unnoticed, if an item is lost or another after a repair
-that did not name it, or if what was repaired is still not sound.
+flip in a file of a segment or an index goes unnoticed, if a repair lost or altered an item and did
+not name it (altered: or say that nobody can tell), or if what was repaired is still not sound.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mmsearch.storage.verify import find_problems
 PICTURES = ("apple", "bus", "cat", "dogs", "guitar", "pizza", "wren")
 UNREAD = ("lock", "writer.json", "catalog.db-shm", "catalog.db-wal")
 OUTCOMES = ("unnoticed, nothing changed", "unnoticed, a cell changed", "repaired in full",
-            "repaired, losses named", "not repaired, and said", "WRONG")
+            "repaired, losses named", "repaired, a cell changed", "not repaired, and said", "WRONG")
 Content = dict[tuple[str, str], tuple[Any, ...]]
 
 
@@ -97,20 +97,25 @@ def flipped(sound: Path, file: Path, at: int, mask: int) -> tuple[str, str]:
         problems = repair_collection(index)
         left = find_problems(index)
     except MmsearchError as error:  # a newer format, it seems
-        return OUTCOMES[4], str(error)
+        return OUTCOMES[5], str(error)
     if left and all(problem.fixed for problem in problems):
         return "WRONG", f"said to be repaired: {left[0]}"
     if left:
-        return OUTCOMES[4], ""
-    return judged(list(differences(before, content(index))), problems)
+        return OUTCOMES[5], ""
+    return judged(before, content(index), problems)
 
 
-def judged(changed: list[tuple[str, str]], problems: list[Problem]) -> tuple[str, str]:
-    named = {problem.file for problem in problems if not problem.fixed}
-    unnamed = [uri for uri, _ in changed if uri not in named]
-    if unnamed:
-        return "WRONG", f"{unnamed} changed, and nobody says so: {[*map(str, problems)]}"
-    return OUTCOMES[3 if named else 2], ""
+def judged(before: Content, after: Content, problems: list[Problem]) -> tuple[str, str]:
+    said = [problem for problem in problems if not problem.fixed]
+    doubted = [problem for problem in said if "--reread" in problem.reason]
+    named = {problem.file for problem in said if problem not in doubted}
+    unnamed = [key for key in differences(before, after) if key[0] not in named]
+    lost = [key for key in unnamed if key not in after]
+    if lost and not any("other items were lost" in problem.reason for problem in said):
+        return "WRONG", f"{lost} lost, and nobody says so: {[*map(str, problems)]}"
+    if unnamed and not (lost or doubted):
+        return "WRONG", f"{unnamed} altered, and nobody says so: {[*map(str, problems)]}"
+    return OUTCOMES[3 if named else 4 if unnamed else 2], ""
 
 
 def differences(before: Content, after: Content) -> Iterator[tuple[str, str]]:

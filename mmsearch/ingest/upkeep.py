@@ -30,7 +30,6 @@ from mmsearch.storage import (
     Change,
     Opened,
     Segment,
-    damaged,
     describe,
     directory,
     remove,
@@ -67,13 +66,10 @@ def refuse_foreign(root: Path, catalog: str) -> None:
 
 
 def remove_garbage(root: Path, catalog: Catalog) -> None:
-    """Remove directories that no row of the catalog names: leftovers of a killed writer.
-
-    Raises:
-        CollectionDamaged: items need one of them; the row that named it is lost or altered.
-    """
-    if lost := strays(root, catalog):
-        raise damaged(catalog.path, f"no row names {lost[0].name}, which its items need")
+    """Remove directories that no row of the catalog names: leftovers of a killed writer. But one
+    that items need has lost its row to some damage, and gets it again."""
+    if found := strays(root, catalog):
+        catalog.commit(Change(drop_segments=found, add_segments=found))
     named = {directory(root, info) for info in catalog.segments()}
     for path in [*(root / "segments").glob("*"), *root.glob("ann-*"), *root.glob(TEMPORARY + "*")]:
         if path not in named:

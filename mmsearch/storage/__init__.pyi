@@ -9,20 +9,17 @@ from .filters import parse_where as parse_where
 from .lock import HOLDER as HOLDER, LOCK as LOCK, writer_lock as writer_lock
 from .open_segments import Files as Files, Opened as Opened, directory as directory
 from .rows import Row as Row
-from .salvage import salvage_catalog as salvage_catalog
+from .salvage import salvage_catalog as salvage_catalog, salvage_segment as salvage_segment
 from .segments import (
-    MANIFEST as MANIFEST,
     TEMPORARY as TEMPORARY,
     UNREADABLE as UNREADABLE,
     Ann as Ann,
     Segment as Segment,
     Tuner as Tuner,
     describe as describe,
-    description as description,
     remove as remove,
     retune_ann as retune_ann,
     segment_name as segment_name,
-    stated as stated,
     tuning_of as tuning_of,
     verify_directory as verify_directory,
     write_ann as write_ann,

@@ -38,6 +38,13 @@ GROUP BY camera, text HAVING count(*) >= 12 AND (2 * count(*) >= max(n) OR
     10 * count(*) >= max(n) AND (count(DISTINCT day) >= 10 OR count(day) = 0))"""
 
 
+def as_segment(row: Sequence[Any]) -> SegmentInfo:
+    """Raises ValueError if it is no row that was ever written."""
+    if [*map(type, row)] != [str, str, str, int, int, int, str]:
+        raise ValueError(f"no such segment: {row}")
+    return SegmentInfo(*row)
+
+
 class CatalogReader:
     """An open catalog; `keep`: whether it may keep the last few selections until something is
     committed."""
@@ -64,8 +71,11 @@ class CatalogReader:
 
     def segments(self) -> list[SegmentInfo]:
         """Segments and approximate indexes, in the order of their names."""
-        return [SegmentInfo(*row) for row in
-                self._rows(f"SELECT {', '.join(SEGMENT)} FROM segments ORDER BY name")]
+        rows = self._rows(f"SELECT {', '.join(SEGMENT)} FROM segments ORDER BY name")
+        try:
+            return [as_segment(row) for row in rows]
+        except ValueError as error:
+            raise damaged(self.path, str(error)) from error
 
     def counts(self) -> dict[str, int]:
         """Items by kind."""

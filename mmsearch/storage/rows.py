@@ -35,7 +35,7 @@ def as_row(row: Sequence[Any]) -> Row:
              if value is not None}
     rest = {f"meta.{key}" if key in COLUMNS else key: value
             for key, value in dict(json.loads(meta)).items()}
-    if kind not in KINDS or bytes in map(type, row):
+    if kind not in KINDS or {*map(type, row[2:9])} != {str} or bytes in map(type, row[9:]):
         raise ValueError(f"no such item: {row}")
     return Row(id, seq, Item(uri, kind, text, group, rest | known, fingerprint), hash)
 

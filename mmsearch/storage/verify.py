@@ -18,7 +18,7 @@ from mmsearch.records import Ids, Kind, Problem, SegmentInfo
 from mmsearch.storage.catalog import CATALOG, Catalog
 from mmsearch.storage.fulltext import TABLE
 from mmsearch.storage.open_segments import directory
-from mmsearch.storage.reading import SEGMENT
+from mmsearch.storage.reading import SEGMENT, as_segment
 from mmsearch.storage.rows import ITEM, as_row
 from mmsearch.storage.schema import open_to_read
 from mmsearch.storage.segments import UNREADABLE, ids_of, stated, verify_directory
@@ -39,7 +39,7 @@ def find_problems(root: Path) -> list[Problem]:
                 infos = catalog.segments()
                 if infos == seen:
                     return problems
-                problems = [*check_catalog(path), *_check_segments(root, catalog, infos)]
+                problems = check_catalog(path) or list(_check_segments(root, catalog, infos))
         except CollectionDamaged as error:
             return check_catalog(path) or [Problem(str(path), str(error))]
         except FileNotFoundError as error:
@@ -72,7 +72,8 @@ def _faults(conn: sqlite3.Connection) -> Iterator[str]:
     for check in ("integrity_check", "foreign_key_check"):
         yield from (str(row[0]) for row in conn.execute(f"PRAGMA {check}") if row[0] != "ok")
     tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master")}
-    conn.execute(f"SELECT {', '.join(SEGMENT)} FROM segments")
+    for row in conn.execute(f"SELECT {', '.join(SEGMENT)} FROM segments"):
+        as_segment(row)
     for _, value in conn.execute("SELECT key, value FROM settings"):
         json.loads(value)
     kinds = Counter(as_row(row).item.kind for row in conn.execute(f"SELECT {ITEM} FROM items i"))
@@ -94,8 +95,6 @@ def _check_segments(root: Path, catalog: Catalog,
         if problems := verify_directory(directory(root, info), info):
             damaged.add(info.kind)
             yield from problems
-    for info in strays(root, catalog):
-        yield Problem(str(directory(root, info)), "its row in the catalog was lost or changed")
     for kind in get_args(Kind):
         if kind not in damaged and len(lacking := without_vector(root, catalog, kind, infos)):
             yield Problem(str(root), f"{len(lacking)} {kind} items have no vector, or more than "
