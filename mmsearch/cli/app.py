@@ -26,6 +26,7 @@ from mmsearch.cli import (
     info,
     models,
     query,
+    reindex,
     train,
     verify,
     watch,
@@ -43,11 +44,20 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "index": index.index, "watch": watch.watch, "query": query.query, "dups": dups.dups,
     "eval": evaluate.evaluate, "info": info.info, "delete": delete.delete,
     "verify": verify.verify, "compact": compact.compact, "export": export.export,
-    "models": models.models, "train": train.train, "demo": demo.demo}
+    "reindex": reindex.reindex, "train": train.train, "demo": demo.demo}
+
+
+def _help(command: Callable[..., None]) -> str:
+    """One line a paragraph, which the terminal folds."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.__doc__ or ""))
+
+
 for _name, _command in _COMMANDS.items():
-    # One line a paragraph, which the terminal folds.
-    _help = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(_command.__doc__ or ""))
-    app.command(_name, help=_help)(_command)
+    app.command(_name, help=_help(_command))(_command)
+_models = typer.Typer(invoke_without_command=True)
+_models.callback(help=_help(models.models))(models.models)
+_models.command("get", help=_help(models.get))(models.get)
+app.add_typer(_models, name="models")
 
 
 def _show_version(wanted: bool) -> None:

@@ -11,6 +11,7 @@ from mmsearch.cli.options import (
     JsonOption,
     ModelOption,
     PrecisionOption,
+    YesOption,
     part_option,
     with_precision,
 )
@@ -33,6 +34,7 @@ def evaluate(
     k: Annotated[list[int] | None, typer.Option(
         "-k", help="The k of recall@k (default 1, 5 and 10). Repeatable.")] = None,
     model: ModelOption = None,
+    yes: YesOption = False,
     precision: PrecisionOption = None,
     multilingual: Annotated[bool | None, part_option(
         "multilingual", "--multilingual/--no-multilingual")] = Query.multilingual,
@@ -47,6 +49,7 @@ def evaluate(
     Example: mmsearch eval captions.jsonl --split test
     """
     from mmsearch.collection import Collection
+    from mmsearch.encoders import load_encoder
     from mmsearch.evaluation import evaluate_collection, evaluate_model, load_pairs
 
     loaded = load_pairs(pairs, split=split)
@@ -54,10 +57,12 @@ def evaluate(
         say(f"note: all splits are evaluated together ({', '.join(mixed)}); choose one with "
             "--split")
     cutoffs = tuple(k or (1, 5, 10))
+    name = with_precision(model or "builtin", precision)
+    if directory is None:
+        load_encoder(name)  # which may ask: a bar would hide that
     with progress("encoding", lambda: sum(len(pair.captions) + (directory is None)
                                            for pair in loaded)) as advance:
         if directory is None:
-            name = with_precision(model or "builtin", precision)
             evaluation = evaluate_model(loaded, model=name, multilingual=multilingual,
                                         ks=cutoffs, seed=seed, progress=advance)
         else:

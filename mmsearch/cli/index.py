@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
@@ -12,6 +13,8 @@ from mmsearch.cli.options import (
     DEFAULT_INDEX,
     DeviceOption,
     ExcludeOption,
+    FetchOption,
+    FetchPrivateOption,
     IndexOption,
     JsonOption,
     KindOption,
@@ -19,6 +22,7 @@ from mmsearch.cli.options import (
     PrecisionOption,
     RecallOption,
     TilesOption,
+    YesOption,
     address_given,
 )
 from mmsearch.cli.target import Target, facts_of, say_report, share_one_heap
@@ -45,12 +49,10 @@ def index(
     reread: Annotated[bool, typer.Option(
         "--reread", "--force",
         help="Read all pictures again, even if they seem unchanged.")] = False,
-    fetch: Annotated[bool, typer.Option(
-        "--fetch", help="Download the pictures whose web addresses are in a manifest.")] = False,
-    fetch_private: Annotated[bool, typer.Option(
-        "--fetch-private",
-        help="With --fetch: also allow addresses on this machine and its network.")] = False,
+    fetch: FetchOption = False,
+    fetch_private: FetchPrivateOption = False,
     model: ModelOption = None,
+    yes: YesOption = False,
     precision: PrecisionOption = None,
     recall: RecallOption = None,
     kind: KindOption = None,
@@ -95,7 +97,8 @@ def index(
     if not paths:
         raise UsageError("give a PATH to index, or --vectors FILE")
     walk = partial(iter_items, paths, exclude=exclude or (), archives=archives)
-    rules = Fetch(private=fetch_private) if fetch or fetch_private else None
+    rules, is_new = Fetch(private=fetch_private) if fetch or fetch_private else None, \
+        not target.exists()
     with fetching(rules) if rules else nullcontext():
         collection, report = _index(target, walk, paths, reread)
     if profile:  # before the report, which ends a run that could index nothing
@@ -103,6 +106,19 @@ def index(
 
         say_profile(report)
     _print_report(collection, report, json_)
+    if is_new and not json_ and sys.stderr.isatty() and collection.model == "builtin":
+        _tell_of_more(directory)
+
+
+def _tell_of_more(directory: Path) -> None:
+    """Once, what a larger model would cost: few look for one before they know that there is any."""
+    from mmsearch.encoders import choices
+
+    small, good = choices()["small"], choices()["good"]
+    say("note: a larger model knows far more things by name, and other languages: mmsearch reindex "
+        f"-i {directory} --model good ({(good.download_mb or 0) / 1000:.1f} GB to download; "
+        f"{good.pictures_per_second:g} pictures a second on two cores, the built-in model "
+        f"{small.pictures_per_second:g})")
 
 
 def _index(target: Target, walk: Callable[..., Iterator[Item]], paths: list[str], reread: bool

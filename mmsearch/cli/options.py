@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from mmsearch.cli.terminal import say
 from mmsearch.errors import UsageError
 from mmsearch.search import Query
 
@@ -54,10 +56,29 @@ Print0Option = Annotated[bool, typer.Option(
 WhereOption = Annotated[list[str] | None, part_option(
     "where", "--where", metavar="CONDITION", more="Repeatable.")]
 ModelOption = Annotated[str | None, typer.Option(
-    "--model", metavar="NAME", help="The model: builtin, a directory that `mmsearch train` wrote, "
-                                    "or an open_clip model such as ViT-B-32/laion2b_s34b_b79k.")]
+    "--model", metavar="NAME", help="The model: small (built in), good, best, multilingual, a "
+                                    "directory that `mmsearch train` wrote, an open_clip model "
+                                    "such as ViT-B-32/laion2b_s34b_b79k, or an export on the hub "
+                                    "such as Xenova/clip-vit-base-patch32.")]
 
 
+def _agree(yes: bool) -> bool:
+    """Have a terminal asked before a model is downloaded; elsewhere it is told."""
+    from mmsearch.encoders import before_download
+
+    def told(what: str) -> bool:
+        say(f"mmsearch: downloading {what}")
+        return True
+
+    def asked(what: str) -> bool:
+        return typer.confirm(f"Download {what}?", default=True, err=True)
+
+    before_download(asked if sys.stdin.isatty() and not yes else told)
+    return yes
+
+
+YesOption = Annotated[bool, typer.Option(
+    "--yes", "-y", callback=_agree, help="Download a model without asking first.")]
 PrecisionOption = Annotated[Precision | None, typer.Option(
     help="How exactly an open_clip model computes; auto (default) is the fastest that costs no "
          "recall. A new collection remembers it.")]
@@ -127,6 +148,10 @@ TilesOption = Annotated[str | None, typer.Option(
     "--tiles", metavar="COLSxROWS", parser=tiles_given,
     help="Also index parts of large pictures, to find small things in them: 2x2, 3x2, …, or none "
          "(default). Remembered.")]
+FetchOption = Annotated[bool, typer.Option(
+    "--fetch", help="Download the pictures whose web addresses are in a manifest.")]
+FetchPrivateOption = Annotated[bool, typer.Option(
+    "--fetch-private", help="With --fetch: also allow addresses on this machine and its network.")]
 ExcludeOption = Annotated[list[str] | None, typer.Option(
     "--exclude", metavar="GLOB",
     help="Leave out names ('*.gif') or paths ('raw/**'). Repeatable.")]

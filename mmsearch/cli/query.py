@@ -17,6 +17,7 @@ from mmsearch.cli.options import (
     ModelOption,
     Print0Option,
     WhereOption,
+    YesOption,
     help_of,
     one_form,
     part_option,
@@ -66,6 +67,7 @@ def query(
         "multilingual", "--multilingual/--no-multilingual")] = Query.multilingual,
     directory: IndexOption = DEFAULT_INDEX,
     model: ModelOption = None,
+    yes: YesOption = False,
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
     filepath_only: Annotated[bool, typer.Option(

@@ -21,6 +21,7 @@ from mmsearch.cli.options import (
     ModelOption,
     RecallOption,
     TilesOption,
+    YesOption,
     path_given,
 )
 from mmsearch.cli.target import Target, facts_of, say_report, share_one_heap
@@ -56,6 +57,7 @@ def watch(
         help="Check all files again at this interval: 90s, 10m, 1h. For network drives, which do "
              "not report changes.")] = None,
     model: ModelOption = None,
+    yes: YesOption = False,
     recall: RecallOption = None,
     kind: KindOption = None,
     tiles: TilesOption = None,

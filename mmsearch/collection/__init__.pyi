@@ -1,4 +1,5 @@
-from .collection import AddReport as AddReport, Collection as Collection
+from .collection import Collection as Collection
 from .reader import Reader as Reader
 from .repair import repair_collection as repair_collection
+from .report import AddReport as AddReport, Reindexed as Reindexed
 from .watch import follow as follow

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from mmsearch.collection.reader import Reader, calibration_in, usable
-from mmsearch.encoders import BUILTIN, Encoder, absolute_name, load_encoder, ready
+from mmsearch.collection.making import make_collection
+from mmsearch.collection.pool import usable
+from mmsearch.collection.reader import Reader, calibration_in
+from mmsearch.collection.report import AddReport, Reindexed
+from mmsearch.encoders import BUILTIN, absolute_name, load_encoder, ready
 from mmsearch.errors import (
     CollectionError,
     CollectionNotFound,
@@ -45,43 +47,19 @@ from mmsearch.ingest import (
 from mmsearch.media import parse_grid, tiles_setting, tiling_of
 from mmsearch.records import Item, Problem
 from mmsearch.search import kept_calibration
-from mmsearch.sources import Scan, Skipped, VectorSet
-from mmsearch.stages import Spent, Stages
+from mmsearch.sources import Scan, VectorSet
+from mmsearch.stages import Stages
 from mmsearch.storage import (
     CATALOG,
     Catalog,
     Change,
     Opened,
     Row,
-    create_catalog,
-    damaged,
     parse_where,
     writer_lock,
 )
 
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
-
-
-@dataclass
-class AddReport:
-    """What `Collection.add` did, in numbers of items; `skipped` says why for each."""
-
-    added: int = 0
-    replaced: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    moved: int = 0
-    copied: int = 0
-    removed: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-    more_skipped: int = 0
-    """Beyond those listed in `skipped`: of a file of vectors, only the first rows are."""
-    damaged: list[Skipped] = field(default_factory=list)
-    """Pictures that are indexed although something of them is missing, and what."""
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    """Of this process."""
-    stages: dict[str, Spent] = field(default_factory=dict)
 
 
 class Collection(Reader):
@@ -99,7 +77,7 @@ class Collection(Reader):
             UsageError: `path` holds other files.
         """
         model, device = absolute_name(model), usable(device)
-        _make(Path(path), load_encoder(model), model)
+        make_collection(Path(path), load_encoder(model), model)
         collection = cls(Path(path), model, device)
         _ = collection.encoder
         collection.configure(recall=recall, kind=kind)
@@ -119,7 +97,7 @@ class Collection(Reader):
         device = usable(device)
         with suppress(CollectionNotFound):
             return cls(Path(path), device=device)
-        _make(Path(path), *maker(vectors, model))
+        make_collection(Path(path), *maker(vectors, model))
         return cls(Path(path), device=device)
 
     def configure(self, *, recall: float | None = None, kind: str | None = None,
@@ -183,6 +161,7 @@ class Collection(Reader):
         report, stages = AddReport(), Stages()
         start, cpu = time.perf_counter(), time.process_time()
         with self._writing() as catalog:
+            encoder = ready(self.encoder)  # the collection may have been given another meanwhile
             if encoder.name != catalog.settings["encoder"]:  # a name alone, until now
                 catalog.put_settings({"encoder": encoder.name})
             if calibration_in(catalog) is None:  # each model has its own
@@ -289,6 +268,31 @@ class Collection(Reader):
         with self._writing() as catalog:
             upkeep.compact(self.path, catalog, self.device)
 
+    def reindex(self, model: str, *, allow_missing: bool = False,
+                progress: Callable[[int], None] = lambda done: None) -> Reindexed:
+        """Encode everything again with another model. Searches are answered from the old vectors
+        until one commit puts the new ones in their place; what a run that is stopped has encoded,
+        the next one has not to do again. See `collection.reindex`.
+
+        allow_missing: switch even if some files cannot be read. Their items stay, without a vector,
+            until `add` comes by their files. Without it, one such file keeps the old model.
+        progress: called with the number of items done since the last call.
+
+        Raises:
+            CollectionBusy: another process is writing.
+            ModelError, MissingExtra: the model cannot be loaded.
+            UsageError: the vectors were made elsewhere.
+        """
+        from mmsearch.collection.reindex import Generation
+
+        model = absolute_name(model)
+        with self._writing() as catalog:
+            done = Generation(self.path, catalog, model, self.device, progress).run(allow_missing)
+            self._follow(catalog.settings)
+        if done.switched:
+            self._model = None
+        return done
+
     # -- reading ---------------------------------------------------------------------------------
 
     def repair(self, tick: Callable[[int], None] = lambda done: None) -> list[Problem]:
@@ -309,6 +313,7 @@ class Collection(Reader):
         with writer_lock(self.path):
             catalog = Catalog(self.path / CATALOG, write=True)
             try:
+                self._follow(catalog.settings)
                 upkeep.remove_garbage(self.path, catalog)
                 yield catalog
             except FileNotFoundError as error:
@@ -327,21 +332,3 @@ def _with_tiles(catalog: Catalog, rows: Iterable[Row]) -> Iterator[int]:
         yield row.id
         if row.item.kind == "image" and tiling_of(catalog.settings.get("tiles")).grid.tiles:
             yield from (one.id for one in catalog.group(row.item.uri) if is_tile(one.item))
-
-
-def _make(root: Path, encoder: Encoder, model: str) -> None:
-    """Make an empty collection, unless there is one."""
-    upkeep.refuse_foreign(root, CATALOG)  # before the lock, which leaves a file
-    with writer_lock(root):
-        upkeep.refuse_foreign(root, CATALOG)
-        made = {"encoder": encoder.name, "dim": encoder.dim, "model": model}
-        path = root / CATALOG
-        if not path.exists() or not path.stat().st_size:
-            create_catalog(path, made)
-        with closing(Catalog(path, write=True)) as catalog:
-            if "encoder" not in catalog.settings and catalog.segments():
-                raise damaged(path, "settings")
-            if "encoder" not in catalog.settings:  # killed, in an earlier version
-                catalog.put_settings(made)
-
-

@@ -8,9 +8,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakSet
 
-from mmsearch.errors import CollectionError
+from mmsearch.errors import CollectionError, UsageError
 from mmsearch.indexes import Device
 from mmsearch.storage import CATALOG, Catalog, Files, Opened
+
+
+def usable(device: Device) -> Device:
+    """The device that there is; the CPU needs no FAISS to say so."""
+    if device == "cpu":
+        return device
+    from mmsearch.indexes import gpu
+
+    return gpu.usable(device)
+
+
+def refuse_odd_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the name of the index directory must be UTF-8: {str(path)!r}") from error
 
 
 class Connection:
@@ -26,6 +42,7 @@ class Connection:
         """Open what has been committed since the last call, if anything has."""
         version = self.catalog.version()
         if version != self.version:
+            self.catalog.renew_settings()
             self.opened.refresh(self.catalog.segments())
             self.version = version
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from mmsearch.collection.pool import Connection, Pool
+from mmsearch.collection.pool import Connection, Pool, refuse_odd_name, usable
 from mmsearch.encoders import (
     BUILTIN,
     EXTERNAL,
@@ -28,15 +29,7 @@ from mmsearch.errors import (
     no_collection,
 )
 from mmsearch.indexes import Device
-from mmsearch.records import (
-    Hit,
-    Ids,
-    Kind,
-    Neighbors,
-    Problem,
-    SegmentInfo,
-    Vectors,
-)
+from mmsearch.records import Hit, Ids, Kind, Neighbors, Problem, SegmentInfo, Vectors
 from mmsearch.search import (
     KINDS,
     Asked,
@@ -74,7 +67,7 @@ class Reader:
     """
 
     def __init__(self, path: Path, model: str | None = None, device: Device = "cpu") -> None:
-        _refuse_odd_name(path)
+        refuse_odd_name(path)
         self.path = path
         self.device = usable(device)
         self._pool = Pool(path, self.device)
@@ -83,8 +76,9 @@ class Reader:
         if "encoder" not in self._settings:  # killed before `create` was through
             self.close()
             raise no_collection(path)
-        self.model = model or str(self._settings.get("model", BUILTIN))
-        self._calibration: Calibration | None = None
+        self._model = model
+        self._calibration: tuple[str, Calibration] | None = None
+        """With the encoder that it is for."""
 
     @classmethod
     def open(cls, path: Path | str, *, model: str | None = None,
@@ -103,17 +97,30 @@ class Reader:
         return cls(Path(path), model, device)
 
     @property
+    def model(self) -> str:
+        """What queries are encoded with: what was given, or the collection's own."""
+        return self._named(self._settings)
+
+    @property
     def encoder(self) -> Encoder:
         """The encoder of this collection, loaded when first asked for."""
-        made_by, dim = self._settings["encoder"], self._settings["dim"]
-        if made_by.startswith(EXTERNAL) and self.model == self._settings.get("model"):
-            return ExternalEncoder.named(made_by, self.model, dim)
+        return self._encoder(self._settings)
+
+    def _named(self, settings: dict[str, Any]) -> str:
+        return self._model or str(settings.get("model", BUILTIN))
+
+    def _encoder(self, settings: dict[str, Any]) -> Encoder:
+        """settings: those of one moment, since another model may be put in at any."""
+        made_by, model = settings["encoder"], self._named(settings)
+        if made_by.startswith(EXTERNAL) and model == settings.get("model"):
+            return ExternalEncoder.named(made_by, model, settings["dim"])
         with _LOADING:
-            encoder = load_encoder(self.model)
+            encoder = load_encoder(model)
         if encoder.name != made_by:
             raise EncoderMismatch(
-                f"{self.path} was made with the model {made_by}, not with {encoder.name}; query it "
-                "with that model, or index again into another directory (-i)")
+                f"{self.path} was made with the model {made_by}, not with {encoder.name}; leave "
+                "out --model, or index again into another directory (-i), or encode this one again "
+                f"with all that it knows: mmsearch reindex -i {self.path} --model {model}")
         return encoder
 
     def close(self) -> None:
@@ -143,22 +150,40 @@ class Reader:
             EncoderMismatch: the collection was made by another model.
             CollectionError: made by an older version and without full text (text, hybrid).
         """
-        condition = _condition(query.where)
-        asked = None if query.mode == "text" else self._asked(query)
-        if asked is not None:
-            with self._pool.connection() as connection:
-                self._calibration = self._calibration or calibration_in(connection.catalog)
-        if self._calibration is None and query.min_score is not None:
-            raise UsageError(f"{self.path} has no calibration set, which --min-score needs; run "
-                             f"`mmsearch index PATH -i {self.path}` once")
-        prepared = Prepared(query, asked, condition, share_of_images(query), self._calibration)
-        return self._retrying(lambda one: search(one.catalog, one.opened, prepared),
-                              vectors=asked is not None or query.diverse is not None)
+        while (found := self._search(query)) is None:
+            pass  # another model was put in between, for which the query has to be encoded again
+        return found
 
-    def _asked(self, query: Query) -> Asked:
+    def _search(self, query: Query) -> list[Hit] | None:
+        """None: the vectors are another model's by now than what the query was encoded with."""
+        condition, settings = _condition(query.where), self._settings
+        asked = None if query.mode == "text" else self._asked(query, settings)
+
+        def read(one: Connection) -> list[Hit] | None:
+            if asked is not None and one.catalog.settings["encoder"] != settings["encoder"]:
+                return None
+            calibration = None if asked is None else self._calibrated(one.catalog)
+            if calibration is None and query.min_score is not None:
+                raise UsageError(f"{self.path} has no calibration set, which --min-score needs; "
+                                 f"run `mmsearch index PATH -i {self.path}` once")
+            return search(one.catalog, one.opened, Prepared(
+                query, asked, condition, share_of_images(query), calibration))
+
+        return self._retrying(read, vectors=asked is not None or query.diverse is not None)
+
+    def _calibrated(self, catalog: Catalog) -> Calibration | None:
+        made_by = catalog.settings["encoder"]
+        if self._calibration is None or self._calibration[0] != made_by:
+            found = calibration_in(catalog)
+            self._calibration = None if found is None else (made_by, found)
+            return found
+        return self._calibration[1]
+
+    def _asked(self, query: Query, settings: dict[str, Any]) -> Asked:
         if query.vector is not None:
-            return Asked(*[unit(query.vector, int(self._settings["dim"]))] * 2)
-        return composed(for_queries(self.encoder, query.multilingual), query, self._stored)
+            return Asked(*[unit(query.vector, int(settings["dim"]))] * 2)
+        encoder = for_queries(self._encoder(settings), query.multilingual)
+        return composed(encoder, query, partial(self._stored, settings["encoder"]))
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
@@ -166,7 +191,7 @@ class Reader:
         """A composed query for pictures as one unit vector, float32 [dim]; see `search.compose`."""
         return self._asked(Query(
             text=texts, image=images, without=without, without_image=without_images,
-            weights=weights, multilingual=multilingual)).pictures
+            weights=weights, multilingual=multilingual), self._settings).pictures
 
     def nearest(self, queries: Vectors, k: int, *, find: Find = "image",
                 allowed: Ids | None = None, exact: bool = False) -> Neighbors:
@@ -180,7 +205,7 @@ class Reader:
         def read(one: Connection) -> tuple[list[Row], Vectors]:
             rows = sorted(one.catalog.rows(None, [kind]), key=lambda row: row.seq)
             seqs = np.array([row.seq for row in rows], np.int64)
-            return rows, one.opened.gather(seqs, kind, int(self._settings["dim"]))
+            return rows, one.opened.gather(seqs, kind, int(one.catalog.settings["dim"]))
 
         return self._retrying(read)
 
@@ -267,6 +292,9 @@ class Reader:
                     try:
                         if vectors:
                             one.refresh()
+                        else:
+                            one.catalog.renew_settings()
+                        self._follow(one.catalog.settings)
                         return read(one)
                     except FileNotFoundError as error:
                         one.version = None
@@ -275,20 +303,27 @@ class Reader:
                             raise self._missing(error) from error
                         seen = infos
 
+    def _follow(self, settings: dict[str, Any]) -> None:
+        """Take over what others have set meanwhile: another model, say."""
+        if "encoder" in settings:  # else its row was lost just now
+            self._settings = settings
+
     def _missing(self, error: FileNotFoundError) -> CollectionDamaged:
         return CollectionDamaged(f"{error.filename or error} is missing; run `mmsearch verify "
                                  f"--repair -i {self.path}`")
 
-    def _stored(self, name: os.PathLike[str] | str) -> Vectors | None:
+    def _stored(self, made_by: str, name: os.PathLike[str] | str) -> Vectors | None:
         """The vector of a file that is indexed as it is now: no need to encode it again; or that
-        came with its vector, whether the file is there or not."""
+        came with its vector, whether the file is there or not.
+
+        made_by: the encoder that has to have made it."""
         from mmsearch.sources import IMPORTED, own_fingerprint
 
         def read(one: Connection) -> Vectors | None:
             row = one.catalog.find(uri, "image")
-            if row is None or not (row.item.fingerprint.startswith(IMPORTED)
-                                   or is_unchanged(now, own_fingerprint(row.item.fingerprint))
-                                   or locate.is_far(uri)):
+            if row is None or one.catalog.settings["encoder"] != made_by or not (
+                    row.item.fingerprint.startswith(IMPORTED) or locate.is_far(uri)
+                    or is_unchanged(now, own_fingerprint(row.item.fingerprint))):
                 return None
             return one.opened.vector(row.seq)
 
@@ -302,22 +337,6 @@ def calibration_in(catalog: Catalog) -> Calibration | None:
     """What tells how relevant a hit is, for the model of a collection; None if nothing does yet."""
     settings = catalog.settings
     return calibration_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))
-
-
-def usable(device: Device) -> Device:
-    """The device that there is; the CPU needs no FAISS to say so."""
-    if device == "cpu":
-        return device
-    from mmsearch.indexes import gpu
-
-    return gpu.usable(device)
-
-
-def _refuse_odd_name(path: Path) -> None:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"the name of the index directory must be UTF-8: {str(path)!r}") from error
 
 
 def _condition(where: str | Sequence[str]) -> Condition | None:

@@ -54,6 +54,7 @@ def repair_collection(root: Path, model: str | None = None,
     with writer_lock(root):
         if check_catalog(path):
             lost += salvage_catalog(path)
+            upkeep.remove_unfinished(root)  # numbers that were lost may be given again
             found += find_problems(root)
         if not check_catalog(path):
             with closing(Catalog(path, write=True)) as catalog:

@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-from mmsearch.collection.collection import AddReport, Collection
+from mmsearch.collection.collection import Collection
+from mmsearch.collection.report import AddReport
 from mmsearch.errors import (
     CollectionBusy,
     CollectionDamaged,

@@ -1,5 +1,6 @@
-from .exported import cache_directory as cache_directory
+from .choice import Choice as Choice, choices as choices
 from .external import EXTERNAL as EXTERNAL, ExternalEncoder as ExternalEncoder, ready as ready
+from .hub import before_download as before_download, cache_directory as cache_directory
 from .int8 import replace_nodes as replace_nodes
 from .known import Known as Known, known_models as known_models
 from .load import (
@@ -7,6 +8,7 @@ from .load import (
     BUILTIN_DIR as BUILTIN_DIR,
     absolute_name as absolute_name,
     load_encoder as load_encoder,
+    pinned_name as pinned_name,
 )
 from .multilingual import for_queries as for_queries, lacks_package as lacks_package
 from .onnx import OnnxEncoder as OnnxEncoder

@@ -42,7 +42,7 @@ def export(encoder: OpenClipEncoder, directory: Path) -> None:
     import torch
 
     model = encoder.module
-    image = _image_spec(model.visual.preprocess_cfg)
+    image = {"file": "image.onnx", "batch": _BATCH, **image_spec(model.visual.preprocess_cfg)}
     tower = _text_tower(model)
     with _quietly(), _plain_attention(), torch.no_grad():
         _write(_image_tower(model), directory / "image.onnx", {
@@ -63,20 +63,72 @@ def export(encoder: OpenClipEncoder, directory: Path) -> None:
 
 def quantize(source: Path, directory: Path) -> None:
     """Write the model in `source`, an export, to `directory` with its products in int8; the token
-    table stays float16. Pictures go in one at a time, so that none is scaled by its neighbours."""
+    table is float16. Pictures go in one at a time, so that none is scaled by its neighbours."""
     import shutil
 
     import onnx
 
     spec = json.loads((source / "model.json").read_text("utf-8"))
-    for name in ("image.onnx", "text.onnx"):
-        model = onnx.load(source / name)
+    for part, name in ((spec["image"], "image.onnx"), (spec["text"], "text.onnx")):
+        model = _loaded(source / part["file"])
+        if part is spec["text"] and "tokens" not in part:
+            _take_table(model.graph, directory, part)
         quantize_matrices(model.graph)
         onnx.save(model, directory / name)
+        part["file"] = name
     for name in ("tokens.npy", "tokenizer.json"):
-        shutil.copy(source / name, directory / name)
+        if (source / name).is_file():
+            shutil.copy(source / name, directory / name)
     spec["image"]["batch"] = 1
     _describe(directory, {**spec, "int8": INT8})
+
+
+def _loaded(path: Path) -> Any:
+    """A graph with its weights. Where these are in other files, `onnx` takes no links to them."""
+    import shutil
+    from tempfile import TemporaryDirectory
+
+    import onnx
+
+    if not any(tensor.HasField("data_location") and tensor.data_location
+               for tensor in onnx.load(path, load_external_data=False).graph.initializer):
+        return onnx.load(path)
+    with TemporaryDirectory(dir=path.parent.parent) as copy:
+        for file in path.parent.iterdir():
+            shutil.copyfile(file, Path(copy, file.name))
+        return onnx.load(Path(copy, path.name))
+
+
+def _take_table(graph: Any, directory: Path, spec: dict[str, Any]) -> None:
+    """Take the token table out of a text graph, which is given its rows from then on."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2}
+    ids = {one.name: one for one in graph.input if one.name in ("text", "input_ids")}
+    same = set(ids)
+    for node in graph.node:
+        if node.op_type in ("Cast", "Identity") and node.input[0] in same:
+            same.add(node.output[0])
+    found = [node for node in graph.node if node.op_type == "Gather"
+             and node.input[0] in weights and node.input[1] in same]
+    if len(found) != 1:
+        return
+    table, rows = weights[found[0].input[0]], found[0].output[0]
+    shape = [one.dim_value or one.dim_param
+             for one in next(iter(ids.values())).type.tensor_type.shape.dim]
+    np.save(directory / "tokens.npy", numpy_helper.to_array(table).astype(np.float16))
+    spec["tokens"] = "tokens.npy"
+    graph.input.append(helper.make_tensor_value_info(
+        "tokens", TensorProto.FLOAT, [*shape, table.dims[1]]))
+    graph.node.remove(found[0])
+    for node in graph.node:
+        for at, name in enumerate(node.input):
+            if name == rows:
+                node.input[at] = "tokens"
+    used = {name for node in graph.node for name in node.input}
+    for one in ids.values():
+        if one.name not in used:
+            graph.input.remove(one)
 
 
 def check(exported: OnnxEncoder, images: list[Any], texts: list[str], image_vectors: Vectors,
@@ -211,7 +263,7 @@ def _write(tower: Any, path: Path, inputs: dict[str, Any], varies: dict[int, str
 # -- what surrounds them ---------------------------------------------------------------------------
 
 
-def _image_spec(how: dict[str, Any]) -> dict[str, Any]:
+def image_spec(how: dict[str, Any]) -> dict[str, Any]:
     """model.json's description of an open_clip preprocessing.
 
     Raises:
@@ -223,12 +275,12 @@ def _image_spec(how: dict[str, Any]) -> dict[str, Any]:
         raise ModelError(f"its preprocessing ({how['resize_mode']}, {how['size']}) cannot be "
                          "exported")
     resize = "stretch" if how["resize_mode"] == "squash" else "shortest"
-    return {"file": "image.onnx", "size": size, "resize": resize,
-            "interpolation": how["interpolation"], "batch": _BATCH}
+    return {"size": size, "resize": resize, "interpolation": how["interpolation"]}
 
 
 def _describe(directory: Path, spec: dict[str, Any]) -> None:
-    files = [spec["image"]["file"], *(spec["text"][key] for key in ("file", "tokens", "tokenizer"))]
+    files = [spec["image"]["file"], *(spec["text"][key] for key in ("file", "tokens", "tokenizer")
+                                      if key in spec["text"])]
     sums = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in files}
     (directory / "model.json").write_text(
         json.dumps({"format": FORMAT, **spec, "sha256": sums}, indent=1), "utf-8")

@@ -1,4 +1,5 @@
-"""open_clip models on a CPU: exported to ONNX once, kept in a cache, run without torch ever after.
+"""open_clip models on a CPU: exported to ONNX once, or fetched as others exported them, kept in a
+cache, run without torch ever after.
 
     int8     8 bits for weights and activations: two to three times as fast as fp32, a quarter of
              its size
@@ -28,9 +29,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from mmsearch.encoders.hub import in_words
+from mmsearch.encoders import published
+from mmsearch.encoders.hub import Unreachable, cache_directory, has_weights, in_words
 from mmsearch.encoders.int8 import INT8
 from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.openclip import is_openclips, repository_of
 from mmsearch.encoders.precision import Precision, split_precision
 from mmsearch.encoders.protocol import Encoder
 from mmsearch.errors import MissingExtra, ModelError
@@ -47,24 +50,74 @@ EXPORT = 2
 """Raise it when exports come out differently: older ones are then left alone."""
 _REFUSED = "stays-on-torch"
 """A file that says why a model is not exported."""
+_NOTED = "published"
+"""A file that says which export is used for a model."""
 
 
 def load_openclip(name: str) -> Encoder:
-    """An open_clip model, with or without a precision behind its name.
+    """A model with or without a precision behind its name: of open_clip, or an export.
 
     Raises:
         ModelError, MissingExtra: it is not available, or not in this precision.
     """
+    from mmsearch.encoders.openclip import OpenClipEncoder
+
     model, precision = split_precision(name)
     wanted = cast(Precision, precision[1:] or "auto")
-    if _has_gpu():
-        from mmsearch.encoders.openclip import OpenClipEncoder
-
+    if _is_torchs(model) and _has_gpu():
         if wanted == "int8":
             raise ModelError("int8 is for CPUs; on a GPU use --precision bf16 or fp32")
         return OpenClipEncoder(model, "fp32" if wanted == "fp32" else "bf16")
-    cached = Cache(model)
+    for_torch = wanted == "bf16" and _is_torchs(model)
+    cached = Cache((not for_torch and _export_of(model)) or model)
     return cached.encoder(cached.fastest() if wanted == "auto" else wanted)
+
+
+def _export_of(model: str) -> str | None:
+    """The name of the ready export to use for a model, pinned; None if torch exports it here.
+
+    What this machine has comes first, then what the hub has, which is noted: it stays the export of
+    this model here, whatever the hub has later.
+
+    Raises:
+        ModelError, MissingExtra: neither is there.
+    """
+    if published.is_published(model):
+        return model
+    own = Cache(model)
+    if noted := own.noted():
+        return noted
+    if Path(model).is_dir() or Path(model.partition("/")[2]).is_file() or own.is_made():
+        return None
+    found = published.pinned_here(model)
+    if found is None and not _is_torch_ready(model):
+        try:
+            found = published.pinned_on_hub(model)
+        except Unreachable as error:
+            if _is_torchs(model):  # which may have fetched its weights elsewhere
+                return None
+            raise ModelError(f"{model} is not on this machine: {error}; "
+                             f"{published.by_hand(next(published.repositories(model)))}") from error
+        if found is None and not _is_torchs(model):
+            looked = " or ".join(published.repositories(model))
+            raise ModelError(f"the hub has no export {looked} that mmsearch knows" + (
+                "; any model of open_clip runs with pip install 'mmsearch[openclip]'"
+                if is_openclips(model) else ""))
+    if found is not None:
+        with suppress(OSError):  # it is looked up again
+            own.path.mkdir(parents=True, exist_ok=True)
+            (own.path / _NOTED).write_text(found, "utf-8")
+    return found
+
+
+def _is_torchs(model: str) -> bool:
+    """Whether torch can run a model here, if there is one of this name."""
+    return is_openclips(model) and find_spec("open_clip") is not None
+
+
+def _is_torch_ready(model: str) -> bool:
+    """Whether torch can run a model here without a download."""
+    return _is_torchs(model) and has_weights(repository_of(model))
 
 
 class Cache:
@@ -79,6 +132,8 @@ class Cache:
             ModelError: int8, of a model that cannot be exported, or the model is not available.
         """
         if precision == "bf16":
+            if published.is_published(self.model):
+                raise ModelError(f"{self.model} is an export, which runs in fp32 or int8 alone")
             return self._torch("bf16")
         if not self._is_made(precision) and self._refused() is None:
             try:
@@ -94,8 +149,19 @@ class Cache:
         return self._torch("fp32")
 
     def is_exported(self) -> bool:
-        """Whether it can be loaded without its original weights."""
+        """Whether it can be loaded without its original weights, and without a network."""
+        noted = self.noted()
+        return (self.is_made() or (noted is not None and Cache(noted).is_made())
+                or published.pinned_here(self.model) is not None)
+
+    def is_made(self) -> bool:
+        """Whether an export of it is in the cache."""
         return any((self.path / name / "model.json").exists() for name in ("fp32", "int8"))
+
+    def noted(self) -> str | None:
+        """The ready export that is used for it."""
+        file = self.path / _NOTED
+        return file.read_text("utf-8") if file.is_file() else None
 
     def _is_made(self, precision: Precision) -> bool:
         """Whether it is there, and as this version makes it."""
@@ -117,10 +183,12 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError):
             pass
         encoders = {"fp32": self.encoder("fp32")}
-        if self._refused() is None:
+        if self._refused() is None and find_spec("onnx") is not None:
             encoders["int8"] = self.encoder("int8")
-        if has_bf16():
+        if has_bf16() and not published.is_published(self.model):
             encoders["bf16"] = self.encoder("bf16")
+        if len(encoders) == 1:
+            return "fp32"
         measured = {name: _measure(encoder) for name, encoder in encoders.items()}
         least = measured["fp32"]["recall"] - TOLERATED
         chosen = max((name for name in measured if measured[name]["recall"] >= least),
@@ -157,8 +225,11 @@ class Cache:
         """Where it cannot be exported, the directory is removed, and a file says why."""
         from mmsearch.encoders import export
 
+        if precision == "fp32" and published.is_published(self.model):
+            published.prepare(self.model, directory)
+            return
         if find_spec("onnx") is None:
-            raise MissingExtra(in_words(self.model), "openclip")
+            raise MissingExtra(in_words(self.model), "hub" if precision == "int8" else "openclip")
         if precision == "int8":
             export.quantize(self.path / "fp32", directory)
             return
@@ -219,18 +290,9 @@ def _demo() -> tuple[list[Any], list[str]]:
             [caption for row in rows for caption in row["captions"][:CAPTIONS]])
 
 
-def cache_directory() -> Path:
-    """Where exports are kept: MMSEARCH_CACHE, or the user's cache directory."""
-    if given := os.environ.get("MMSEARCH_CACHE"):
-        return Path(given)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("mmsearch", appauthor=False)
-
-
 def _file_name(model: str) -> str:
     """A directory name for a model; for files on this machine, for their state of now."""
-    files = sorted(Path(model).iterdir()) if Path(model).is_dir() else [
+    files = published.files_in(Path(model)) if Path(model).is_dir() else [
         Path(model.partition("/")[2])]
     state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns)
              for file in files if file.is_file()]

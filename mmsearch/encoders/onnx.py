@@ -36,10 +36,18 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _Part = TypeVar("_Part")
+_VECTORS = ("embedding", "image_embeds", "text_embeds", "pooler_output")
+"""What graphs call the vectors that they give; the first is ours."""
+_TAKES = {"text": "ids", "input_ids": "ids", "attention_mask": "mask"}
+"""What others call what text graphs take."""
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8,
+          "tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
 class OnnxEncoder:
     """An `Encoder` over a model directory. Text beyond `max_tokens` tokens is not seen.
+
+    pinned: the name by which the very same files are found again, where the model came from a hub.
 
     Every run of a graph takes one core, and as many run at once as there are cores: threads within
     a run spend half their time waiting for each other.
@@ -54,6 +62,7 @@ class OnnxEncoder:
         self.dim = int(self._spec["dim"])
         self.min_side = int(self._spec["image"]["size"])
         self.max_tokens = int(self._spec["max_tokens"])
+        self.pinned = str(self._spec.get("pinned", ""))
         digest = "".join(self._spec["sha256"][name] for name in sorted(self._spec["sha256"]))
         # An export makes the vectors of the model it was made from, whatever its files are.
         self.name = self._spec.get("encoder") or \
@@ -98,7 +107,20 @@ class OnnxEncoder:
     def run_images(self, images: Sequence[Picture]) -> tuple[Vectors, Vectors]:
         """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32."""
         parts = [images[at : at + self.batch] for at in range(0, len(images), self.batch)]
-        return self._each(self._image_session, lambda part: {"pixels": stacked(self, part)}, parts)
+        return self._each(self._image_session, self._pixels, parts)
+
+    def _pixels(self, part: Sequence[Picture]) -> dict[str, Any]:
+        """What the image graph takes: uint8 pixels, or what the model makes of them where its graph
+        leaves that to us."""
+        pixels: Any = stacked(self, part)
+        takes, how = self._image_session.get_inputs()[0], self._spec["image"]
+        if takes.shape[1] == 3:
+            pixels = pixels.transpose(0, 3, 1, 2)
+        if (kind := _TYPES[takes.type]) is not np.uint8:
+            mean, std = (np.array(how[key], np.float32).reshape(-1, 1, 1)
+                         for key in ("mean", "std"))
+            pixels = ((pixels / np.float32(255) - mean) / std).astype(kind, copy=False)
+        return {takes.name: np.ascontiguousarray(pixels)}
 
     def run_texts(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32.
@@ -108,17 +130,23 @@ class OnnxEncoder:
         its vector would depend on its neighbours (cosine 0.98 to itself).
         """
         cut = self.cut(texts) if texts else []
-        known = {one.name for one in self._text_session.get_inputs()} if texts else set()
+        takes = {one.name: _TYPES[one.type] for one in self._text_session.get_inputs()} \
+            if texts else {}
+        known = {_TAKES.get(name, name) for name in takes}
+        pad = self._spec["text"].get("pad", {})
         most = min(int(self._spec["text"].get("batch", 1)), -(-len(cut) // self.workers))
         parts = alike([len(ids) for ids in cut], most, padding=0.5 if "mask" in known else 0)
 
         def inputs(part: list[int]) -> dict[str, Any]:
-            shape = len(part), max(len(cut[n]) for n in part)
-            ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+            shape = len(part), max(pad.get("to", 0), *(len(cut[n]) for n in part))
+            ids, mask = np.full(shape, pad.get("id", 0)), np.zeros(shape, np.int64)
             for row, n in enumerate(part):
                 ids[row, : len(cut[n])], mask[row, : len(cut[n])] = cut[n], 1
-            every = {"tokens": self._table[ids].astype(np.float32), "ids": ids, "mask": mask}
-            return {name: value for name, value in every.items() if name in known}
+            every = {"ids": ids, "mask": mask}
+            if "tokens" in known:
+                every["tokens"] = self._table[ids]
+            return {name: every[_TAKES.get(name, name)].astype(kind, copy=False)
+                    for name, kind in takes.items()}
 
         back = np.argsort([n for part in parts for n in part])
         vectors, features = self._each(self._text_session, inputs, parts)
@@ -139,8 +167,10 @@ class OnnxEncoder:
         def run(part: Any) -> Any:
             return session.run(outputs, inputs(part))
 
+        gives = [one.name for one in session.get_outputs()]
+        vectors = next((name for name in _VECTORS if name in gives), gives[0])
         # Only what `mmsearch train` starts from gives its features too.
-        outputs = ["embedding", "features" if len(session.get_outputs()) > 1 else "embedding"]
+        outputs = [vectors, "features" if "features" in gives else vectors]
 
         if not parts:
             return np.zeros((0, self.dim), np.float32), np.zeros((0, 0), np.float32)
@@ -149,7 +179,11 @@ class OnnxEncoder:
         else:
             with ThreadPoolExecutor(self.workers) as pool:
                 done = list(pool.map(run, parts))
-        return np.concatenate([d[0] for d in done]), np.concatenate([d[1] for d in done])
+        found, features = (np.concatenate([d[n] for d in done]) for n in (0, 1))
+        if self._spec.get("normalize"):
+            found = found.astype(np.float32)
+            found /= np.linalg.norm(found, axis=1, keepdims=True)
+        return found, features
 
     @cached_property
     def _image_session(self) -> InferenceSession:
@@ -238,9 +272,9 @@ def _read_spec(directory: Path) -> dict[str, Any]:
             raise ModelError(f"{path} has format {spec['format']}, this version reads {FORMAT}; "
                              "upgrade mmsearch")
         text = spec["text"]
-        for part in (spec["image"]["file"], text["file"], text["tokens"], text["tokenizer"],
+        for part in (spec["image"]["file"], text["file"], text.get("tokens", ""), text["tokenizer"],
                      *(spec.get(part, text)["file"] for part in ("names", "hubness", "spelling"))):
-            if Path(part).name != part:
+            if Path(part).is_absolute() or ".." in Path(part).parts:
                 raise ModelError(f"{path} names a file outside its directory: {part}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, error) from error

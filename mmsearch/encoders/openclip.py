@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-import os
-import socket
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mmsearch.encoders.hub import in_words
+from mmsearch.encoders.hub import do_not_wait_for_no_network, in_words
 from mmsearch.encoders.protocol import stacked
 from mmsearch.errors import MissingExtra, ModelError
 from mmsearch.records import Pixels, Vectors
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from mmsearch.encoders.protocol import Picture
 
+_FAMILIES = re.compile("ViT|RN[0-9]|EVA0|MobileCLIP|PE-Core|convnext|coca|xlm-roberta|roberta-|"
+                       "mt5-|nllb-|swin_|vit_")
+"""How the names of architectures begin."""
 AT_ONCE = 2
 """Calls that share a GPU: while one computes, the next is stacked and copied there."""
 
@@ -54,7 +57,7 @@ class OpenClipEncoder:
         if is_folder(model):
             architecture, pretrained = f"local-dir:{model}", ""
         if not (is_folder(model) or Path(pretrained).is_file()):
-            _do_not_wait_for_no_network()
+            do_not_wait_for_no_network()
         try:
             import open_clip
             import torch
@@ -149,19 +152,37 @@ class OpenClipEncoder:
             self._replicas.put(replica)
 
 
+def is_architecture(name: str) -> bool:
+    """Whether open_clip, which takes seconds to import, has an architecture of this name."""
+    found = find_spec("open_clip")
+    return bool(found and found.origin
+                and (Path(found.origin).parent / "model_configs" / f"{name}.json").is_file())
+
+
+def repository_of(model: str) -> str:
+    """Where on the hub open_clip has the weights of a model from; empty where it does not say."""
+    if model.startswith("hf-hub:"):
+        return model.removeprefix("hf-hub:")
+    architecture, _, tag = model.partition("/")
+    if not is_architecture(architecture):
+        return ""
+    from open_clip.pretrained import get_pretrained_cfg
+
+    return "/".join(get_pretrained_cfg(architecture, tag).get("hf_hub", "").split("/")[:2])
+
+
+def is_openclips(model: str) -> bool:
+    """Whether a name looks like one of open_clip's, which need not be installed; else it is that of
+    a repository."""
+    architecture = model.partition("/")[0]
+    return (model.startswith("hf-hub:") or is_folder(model) or is_architecture(architecture)
+            or _FAMILIES.match(architecture) is not None)
+
+
 def is_folder(model: str) -> bool:
     """Whether a name is that of a folder with an open_clip model: weights, and a configuration that
     says how pictures are prepared."""
     return Path(model, "open_clip_config.json").is_file()
-
-
-def _do_not_wait_for_no_network() -> None:
-    """Without a network the hub's client retries for a minute; told so, it looks in its cache."""
-    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").split("//")[-1].split("/")[0]
-    try:
-        socket.getaddrinfo(host.split(":")[0], None)
-    except OSError:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def _cannot_load(model: str, architecture: str, error: Exception) -> ModelError:
@@ -179,7 +200,8 @@ def _check_known(model: str, architecture: str, pretrained: str, open_clip: Any)
 
         near = difflib.get_close_matches(architecture, open_clip.list_models(), 3, 0.4)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ModelError(f"no model called {architecture!r}{hint}")
+        raise ModelError(f"no model called {model!r}: it is neither an export that could be found, "
+                         f"nor is {architecture!r} an architecture of open_clip{hint}")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained not in tags and not Path(pretrained).is_file():
         raise ModelError(f"{model!r} names no weights: give {architecture}/TAG with one of "

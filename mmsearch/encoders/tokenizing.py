@@ -32,7 +32,9 @@ def converted(theirs: Any, length: int, padded: bool) -> tuple[Any, dict[str, An
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
     if isinstance(theirs, SimpleTokenizer):
-        made = _byte_pairs(theirs)
+        if theirs.reduction_fn is not None or theirs.clean_fn.__name__ != "_clean_lower":
+            raise _unknown()
+        made = byte_pairs(theirs.encoder, list(theirs.bpe_ranks))
         made.enable_truncation(length)
         if padded:
             made.enable_padding(length=length, pad_id=0)
@@ -55,21 +57,19 @@ def check_tokens(exported: OnnxEncoder, theirs: Any) -> None:
             raise ModelError(f"its tokenizer cuts {text[:20]!r} differently once exported")
 
 
-def _byte_pairs(theirs: Any) -> Any:
+def byte_pairs(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Any:
+    """The tokenizer that CLIP was taught with."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
-    if theirs.reduction_fn is not None or theirs.clean_fn.__name__ != "_clean_lower":
-        raise _unknown()
-    made = Tokenizer(models.BPE(vocab=theirs.encoder, merges=list(theirs.bpe_ranks),
-                                end_of_word_suffix="</w>"))
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>"))
     words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
     made.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(words, "removed", invert=True),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    start, end = "<start_of_text>", "<end_of_text>"
+    start, end = sorted(vocabulary, key=vocabulary.__getitem__)[-2:]
     made.post_processor = processors.TemplateProcessing(
         single=f"{start} $A {end}",
-        special_tokens=[(start, theirs.sot_token_id), (end, theirs.eot_token_id)])
+        special_tokens=[(one, vocabulary[one]) for one in (start, end)])
     return made
 
 

@@ -7,8 +7,18 @@ from .archive_memory import (
 from .changes import Changes as Changes
 from .hashes import content_hash as content_hash
 from .plan import Planner as Planner
-from .shards import Built as Built, Shard as Shard, build_shard as build_shard
+from .shards import (
+    Built as Built,
+    Shard as Shard,
+    build_shard as build_shard,
+    encode_shard as encode_shard,
+)
 from .shared import settle_captions as settle_captions
 from .vanished import items_vanished as items_vanished
 from .vectors import check_maker as check_maker, import_vectors as import_vectors, maker as maker
-from .work import LARGEST as LARGEST, Work as Work
+from .work import (
+    COMMIT_SECONDS as COMMIT_SECONDS,
+    FIRST_SHARD as FIRST_SHARD,
+    LARGEST as LARGEST,
+    Work as Work,
+)

@@ -104,12 +104,9 @@ def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -
     vectors: list[Vectors] = [ready.vector[None] for ready in shard.ready]
     rows = like_their_pictures([(_described_anew(ready, built, captions), ready.hash)
                                 for ready in shard.ready])
-    if shard.items:
-        encode = _encode_texts if shard.kind == "text" else partial(_encode_images, captions,
-                                                                    built)
-        for part, embeddings in encode(load_encoder(shard.model), shard, stages, tick):
-            rows.extend(part)
-            vectors.append(embeddings)
+    for part, embeddings in _encode(captions, built, shard, stages, tick):
+        rows.extend(part)
+        vectors.append(embeddings)
     if captions:
         beside = replace(shard, items=tuple(captions))
         for part, embeddings in _encode_texts(load_encoder(shard.model), beside, stages):
@@ -120,6 +117,17 @@ def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -
             _write(shard, rows, np.concatenate(vectors), built)
     built.stages = stages.spent
     return built
+
+
+def encode_shard(shard: Shard, tick: Callable[[int], None]
+                 ) -> tuple[list[tuple[Item, str]], Vectors, list[Skipped]]:
+    """A shard's items with their hashes, their vectors, and what was skipped; nothing is written,
+    and captions that pictures bring are left out."""
+    built, rows, vectors = Built(), list[tuple[Item, str]](), list[Vectors]()
+    for part, embeddings in _encode([], built, shard, Stages(), tick):
+        rows.extend(part)
+        vectors.append(embeddings)
+    return rows, np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32), built.skipped
 
 
 def _write(shard: Shard, rows: list[tuple[Item, str]], matrix: Vectors, built: Built) -> None:
@@ -137,6 +145,17 @@ def _write(shard: Shard, rows: list[tuple[Item, str]], matrix: Vectors, built: B
 
 
 _Encoded = Iterator[tuple[list[tuple[Item, str]], Vectors]]
+
+
+def _encode(captions: list[Item], built: Built, shard: Shard, stages: Stages,
+            tick: Callable[[int], None]) -> _Encoded:
+    if not shard.items:
+        return
+    encoder = load_encoder(shard.model)
+    if shard.kind == "text":
+        yield from _encode_texts(encoder, shard, stages, tick)
+    else:
+        yield from _encode_images(captions, built, encoder, shard, stages, tick)
 
 
 def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: Shard,

@@ -46,6 +46,8 @@ FACTOR = 8
 """So many segments of one tier become one of a higher tier."""
 _SMALL = 64
 """Segments of up to so many rows are of the lowest tier."""
+REINDEX = "reindex-"
+"""Begins the name of the directory of a reindex that is not finished (`collection.reindex`)."""
 DEAD_SHARE = 0.2
 _LARGEST_MERGED = 256 << 20
 """Segments of so many bytes are left alone until `compact`: merging them gains nothing."""
@@ -76,6 +78,13 @@ def remove_garbage(root: Path, catalog: Catalog) -> None:
             remove(path)
 
 
+def remove_unfinished(root: Path, keep: Path | None = None) -> None:
+    """Remove what reindexing has left that was not finished, but for the directory `keep`."""
+    for path in root.glob(f"{REINDEX}*"):
+        if path != keep:
+            remove(path)
+
+
 def tidy(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
     """After a run: merge what has piled up, rewrite what is mostly dead, build an approximate index
     where one pays."""
@@ -93,7 +102,8 @@ def merge(root: Path, catalog: Catalog) -> None:
 
 def compact(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
     """One segment a kind, without dead rows; approximate indexes over them, tuned anew; fresh full
-    text."""
+    text; nothing left of a reindex that nobody went on with."""
+    remove_unfinished(root)
     catalog.relist()
     _swap(root, catalog, partial(_renew_anns, everything=True, device=device))
 
@@ -108,6 +118,15 @@ def renew_anns(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
         _swap(root, catalog, partial(_renew_anns, device=device))
     except (UsageError, GpuUnavailable, MissingExtra) as error:
         warnings.warn(f"no approximate index was built: {error}", stacklevel=2)
+
+
+def build_anns(root: Path, catalog: Catalog, opened: Opened, infos: Iterable[SegmentInfo],
+               device: Device) -> list[SegmentInfo]:
+    """Approximate indexes over the segments, one a kind, for which one pays; below `root`."""
+    specs = [(info, _spec(catalog, info.rows)) for info in infos]
+    return [write_ann(root, opened.segment(info), info.kind, spec,
+                      tuner_for(catalog, opened, info.kind), device)
+            for info, spec in specs if spec.kind != "exact"]
 
 
 _Step = Callable[[Path, Catalog, Opened], Change]

@@ -20,6 +20,8 @@ from .segments import (
     remove as remove,
     retune_ann as retune_ann,
     segment_name as segment_name,
+    stated as stated,
+    sync as sync,
     tuning_of as tuning_of,
     verify_directory as verify_directory,
     write_ann as write_ann,

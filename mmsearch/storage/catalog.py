@@ -48,6 +48,7 @@ class Change:
     """ids of items that go."""
     add_segments: list[SegmentInfo] = field(default_factory=list)
     drop_segments: list[SegmentInfo] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any(vars(self).values())
@@ -103,6 +104,8 @@ class Catalog(CatalogReader):
                 self._put(some)
                 highest = max(highest, max(seq for seq, _, _ in some))
             self._swap_segments(change)
+            self._conn.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", [
+                (key, json.dumps(value)) for key, value in change.settings.items()])
             self._conn.execute("UPDATE settings SET value = CAST(max(CAST(value AS INTEGER), ?) AS "
                                "TEXT) WHERE key = 'next_seq'", [highest + 1])
         self.settings = self._read_settings()
@@ -145,11 +148,8 @@ class Catalog(CatalogReader):
         self._conn.execute("PRAGMA cache_size = -131072")
 
     def put_settings(self, values: dict[str, Any], drop: Sequence[int] = ()) -> None:
-        with self._transaction():
-            self._drop_and_update(Change(drop=list(drop)))  # items that go with them
-            self._conn.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)",
-                                   [(key, json.dumps(value)) for key, value in values.items()])
-        self.settings = self._read_settings()
+        """drop: ids of items that go with what was set."""
+        self.commit(Change(drop=list(drop), settings=values))
 
     def forget(self, ids: Iterable[int]) -> None:
         """Let the next run over the sources take items for new ones: their vectors are lost."""

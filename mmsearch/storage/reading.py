@@ -64,8 +64,11 @@ class CatalogReader:
         finally:
             self._conn.execute("ROLLBACK")
 
+    def renew_settings(self) -> None:
+        self.settings = self._read_settings()
+
     def setting(self, key: str) -> Any:
-        """A setting as it is now (`settings` are as they were when this was opened), or None."""
+        """A setting as it is now (`settings` are as they were when last read), or None."""
         rows = self._rows("SELECT value FROM settings WHERE key = ?", [key])
         return json.loads(rows[0][0]) if rows else None
 

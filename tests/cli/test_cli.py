@@ -224,7 +224,10 @@ def test_on_a_terminal_there_is_a_table_a_bar_and_no_trace_of_them_in_a_pipe(
         assert run.wait() == 0
         return shown.decode()
 
-    assert "indexing" in on_terminal("index", photos, "-i", "x")
+    first = on_terminal("index", photos, "-i", "x")
+    assert "indexing" in first and "mmsearch reindex -i x --model good (1.5 GB" in first
+    shutil.copy(DEMO / "waves.jpg", photos)
+    assert "--model" not in on_terminal("index", photos, "-i", "x")
     table = on_terminal("query", "a cat", "-i", demo_index, "-k", 2)
     assert "score" in table
     assert "score" not in cli("query", "a cat", "-i", demo_index, "-k", 2).stdout
@@ -280,7 +283,7 @@ def test_every_help_text_has_an_example_that_names_real_options(cli: Cli) -> Non
     commands = re.findall(r"^\W+(\w+)  ", cli("--help").stdout.split("Commands")[1], re.M)
     assert cli("query", "x", "--no-such-option").returncode == 2
     assert set(commands) == {"index", "query", "eval", "info", "delete", "verify", "compact",
-                             "train", "demo", "dups", "export", "watch", "models"}
+                             "train", "demo", "dups", "export", "watch", "models", "reindex"}
     for command in commands:
         text = cli(command, "--help").stdout
         assert f"Example: mmsearch {command}" in text
