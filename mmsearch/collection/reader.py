@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from mmsearch.collection.pool import Connection, Pool, refuse_odd_name, usable
-from mmsearch.encoders import BUILTIN, EXTERNAL, Encoder, ExternalEncoder, load_encoder
+from mmsearch.encoders import (
+    BUILTIN,
+    EXTERNAL,
+    Encoder,
+    ExternalEncoder,
+    for_queries,
+    load_encoder,
+)
 from mmsearch.errors import (
     CollectionDamaged,
     EncoderMismatch,
@@ -22,15 +29,7 @@ from mmsearch.errors import (
     no_collection,
 )
 from mmsearch.indexes import Device
-from mmsearch.records import (
-    Hit,
-    Ids,
-    Kind,
-    Neighbors,
-    Problem,
-    SegmentInfo,
-    Vectors,
-)
+from mmsearch.records import Hit, Ids, Kind, Neighbors, Problem, SegmentInfo, Vectors
 from mmsearch.search import (
     KINDS,
     Asked,
@@ -183,17 +182,12 @@ class Reader:
     def _asked(self, query: Query, settings: dict[str, Any]) -> Asked:
         if query.vector is not None:
             return Asked(*[unit(query.vector, int(settings["dim"]))] * 2)
-        encoder = self._encoder(settings)
-        stored = partial(self._stored, settings["encoder"])
-        if query.multilingual:
-            from mmsearch.encoders import Multilingual
-
-            encoder = Multilingual(encoder)
-        return composed(encoder, query, stored)
+        encoder = for_queries(self._encoder(settings), query.multilingual)
+        return composed(encoder, query, partial(self._stored, settings["encoder"]))
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
-              weights: Sequence[float] = (), multilingual: bool = False) -> Vectors:
+              weights: Sequence[float] = (), multilingual: bool | None = None) -> Vectors:
         """A composed query for pictures as one unit vector, float32 [dim]; see `search.compose`."""
         return self._asked(Query(
             text=texts, image=images, without=without, without_image=without_images,

@@ -10,7 +10,7 @@ from .load import (
     load_encoder as load_encoder,
     pinned_name as pinned_name,
 )
-from .multilingual import Multilingual as Multilingual
+from .multilingual import for_queries as for_queries, lacks_package as lacks_package
 from .onnx import OnnxEncoder as OnnxEncoder
 from .precision import split_precision as split_precision
 from .protocol import Encoder as Encoder, encode_queries as encode_queries

