@@ -243,7 +243,7 @@ def test_where_an_export_may_be(model: str, first: str, among: str | None) -> No
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "MMSEARCH_CACHE": str(tmp_path / "cache"),
-            "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+            "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": ""}
 
 
 def test_a_collection_keeps_to_its_commit(tmp_path: Path, cli: Cli, env: dict[str, str]) -> None:
