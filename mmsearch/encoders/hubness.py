@@ -24,9 +24,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
+from mmsearch.errors import ModelError
 from mmsearch.records import Vectors
 
 _AT_ONCE = 1024
@@ -41,8 +44,8 @@ class Hubness:
     """
 
     def __init__(self, path: Path, settings: Mapping[str, float]) -> None:
-        self._file = np.load(path)
-        self._axes, self._usual = self._file["axes"], self._file["usual"]
+        self._path = path
+        self._axes, self._usual = self._read("axes"), self._read("usual")
         self._neighbours = int(settings["neighbours"])
         self._scale = float(settings["scale"])
         self._weight = -float(settings["weight"]) / self._scale
@@ -75,11 +78,20 @@ class Hubness:
 
     @cached_property
     def _texts(self) -> Vectors:
-        return _unit(self._file["texts"])
+        return _unit(self._read("texts"))
 
     @cached_property
     def _pictures(self) -> Vectors:
-        return _unit(self._file["pictures"])
+        return _unit(self._read("pictures"))
+
+    def _read(self, part: str) -> Any:
+        """Of the file opened anew: processes that were forked would share its position."""
+        try:
+            with np.load(self._path) as file:
+                return file[part]
+        except (OSError, EOFError, ValueError, LookupError, BadZipFile) as error:
+            raise ModelError(f"{self._path} cannot be loaded ({error}); reinstall mmsearch, or "
+                             "point --model at a sound model directory") from error
 
 
 def _unit(rows: Vectors) -> Vectors:

@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from mmsearch.encoders.protocol import Picture
 
 FORMAT = 1
-_Part = TypeVar("_Part")
 _VECTORS = ("embedding", "image_embeds", "text_embeds", "pooler_output")
 """What graphs call the vectors that they give; the first is ours."""
 _TAKES = {"text": "ids", "input_ids": "ids", "attention_mask": "mask"}
@@ -195,11 +193,18 @@ class OnnxEncoder:
 
     @cached_property
     def _names(self) -> Names | None:
-        return self._optional("names", Names)
+        if (settings := self._spec.get("names")) is None:
+            return None
+        path = self.directory / settings["file"]
+        try:
+            return Names(path, settings)
+        except (OSError, EOFError, ValueError, LookupError) as error:
+            raise _damaged(path, error) from error
 
     @cached_property
     def _hubness(self) -> Hubness | None:
-        return self._optional("hubness", Hubness)
+        settings = self._spec.get("hubness")
+        return Hubness(self.directory / settings["file"], settings) if settings else None
 
     @cached_property
     def _spelling(self) -> Spelling | None:
@@ -217,15 +222,6 @@ class OnnxEncoder:
                 return words
             raise ValueError("it is empty")
         except (OSError, EOFError, ValueError, zlib.error) as error:
-            raise _damaged(path, error) from error
-
-    def _optional(self, part: str, kind: Callable[[Path, Any], _Part]) -> _Part | None:
-        if (settings := self._spec.get(part)) is None:
-            return None
-        path = self.directory / settings["file"]
-        try:
-            return kind(path, settings)
-        except (OSError, EOFError, ValueError, LookupError, BadZipFile) as error:
             raise _damaged(path, error) from error
 
     @cached_property

@@ -106,13 +106,18 @@ def test_an_empty_query_has_a_direction() -> None:
     assert np.linalg.norm(pictures, axis=1) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", None])
-def test_a_damaged_file_is_named(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", None, "a byte of the texts"])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes | str | None) -> None:
     model = Path(shutil.copytree(BUILTIN_DIR, tmp_path / "model"))
     file = model / "hubness.npz"
     if content is None:
         np.savez(file, axes=np.zeros((2, 4)))
-    else:
+    elif isinstance(content, bytes):
         file.write_bytes(content)
+    else:
+        data = bytearray(file.read_bytes())
+        for at in (len(data) // 4, 3 * len(data) // 4):
+            data[at] ^= 1
+        file.write_bytes(data)
     with pytest.raises(ModelError, match="hubness"):
         OnnxEncoder(model).encode_texts(["a dog"])
