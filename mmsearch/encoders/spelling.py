@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from string import ascii_lowercase
 
-_WORD = re.compile(r"(?<![\w'.-])[a-z]{5,}(?![\w'.-])|^[A-Z][a-z]{4,}(?![\w'.-])")
+_WORD = re.compile(r"(?<![\w'.-])[a-z]{5,25}(?![\w'.-])|^[A-Z][a-z]{4,24}(?![\w'.-])")
 _ENDINGS = ("s", "es", "ed", "d", "ing", "er", "r", "ly", "y")
 
 
