@@ -25,7 +25,7 @@ def delete(
     directory: IndexOption = DEFAULT_INDEX,
     json_: JsonOption = False,
 ) -> None:
-    """Remove items from a collection; your files stay.
+    """Remove items from a collection; your files stay, and `index` would add them again.
 
     The exit code is 1 if nothing is indexed at one of the paths, or nothing meets the condition.
 

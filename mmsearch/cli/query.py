@@ -174,7 +174,7 @@ def check_fields(collection: Reader, where: Sequence[str] | None) -> None:
 
 def _why_nothing(collection: Reader, asked: Query) -> str:
     kinds, least = collection.info()["kinds"], asked.min_score
-    relevant = "" if least is None else f"no result has a relevance of {least:g} or more"
+    relevant = "" if least is None else f"no result has a match (relevance) of {least:g} or more"
     if asked.offset and not relevant:
         return f"there are no results beyond the first {asked.offset}; lower --offset"
     if asked.mode == "text" and kinds:

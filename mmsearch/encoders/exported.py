@@ -94,7 +94,7 @@ def _export_of(model: str) -> str | None:
         try:
             found = published.pinned_on_hub(model)
         except Unreachable as error:
-            if _is_torchs(model):  # which may have fetched its weights elsewhere
+            if _is_torchs(model) and not repository_of(model):  # torch has them from elsewhere
                 return None
             raise ModelError(f"{model} is not on this machine: {error}; "
                              f"{published.by_hand(next(published.repositories(model)))}") from error

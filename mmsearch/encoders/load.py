@@ -61,8 +61,9 @@ def load_encoder(name: str = BUILTIN) -> Encoder:
     if name.startswith(("/", ".", "~")):
         raise ModelError(f"there is no model directory {name}")
     if "/" not in name and not name.startswith("hf-hub:") and not is_architecture(model):
-        raise ModelError(f"no model called {name!r}; give builtin, a directory that `mmsearch "
-                         "train` wrote, or an open_clip model as ARCHITECTURE/TAG")
+        raise ModelError(f"no model called {name!r}; give small, good, best, multilingual "
+                         "(`mmsearch models`), a directory that `mmsearch train` wrote, or an "
+                         "open_clip model as ARCHITECTURE/TAG")
     return load_openclip(name)
 
 

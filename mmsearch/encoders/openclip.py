@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mmsearch.encoders.hub import do_not_wait_for_no_network, in_words
+from mmsearch.encoders.hub import do_not_wait_for_no_network, in_words, kept_in
 from mmsearch.encoders.protocol import stacked
 from mmsearch.errors import MissingExtra, ModelError
 from mmsearch.records import Pixels, Vectors
@@ -189,9 +189,12 @@ def _cannot_load(model: str, architecture: str, error: Exception) -> ModelError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "ownload" in reason or "Hub" in reason:
         reason = "its weights are neither on this machine nor could they be fetched"
-    elsewhere = "" if model.startswith("hf-hub:") else f", or a file: --model {architecture}/FILE"
-    return ModelError(f"{model} cannot be loaded: {reason}; copy them into the hub's cache "
-                      f"(HF_HOME) from a machine with a network{elsewhere}")
+    elsewhere = "" if model.startswith("hf-hub:") else \
+        f", or give a file of them: --model {architecture}/FILE"
+    repository = repository_of(model) or "REPOSITORY"
+    return ModelError(f"{model} cannot be loaded: {reason}; on a machine with a network, run "
+                      f"`hf download {repository}`, and copy its folder in "
+                      f"~/.cache/huggingface/hub to {kept_in()} here{elsewhere}")
 
 
 def _check_known(model: str, architecture: str, pretrained: str, open_clip: Any) -> None:

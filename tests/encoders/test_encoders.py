@@ -77,7 +77,7 @@ def test_a_name_without_weights_says_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(("name", "reason"), [
-    ("bultin", "no model called 'bultin'; give builtin"),
+    ("bultin", "no model called 'bultin'; give small"),
     ("/no/model", "there is no model directory /no/model"),
     (str(DEMO), r"without model\.json"),
     ("./model", "there is no model directory ./model")])
@@ -93,7 +93,8 @@ def test_without_a_network_and_weights_it_is_said_in_one_line_and_at_once(
     for model in ("ViT-B-32/laion2b_s34b_b79k", "hf-hub:nobody/nothing"):
         done = cli("index", DEMO, "-i", "x", "--model", model, env=env)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-        assert f"{model} cannot be loaded: its weights are neither on this machine" in done.stderr
+        assert f"{model} is not on this machine: hub.invalid cannot be reached" in done.stderr
+        assert "run `hf download" in done.stderr
 
 
 @pytest.mark.parametrize("file", ["model.json", "image.onnx", "text.onnx", "tokens.npy",
