@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import wordfreq
 from build_model import find_wheels, log, pictures, read_data, recall_of, say
 from safetensors.numpy import load_file
 
@@ -44,6 +45,7 @@ CLASS = 4.0  # how much of a class's weights is added to mean features; 1 to 32 
 LARGEST = 130  # classes in a group: dog has 118, animal 398
 FEWEST = 3  # pictures that captions of a noun must have
 MIXED = 30  # from so many on they count beside a class or group of that name
+USED = 1e-7  # share of all words
 COMMON = 0.3  # of all pictures: a noun of so many names nothing
 NO_NOUNS = {  # though WordNet has them
     "all", "and", "are", "back", "being", "can", "down", "each", "for", "from", "front", "has",
@@ -232,11 +234,14 @@ def write(path: Path, encoder: OnnxEncoder, memory: dict[str, Vectors]) -> None:
 
 
 def write_words(path: Path, wordnet: WordNet, pairs: Sequence[Pair]) -> None:
-    """What is no misspelling: the words of WordNet, and of three training captions or more."""
+    """What is no misspelling: the words of WordNet, of three training captions or more, and those
+    that are one of ten million words or more (PyPI package wordfreq): names, brands, dishes."""
     times = Counter(word for pair in pairs for caption in pair.captions
                     for word in set(re.findall(r"[a-z]{3,}", caption.lower())))
     said = {word for word, count in times.items() if count >= FEWEST}
-    words = "\n".join(sorted(said | wordnet.words))
+    common = {word for word, share in wordfreq.get_frequency_dict("en", "best").items()
+              if share >= USED and re.fullmatch("[a-z]{5,}", word)}
+    words = "\n".join(sorted(said | wordnet.words | common))
     path.write_bytes(gzip.compress(words.encode(), mtime=0))
     describe(path, spelling={})
 

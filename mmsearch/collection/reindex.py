@@ -178,6 +178,7 @@ class Generation:
             at[row.seq] = n
             if kind != "text" and row.hash not in ("", hash):
                 self._changed[file_uri(item)] = None
+                self.catalog.forget([row.id])  # its vector is of a file that may be put back
         seqs = np.setdiff1d(np.array(sorted(at), np.int64), self.have[kind])
         if len(seqs):
             part = vectors[[at[int(seq)] for seq in seqs]]

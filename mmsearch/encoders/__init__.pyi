@@ -13,4 +13,4 @@ from .load import (
 from .multilingual import for_queries as for_queries, lacks_package as lacks_package
 from .onnx import OnnxEncoder as OnnxEncoder
 from .precision import split_precision as split_precision
-from .protocol import Encoder as Encoder, encode_queries as encode_queries
+from .protocol import Encoder as Encoder, encode_queries as encode_queries, spelled as spelled

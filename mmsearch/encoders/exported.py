@@ -218,6 +218,8 @@ class Cache:
         with FileLock(self.path / "lock"):
             if self._is_made(precision) or self._refused() is not None:  # meanwhile, and in use
                 return
+            for left in self.path.glob(".*-*"):  # of who was killed; we have the lock
+                shutil.rmtree(left, ignore_errors=True)
             with _whole(self.path / precision) as directory:
                 self._fill(directory, precision)
 

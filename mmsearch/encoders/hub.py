@@ -97,8 +97,11 @@ def cached(name: str, revision: str = "") -> tuple[str, Path] | None:
     if not revision:
         try:
             revision = (_snapshots(name).parent / "refs" / "main").read_text("utf-8").strip()
-        except OSError:
-            return None
+        except OSError:  # the client notes no commit that it was given, as `fetch` does
+            commits = sorted(_snapshots(name).glob("*"), key=lambda one: one.stat().st_mtime)
+            if not commits:
+                return None
+            revision = commits[-1].name
     folder = _snapshots(name) / revision
     return (revision, folder) if folder.is_dir() else None
 

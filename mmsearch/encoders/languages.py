@@ -22,9 +22,10 @@ from mmsearch.records import Ids, Vectors
 TABLE = "english.npy"
 """int8 [ROWS]: the weight of all that has this row, in units of `UNIT`."""
 ROWS, UNIT = 1 << 20, 0.5
-ENGLISH, FOREIGN = -1.5, -4.0
-"""Texts of these log odds and more are taken for English, of those and less surely are not. Below
-zero: most who ask an English model ask in English, and many words belong to several languages."""
+ENGLISH, DOUBTFUL, FOREIGN = -1.5, -2.5, -4.0
+"""Texts of the first log odds and more are taken for English; of the second and more, if they are
+so with their words spelled right; of the third and less, they surely are not. Below zero: most who
+ask an English model ask in English, and many words belong to several languages."""
 _WORD = re.compile(r"[^\W\d_]+")
 _LATIN = re.compile(r"[a-z\u00aa-\u024f\u1e00-\u1eff]")
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.encoders.hubness import Hubness
-from mmsearch.encoders.languages import FOREIGN, is_english, log_odds
+from mmsearch.encoders.languages import DOUBTFUL, FOREIGN, is_english, log_odds
 from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR
 from mmsearch.encoders.names import Names
-from mmsearch.encoders.protocol import Encoder, encode_queries
+from mmsearch.encoders.protocol import Encoder, encode_queries, spelled
 from mmsearch.errors import MissingExtra, UsageError
 from mmsearch.records import Pixels, Vectors
 
@@ -96,8 +96,17 @@ class Multilingual:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return self.encode_queries(texts)[1]
 
+    def corrected(self, text: str) -> str:
+        return spelled(self._base, text) if self._is_english(text) else text
+
+    def _is_english(self, text: str) -> bool:
+        """Also what may be English, misspelt."""
+        return not self._every and (is_english(text) or (
+            log_odds(text) > DOUBTFUL and (right := spelled(self._base, text)) != text
+            and is_english(right)))
+
     def encode_queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
-        other = [n for n, text in enumerate(texts) if self._every or not is_english(text)]
+        other = [n for n, text in enumerate(texts) if not self._is_english(text)]
         english = sorted(set(range(len(texts))) - set(other))
         if not other:
             return encode_queries(self._base, texts)

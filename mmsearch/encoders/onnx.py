@@ -86,11 +86,14 @@ class OnnxEncoder:
     def encode_queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         """Texts, spelled right, as queries for pictures, of which names are moved (see
         `encoders.names`), and as queries for texts."""
-        moved, plain = self._moved([self._spelling.corrected(text) for text in texts]
-                                   if self._spelling else texts)
+        moved, plain = self._moved([self.corrected(text) for text in texts])
         if not self._hubness:
             return moved, plain
         return self._hubness.queries(moved), self._hubness.queries(plain)
+
+    def corrected(self, text: str) -> str:
+        """A query as it is encoded: see `encoders.spelling`."""
+        return self._spelling.corrected(text) if self._spelling else text
 
     def _moved(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         if self._names is None or not texts:
@@ -309,7 +312,8 @@ def _providers(available: Sequence[str]) -> list[str]:
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
+    directory = next((one for one in path.parents if (one / "model.json").is_file()), path.parent)
     return ModelError(f"{path} cannot be loaded ({str(error).splitlines()[0]}); "
-                      f"if that is an export in the cache, delete {path.parent}: it is made again; "
+                      f"if that is an export in the cache, delete {directory}: it is made again; "
                       "else reinstall mmsearch, or point --model at a sound model directory")
 

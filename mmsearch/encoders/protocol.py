@@ -52,6 +52,11 @@ def encode_queries(encoder: Encoder, texts: Sequence[str]) -> tuple[Vectors, Vec
     return found
 
 
+def spelled(encoder: Encoder, text: str) -> str:
+    """A query as an encoder takes it: with misspelt words put right, if it does that."""
+    return str(getattr(encoder, "corrected", str)(text))
+
+
 def stacked(encoder: Encoder, images: Sequence[Picture]) -> Pixels:
     """Prepared and unprepared pictures -> one batch, uint8 [n, size, size, 3]."""
     return np.stack([im if isinstance(im, np.ndarray) else encoder.prepare(im) for im in images])

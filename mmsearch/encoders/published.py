@@ -133,7 +133,8 @@ def folder_of(model: str) -> tuple[Path, Layout]:
     """
     pin = _PINNED.fullmatch(model)
     here = (cached(*pin.groups()) or ("", None))[1] if pin else Path(model)
-    if here is not None and (found := layout_of(here)):
+    found = layout_of(here) if here else None
+    if here and found and (pin is None or all((here / one).is_file() for one in found.files)):
         return here, found
     if pin is None:
         raise ModelError(f"{model} holds no export that mmsearch knows")
@@ -169,7 +170,8 @@ def prepare(model: str, directory: Path) -> None:
     try:
         image, text, tokenizer = read(source)
         tokenizer.save(str(directory / "tokenizer.json"))
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError,
+            OverflowError) as error:
         raise ModelError(f"the configuration of {model} cannot be read "
                          f"({type(error).__name__}: {error})") from error
     sums = {file: _sum(source / file) for file in found.files}

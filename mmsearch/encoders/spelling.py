@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from string import ascii_lowercase
 
-_WORD = re.compile(r"(?<![\w'.-])[a-z]{5,25}(?![\w'.-])|^[A-Z][a-z]{4,24}(?![\w'.-])")
+_WORD = re.compile(r"(?<![\w'.-])[a-z]{5,25}(?![\w'.-])")
+_LONGEST = 300
+"""Letters of a text that is corrected: longer ones are no queries that somebody typed."""
 _ENDINGS = ("s", "es", "ed", "d", "ing", "er", "r", "ly", "y")
 
 
@@ -27,7 +29,9 @@ class Spelling:
         self._names, self._rank, self._words = names, rank, words
 
     def corrected(self, text: str) -> str:
-        return _WORD.sub(lambda match: self._right(match[0].lower()) or match[0], text)
+        if len(text) > _LONGEST:
+            return text
+        return _WORD.sub(lambda match: self._right(match[0]) or match[0], text)
 
     def _right(self, word: str) -> str | None:
         """The word that was meant; None if it is one, or could be any."""
