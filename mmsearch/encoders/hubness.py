@@ -33,8 +33,8 @@ from mmsearch.errors import ModelError
 from mmsearch.records import Vectors
 
 _ROWS, _COLUMNS = 4, 160
-"""A product of so small matrices stays in one thread of BLAS (OpenBLAS: below 2^18 multiplications).
-More would wait for the cores on which other pictures are encoded: a run took 30 % longer."""
+"""A product of so small matrices stays in one thread of BLAS (OpenBLAS: below 2^18 steps). More
+would wait for the cores on which other pictures are encoded: a run took 30 % longer."""
 
 
 class Hubness:
