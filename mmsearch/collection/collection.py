@@ -286,6 +286,7 @@ class Collection(Reader):
         from mmsearch.collection.reindex import Generation
 
         model = absolute_name(model)
+        load_encoder(model)  # which may download it: nobody has to wait for that
         with self._writing() as catalog:
             done = Generation(self.path, catalog, model, self.device, progress).run(allow_missing)
             self._follow(catalog.settings)
