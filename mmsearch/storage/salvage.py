@@ -6,6 +6,7 @@ and full text are so made anew, too. The damaged file is kept beside it, as `cat
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import io
 import json
@@ -28,6 +29,7 @@ from mmsearch.storage.rows import ITEM, PUT, as_row, described
 from mmsearch.storage.schema import COUNT_ALL, open_to_write
 from mmsearch.storage.segments import (
     MANIFEST,
+    TEMPORARY,
     UNREADABLE,
     describe,
     description,
@@ -42,20 +44,31 @@ from mmsearch.storage.sqlite_errors import NOTHING_LEFT, plainly
 def salvage_catalog(path: Path) -> list[Problem]:
     """Give a collection a new catalog of all that can be read of the one at `path`; -> what was
     lost with the rest. If no item can be read, the catalog stays. Needs the writer's lock."""
+    kept = Path(f"{path}.damaged")
+    again = _was_killed(path, kept)
     new = without_leftovers(path)
-    with plainly(path), closing(open_to_write(new)) as conn, closing(_Damaged(path)) as old:
+    with plainly(path), closing(open_to_write(new)) as conn, \
+            closing(_Damaged(kept if again else path)) as old:
         _copy(old, conn)
         lost = list(_lost(old, conn, path))
         items = conn.execute("SELECT count(*) FROM items").fetchone()[0]
     if not items:
         new.unlink()
         return [Problem(str(path), NOTHING_LEFT)]
-    for end in ("", "-wal"):
+    for end in ("", "-wal") if not again else ():
         with suppress(FileNotFoundError):
-            shutil.copyfile(f"{path}{end}", f"{path}.damaged{end}")
-            sync(Path(f"{path}.damaged{end}"))
+            shutil.copyfile(f"{path}{end}", f"{kept}{end}")
+            sync(Path(f"{kept}{end}"))
     take_place(new, path)
     return lost
+
+
+def _was_killed(path: Path, kept: Path) -> bool:
+    """Whether an earlier run got as far as to remove the log: the copy has it still."""
+    log = Path(f"{path}-wal")
+    return (path.with_name(f"{TEMPORARY}{path.name}").exists() and kept.exists()
+            and not (log.exists() and log.stat().st_size)
+            and filecmp.cmp(path, kept, shallow=False))
 
 
 class _Damaged:

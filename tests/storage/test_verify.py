@@ -392,6 +392,39 @@ def test_the_end_of_a_log_that_is_not_whole_is_no_damage(made: Path, tmp_path: P
         assert find_problems(index) == []
 
 
+KILLED = """
+import os, sys
+from pathlib import Path
+from mmsearch.collection.repair import repair_collection
+Path.replace = lambda self, to: os._exit(9)
+repair_collection(Path(sys.argv[1]))
+"""
+
+
+def test_a_repair_that_is_killed_at_its_end_loses_no_log(own: Path, tmp_path: Path) -> None:
+    index, folder = tmp_path / "index", tmp_path / "more"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("a red kite over a lake")
+    with Collection.open(own) as collection:
+        add(collection, folder)
+        with closing(sqlite3.connect(own / "catalog.db")) as reader:  # keeps the log there
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM items").fetchone()
+            (folder / "other.txt").write_text("a blue boat")
+            add(collection, folder)
+            shutil.copytree(own, index)
+    assert (index / "catalog.db-wal").stat().st_size
+    with (index / "catalog.db").open("r+b") as file:
+        file.seek(4096 * 4)
+        file.write(bytes(4096))
+    killed = subprocess.run([sys.executable, "-c", KILLED, index])
+    assert killed.returncode == 9
+    assert not (index / "catalog.db-wal").exists()
+    repair_collection(index)
+    assert Collection.open(index).count() == Collection.open(own).count()
+    assert Collection.open(index).search(text="boat", find="text", mode="text")
+
+
 def test_the_command_says_what_was_repaired_and_what_is_lost(
         own: Path, photos: Path, cli: Cli) -> None:
     flip(files_of(own, "segment.json")[0], 50)
