@@ -36,7 +36,7 @@ PICTURES = {"flickr8k": 1500, "coco_distractors": 1000, "openclipart": 600,
 TEXTS = {"flickr8k": 1200, "caption_texts": 1200, "names": 550, "openclipart": 500,
          "tuxpaint_stamps": 346, "fashion_products": 300}
 VAL = (("flickr8k", "val"), ("coco_captioned_train", None), ("fashion_products", "val"),
-       ("imagenet_names", "val"))
+       ("imagenet_names", None))
 TEST = (("flickr8k", "test"), ("fashion_products", "test"), ("tuxpaint_stamps", "test"),
         ("openclipart", "test"))
 
