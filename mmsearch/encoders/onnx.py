@@ -21,7 +21,7 @@ import numpy as np
 
 from mmsearch.encoders.cleaning import CLEANERS
 from mmsearch.encoders.hubness import Hubness
-from mmsearch.encoders.names import Names, called
+from mmsearch.encoders.names import Names
 from mmsearch.encoders.protocol import stacked
 from mmsearch.encoders.spelling import Spelling
 from mmsearch.errors import ModelError
@@ -84,9 +84,13 @@ class OnnxEncoder:
         return self._hubness.texts(vectors) if self._hubness else vectors
 
     def encode_queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
-        """Texts, spelled right, as queries for pictures, of which names are moved (see
+        """Texts, spelled right, as queries for pictures, which names in them move (see
         `encoders.names`), and as queries for texts."""
-        moved, plain = self._moved([self.corrected(text) for text in texts])
+        right = [self.corrected(text) for text in texts]
+        if self._names and texts:
+            moved, plain = self._names.queries(right, self.run_texts)
+        else:
+            moved = plain = self.run_texts(right)[0]
         if not self._hubness:
             return moved, plain
         return self._hubness.queries(moved), self._hubness.queries(plain)
@@ -94,16 +98,6 @@ class OnnxEncoder:
     def corrected(self, text: str) -> str:
         """A query as it is encoded: see `encoders.spelling`."""
         return self._spelling.corrected(text) if self._spelling else text
-
-    def _moved(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
-        if self._names is None or not texts:
-            return (plain := self.run_texts(texts)[0]), plain
-        names = [called(text) for text in texts]
-        other = [n for n, name in enumerate(names) if name != texts[n]]
-        vectors, features = self.run_texts([*texts, *[names[n] for n in other]])
-        features[other] = features[len(texts):]
-        plain = vectors[:len(texts)]
-        return self._names.moved(plain, features[:len(texts)]), plain
 
     def run_images(self, images: Sequence[Picture]) -> tuple[Vectors, Vectors]:
         """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32."""

@@ -23,6 +23,10 @@ NAMES = Names(BUILTIN_DIR / "names.npy",
 WORDS = [word.decode() for word in NAMES.table["word"]]
 
 
+def value_of(name: str) -> np.ndarray:
+    return NAMES.table["value"][WORDS.index(name)].astype(np.float32)
+
+
 def test_keys_are_what_the_text_tower_makes_of_the_words() -> None:
     """Another text tower needs another table."""
     features = load_encoder().run_texts(WORDS[::100])[1]
@@ -35,8 +39,7 @@ def test_keys_are_what_the_text_tower_makes_of_the_words() -> None:
 @pytest.mark.parametrize("name", ["koala", "accordion", "goldfinch", "forklift", "espresso"])
 @pytest.mark.parametrize("frame", ["{}", "a photo of a {}", "Picture of the {}", "images of {}"])
 def test_a_name_is_moved_to_its_value_however_it_is_asked_for(name: str, frame: str) -> None:
-    encoder = load_encoder()
-    value = NAMES.table["value"][WORDS.index(name)].astype(np.float32)
+    encoder, value = load_encoder(), value_of(name)
     text = frame.format(name)
     assert called(text) == name
     (after,), (before,) = encode_queries(encoder, [text])
@@ -44,10 +47,42 @@ def test_a_name_is_moved_to_its_value_however_it_is_asked_for(name: str, frame: 
     assert np.linalg.norm(after) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize(("text", "name"), [
+    ("a koala in a eucalyptus tree", "koala"), ("two koalas at night", "koala"),
+    ("an old man plays the accordion", "accordion"), ("Goldfinches, in the snow", "goldfinch"),
+    ("a photo of my forklift on a road", "forklift"),
+    ("a sea lion by the harbour", "sea lion")])
+def test_a_query_is_moved_to_a_name_among_its_words(text: str, name: str) -> None:
+    (after,), (before,) = encode_queries(load_encoder(), [text])
+    assert after @ value_of(name) > before @ value_of(name) + 0.1
+    assert np.linalg.norm(after) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_longer_name_keeps_its_words_from_being_names_of_their_own() -> None:
+    vector = load_encoder().run_texts(["something in the water"])[0]
+    long, short = NAMES.moved_within(np.repeat(vector, 2, 0), ["the sea lions", "the lions"])
+    assert long @ value_of("sea lion") > short @ value_of("sea lion") + 0.1
+    assert short @ value_of("lion") > long @ value_of("lion") + 0.1
+
+
 @pytest.mark.parametrize("text", [
-    "", "a man in a red jacket climbs a snowy mountain", "sheep on a hill at dusk",
-    "invoice from 2019", "DSC_0042.JPG"])
-def test_what_is_no_name_stays_where_it_is(text: str) -> None:
+    "a man in a red jacket climbs a snowy mountain", "two dogs run through the grass",
+    "a child in a pink dress is climbing up a set of stairs"])
+def test_a_sentence_of_words_that_captions_have_hardly_moves(text: str) -> None:
+    (after,), (before,) = encode_queries(load_encoder(), [text])
+    assert after @ before > 0.97
+
+
+def test_settings_of_an_earlier_version_move_no_query_that_is_no_name() -> None:
+    old = Names(BUILTIN_DIR / "names.npy", {k: v for k, v in NAMES.settings.items()
+                                            if k not in ("within", "near")})
+    vectors = load_encoder().run_texts(["a koala in a tree"])[0]
+    np.testing.assert_array_equal(old.moved_within(vectors, ["a koala in a tree"]), vectors)
+
+
+@pytest.mark.parametrize("text", ["", "invoice from 2019", "DSC_0042.JPG", "\u732b", "...",
+                                  "clip art", "a clip-art"])
+def test_what_has_no_name_in_it_stays_where_it_is(text: str) -> None:
     encoder = load_encoder()
     np.testing.assert_array_equal(*encode_queries(encoder, [text]))
 
