@@ -25,7 +25,6 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
     WebPImagePlugin,
@@ -34,6 +33,7 @@ from PIL import (
 from mmsearch.errors import MediaError
 from mmsearch.formats import is_raw, sniff
 from mmsearch.media import colour, damaged, hdr
+from mmsearch.media.jpeg import jpeg_file
 from mmsearch.media.jxl import jxl_file
 from mmsearch.media.raw import Shot, open_raw
 from mmsearch.media.tiff import TiffFile
@@ -147,7 +147,7 @@ def _png_file(handle: IO[bytes], name: str) -> Image.Image:
 # The plugin classes themselves rather than Image.open: no detour through formats that are not
 # wanted, and no second size limit with a warning on stderr.
 _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
-    "JPEG": JpegImagePlugin.JpegImageFile,
+    "JPEG": jpeg_file,
     "PNG": _png_file,
     "WebP": WebPImagePlugin.WebPImageFile,
     "GIF": GifImagePlugin.GifImageFile,
