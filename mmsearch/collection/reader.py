@@ -10,8 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import numpy as np
-
+from mmsearch.collection.browsing import Browsing, condition_of
 from mmsearch.collection.pool import Connection, Pool, refuse_odd_name, usable
 from mmsearch.encoders import (
     BUILTIN,
@@ -29,7 +28,7 @@ from mmsearch.errors import (
     no_collection,
 )
 from mmsearch.indexes import Device
-from mmsearch.records import Hit, Ids, Kind, Neighbors, Problem, SegmentInfo, Vectors
+from mmsearch.records import Hit, Ids, Neighbors, Problem, SegmentInfo, Vectors
 from mmsearch.search import (
     KINDS,
     Asked,
@@ -41,13 +40,12 @@ from mmsearch.search import (
     composed,
     nearest,
     search,
-    several,
     share_of_images,
     takes_parts_of,
     unit,
 )
 from mmsearch.sources import locate
-from mmsearch.storage import Catalog, Condition, Row, parse_where
+from mmsearch.storage import Catalog
 from mmsearch.uris import is_unchanged
 
 if TYPE_CHECKING:
@@ -60,7 +58,7 @@ _LOADING = Lock()
 """A model is loaded once, however many threads ask for it first."""
 
 
-class Reader:
+class Reader(Browsing):
     """An open collection, for reading; what others commit meanwhile is seen at the next call.
 
     Threads may share one, also across a fork; `close` it, or use it as a context manager.
@@ -156,7 +154,7 @@ class Reader:
 
     def _search(self, query: Query) -> list[Hit] | None:
         """None: the vectors are another model's by now than what the query was encoded with."""
-        condition, settings = _condition(query.where), self._settings
+        condition, settings = condition_of(query.where), self._settings
         asked = None if query.mode == "text" else self._asked(query, settings)
 
         def read(one: Connection) -> list[Hit] | None:
@@ -200,31 +198,6 @@ class Reader:
         return self._retrying(
             lambda one: nearest(one.opened, queries, k, KINDS[find], allowed, exact))
 
-    def vectors(self, kind: Kind) -> tuple[list[Row], Vectors]:
-        """All live items of a kind and their vectors, float32 [n, dim], in the same order."""
-        def read(one: Connection) -> tuple[list[Row], Vectors]:
-            rows = sorted(one.catalog.rows(None, [kind]), key=lambda row: row.seq)
-            seqs = np.array([row.seq for row in rows], np.int64)
-            return rows, one.opened.gather(seqs, kind, int(one.catalog.settings["dim"]))
-
-        return self._retrying(read)
-
-    def count(self, *, where: str | Sequence[str] = (), find: Find = "image") -> int:
-        """The number of items that meet the conditions."""
-        with self._pool.connection() as one, one.catalog.snapshot():
-            return len(one.catalog.select(_condition(where), KINDS[find]))
-
-    def columns(self) -> list[str]:
-        """The names of all metadata that an item has: what conditions may name besides
-        `storage.conditions.COLUMNS`."""
-        with self._pool.connection() as one, one.catalog.snapshot():
-            return sorted(one.catalog.meta_types(None, KINDS["any"]))
-
-    def holds(self, uris: Sequence[str]) -> bool:
-        """Whether anything at or below `uris` is indexed."""
-        with self._pool.connection() as one:
-            return any(True for _ in one.catalog.named(uris))
-
     def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
                    where: str | Sequence[str] = (), k: int | None = None,
                    progress: Callable[[int], None] = lambda done: None) -> Duplicates:
@@ -244,13 +217,7 @@ class Reader:
 
         return find_duplicates(
             lambda work: self._retrying(lambda one: work(one.catalog, one.opened)),
-            _condition(where), exact=exact, threshold=threshold, k=k, progress=progress)
-
-    def info(self) -> dict[str, Any]:
-        """What is in the collection: counts, model, size on disk, index kinds."""
-        from mmsearch.ingest import upkeep
-
-        return self._retrying(lambda one: upkeep.info(self.path, one.catalog), vectors=False)
+            condition_of(where), exact=exact, threshold=threshold, k=k, progress=progress)
 
     def export(self, directory: Path | str, *, where: str | Sequence[str] = (),
                dtype: str = "float16", format: Format = "parquet",
@@ -265,7 +232,7 @@ class Reader:
         from mmsearch.collection.export import Plan, export_items
 
         plan = Plan(Path(directory), dtype, format, rows_per_file,
-                    _condition(where), force)
+                    condition_of(where), force)
         return self._retrying(lambda one: export_items(one.catalog, one.opened, plan, progress))
 
     def verify(self) -> list[Problem]:
@@ -337,7 +304,3 @@ def calibration_in(catalog: Catalog) -> Calibration | None:
     """What tells how relevant a hit is, for the model of a collection; None if nothing does yet."""
     settings = catalog.settings
     return calibration_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))
-
-
-def _condition(where: str | Sequence[str]) -> Condition | None:
-    return parse_where(several(where)) if where else None

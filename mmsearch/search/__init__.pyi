@@ -1,4 +1,9 @@
-from .compose import composed as composed, share_of_images as share_of_images, unit as unit
+from .compose import (
+    Embedded as Embedded,
+    composed as composed,
+    share_of_images as share_of_images,
+    unit as unit,
+)
 from .duplicates import (
     Duplicates as Duplicates,
     Group as Group,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,14 @@ from mmsearch.sources import locate
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """An example that is given as its vector (float32 [dim]), of which the length does not matter.
+    """
+
+    vector: Any
+
 
 Example: TypeAlias = Any
 """See `Query.image`."""
@@ -89,6 +98,8 @@ def unit(vector: Any, dim: int) -> Vectors:
 
 
 def image_vector(encoder: Encoder, example: Example, stored: Stored) -> Vectors:
+    if isinstance(example, Embedded):
+        return unit(example.vector, encoder.dim)
     if isinstance(example, str | os.PathLike) and (known := stored(example)) is not None:
         return known
     if isinstance(example, Crop):  # of the whole picture: scaled down, pixels would be others

@@ -16,7 +16,7 @@ import numpy as np
 
 from mmsearch.errors import CollectionError
 from mmsearch.records import Ids, Kind, Neighbors, SegmentInfo
-from mmsearch.storage import fulltext
+from mmsearch.storage import browse, fulltext
 from mmsearch.storage.conditions import Condition
 from mmsearch.storage.rows import COLUMNS, ITEM, Row, as_row, where_sql
 from mmsearch.storage.schema import FORMAT, READABLE
@@ -149,6 +149,26 @@ class CatalogReader:
         wanted = json.dumps([int(seq) for seq in seqs])
         return {row.seq: row for row in self._items(
             "WHERE i.seq IN (SELECT value FROM json_each(?))", [wanted])}
+
+    def by_id(self, ids: Iterable[int]) -> dict[int, Row]:
+        """Items by their own numbers; a number that is no item's is left out."""
+        return {row.id: row for row in self._items(
+            "WHERE i.id IN (SELECT value FROM json_each(?))", [json.dumps([*ids])])}
+
+    def first_of(self, groups: Iterable[str], kinds: Sequence[Kind]) -> list[Row]:
+        """Of each group, the oldest item of each of these kinds."""
+        marks = ", ".join("?" * len(kinds))
+        return list(self._items(
+            "WHERE i.id IN (SELECT min(id) FROM items WHERE grp IN (SELECT value FROM json_each(?))"
+            f" AND kind IN ({marks}) GROUP BY grp, kind)", [json.dumps([*groups]), *kinds]))
+
+    def page(self, where: Condition | None, wanted: browse.Wanted) -> browse.Page:
+        """Files, newest first; see `storage.browse`."""
+        return browse.page(self._items, self._rows, where, wanted)
+
+    def facets(self, where: Condition | None) -> list[browse.Facet]:
+        """What files can be filtered by; see `storage.browse`."""
+        return browse.facets(self._rows, where)
 
     def find(self, uri: str, kind: Kind) -> Row | None:
         return next(self._items("WHERE i.uri = ? AND i.kind = ?", [uri, kind]), None)

@@ -1,0 +1,51 @@
+"""The application: routes, errors, the guard around all, an OpenAPI that tells what is true."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.concurrency import run_in_threadpool
+
+from mmsearch import __version__
+from mmsearch.server import about, items, logins, pages, searching
+from mmsearch.server.asked import EmbedIn, SearchIn
+from mmsearch.server.guard import App, Guard
+from mmsearch.server.problems import add_problems
+from mmsearch.server.served import Server
+
+_REF = "#/components/schemas/{model}"
+
+
+def make_app(server: Server) -> App:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(server.start)
+        yield
+        await run_in_threadpool(server.close)
+
+    app = FastAPI(title="mmsearch", version=__version__, docs_url=None, redoc_url=None,
+                  lifespan=lifespan, redirect_slashes=False)
+    for router in (searching.routes(server), items.routes(server), about.routes(server),
+                   logins.routes(server), pages.routes()):
+        app.include_router(router)
+    add_problems(app)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return Guard(app, server.settings)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """With the models of bodies that routes read themselves."""
+    if app.openapi_schema is None:
+        found = get_openapi(title=app.title, version=app.version, routes=app.routes,
+                            description="Search pictures and texts by what they mean.")
+        _, models = models_json_schema(
+            [(SearchIn, "validation"), (EmbedIn, "validation"), (logins.Login, "validation")],
+            ref_template=_REF)
+        found.setdefault("components", {}).setdefault("schemas", {}).update(models["$defs"])
+        app.openapi_schema = found
+    return app.openapi_schema

@@ -1,0 +1,47 @@
+"""uvicorn, that says when it listens and stops without breaking off answers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from mmsearch.errors import MmsearchError
+from mmsearch.server.served import Server
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Open sockets, before anything slow is loaded.
+
+    Raises:
+        MmsearchError: another program listens there, or it is no address of this machine.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        found = socket.socket(family)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+        found.set_inheritable(True)
+    except OSError as error:
+        raise MmsearchError(f"cannot listen on {host}, port {port} ({error.strerror or error}); "
+                            "choose another with --port") from error
+    return [found]
+
+
+class Listening(uvicorn.Server):
+    """started: called once connections are taken."""
+
+    def __init__(self, config: uvicorn.Config, server: Server, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.server, self.when_started = server, started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.when_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.server.ready = False
+        await super().shutdown(sockets)
