@@ -14,9 +14,20 @@ from mmsearch.errors import UsageError
 
 
 def serve(
+    paths: Annotated[list[Path] | None, typer.Argument(
+        metavar="[PATH]...", parser=path_given,
+        help="Folders and files to index first, or bring up to date, while they are served.")]
+    = None,
     directories: Annotated[list[Path] | None, typer.Option(
         "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR", parser=path_given,
         help=f"The collection's directory. Repeatable. [default: {DEFAULT_INDEX}]")] = None,
+    watch: Annotated[bool, typer.Option(
+        "--watch", help="Keep the index in step with PATH.")] = False,
+    open_: Annotated[bool, typer.Option(
+        "--open", help="Open the page in a browser.")] = False,
+    writable: Annotated[Path | None, typer.Option(
+        metavar="FOLDER", help="Let programs add files, which are saved in this folder, and remove "
+                               "items.")] = None,
     host: Annotated[str, typer.Option(
         metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(
@@ -40,15 +51,28 @@ def serve(
 
     Only this machine can connect, unless --host says otherwise. Needs the extra `serve`.
 
-    Example: mmsearch serve -i indexes/default
+    Example: mmsearch serve ~/Pictures --open
+
+    Example: mmsearch serve -i indexes/default --host 0.0.0.0 --token-file token.txt
     """
     from mmsearch.server import Settings, serve as run
 
+    missing = [path for path in paths or () if not path.exists()]
+    if missing:
+        raise UsageError(f"no such file or folder: {missing[0]}")
     settings = Settings(
         indexes=tuple(directories or [DEFAULT_INDEX]), model=model, host=host, port=port,
         token=_token(token, token_file), no_auth=no_auth, names=tuple(name or ()),
-        log_queries=log_queries)
-    run(settings, started=lambda address: say(f"serving on {address}"))
+        log_queries=log_queries, paths=tuple(paths or ()), watch=watch, writable=writable)
+
+    def started(address: str) -> None:
+        say(f"serving on {address}")
+        if open_:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    run(settings, started=started)
 
 
 def _token(token: str | None, file: Path | None) -> str | None:

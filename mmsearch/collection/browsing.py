@@ -68,6 +68,25 @@ class Browsing:
         wanted = [*ids]
         return self._read(lambda one: one.catalog.by_id(wanted))
 
+    def of_uris(self, uris: Iterable[str]) -> list[Row]:
+        """The pictures and frames with these uris, as far as there are such."""
+        wanted = [*uris]
+        return self._read(lambda one: [row for kind in KINDS["image"]
+                                       for row in one.catalog.known(wanted, kind).values()])
+
+    def of_files(self, uris: Iterable[str]) -> list[Row]:
+        """Of each file its picture, or its first frame or page."""
+        wanted = [*uris]
+        return self._read(lambda one: list({
+            row.item.group: row for row in sorted(
+                one.catalog.first_of(wanted, ("frame", "image")), key=lambda row: row.item.kind)
+        }.values()))
+
+    def stamp(self) -> tuple[Any, ...]:
+        """Another one when something was added or removed."""
+        return self._read(lambda one: (one.catalog.setting("next_seq"),
+                                       *one.catalog.counts().items()))
+
     def vector(self, row: Row) -> Vectors | None:
         """The stored vector of an item, float32 [dim]; None if it has none, or another by now."""
         def read(one: Connection) -> Vectors | None:

@@ -12,9 +12,10 @@ from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
 from mmsearch import __version__
-from mmsearch.server import about, items, logins, pages, searching
+from mmsearch.server import about, copies, items, logins, pages, searching, writing
 from mmsearch.server.asked import EmbedIn, SearchIn
 from mmsearch.server.guard import App, Guard
+from mmsearch.server.indexing import begin
 from mmsearch.server.problems import add_problems
 from mmsearch.server.served import Server
 
@@ -25,13 +26,17 @@ def make_app(server: Server) -> App:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(server.start)
+        indexing = begin(server)
         yield
+        if indexing is not None:
+            await run_in_threadpool(indexing.end)
         await run_in_threadpool(server.close)
 
     app = FastAPI(title="mmsearch", version=__version__, docs_url=None, redoc_url=None,
                   lifespan=lifespan, redirect_slashes=False)
     for router in (searching.routes(server), items.routes(server), about.routes(server),
-                   logins.routes(server), pages.routes()):
+                   copies.routes(server), writing.routes(server), logins.routes(server),
+                   pages.routes()):
         app.include_router(router)
     add_problems(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -44,7 +49,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         found = get_openapi(title=app.title, version=app.version, routes=app.routes,
                             description="Search pictures and texts by what they mean.")
         _, models = models_json_schema(
-            [(SearchIn, "validation"), (EmbedIn, "validation"), (logins.Login, "validation")],
+            [(SearchIn, "validation"), (EmbedIn, "validation"), (logins.Login, "validation"),
+             (writing.AddIn, "validation"), (writing.DeleteIn, "validation")],
             ref_template=_REF)
         found.setdefault("components", {}).setdefault("schemas", {}).update(models["$defs"])
         app.openapi_schema = found

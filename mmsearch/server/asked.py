@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.media import Crop, decode
 from mmsearch.search import Embedded, Find, Fusion, Mode, Query
+from mmsearch.server.bodies import Uploaded
 from mmsearch.server.served import LARGEST_ID, Served
 from mmsearch.server.thumbs import picture_of
 
@@ -85,8 +86,8 @@ class EmbedIn(BaseModel):
     multilingual: bool | None = None
 
 
-def query_of(asked: SearchIn, served: Served, images: Sequence[bytes] = (),
-             without_images: Sequence[bytes] = ()) -> Query:
+def query_of(asked: SearchIn, served: Served, images: Sequence[Uploaded] = (),
+             without_images: Sequence[Uploaded] = ()) -> Query:
     """The query that a request means; takes time where pictures are cropped.
 
     Raises:
@@ -102,9 +103,11 @@ def query_of(asked: SearchIn, served: Served, images: Sequence[bytes] = (),
         where=_as_given(asked.where), **given)
 
 
-def examples(pictures: Sequence[PictureIn], uploads: Sequence[bytes], served: Served) -> list[Any]:
+def examples(pictures: Sequence[PictureIn], uploads: Sequence[Uploaded], served: Served
+             ) -> list[Any]:
+    """Pictures that are named, then those that were sent."""
     return [*(example(one, served) for one in pictures),
-            *(uploaded(one, served) for one in uploads)]
+            *(uploaded(one.data, served) for one in uploads)]
 
 
 def example(picture: PictureIn, served: Served) -> Any:

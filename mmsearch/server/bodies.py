@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
@@ -14,13 +14,19 @@ from starlette.requests import Request
 from mmsearch.server.problems import Refused
 
 M = TypeVar("M", bound=BaseModel)
-Files = Mapping[str, list[UploadFile]]
 _MOST_FILES = 64
 _MOST_JSON = 8_000_000
 
 
+class Uploaded(NamedTuple):
+    """A file that was sent, and what its sender calls it."""
+
+    name: str
+    data: bytes
+
+
 async def read(request: Request, model: type[M], *fields: str, query: str = "query"
-               ) -> tuple[M, dict[str, list[bytes]]]:
+               ) -> tuple[M, dict[str, list[Uploaded]]]:
     """What a request asks for, and the files that came with it, by the names of their fields.
 
     Raises:
@@ -35,11 +41,11 @@ async def read(request: Request, model: type[M], *fields: str, query: str = "que
     try:
         async with request.form(max_files=_MOST_FILES, max_fields=8,
                                 max_part_size=_MOST_JSON) as form:
-            files: dict[str, list[bytes]] = {name: [] for name in fields}
+            files: dict[str, list[Uploaded]] = {name: [] for name in fields}
             text = "{}"
             for name, value in form.multi_items():
                 if isinstance(value, UploadFile) and name in files:
-                    files[name].append(await value.read())
+                    files[name].append(Uploaded(value.filename or "", await value.read()))
                 elif isinstance(value, str) and name == query:
                     text = value
                 else:
@@ -53,12 +59,24 @@ async def read(request: Request, model: type[M], *fields: str, query: str = "que
 
 def openapi(model: type[BaseModel], *fields: str) -> dict[str, Any]:
     """What the OpenAPI says of such a body; the schemas themselves are added by `app`."""
-    json = {"$ref": f"#/components/schemas/{model.__name__}"}
-    file = {"type": "string", "format": "binary"}
-    form = {"type": "object", "additionalProperties": False, "properties": {
-        "query": json, **{name: {"type": "array", "items": file} for name in fields}}}
-    content: dict[str, Any] = {"application/json": {"schema": json}}
+    content: dict[str, Any] = {"application/json": {"schema": _schema(model)}}
     if fields:
-        content["multipart/form-data"] = {
-            "schema": form, "encoding": {"query": {"contentType": "application/json"}}}
+        content |= _form(model, fields)
     return {"requestBody": {"required": True, "content": content}}
+
+
+def openapi_form(model: type[BaseModel], *fields: str) -> dict[str, Any]:
+    """Likewise, of a form alone."""
+    return {"requestBody": {"required": True, "content": _form(model, fields)}}
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _form(model: type[BaseModel], fields: Sequence[str]) -> dict[str, Any]:
+    file = {"type": "string", "format": "binary"}
+    schema = {"type": "object", "additionalProperties": False, "properties": {
+        "query": _schema(model), **{name: {"type": "array", "items": file} for name in fields}}}
+    return {"multipart/form-data": {
+        "schema": schema, "encoding": {"query": {"contentType": "application/json"}}}}

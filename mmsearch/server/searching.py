@@ -26,6 +26,7 @@ from mmsearch.server.asked import (
     examples,
     query_of,
 )
+from mmsearch.server.bodies import Uploaded
 from mmsearch.server.problems import RESPONSES
 from mmsearch.server.served import Served, Server
 from mmsearch.server.shown import ShownHit, shown_hits
@@ -100,8 +101,8 @@ def routes(server: Server) -> APIRouter:
         return await server.decoding.run(
             partial(_embedded, served, asked, files.get("image", ())))
 
-    async def answered(asked: SearchIn, images: Sequence[bytes] = (),
-                       without_images: Sequence[bytes] = (), but: int | None = None
+    async def answered(asked: SearchIn, images: Sequence[Uploaded] = (),
+                       without_images: Sequence[Uploaded] = (), but: int | None = None
                        ) -> JSONResponse:
         start = time.perf_counter()
         served = server.collection(asked.collection)
@@ -160,7 +161,7 @@ def _why_nothing(query: Query, served: Served) -> str:
     return f"there are no {query.find}s in this collection" if query.find != "any" else "nothing"
 
 
-def _embedded(served: Served, asked: EmbedIn, images: Sequence[bytes]) -> JSONResponse:
+def _embedded(served: Served, asked: EmbedIn, images: Sequence[Uploaded]) -> JSONResponse:
     reader = served.reader
     texts = several(asked.text)
     pictures = examples(asked.image, images, served)

@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock
 from typing import Protocol
 
-from mmsearch.collection import Reader
+from mmsearch.collection import Collection, Reader
+from mmsearch.encoders import BUILTIN
 from mmsearch.errors import CollectionNotFound, ModelError
 from mmsearch.records import Item
 from mmsearch.server.settings import Settings
@@ -57,7 +57,6 @@ class Served:
     writable: Path | None = None
     watching: bool = False
     progress: Progress = field(default_factory=Progress)
-    writing: Lock = field(default_factory=Lock)
 
     def row(self, id: int) -> Row:
         """Raises NoSuchItem."""
@@ -85,12 +84,17 @@ class Server:
         self.settings = settings
         self.ready = False
         self.collections: dict[str, Served] = {}
-        for path in settings.indexes:
+        for number, path in enumerate(settings.indexes):
             name = _free_name(path.absolute().name or "index", self.collections)
-            self.collections[name] = Served(
-                name, Reader.open(path, model=settings.model), settings.pixels)
+            writable = settings.writable if number == 0 else None
+            written = number == 0 and (settings.paths or writable)
+            reader = _collection(path, settings.model) if written else Reader.open(
+                path, model=settings.model)
+            self.collections[name] = Served(name, reader, settings.pixels, writable,
+                                            settings.watch and number == 0)
         self.thumbs = Thumbs(settings.thumbs, settings.thumbs_bytes)
         self.decoding = Turns(settings.decoders, settings.waiting, settings.deadline)
+        self.writing = Turns(1, settings.waiting, settings.deadline)
 
     def start(self) -> None:
         """Load the models, so that nobody waits for them."""
@@ -115,10 +119,18 @@ class Server:
     def close(self) -> None:
         self.ready = False
         self.decoding.close()
+        self.writing.close()
         for one in self.collections.values():
             one.reader.close()
 
 
+
+
+def _collection(path: Path, model: str | None) -> Collection:
+    try:
+        return Collection.open(path, model=model)
+    except CollectionNotFound:
+        return Collection.create(path, model=model or BUILTIN)
 
 
 def _free_name(name: str, taken: dict[str, Served]) -> str:

@@ -29,6 +29,12 @@ class Settings:
 
     indexes: tuple[Path, ...]
     model: str | None = None
+    paths: tuple[Path, ...] = ()
+    """What is brought into the first collection; it is made where there is none."""
+    watch: bool = False
+    """Whether that goes on while they change."""
+    writable: Path | None = None
+    """A folder for what is sent; the first collection may then be changed over HTTP."""
     host: str = "127.0.0.1"
     port: int = 8080
     token: str | None = field(default=None, repr=False)
@@ -51,6 +57,10 @@ class Settings:
     """Requests that may wait for their turn, of each kind; more are turned away."""
 
     def __post_init__(self) -> None:
+        if self.watch and not self.paths:
+            raise UsageError("--watch needs the folders: mmsearch serve PATH --watch")
+        if self.writable is not None and not self.writable.is_dir():
+            raise UsageError(f"--writable takes a folder that exists, not {self.writable}")
         if self.token is not None and len(self.token) < SHORTEST_TOKEN:
             raise UsageError(f"a token needs {SHORTEST_TOKEN} characters or more; make one with: "
                              "openssl rand -hex 16")
