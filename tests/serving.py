@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Thread
 from typing import IO, Any
 
 import httpx
@@ -37,15 +38,18 @@ def serving(*args: object, env: dict[str, str] | None = None, headers: dict[str,
         stderr=subprocess.PIPE, text=True, env=os.environ | (env or {}))
     assert process.stderr is not None
     said: list[str] = []
+    reading = Thread(target=said.extend, args=[process.stderr])
     try:
         address = _address(process.stderr, said)
+        reading.start()  # a pipe that nobody reads would hold the server up
         with httpx.Client(base_url=address, timeout=60, headers=headers) as client:
             yield Serving(client, process, said)
     finally:
         if process.poll() is None:
             process.terminate()
-        said += process.stderr.readlines()
         process.wait(60)
+        if reading.is_alive():
+            reading.join()
         process.stderr.close()
 
 

@@ -43,6 +43,9 @@ def serve(
     name: Annotated[list[str] | None, typer.Option(
         metavar="NAME", help="A name by which others reach this server, such as "
                              "photos.example.org. Repeatable.")] = None,
+    queue: Annotated[int, typer.Option(
+        min=1, metavar="N", help="How many searches may wait for their turn; more are told to try "
+                                 "again.")] = 256,
     log_queries: Annotated[bool, typer.Option(
         "--log-queries", help="Write what is searched for to the log.")] = False,
     model: ModelOption = None,
@@ -63,7 +66,8 @@ def serve(
     settings = Settings(
         indexes=tuple(directories or [DEFAULT_INDEX]), model=model, host=host, port=port,
         token=_token(token, token_file), no_auth=no_auth, names=tuple(name or ()),
-        log_queries=log_queries, paths=tuple(paths or ()), watch=watch, writable=writable)
+        log_queries=log_queries, paths=tuple(paths or ()), watch=watch, writable=writable,
+        waiting=queue)
 
     def started(address: str) -> None:
         say(f"serving on {address}")

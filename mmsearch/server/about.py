@@ -7,14 +7,17 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
+from starlette.responses import Response
 
 from mmsearch import __version__
 from mmsearch.jsonable import strict
 from mmsearch.server.asked import Text
 from mmsearch.server.problems import RESPONSES, problem
-from mmsearch.server.served import Served, Server
+from mmsearch.server.served import Served
 from mmsearch.server.shown import for_people
+from mmsearch.server.state import Server
 
 
 class State(BaseModel):
@@ -118,6 +121,12 @@ def routes(server: Server) -> APIRouter:
     async def readyz() -> Any:
         """That the models are loaded, and that no stop was asked for."""
         return {"status": "ready"} if server.ready else problem(503, "not ready")
+
+    @router.get("/metrics", response_class=Response,
+                responses={200: {"content": {"text/plain": {}}}})
+    def metrics() -> Response:
+        """What Prometheus reads."""
+        return Response(generate_latest(server.measures.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

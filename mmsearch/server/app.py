@@ -16,8 +16,9 @@ from mmsearch.server import about, copies, items, logins, pages, searching, writ
 from mmsearch.server.asked import EmbedIn, SearchIn
 from mmsearch.server.guard import App, Guard
 from mmsearch.server.indexing import begin
+from mmsearch.server.measures import Measured
 from mmsearch.server.problems import add_problems
-from mmsearch.server.served import Server
+from mmsearch.server.state import Server
 
 _REF = "#/components/schemas/{model}"
 
@@ -40,7 +41,8 @@ def make_app(server: Server) -> App:
         app.include_router(router)
     add_problems(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Guard(app, server.settings)
+    return Measured(Guard(app, server.settings), server.measures,
+                    log_queries=server.settings.log_queries)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

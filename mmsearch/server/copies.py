@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from mmsearch.errors import MmsearchError, UsageError
 from mmsearch.server.problems import RESPONSES
-from mmsearch.server.served import Served, Server
+from mmsearch.server.served import Served
 from mmsearch.server.shown import Shown, shown
+from mmsearch.server.state import Server
 
 _MOST = 500
 _KEPT = 8

@@ -33,7 +33,7 @@ _POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'se
            "base-uri 'none'; frame-ancestors {}")
 _ALWAYS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer",
            "cross-origin-resource-policy": "same-origin",
-           "cross-origin-opener-policy": "same-origin",
+           "cross-origin-opener-policy": "same-origin", "cache-control": "no-store",
            "content-security-policy": _POLICY.format("'none'")}
 FRAMED = {"content-security-policy": _POLICY.format("'self'")}
 """For what our own page may show in a frame."""

@@ -10,8 +10,9 @@ from threading import Event, Thread
 from mmsearch.collection import Collection, follow
 from mmsearch.errors import CollectionBusy, MmsearchError
 from mmsearch.records import Item
-from mmsearch.server.served import Progress, Server
+from mmsearch.server.served import Progress
 from mmsearch.server.shown import for_people
+from mmsearch.server.state import Server
 from mmsearch.sources import Scan, iter_items
 from mmsearch.uris import path_to_uri
 

@@ -16,8 +16,9 @@ from mmsearch.jsonable import strict
 from mmsearch.server import files, thumbs
 from mmsearch.server.asked import Id, K, Text
 from mmsearch.server.problems import RESPONSES
-from mmsearch.server.served import NoSuchItem, Served, Server, Stored, version_of
+from mmsearch.server.served import NoSuchItem, Served, Stored, version_of
 from mmsearch.server.shown import Shown, folder_of, name_of, shown
+from mmsearch.server.state import Server
 from mmsearch.sources import open_indexed
 from mmsearch.storage import Row, Wanted
 
@@ -106,6 +107,7 @@ def routes(server: Server) -> APIRouter:
         etag, cache = _marks(row, v, str(height))
         if _is_known(request, etag):
             return Response(status_code=304, headers={"ETag": etag, "Cache-Control": cache})
+        server.measures.thumbs.labels("no" if data is None else "yes").inc()
         if data is None:
             data = await server.decoding.run(partial(_make, server, row, key, height))
         return Response(data, media_type="image/webp",

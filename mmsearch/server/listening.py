@@ -8,7 +8,7 @@ from collections.abc import Callable
 import uvicorn
 
 from mmsearch.errors import MmsearchError
-from mmsearch.server.served import Server
+from mmsearch.server.state import Server
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

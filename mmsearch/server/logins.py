@@ -12,7 +12,7 @@ from starlette.responses import Response
 from mmsearch.server import bodies
 from mmsearch.server.guard import COOKIE, cookie_of, is_bearer
 from mmsearch.server.problems import RESPONSES, Refused
-from mmsearch.server.served import Server
+from mmsearch.server.state import Server
 
 _WRONG, _WITHIN = 10, 60.0
 """Wrong tokens that an address may send, in so many seconds."""

@@ -27,9 +27,10 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
         raise MissingExtra("serving", "serve") from None
     from mmsearch.server.app import make_app
     from mmsearch.server.listening import Listening, listen
-    from mmsearch.server.served import Server
+    from mmsearch.server.state import Server
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("mmsearch.server").setLevel(logging.INFO)
     sockets = listen(settings.host, settings.port)
     server = Server(settings)
     config = uvicorn.Config(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query as Param, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
 from mmsearch.encoders import for_queries, lacks_package, spelled
@@ -28,8 +30,13 @@ from mmsearch.server.asked import (
 )
 from mmsearch.server.bodies import Uploaded
 from mmsearch.server.problems import RESPONSES
-from mmsearch.server.served import Served, Server
+from mmsearch.server.served import Served
 from mmsearch.server.shown import ShownHit, shown_hits
+from mmsearch.server.state import Server
+
+_log = logging.getLogger("mmsearch.server.queries")
+_FRESH = {"Cache-Control": "no-store"}
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 class Answer(BaseModel):
@@ -61,7 +68,7 @@ def routes(server: Server) -> APIRouter:
 
     @router.post("/search", response_model=Answer,
                  openapi_extra=bodies.openapi(SearchIn, "image", "without_image"))
-    async def search(request: Request) -> JSONResponse:
+    async def search(request: Request) -> Response:
         """Find pictures or texts by texts, pictures, vectors, or all of them together."""
         asked, files = await bodies.read(request, SearchIn, "image", "without_image")
         return await answered(asked, files.get("image", ()), files.get("without_image", ()))
@@ -76,7 +83,7 @@ def routes(server: Server) -> APIRouter:
             offset: Annotated[int, Param(ge=0, le=1_000_000)] = 0,
             after: Annotated[str, Param(max_length=100)] = "", min_score: Share | None = None,
             sort: Literal["relevance", "taken"] = "relevance",
-            collection: str | None = None) -> JSONResponse:
+            collection: str | None = None) -> Response:
         """The same for people with curl."""
         return await answered(SearchIn(
             collection=collection, text=[q] if q else [], without=[without] if without else [],
@@ -86,7 +93,7 @@ def routes(server: Server) -> APIRouter:
     @router.get("/items/{id}/similar", response_model=Answer)
     async def similar(id: Id, k: K = 10, after: Annotated[str, Param(max_length=100)] = "",
                       where: Text = "", min_score: Share | None = None,
-                      collection: str | None = None) -> JSONResponse:
+                      collection: str | None = None) -> Response:
         """Pictures that look like one of the collection, without that one."""
         asked = SearchIn(collection=collection, image=[PictureIn(item=id)], k=k, after=after,
                          where=[where] if where else [], min_score=min_score)
@@ -94,7 +101,7 @@ def routes(server: Server) -> APIRouter:
 
     @router.post("/embed", response_model=Embeddings,
                  openapi_extra=bodies.openapi(EmbedIn, "image"))
-    async def embed(request: Request) -> JSONResponse:
+    async def embed(request: Request) -> Response:
         """The vectors of texts and pictures, to search by again and again."""
         asked, files = await bodies.read(request, EmbedIn, "image")
         served = server.collection(asked.collection)
@@ -103,21 +110,25 @@ def routes(server: Server) -> APIRouter:
 
     async def answered(asked: SearchIn, images: Sequence[Uploaded] = (),
                        without_images: Sequence[Uploaded] = (), but: int | None = None
-                       ) -> JSONResponse:
+                       ) -> Response:
         start = time.perf_counter()
         served = server.collection(asked.collection)
-
-        def found() -> JSONResponse:
-            query = query_of(asked, served, images, without_images)
-            hits = served.reader.search(query)
-            return JSONResponse(_answer(asked, query, served, hits, but, start))
-
-        return await server.decoding.run(found)
+        query = partial(query_of, asked, served, images, without_images)
+        if asked.image or asked.without_image or images or without_images:
+            made = await server.decoding.run(query)
+        else:
+            made = query()
+        if server.settings.log_queries:
+            _log.info("search %r", asked.model_dump(exclude_defaults=True, exclude={
+                "image", "without_image", "vector"}))
+        data: bytes = await server.batches.search(served, made, lambda hits: _encode(
+            _answer(asked, made, served, hits, but, start)).encode())
+        return Response(data, media_type="application/json", headers=_FRESH)
 
     return router
 
 
-def _answer(asked: SearchIn, query: Query, served: Served, hits: list[Hit], but: int | None,
+def _answer(asked: SearchIn, query: Query, served: Served, hits: Sequence[Hit], but: int | None,
             start: float) -> dict[str, Any]:
     full = len(hits) == query.k
     cursor = hits[-1].cursor or None if full and asked.sort == "relevance" else None

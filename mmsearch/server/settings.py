@@ -53,6 +53,8 @@ class Settings:
     """Seconds after which an answer is given up."""
     decoders: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Pictures that are decoded at the same time."""
+    largest_batch: int = 64
+    """Searches that are made together, at most; 1 makes each by itself."""
     waiting: int = 256
     """Requests that may wait for their turn, of each kind; more are turned away."""
 

@@ -48,6 +48,10 @@ class Turns:
         except TimeoutError:
             raise TooLate(f"no answer within {self.deadline:g} seconds; try again") from None
 
+    def count(self) -> int:
+        """How many are waiting or under way."""
+        return self.busy
+
     def _done(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
         def free() -> None:
             self.busy -= 1

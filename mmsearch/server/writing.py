@@ -25,8 +25,9 @@ from mmsearch.server import bodies, files
 from mmsearch.server.asked import Id
 from mmsearch.server.bodies import Uploaded
 from mmsearch.server.problems import RESPONSES, Refused
-from mmsearch.server.served import Served, Server
+from mmsearch.server.served import Served
 from mmsearch.server.shown import Shown, shown
+from mmsearch.server.state import Server
 from mmsearch.sources import Scan, iter_items
 from mmsearch.uris import path_to_uri
 
