@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from mmsearch.collection.browsing import Browsing, condition_of
 from mmsearch.collection.pool import Connection, Pool, refuse_odd_name, usable
@@ -45,7 +46,6 @@ from mmsearch.search import (
     takes_parts_of,
 )
 from mmsearch.sources import locate
-from mmsearch.stages import Stages
 from mmsearch.storage import Catalog, Condition
 from mmsearch.uris import is_unchanged
 
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+Took: TypeAlias = Callable[[str, float], None]
 _LOADING = Lock()
 """A model is loaded once, however many threads ask for it first."""
 
@@ -156,25 +157,24 @@ class Reader(Browsing):
             raise found
         return found
 
-    def search_many(self, queries: Sequence[Query], *, stages: Stages | None = None
+    def search_many(self, queries: Sequence[Query], *, took: Took = lambda stage, seconds: None
                     ) -> list[list[Hit] | MmsearchError]:
         """What `search` finds for each query; what it would raise is in the place of its hits.
         Together they take far less time than one by one: the model encodes them at once, and each
         stored vector is read once.
 
-        stages: where time spent is added up, as "encode" and "search".
+        took: is told the seconds spent in "encode" and in "search".
         """
-        stages = stages or Stages()
-        while (found := self._search(queries, stages)) is None:
+        while (found := self._search(queries, took)) is None:
             pass  # another model was put in between, for which they have to be encoded again
         return found
 
-    def _search(self, queries: Sequence[Query], stages: Stages
+    def _search(self, queries: Sequence[Query], took: Took
                 ) -> list[list[Hit] | MmsearchError] | None:
         """None: the vectors are another model's by now than what the queries were encoded with."""
-        settings = self._settings
-        with stages.at("encode"):
-            vectors = self._asked(queries, settings)
+        settings, start = self._settings, time.perf_counter()
+        vectors = self._asked(queries, settings)
+        took("encode", time.perf_counter() - start)
         found: dict[int, list[Hit] | MmsearchError] = {}
         ready: list[tuple[int, Condition | None, Asked | None]] = []
         for n, asked in enumerate(vectors):
@@ -196,9 +196,10 @@ class Reader(Browsing):
                 for n, condition, asked in ready])
 
         if ready:
-            with stages.at("search"):
-                hits = self._retrying(read, vectors=by_vector or any(
-                    queries[n].diverse is not None for n, _, _ in ready))
+            start = time.perf_counter()
+            hits = self._retrying(read, vectors=by_vector or any(
+                queries[n].diverse is not None for n, _, _ in ready))
+            took("search", time.perf_counter() - start)
             if hits is None:
                 return None
             found |= {n: one for (n, _, _), one in zip(ready, hits, strict=True)}

@@ -16,16 +16,15 @@ from threading import Condition, Thread
 from typing import Any
 
 from mmsearch.errors import MmsearchError
+from mmsearch.indexes import at_most
 from mmsearch.records import Hit
 from mmsearch.search import Query
 from mmsearch.server.measures import Measures
 from mmsearch.server.served import Served
 from mmsearch.server.turns import TooBusy, TooLate
-from mmsearch.stages import Stages
 
 WINDOW = 0.002
 """Seconds that a batch waits for more."""
-LARGEST = 64
 Finish = Callable[[Sequence[Hit]], Any]
 
 
@@ -41,19 +40,22 @@ class _Job:
 
 
 class Batches:
-    """A queue of searches and the thread that makes them.
+    """A queue of searches and the threads that make them.
 
-    waiting: how many may wait; deadline: seconds from asking to the answer; largest: of a batch.
+    waiting: how many may wait; deadline: seconds from asking to the answer; threads: batches that
+    are made at the same time; largest: of a batch.
     """
 
-    def __init__(self, measures: Measures, waiting: int, deadline: float,
-                 largest: int = LARGEST) -> None:
+    def __init__(self, measures: Measures, waiting: int, deadline: float, threads: int,
+                 largest: int) -> None:
         self.measures, self.waiting, self.deadline = measures, waiting, deadline
         self.largest = largest
         self._jobs: deque[_Job] = deque()
         self._changed = Condition()
         self._closed = False
-        Thread(target=self._run, name="mmsearch-search", daemon=True).start()
+        self.threads, self._running = threads, 0
+        for _ in range(threads):
+            Thread(target=self._run, name="mmsearch-search", daemon=True).start()
 
     async def search(self, served: Served, query: Query, finish: Finish) -> Any:
         """What `finish` makes of the hits of a query.
@@ -81,9 +83,9 @@ class Batches:
     def close(self) -> None:
         with self._changed:
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()
 
-    # -- in the thread ---------------------------------------------------------------------------
+    # -- in a thread ----------------------------------------------------------------------------
 
     def _run(self) -> None:
         company = False
@@ -94,8 +96,11 @@ class Batches:
             for job in batch:
                 self.measures.took("wait", time.perf_counter() - job.since)
                 by_collection.setdefault(job.served.name, []).append(job)
-            for jobs in by_collection.values():
-                self._search(jobs)
+            with at_most(1 if self._is_busy(batch) else self.threads):
+                for jobs in by_collection.values():
+                    self._search(jobs)
+            with self._changed:
+                self._running -= 1
 
     def _take(self, company: bool) -> list[_Job]:
         """The next batch; nothing at the end."""
@@ -107,21 +112,25 @@ class Batches:
                 while len(self._jobs) < self.largest and (left := until - time.perf_counter()) > 0:
                     self._changed.wait(left)
             batch = [self._jobs.popleft() for _ in range(min(len(self._jobs), self.largest))]
-        live = [job for job in batch if not job.future.cancelled()]
+            live = [job for job in batch if not job.future.cancelled()]
+            self._running += bool(live)
         return live or (self._take(company) if batch else [])
 
+    def _is_busy(self, batch: Sequence[_Job]) -> bool:
+        """Whether all cores have a search of their own; if not, one may have them all."""
+        return len(batch) > 1 or self._running > 1 or bool(self._jobs)
+
     def _search(self, jobs: Sequence[_Job]) -> None:
-        stages = Stages()
         answers: list[Any]
         try:
-            found = jobs[0].served.reader.search_many([job.query for job in jobs], stages=stages)
+            found = jobs[0].served.reader.search_many(
+                [job.query for job in jobs], took=self.measures.took)
         except Exception as error:  # of any kind: whoever waits must be told
             answers = [error] * len(jobs)
         else:
             done = time.perf_counter()
             answers = [_finished(job, hits) for job, hits in zip(jobs, found, strict=True)]
-            stages_spent = {name: one.seconds for name, one in stages.spent.items()}
-            self.measures.stages(stages_spent | {"show": time.perf_counter() - done})
+            self.measures.took("show", time.perf_counter() - done)
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Any]]] = {}
         for job, answer in zip(jobs, answers, strict=True):
             by_loop.setdefault(job.future.get_loop(), []).append((job, answer))

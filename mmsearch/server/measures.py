@@ -47,10 +47,6 @@ class Measures:
     def took(self, stage: str, seconds: float) -> None:
         self.stage.labels(stage).observe(seconds)
 
-    def stages(self, spent: Mapping[str, float]) -> None:
-        for stage, seconds in spent.items():
-            self.took(stage, seconds)
-
 
 class TextCache(Collector):
     """How often a text was known already, in all collections."""

@@ -37,7 +37,7 @@ class Server:
         self.measures.registry.register(TextCache(
             {name: one.reader.texts for name, one in self.collections.items()}))
         self.batches = Batches(self.measures, settings.waiting, settings.deadline,
-                               settings.largest_batch)
+                               settings.decoders, settings.largest_batch)
         for what, count in (("search", self.batches.count), ("decode", self.decoding.count)):
             self.measures.waiting.labels(what).set_function(count)
         self.writing = Turns(1, settings.waiting, settings.deadline)
