@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,13 +28,26 @@ class Serving:
         return int(self.client.base_url.port or 0)
 
 
+_WITH_SETTINGS = """
+import sys
+from pathlib import Path
+from mmsearch.server import Settings, serve
+serve(Settings(indexes=(Path(sys.argv[1]),), port=0, **eval(sys.argv[2])),
+      started=lambda address: print("serving on", address, file=sys.stderr, flush=True))
+"""
+
+
 @contextmanager
-def serving(*args: object, env: dict[str, str] | None = None, headers: dict[str, str] | None = None
+def serving(*args: object, headers: dict[str, str] | None = None, **settings: object
             ) -> Iterator[Serving]:
-    """Runs `mmsearch serve ARGS… --port 0` until the end of the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mmsearch", "serve", *map(str, args), "--port", "0"],
-        stderr=subprocess.PIPE, text=True, env=os.environ | (env or {}))
+    """Runs `mmsearch serve ARGS… --port 0` until the end of the block.
+
+    settings: what no option says: then the only argument is the collection.
+    """
+    command = ["-c", _WITH_SETTINGS, *args, repr(settings)] if settings else [
+        "-m", "mmsearch", "serve", *args, "--port", "0"]
+    process = subprocess.Popen([sys.executable, *map(str, command)], stderr=subprocess.PIPE,
+                               text=True)
     assert process.stderr is not None
     said: list[str] = []
     reading = Thread(target=said.extend, args=[process.stderr])

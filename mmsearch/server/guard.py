@@ -94,7 +94,9 @@ class Guard:
         """An address without a name cannot be another site's, so that any will do."""
         name = host.lower()
         if name.startswith("["):
-            name, _, port = name[1:].partition("]")
+            name, end, port = name[1:].partition("]")
+            if not end or (port and not port.startswith(":")):
+                return False
             port = port.removeprefix(":")
         else:
             name, _, port = name.partition(":")

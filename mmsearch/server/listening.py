@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mmsearch.errors import MmsearchError
 from mmsearch.server.state import Server
@@ -28,6 +30,30 @@ def listen(host: str, port: int) -> list[socket.socket]:
         raise MmsearchError(f"cannot listen on {host}, port {port} ({error.strerror or error}); "
                             "choose another with --port") from error
     return [found]
+
+
+def patient(seconds: float) -> type[H11Protocol]:
+    """Speaks HTTP/1.1, and hangs up on who has nothing to ask, or takes so long to say it. (uvicorn
+    itself would wait for the rest of a request's head for ever.)"""
+
+    class Patient(H11Protocol):
+        seen: object = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.loop.call_later(seconds, self.look)
+
+        def look(self) -> None:
+            if self.transport.is_closing():
+                return
+            busy = self.cycle is not None and not self.cycle.response_complete
+            if not busy and self.cycle is self.seen:
+                self.transport.close()
+                return
+            self.seen = self.cycle
+            self.loop.call_later(seconds, self.look)
+
+    return Patient
 
 
 class Listening(uvicorn.Server):

@@ -26,7 +26,7 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
     except ImportError:
         raise MissingExtra("serving", "serve") from None
     from mmsearch.server.app import make_app
-    from mmsearch.server.listening import Listening, listen
+    from mmsearch.server.listening import Listening, listen, patient
     from mmsearch.server.state import Server
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
@@ -34,7 +34,8 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
     sockets = listen(settings.host, settings.port)
     server = Server(settings)
     config = uvicorn.Config(
-        make_app(server), log_config=None, access_log=False, server_header=False,
+        make_app(server), http=patient(settings.head_seconds), log_config=None,
+        access_log=False, server_header=False,
         proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=20,
         limit_concurrency=2000, lifespan="on", h11_max_incomplete_event_size=64 * 1024)
     Listening(config, server, lambda: started(_address(settings, sockets[0].getsockname()[1]))

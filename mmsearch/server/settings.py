@@ -45,6 +45,8 @@ class Settings:
     thumbs_bytes: int = 2_000_000_000
     body_bytes: int = 64_000_000
     """Of a request, uploads and all."""
+    head_seconds: float = 20.0
+    """In which the head of a request has to arrive."""
     body_seconds: float = 60.0
     """In which a request has to arrive."""
     pixels: int = 100_000_000
