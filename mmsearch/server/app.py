@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
@@ -17,9 +18,12 @@ from mmsearch.server.asked import EmbedIn, SearchIn
 from mmsearch.server.guard import App, Guard
 from mmsearch.server.indexing import begin
 from mmsearch.server.measures import Measured
-from mmsearch.server.problems import add_problems
+from mmsearch.server.problems import Problem, add_problems
 from mmsearch.server.state import Server
 
+_MODELS: list[type[BaseModel]] = [
+    Problem, SearchIn, EmbedIn, logins.Login, writing.AddIn, writing.DeleteIn]
+"""Those that routes name themselves."""
 _REF = "#/components/schemas/{model}"
 
 
@@ -46,14 +50,11 @@ def make_app(server: Server) -> App:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """With the models of bodies that routes read themselves."""
     if app.openapi_schema is None:
         found = get_openapi(title=app.title, version=app.version, routes=app.routes,
                             description="Search pictures and texts by what they mean.")
-        _, models = models_json_schema(
-            [(SearchIn, "validation"), (EmbedIn, "validation"), (logins.Login, "validation"),
-             (writing.AddIn, "validation"), (writing.DeleteIn, "validation")],
-            ref_template=_REF)
+        _, models = models_json_schema([(model, "validation") for model in _MODELS],
+                                       ref_template=_REF)
         found.setdefault("components", {}).setdefault("schemas", {}).update(models["$defs"])
         app.openapi_schema = found
     return app.openapi_schema

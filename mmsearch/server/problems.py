@@ -57,9 +57,10 @@ class Problem(BaseModel):
     errors: list[Wrong] | None = None
 
 
+_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Problem, "description": "what is wrong with the request"},
-    "503": {"model": Problem, "description": "busy; try again"}}
+    "4XX": {"description": "what is wrong with the request", "content": _CONTENT},
+    "503": {"description": "busy; try again", "content": _CONTENT}}
 """For the routes, so that the OpenAPI tells."""
 
 
