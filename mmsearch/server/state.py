@@ -7,13 +7,14 @@ from pathlib import Path
 
 from mmsearch.collection import Collection, Reader
 from mmsearch.encoders import BUILTIN
-from mmsearch.errors import CollectionNotFound, ModelError
+from mmsearch.errors import CollectionNotFound, MmsearchError, ModelError
 from mmsearch.server.batching import Batches
 from mmsearch.server.measures import Measures, TextCache
 from mmsearch.server.served import NoSuchItem, Served
 from mmsearch.server.settings import Settings
 from mmsearch.server.thumbs import Thumbs
 from mmsearch.server.turns import Turns
+from mmsearch.storage import Wanted
 
 
 class Server:
@@ -47,6 +48,9 @@ class Server:
         for one in self.collections.values():
             with suppress(ModelError):  # that of vectors made elsewhere cannot be loaded
                 one.reader.embed(texts=["a picture"])
+            with suppress(MmsearchError):  # what the page asks first, which then is there
+                one.reader.page(Wanted(60))
+                one.reader.facets()
         self.ready = True
 
     def collection(self, name: str | None) -> Served:
