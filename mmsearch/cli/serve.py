@@ -46,6 +46,8 @@ def serve(
     queue: Annotated[int, typer.Option(
         min=1, metavar="N", help="How many searches may wait for their turn; more are told to try "
                                  "again.")] = 256,
+    workers: Annotated[int, typer.Option(
+        min=1, metavar="N", help="Processes that answer searches.")] = 1,
     log_queries: Annotated[bool, typer.Option(
         "--log-queries", help="Write what is searched for to the log.")] = False,
     model: ModelOption = None,
@@ -67,7 +69,7 @@ def serve(
         indexes=tuple(directories or [DEFAULT_INDEX]), model=model, host=host, port=port,
         token=_token(token, token_file), no_auth=no_auth, names=tuple(name or ()),
         log_queries=log_queries, paths=tuple(paths or ()), watch=watch, writable=writable,
-        waiting=queue)
+        waiting=queue, workers=workers)
 
     def started(address: str) -> None:
         say(f"serving on {address}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from functools import partial
 from pathlib import Path
 
 import httpx
+import pytest
 from conftest import DEMO, add
 from serving import detail, serving
+from test_indexing import wait_for
 
 from mmsearch.collection import Collection
 
@@ -77,3 +80,25 @@ def test_the_page_and_nothing_beside_it(client: httpx.Client) -> None:
     for path in ("/page/../app.py", "/page/%2e%2e/app.py", "/page//etc/passwd", "/page/..%2fapp.py",
                  "/page/%2fetc%2fpasswd", "/v1", "/docs", "/page/"):
         assert detail(client.get(path), 404)
+
+
+def test_several_processes_answer_and_one_that_dies_is_replaced(demo_index: Path) -> None:
+    def workers() -> set[int]:
+        found = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+        return {int(pid) for pid in found.split() if b"spawn_main" in Path(
+            f"/proc/{pid}/cmdline").read_bytes()}
+
+    if not Path("/proc/self/task").exists():
+        pytest.skip("no /proc here")
+    with serving("-i", demo_index, "--workers", 2) as server:
+        before = workers()
+        assert len(before) == 2
+        for n in range(6):
+            with httpx.Client(base_url=server.client.base_url) as client:  # a new connection
+                assert client.get("/v1/search", params={"q": f"{n} dogs"}).status_code == 200
+        os.kill(min(before), signal.SIGKILL)
+        wait_for(lambda: len(workers()) == 2 and workers() != before)
+        assert httpx.get(f"{server.client.base_url}healthz", timeout=60).status_code == 200
+        server.process.terminate()
+        assert server.process.wait(60) == 0
+    assert "Traceback" not in "".join(server.said)
