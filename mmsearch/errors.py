@@ -6,7 +6,8 @@
     ├── MissingExtra            an optional dependency is not installed
     ├── GpuUnavailable          a GPU was asked for, and there is none, or it is too small
     ├── MediaError              one file cannot be decoded; a run skips it and goes on
-    │   └── MissingDecoder      because an extra is not installed: a MissingExtra, too
+    │   ├── MissingDecoder      because an extra is not installed: a MissingExtra, too
+    │   └── FileChanged         it is no longer what was indexed
     ├── ModelError              a model cannot be found, loaded or exported
     │   └── EncoderMismatch     a collection was made by another model
     └── CollectionError         something about a collection on disk
@@ -50,6 +51,10 @@ class MediaError(MmsearchError):
 
 
 class MissingDecoder(MissingExtra, MediaError):
+    pass
+
+
+class FileChanged(MediaError):
     pass
 
 

@@ -22,6 +22,8 @@ MOST = 2000
 _ONE_PICTURE = IMAGE_SUFFIXES - {".gif", ".png", ".apng", ".webp", ".avif", ".tif", ".tiff"}
 _PART = re.compile(r"#(?:t=(?P<time>\d+(?:\.\d+)?)|page=(?P<page>[1-9]\d*)"
                    r"|xywh=percent:(?P<region>\d{1,3}(?:,\d{1,3}){3}))\Z")
+_PLACE = re.compile(r"#((caption|embedded)\d+|L\d+(\.caption\d+)?)(\.\d+)?$")
+"""What `sources.folders` adds to the path of the file that a text was found in or belongs to."""
 Region: TypeAlias = tuple[int, int, int, int]
 """Left and upper edge, width and height, in per cent of the picture's."""
 
@@ -99,6 +101,12 @@ def file_uri(item: Item) -> str:
     """The uri of the file that a picture is, or is a part of; of any other item, its own uri."""
     part = part_of(item)
     return item.uri if part is None else part.file
+
+
+def own_uri(item: Item) -> str:
+    """The uri of the file that an item is, is a part of, or was found in."""
+    text_alone = item.kind == "text" and part_of(item) is None
+    return _PLACE.sub("", item.uri) if text_alone else file_uri(item)
 
 
 def room(item: Item) -> int:

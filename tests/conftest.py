@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,10 @@ import mmsearch
 from mmsearch.collection.collection import AddReport, Collection
 from mmsearch.records import Item, Vectors
 from mmsearch.sources.folders import Scan, iter_items
+
+if TYPE_CHECKING:
+    from httpx import Client
+    from serving import Serving
 
 settings.register_profile("mmsearch", deadline=None)
 settings.load_profile("mmsearch")
@@ -121,3 +125,18 @@ def cli(tmp_path: Path) -> Cli:
             **{"cwd": work, "capture_output": True, "text": True, "timeout": 120, **options})
 
     return run
+
+
+@pytest.fixture(scope="session")
+def demo_server(demo_index: Path) -> Iterator[Serving]:
+    """A server of `demo_index`, for reading only."""
+    from serving import serving
+
+    with serving("-i", demo_index) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(demo_server: Serving) -> Client:
+    """Asks that server."""
+    return demo_server.client

@@ -14,7 +14,7 @@ import mmsearch
 
 ROOT = Path(mmsearch.__file__).parent
 FLOORS = [
-    {"errors", "records", "uris", "fragments", "formats", "metrics", "stages"},
+    {"errors", "records", "uris", "fragments", "formats", "jsonable", "metrics", "stages"},
     {"metadata", "indexes"},
     {"sources", "storage"},
     {"media"},
@@ -23,15 +23,15 @@ FLOORS = [
     {"search"},
     {"collection"},
     {"evaluation", "training"},
-    {"cli"},
+    {"cli", "server"},
 ]
 """The table of docs/architecture.md, from the ground up. A room may import the floors below it."""
-BESIDE = {("training", "evaluation")}
+BESIDE = {("training", "evaluation"), ("cli", "server")}
 """Rooms of one floor that may import each other, and which way."""
 GROUND = FLOORS[0]
 LONGEST = 350
 HEAVY = ["torch", "open_clip", "faiss", "onnxruntime", "PIL", "sqlite_utils", "ray", "fastapi",
-         "numpy", "tokenizers", "rich.table"]
+         "pydantic", "uvicorn", "numpy", "tokenizers", "rich.table"]
 
 
 def modules() -> list[Path]:

@@ -27,6 +27,7 @@ from mmsearch.cli import (
     models,
     query,
     reindex,
+    serve,
     train,
     verify,
     watch,
@@ -41,7 +42,8 @@ app = typer.Typer(
          "machine, offline.")
 
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "index": index.index, "watch": watch.watch, "query": query.query, "dups": dups.dups,
+    "index": index.index, "watch": watch.watch, "query": query.query,
+    "serve": serve.serve, "dups": dups.dups,
     "eval": evaluate.evaluate, "info": info.info, "delete": delete.delete,
     "verify": verify.verify, "compact": compact.compact, "export": export.export,
     "reindex": reindex.reindex, "train": train.train, "demo": demo.demo}

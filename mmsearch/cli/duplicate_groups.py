@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.cli.present import address_of, shown_place, size_text, strict
+from mmsearch.cli.present import address_of, shown_place, size_text
 from mmsearch.cli.sheet import Tile, sheet
 from mmsearch.cli.tables import Fitted
 from mmsearch.cli.terminal import safe_text
+from mmsearch.jsonable import strict
 
 if TYPE_CHECKING:
     from mmsearch.search import Duplicates, Group, Member

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,13 +11,10 @@ from typing import Any
 from mmsearch.cli.legend import when_and_where
 from mmsearch.cli.tables import Fitted, Kind
 from mmsearch.cli.terminal import safe_text
-from mmsearch.fragments import file_uri, part_of
+from mmsearch.fragments import own_uri, part_of
+from mmsearch.jsonable import strict
 from mmsearch.records import Hit, Item
 from mmsearch.sources import locate
-
-# What `sources.folders` adds to the path of the file that a text was found in or belongs to; parts
-# of files are told by `mmsearch.fragments`.
-_PLACE_IN_FILE = re.compile(r"#((caption|embedded)\d+|L\d+(\.caption\d+)?)(\.\d+)?$")
 
 
 def address_of(item: Item) -> str:
@@ -31,11 +26,6 @@ def address_of(item: Item) -> str:
     uri = own_uri(item)
     path = locate.own_file(uri)
     return uri if path is None else str(path)
-
-
-def own_uri(item: Item) -> str:
-    text_alone = item.kind == "text" and part_of(item) is None
-    return _PLACE_IN_FILE.sub("", item.uri) if text_alone else file_uri(item)
 
 
 def filepaths(hits: Iterable[Hit]) -> list[str]:
@@ -111,19 +101,6 @@ def hits_json(hits: Iterable[Hit], *, parts: bool = False) -> list[dict[str, Any
             values |= {"cosine": hit.cosine, "bm25": hit.bm25}
         found.append(strict(values))
     return found
-
-
-def strict(value: Any) -> Any:
-    """A value that strict JSON in UTF-8 can hold."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, Mapping):
-        return {strict(str(name)): strict(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [strict(inner) for inner in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int)) else strict(str(value))
 
 
 # --- tables --------------------------------------------------------------------------------------

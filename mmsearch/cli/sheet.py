@@ -14,10 +14,10 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from mmsearch.cli.legend import legend
-from mmsearch.cli.present import address_of, own_uri, per_cent, shown_path
+from mmsearch.cli.present import address_of, per_cent, shown_path
 from mmsearch.cli.terminal import safe_text
 from mmsearch.errors import MediaError
-from mmsearch.fragments import file_uri, part_of
+from mmsearch.fragments import file_uri, own_uri, part_of
 from mmsearch.records import Hit, Item
 from mmsearch.sources import locate
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
-import numpy as np
-
+from mmsearch.collection.browsing import Browsing, condition_of
 from mmsearch.collection.pool import Connection, Pool, refuse_odd_name, usable
 from mmsearch.encoders import (
     BUILTIN,
@@ -25,11 +25,11 @@ from mmsearch.errors import (
     CollectionDamaged,
     EncoderMismatch,
     MediaError,
-    UsageError,
+    MmsearchError,
     no_collection,
 )
 from mmsearch.indexes import Device
-from mmsearch.records import Hit, Ids, Kind, Neighbors, Problem, SegmentInfo, Vectors
+from mmsearch.records import Hit, Ids, Neighbors, Problem, SegmentInfo, Vectors
 from mmsearch.search import (
     KINDS,
     Asked,
@@ -37,17 +37,16 @@ from mmsearch.search import (
     Find,
     Prepared,
     Query,
+    TextVectors,
+    asked_of,
     calibration_of,
-    composed,
     nearest,
-    search,
-    several,
+    search_many,
     share_of_images,
     takes_parts_of,
-    unit,
 )
 from mmsearch.sources import locate
-from mmsearch.storage import Catalog, Condition, Row, parse_where
+from mmsearch.storage import Catalog, Condition
 from mmsearch.uris import is_unchanged
 
 if TYPE_CHECKING:
@@ -56,11 +55,12 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+Took: TypeAlias = Callable[[str, float], None]
 _LOADING = Lock()
 """A model is loaded once, however many threads ask for it first."""
 
 
-class Reader:
+class Reader(Browsing):
     """An open collection, for reading; what others commit meanwhile is seen at the next call.
 
     Threads may share one, also across a fork; `close` it, or use it as a context manager.
@@ -79,6 +79,8 @@ class Reader:
         self._model = model
         self._calibration: tuple[str, Calibration] | None = None
         """With the encoder that it is for."""
+        self.texts = TextVectors()
+        """Those asked for last."""
 
     @classmethod
     def open(cls, path: Path | str, *, model: str | None = None,
@@ -150,26 +152,58 @@ class Reader:
             EncoderMismatch: the collection was made by another model.
             CollectionError: made by an older version and without full text (text, hybrid).
         """
-        while (found := self._search(query)) is None:
-            pass  # another model was put in between, for which the query has to be encoded again
+        (found,) = self.search_many([query])
+        if isinstance(found, MmsearchError):
+            raise found
         return found
 
-    def _search(self, query: Query) -> list[Hit] | None:
-        """None: the vectors are another model's by now than what the query was encoded with."""
-        condition, settings = _condition(query.where), self._settings
-        asked = None if query.mode == "text" else self._asked(query, settings)
+    def search_many(self, queries: Sequence[Query], *, took: Took = lambda stage, seconds: None
+                    ) -> list[list[Hit] | MmsearchError]:
+        """What `search` finds for each query; what it would raise is in the place of its hits.
+        Together they take far less time than one by one: the model encodes them at once, and each
+        stored vector is read once.
 
-        def read(one: Connection) -> list[Hit] | None:
-            if asked is not None and one.catalog.settings["encoder"] != settings["encoder"]:
+        took: is told the seconds spent in "encode" and in "search".
+        """
+        while (found := self._search(queries, took)) is None:
+            pass  # another model was put in between, for which they have to be encoded again
+        return found
+
+    def _search(self, queries: Sequence[Query], took: Took
+                ) -> list[list[Hit] | MmsearchError] | None:
+        """None: the vectors are another model's by now than what the queries were encoded with."""
+        settings, start = self._settings, time.perf_counter()
+        vectors = self._asked(queries, settings)
+        took("encode", time.perf_counter() - start)
+        found: dict[int, list[Hit] | MmsearchError] = {}
+        ready: list[tuple[int, Condition | None, Asked | None]] = []
+        for n, asked in enumerate(vectors):
+            try:
+                if isinstance(asked, MmsearchError):
+                    raise asked
+                ready.append((n, condition_of(queries[n].where), asked))
+            except MmsearchError as error:
+                found[n] = error
+        by_vector = any(asked is not None for _, _, asked in ready)
+
+        def read(one: Connection) -> list[list[Hit] | MmsearchError] | None:
+            if by_vector and one.catalog.settings["encoder"] != settings["encoder"]:
                 return None
-            calibration = None if asked is None else self._calibrated(one.catalog)
-            if calibration is None and query.min_score is not None:
-                raise UsageError(f"{self.path} has no calibration set, which --min-score needs; "
-                                 f"run `mmsearch index PATH -i {self.path}` once")
-            return search(one.catalog, one.opened, Prepared(
-                query, asked, condition, share_of_images(query), calibration))
+            calibration = self._calibrated(one.catalog) if by_vector else None
+            return search_many(one.catalog, one.opened, [
+                Prepared(queries[n], asked, condition, share_of_images(queries[n]),
+                         None if asked is None else calibration)
+                for n, condition, asked in ready])
 
-        return self._retrying(read, vectors=asked is not None or query.diverse is not None)
+        if ready:
+            start = time.perf_counter()
+            hits = self._retrying(read, vectors=by_vector or any(
+                queries[n].diverse is not None for n, _, _ in ready))
+            took("search", time.perf_counter() - start)
+            if hits is None:
+                return None
+            found |= {n: one for (n, _, _), one in zip(ready, hits, strict=True)}
+        return [found[n] for n in range(len(queries))]
 
     def _calibrated(self, catalog: Catalog) -> Calibration | None:
         made_by = catalog.settings["encoder"]
@@ -179,19 +213,23 @@ class Reader:
             return found
         return self._calibration[1]
 
-    def _asked(self, query: Query, settings: dict[str, Any]) -> Asked:
-        if query.vector is not None:
-            return Asked(*[unit(query.vector, int(settings["dim"]))] * 2)
-        encoder = for_queries(self._encoder(settings), query.multilingual)
-        return composed(encoder, query, partial(self._stored, settings["encoder"]))
+    def _asked(self, queries: Sequence[Query], settings: dict[str, Any]
+               ) -> list[Asked | MmsearchError | None]:
+        return asked_of(queries, int(settings["dim"]), lambda multilingual: for_queries(
+            self._encoder(settings), multilingual),
+            partial(self._stored, settings["encoder"]), self.texts)
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
               weights: Sequence[float] = (), multilingual: bool | None = None) -> Vectors:
         """A composed query for pictures as one unit vector, float32 [dim]; see `search.compose`."""
-        return self._asked(Query(
+        (asked,) = self._asked([Query(
             text=texts, image=images, without=without, without_image=without_images,
-            weights=weights, multilingual=multilingual), self._settings).pictures
+            weights=weights, multilingual=multilingual)], self._settings)
+        if isinstance(asked, MmsearchError):
+            raise asked
+        assert asked is not None
+        return asked.pictures
 
     def nearest(self, queries: Vectors, k: int, *, find: Find = "image",
                 allowed: Ids | None = None, exact: bool = False) -> Neighbors:
@@ -199,31 +237,6 @@ class Reader:
         rows of deleted items may be among them (`search` leaves them out)."""
         return self._retrying(
             lambda one: nearest(one.opened, queries, k, KINDS[find], allowed, exact))
-
-    def vectors(self, kind: Kind) -> tuple[list[Row], Vectors]:
-        """All live items of a kind and their vectors, float32 [n, dim], in the same order."""
-        def read(one: Connection) -> tuple[list[Row], Vectors]:
-            rows = sorted(one.catalog.rows(None, [kind]), key=lambda row: row.seq)
-            seqs = np.array([row.seq for row in rows], np.int64)
-            return rows, one.opened.gather(seqs, kind, int(one.catalog.settings["dim"]))
-
-        return self._retrying(read)
-
-    def count(self, *, where: str | Sequence[str] = (), find: Find = "image") -> int:
-        """The number of items that meet the conditions."""
-        with self._pool.connection() as one, one.catalog.snapshot():
-            return len(one.catalog.select(_condition(where), KINDS[find]))
-
-    def columns(self) -> list[str]:
-        """The names of all metadata that an item has: what conditions may name besides
-        `storage.conditions.COLUMNS`."""
-        with self._pool.connection() as one, one.catalog.snapshot():
-            return sorted(one.catalog.meta_types(None, KINDS["any"]))
-
-    def holds(self, uris: Sequence[str]) -> bool:
-        """Whether anything at or below `uris` is indexed."""
-        with self._pool.connection() as one:
-            return any(True for _ in one.catalog.named(uris))
 
     def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
                    where: str | Sequence[str] = (), k: int | None = None,
@@ -244,13 +257,7 @@ class Reader:
 
         return find_duplicates(
             lambda work: self._retrying(lambda one: work(one.catalog, one.opened)),
-            _condition(where), exact=exact, threshold=threshold, k=k, progress=progress)
-
-    def info(self) -> dict[str, Any]:
-        """What is in the collection: counts, model, size on disk, index kinds."""
-        from mmsearch.ingest import upkeep
-
-        return self._retrying(lambda one: upkeep.info(self.path, one.catalog), vectors=False)
+            condition_of(where), exact=exact, threshold=threshold, k=k, progress=progress)
 
     def export(self, directory: Path | str, *, where: str | Sequence[str] = (),
                dtype: str = "float16", format: Format = "parquet",
@@ -265,7 +272,7 @@ class Reader:
         from mmsearch.collection.export import Plan, export_items
 
         plan = Plan(Path(directory), dtype, format, rows_per_file,
-                    _condition(where), force)
+                    condition_of(where), force)
         return self._retrying(lambda one: export_items(one.catalog, one.opened, plan, progress))
 
     def verify(self) -> list[Problem]:
@@ -337,7 +344,3 @@ def calibration_in(catalog: Catalog) -> Calibration | None:
     """What tells how relevant a hit is, for the model of a collection; None if nothing does yet."""
     settings = catalog.settings
     return calibration_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))
-
-
-def _condition(where: str | Sequence[str]) -> Condition | None:
-    return parse_where(several(where)) if where else None

@@ -1,4 +1,5 @@
 from . import gpu as gpu, kinds as kinds
+from ._faiss import at_most as at_most
 from .approximate import ApproximateIndex as ApproximateIndex
 from .build import (
     Blocks as Blocks,

@@ -1,4 +1,9 @@
-from .compose import composed as composed, share_of_images as share_of_images, unit as unit
+from .compose import (
+    Embedded as Embedded,
+    TextVectors as TextVectors,
+    asked_of as asked_of,
+    share_of_images as share_of_images,
+)
 from .duplicates import (
     Duplicates as Duplicates,
     Group as Group,
@@ -10,7 +15,7 @@ from .pipeline import (
     Prepared as Prepared,
     has_value as has_value,
     nearest as nearest,
-    search as search,
+    search_many as search_many,
 )
 from .query import (
     Asked as Asked,

@@ -11,13 +11,13 @@ is a place in the order of scores: what comes late from before it is passed over
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmsearch.errors import UsageError
+from mmsearch.errors import MmsearchError, UsageError
 from mmsearch.indexes import nothing, reciprocal_rank, top_k, weighted_scores
 from mmsearch.records import Hit, Ids, Item, Kind, Neighbors, Vectors
 from mmsearch.search.diversity import spread
@@ -46,6 +46,8 @@ class Prepared:
     condition: its `where`, read.
     pictures: the share of pictures in what is asked for, 0 (words alone) to 1.
     calibration: tells how relevant hits are; None where nothing does.
+    first: its nearest rows, of as many as the first look takes, where that was made for many
+        queries at once.
     """
 
     query: Query
@@ -53,6 +55,7 @@ class Prepared:
     condition: Condition | None
     pictures: float
     calibration: Calibration | None
+    first: Neighbors | None = None
 
 
 class Found(NamedTuple):
@@ -62,20 +65,38 @@ class Found(NamedTuple):
     bm25: float | None
 
 
+def search_many(catalog: Catalog, opened: Opened, prepared: Sequence[Prepared]
+                ) -> list[list[Hit] | MmsearchError]:
+    """As `search`, for each query; what is wrong with one is in its place. Queries that look at the
+    same rows look at them together."""
+    found: list[list[Hit] | MmsearchError] = []
+    for one in _looked(catalog, opened, prepared) if len(prepared) > 1 else prepared:
+        try:
+            found.append(search(catalog, opened, one))
+        except MmsearchError as error:
+            found.append(error)
+    return found
+
+
 def search(catalog: Catalog, opened: Opened, prepared: Prepared) -> list[Hit]:
     """Hits `offset` to `offset + k` of a query, best first; fewer if there are no more, or no
     relevant ones."""
     query = prepared.query
+    if query.min_score is not None and prepared.calibration is None:
+        raise UsageError(f"{opened.root} has no calibration set, which --min-score needs; "
+                         f"run `mmsearch index PATH -i {opened.root}` once")
     end = query.offset + query.k
     pool = _pool(end) if query.diverse is not None else end
-    ranked = _one_each(_ranked(catalog, opened, prepared, pool), query.collapse)
+    ranked = _one_each(_ranked(catalog, opened, prepared), query.collapse)
     if query.min_score is not None:
         ranked = _relevant(catalog, opened, prepared, ranked)
     if query.diverse is not None:
         ranked = _spread(opened, list(islice(ranked, pool)), query.diverse, end)
     if query.after:
         place = _place_after(query.after)
-        ranked = (found for found in ranked if _place(found) > place)
+        # The same search, made beside others, may give a score another last digit.
+        ranked = (found for found in ranked
+                  if _place(found) > place and found.row.seq != place[1])
     shown = list(islice(ranked, end))
     page = shown[query.offset:]
     judged = _relevance(catalog, opened, prepared, page)
@@ -141,24 +162,61 @@ def _near(opened: Opened, asked: Asked, k: int, kinds: Sequence[Kind],
                   if set(those) <= set(kinds)], k)
 
 
-def _ranked(catalog: Catalog, opened: Opened, prepared: Prepared, wanted: int) -> Iterator[Found]:
-    """Live items, best first, each once. `wanted` saves steps where they make no difference."""
-    query, condition = prepared.query, prepared.condition
-    kinds, without = KINDS[query.find], several(query.without)
-    by_vector = query.mode == "vector" or (query.mode == "hybrid" and query.text_weight < 1)
-    allowed = catalog.select(condition, kinds) if condition and by_vector else None
-    rows = opened.rows(kinds) if by_vector else 0
+def _looked(catalog: Catalog, opened: Opened, prepared: Sequence[Prepared]) -> list[Prepared]:
+    """Queries with their first looks, made together where they look at the same rows, and for
+    pictures or for texts."""
+    alike: dict[Any, list[int]] = {}
+    for n, one in enumerate(prepared):
+        if _by_vector(one.query) and one.query.find != "any":
+            depth = _first_depth(opened, one.query)
+            alike.setdefault((one.query.find, depth, one.condition), []).append(n)
+    found = list(prepared)
+    for (find, depth, condition), those in alike.items():
+        if len(those) == 1:
+            continue
+        kinds = KINDS[find]
+        allowed = catalog.select(condition, kinds) if condition else None
+        asked = [prepared[n].asked for n in those]
+        vectors = np.stack([one.pictures if find == "image" else one.texts
+                            for one in asked if one is not None])
+        near = nearest(opened, vectors, max(min(depth, opened.rows(kinds)), 1), kinds, allowed)
+        for row, n in enumerate(those):
+            found[n] = replace(prepared[n], first=Neighbors(
+                near.scores[row:row + 1], near.ids[row:row + 1]))
+    return found
+
+
+def _by_vector(query: Query) -> bool:
+    return query.mode == "vector" or (query.mode == "hybrid" and query.text_weight < 1)
+
+
+def _first_depth(opened: Opened, query: Query) -> int:
+    """How many neighbours are asked for at first: enough for the page, where that costs nothing."""
     depth = _FIRST_FUSED if query.mode == "hybrid" else _FIRST
-    approximate = by_vector and any(isinstance(part, Ann)
-                                    for part in opened.parts(kinds, depth))
+    approximate = _by_vector(query) and any(
+        isinstance(part, Ann) for part in opened.parts(KINDS[query.find], depth))
+    end = query.offset + query.k
+    wanted = _pool(end) if query.diverse is not None else end
     while query.mode != "hybrid" and not approximate and depth < wanted + _EXTRA:
         depth *= _DEEPER
+    return depth
+
+
+def _ranked(catalog: Catalog, opened: Opened, prepared: Prepared) -> Iterator[Found]:
+    """Live items, best first, each once."""
+    query, condition = prepared.query, prepared.condition
+    kinds, without = KINDS[query.find], several(query.without)
+    looks = _by_vector(query)
+    allowed = catalog.select(condition, kinds) if condition and looks else None
+    rows = opened.rows(kinds) if looks else 0
+    depth, first = _first_depth(opened, query), prepared.first
     seen: set[int] = set()
     while True:
         near = match = _NONE
-        if by_vector:
+        if looks:
             assert prepared.asked is not None
-            near = _near(opened, prepared.asked, max(min(depth, rows), 1), kinds, allowed)
+            near = first or _near(opened, prepared.asked, max(min(depth, rows), 1), kinds, allowed)
+            first = None
         if query.mode == "text" or (query.mode == "hybrid" and query.text_weight > 0):
             match = catalog.match(query.words, depth, condition, kinds, without,
                                   least=_LEAST if query.mode == "hybrid" else 0.0)

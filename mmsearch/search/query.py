@@ -55,7 +55,8 @@ class Query:
     image: Any = _part(
         (), "A picture to look for, indexed or not.",
         "One or several: paths, uris, bytes, open files, PIL pictures, NumPy "
-        "arrays (`media.pictures`), or parts of any of these (`media.crops.Crop`).")
+        "arrays (`media.pictures`), parts of any of these (`media.crops.Crop`), or the "
+        "vector of one (`search.Embedded`).")
     vector: Vectors | None = _part(
         None, "A vector (embedding) that the same model made.",
         "float32 [dim]; takes the place of `image` and of the meaning of `text`.")

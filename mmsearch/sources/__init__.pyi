@@ -5,6 +5,7 @@ from .describe import (
     is_own_caption as is_own_caption,
 )
 from .folders import Walk as Walk, is_wanted as is_wanted, iter_items as iter_items
+from .indexed import open_indexed as open_indexed, source_of as source_of
 from .locate import uri_of as uri_of
 from .manifests import (
     MANIFEST_SUFFIXES as MANIFEST_SUFFIXES,

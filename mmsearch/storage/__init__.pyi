@@ -1,3 +1,4 @@
+from .browse import Facet as Facet, Page as Page, Wanted as Wanted
 from .catalog import (
     CATALOG as CATALOG,
     Catalog as Catalog,

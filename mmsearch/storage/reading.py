@@ -6,25 +6,26 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from math import log
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mmsearch.errors import CollectionError
 from mmsearch.records import Ids, Kind, Neighbors, SegmentInfo
-from mmsearch.storage import fulltext
+from mmsearch.storage import browse, fulltext
 from mmsearch.storage.conditions import Condition
 from mmsearch.storage.rows import COLUMNS, ITEM, Row, as_row, where_sql
 from mmsearch.storage.schema import FORMAT, READABLE
 from mmsearch.storage.sqlite_errors import damaged, plainly
 from mmsearch.uris import inside_of, nfc
 
+T = TypeVar("T")
 SEGMENT = ("name", "role", "kind", "rows", "bytes", "last", "sha256")
-_SELECTIONS_KEPT = 8
+_KEPT = 16
 _BELOW = ("WHERE i.uri = ? OR (i.uri >= ? AND i.uri < ?) OR (i.uri >= ? AND i.uri < ?) OR "
           "i.manifest = ? OR (i.uri >= ? AND i.uri < ? AND i.kind <> 'image' "
           "AND ? IN (i.grp, json_extract(i.meta, '$.file')))")
@@ -46,12 +47,12 @@ def as_segment(row: Sequence[Any]) -> SegmentInfo:
 
 
 class CatalogReader:
-    """An open catalog; `keep`: whether it may keep the last few selections until something is
-    committed."""
+    """An open catalog; `keep`: whether it may keep the last few answers to what takes long, until
+    something is committed."""
 
     def __init__(self, path: Path, conn: sqlite3.Connection, *, keep: bool) -> None:
         self.path, self._conn, self._keep = path, conn, keep
-        self._selected: dict[tuple[Any, ...] | None, Ids] = {}
+        self._kept: dict[tuple[Any, ...], Any] = {}
         self.settings = self._read_settings()
 
     @contextmanager
@@ -95,15 +96,14 @@ class CatalogReader:
         """Sequence numbers (int64, ascending) of the items that meet a condition; a reader keeps
         the last few answers until something is committed."""
         sql, parameters = where_sql(where, kinds)
-        key = (sql, *parameters, self.version()) if self._keep else None
-        if key in self._selected:
-            return self._selected[key]
-        rows = self._rows(f"SELECT i.seq FROM items i{sql} ORDER BY i.seq", parameters)
-        found = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-        if key is not None:
-            found.flags.writeable = False
-            self._selected = dict([*self._selected.items(), (key, found)][-_SELECTIONS_KEPT:])
-        return found
+
+        def selected() -> Ids:
+            rows = self._rows(f"SELECT i.seq FROM items i{sql} ORDER BY i.seq", parameters)
+            found = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+            found.flags.writeable = not self._keep
+            return found
+
+        return self._once((sql, *parameters), selected)
 
     def match(self, text: str, k: int, where: Condition | None = None, kinds: Sequence[Kind] = (),
               without: Sequence[str] = (), least: float = 0.0) -> Neighbors:
@@ -149,6 +149,29 @@ class CatalogReader:
         wanted = json.dumps([int(seq) for seq in seqs])
         return {row.seq: row for row in self._items(
             "WHERE i.seq IN (SELECT value FROM json_each(?))", [wanted])}
+
+    def by_id(self, ids: Iterable[int]) -> dict[int, Row]:
+        """Items by their own numbers; a number that is no item's is left out."""
+        return {row.id: row for row in self._items(
+            "WHERE i.id IN (SELECT value FROM json_each(?))", [json.dumps([*ids])])}
+
+    def first_of(self, groups: Iterable[str], kinds: Sequence[Kind]) -> list[Row]:
+        """Of each group, the oldest item of each of these kinds."""
+        marks = ", ".join("?" * len(kinds))
+        return list(self._items(
+            "WHERE i.id IN (SELECT min(id) FROM items WHERE grp IN (SELECT value FROM json_each(?))"
+            f" AND kind IN ({marks}) GROUP BY grp, kind)", [json.dumps([*groups]), *kinds]))
+
+    def page(self, where: Condition | None, wanted: browse.Wanted) -> browse.Page:
+        """Files, newest first; see `storage.browse`."""
+        if wanted.after:
+            return browse.page(self._items, self._rows, where, wanted)
+        return self._once(("page", where, wanted),
+                          lambda: browse.page(self._items, self._rows, where, wanted))
+
+    def facets(self, where: Condition | None) -> list[browse.Facet]:
+        """What files can be filtered by; see `storage.browse`."""
+        return self._once(("facets", where), lambda: browse.facets(self._rows, where))
 
     def find(self, uri: str, kind: Kind) -> Row | None:
         return next(self._items("WHERE i.uri = ? AND i.kind = ?", [uri, kind]), None)
@@ -252,6 +275,16 @@ class CatalogReader:
         return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _once(self, question: tuple[Any, ...], answer: Callable[[], T]) -> T:
+        """An answer, kept until something is committed, if this reader keeps any."""
+        if not self._keep:
+            return answer()
+        key = (*question, self.version())
+        if key not in self._kept:
+            self._kept = dict([*self._kept.items(), (key, answer())][-_KEPT:])
+        found: T = self._kept[key]
+        return found
 
     def _read_settings(self) -> dict[str, Any]:
         rows = self._rows("SELECT key, value FROM settings WHERE key NOT IN ('ruler', 'archives')")

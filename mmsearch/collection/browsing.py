@@ -1,0 +1,120 @@
+"""Looking into a collection without a query: what is in it, and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mmsearch.collection.pool import Connection
+from mmsearch.records import Item, Kind, Vectors
+from mmsearch.search import KINDS, Find, several
+from mmsearch.storage import Condition, Facet, Page, Row, Wanted, parse_where
+
+T = TypeVar("T")
+
+
+class Browsing:
+    """The half of `Reader` that needs no model."""
+
+    path: Path
+
+    def _retrying(self, read: Callable[[Connection], T], *, vectors: bool = True) -> T:
+        raise NotImplementedError
+
+    def _read(self, read: Callable[[Connection], T]) -> T:
+        """From one snapshot, without vectors."""
+        return self._retrying(read, vectors=False)
+
+    def vectors(self, kind: Kind) -> tuple[list[Row], Vectors]:
+        """All live items of a kind and their vectors, float32 [n, dim], in the same order."""
+        def read(one: Connection) -> tuple[list[Row], Vectors]:
+            rows = sorted(one.catalog.rows(None, [kind]), key=lambda row: row.seq)
+            seqs = np.array([row.seq for row in rows], np.int64)
+            return rows, one.opened.gather(seqs, kind, int(one.catalog.settings["dim"]))
+
+        return self._retrying(read)
+
+    def count(self, *, where: str | Sequence[str] = (), find: Find = "image") -> int:
+        """The number of items that meet the conditions."""
+        return self._read(lambda one: len(
+            one.catalog.select(condition_of(where), KINDS[find])))
+
+    def columns(self) -> list[str]:
+        """The names of all metadata that an item has: what conditions may name besides
+        `storage.conditions.COLUMNS`."""
+        return self._read(lambda one: sorted(one.catalog.meta_types(None, KINDS["any"])))
+
+    def holds(self, uris: Sequence[str]) -> bool:
+        """Whether anything at or below `uris` is indexed."""
+        return self._read(lambda one: any(True for _ in one.catalog.named(uris)))
+
+    def info(self) -> dict[str, Any]:
+        """What is in the collection: counts, model, size on disk, index kinds."""
+        from mmsearch.ingest import upkeep
+
+        return self._read(lambda one: upkeep.info(self.path, one.catalog))
+
+    def counts(self) -> dict[str, int]:
+        """The number of items of each kind that there is any of."""
+        return self._read(lambda one: one.catalog.counts())
+
+    # -- files and parts of files ----------------------------------------------------------------
+
+    def rows(self, ids: Iterable[int]) -> dict[int, Row]:
+        """Items by their ids (as `Hit.id`); what is not there is left out."""
+        wanted = [*ids]
+        return self._read(lambda one: one.catalog.by_id(wanted))
+
+    def of_uris(self, uris: Iterable[str]) -> list[Row]:
+        """The pictures and frames with these uris, as far as there are such."""
+        wanted = [*uris]
+        return self._read(lambda one: [row for kind in KINDS["image"]
+                                       for row in one.catalog.known(wanted, kind).values()])
+
+    def of_files(self, uris: Iterable[str]) -> list[Row]:
+        """Of each file its picture, or its first frame or page."""
+        wanted = [*uris]
+        return self._read(lambda one: list({
+            row.item.group: row for row in sorted(
+                one.catalog.first_of(wanted, ("frame", "image")), key=lambda row: row.item.kind)
+        }.values()))
+
+    def stamp(self) -> tuple[Any, ...]:
+        """Another one when something was added or removed."""
+        return self._read(lambda one: (one.catalog.setting("next_seq"),
+                                       *one.catalog.counts().items()))
+
+    def vector(self, row: Row) -> Vectors | None:
+        """The stored vector of an item, float32 [dim]; None if it has none, or another by now."""
+        def read(one: Connection) -> Vectors | None:
+            try:
+                return one.opened.vector(row.seq, row.item.kind)
+            except KeyError:
+                return None
+
+        return self._retrying(read)
+
+    def group(self, item: Item) -> list[Row]:
+        """All items that belong together with one, itself among them: captions, frames, pages,
+        tiles."""
+        return self._read(lambda one: one.catalog.group(item.group))
+
+    def beside(self, items: Iterable[Item]) -> list[Row]:
+        """Of the group of each item, its picture and its first text, where there are such."""
+        groups = {item.group for item in items}
+        return self._read(lambda one: one.catalog.first_of(groups, ("image", "text")))
+
+    def page(self, wanted: Wanted, *, where: str | Sequence[str] = ()) -> Page:
+        """Files, newest first, a page at a time."""
+        return self._read(lambda one: one.catalog.page(condition_of(where), wanted))
+
+    def facets(self, *, where: str | Sequence[str] = ()) -> list[Facet]:
+        """What files can be filtered by, with counts and the conditions for it."""
+        return self._read(lambda one: one.catalog.facets(condition_of(where)))
+
+
+def condition_of(where: str | Sequence[str]) -> Condition | None:
+    return parse_where(several(where)) if where else None

@@ -1,0 +1,60 @@
+"""The application: routes, errors, the guard around all, an OpenAPI that tells what is true."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.concurrency import run_in_threadpool
+
+from mmsearch import __version__
+from mmsearch.server import about, copies, items, logins, pages, searching, writing
+from mmsearch.server.asked import EmbedIn, SearchIn
+from mmsearch.server.guard import App, Guard
+from mmsearch.server.indexing import begin
+from mmsearch.server.measures import Measured
+from mmsearch.server.problems import Problem, add_problems
+from mmsearch.server.state import Server
+
+_MODELS: list[type[BaseModel]] = [
+    Problem, SearchIn, EmbedIn, logins.Login, writing.AddIn, writing.DeleteIn]
+"""Those that routes name themselves."""
+_REF = "#/components/schemas/{model}"
+
+
+def make_app(server: Server) -> App:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(server.start)
+        indexing = begin(server)
+        yield
+        if indexing is not None:
+            await run_in_threadpool(indexing.end)
+        await run_in_threadpool(server.close)
+
+    app = FastAPI(title="mmsearch", version=__version__, docs_url=None, redoc_url=None,
+                  lifespan=lifespan, redirect_slashes=False)
+    for router in (searching.routes(server), items.routes(server), about.routes(server),
+                   copies.routes(server), writing.routes(server), logins.routes(server),
+                   pages.routes()):
+        app.include_router(router)
+    add_problems(app)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return Measured(Guard(app, server.settings), server.measures,
+                    log_queries=server.settings.log_queries)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        found = get_openapi(title=app.title, version=app.version, routes=app.routes,
+                            description="Search pictures and texts by what they mean.")
+        _, models = models_json_schema([(model, "validation") for model in _MODELS],
+                                       ref_template=_REF)
+        found.setdefault("components", {}).setdefault("schemas", {}).update(models["$defs"])
+        app.openapi_schema = found
+    return app.openapi_schema

@@ -1,0 +1,158 @@
+"""What a search can be asked over HTTP: the parts of `search.Query`, by the same names."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from mmsearch.errors import MediaError, UsageError
+from mmsearch.media import Crop, decode
+from mmsearch.search import Embedded, Find, Fusion, Mode, Query
+from mmsearch.server.bodies import Uploaded
+from mmsearch.server.served import LARGEST_ID, Served
+from mmsearch.server.thumbs import picture_of
+
+MOST_HITS = 1000
+Id: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+Text: TypeAlias = Annotated[str, Field(max_length=4000)]
+Texts: TypeAlias = Text | Annotated[list[Text], Field(max_length=32)]
+Conditions: TypeAlias = Annotated[str, Field(max_length=20_000)] | Annotated[
+    list[Annotated[str, Field(max_length=20_000)]], Field(max_length=64)]
+Numbers: TypeAlias = Annotated[list[FiniteFloat], Field(max_length=8192)]
+K: TypeAlias = Annotated[int, Field(ge=1, le=MOST_HITS)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class PictureIn(BaseModel):
+    """A picture: an item of the collection, the bytes of a file in base64 (or as a data: URL), or
+    a vector; the first two may be cropped ("10%,20%,50%,50%", or pixels)."""
+
+    model_config = ConfigDict(extra="forbid")
+    item: Id | None = None
+    data: str | None = None
+    vector: Numbers | None = None
+    crop: Annotated[str, Field(max_length=200)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> PictureIn:
+        given = [one for one in (self.item, self.data, self.vector) if one is not None]
+        if len(given) != 1:
+            raise ValueError("give one of item, data and vector")
+        if self.crop is not None and self.vector is not None:
+            raise ValueError("a vector cannot be cropped")
+        return self
+
+
+Pictures: TypeAlias = Annotated[list[PictureIn], Field(max_length=32)]
+
+
+class SearchIn(BaseModel):
+    """What to search for. Pictures that are uploaded come after those that are named here."""
+
+    model_config = ConfigDict(extra="forbid")
+    collection: str | None = None
+    text: Texts = ()  # type: ignore[assignment]
+    without: Texts = ()  # type: ignore[assignment]
+    image: Pictures = []
+    without_image: Pictures = []
+    vector: Numbers | None = None
+    weights: Annotated[list[FiniteFloat], Field(max_length=64)] = []
+    where: Conditions = ()  # type: ignore[assignment]
+    find: Find = "image"
+    mode: Mode = "vector"
+    fusion: Fusion = "weighted"
+    text_weight: Share = Query.text_weight
+    k: K = 10
+    offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    after: Annotated[str, Field(max_length=100)] = ""
+    min_score: Share | None = None
+    diverse: Share | None = None
+    collapse: bool | Annotated[str, Field(max_length=200)] = True
+    multilingual: bool | None = None
+    sort: Literal["relevance", "taken"] = "relevance"
+
+
+class EmbedIn(BaseModel):
+    """What to make vectors of: texts, then pictures."""
+
+    model_config = ConfigDict(extra="forbid")
+    collection: str | None = None
+    text: Texts = ()  # type: ignore[assignment]
+    image: Pictures = []
+    multilingual: bool | None = None
+
+
+def query_of(asked: SearchIn, served: Served, images: Sequence[Uploaded] = (),
+             without_images: Sequence[Uploaded] = ()) -> Query:
+    """The query that a request means; takes time where pictures are cropped.
+
+    Raises:
+        UsageError: it makes no sense. NoSuchItem, MediaError.
+    """
+    vector: Any = asked.vector
+    given = asked.model_dump(exclude={
+        "collection", "image", "without_image", "vector", "sort", "text", "without", "where"})
+    return Query(
+        image=examples(asked.image, images, served),
+        without_image=examples(asked.without_image, without_images, served),
+        vector=vector, text=_as_given(asked.text), without=_as_given(asked.without),
+        where=_as_given(asked.where), **given)
+
+
+def examples(pictures: Sequence[PictureIn], uploads: Sequence[Uploaded], served: Served
+             ) -> list[Any]:
+    """Pictures that are named, then those that were sent."""
+    return [*(example(one, served) for one in pictures),
+            *(uploaded(one.data, served) for one in uploads)]
+
+
+def example(picture: PictureIn, served: Served) -> Any:
+    """What `Query.image` takes. Never a path or an address: those would be opened."""
+    if picture.vector is not None:
+        return Embedded(picture.vector)
+    if picture.item is not None:
+        row = served.row(picture.item)
+        if picture.crop is not None:
+            return Crop(picture_of(served.shown_as(row).item, None), picture.crop)
+        if (vector := served.reader.vector(row)) is None:
+            raise UsageError(f"item {row.id} has no vector yet; index its file again")
+        return Embedded(vector)
+    return uploaded(from_base64(picture.data or ""), served, picture.crop)
+
+
+def uploaded(data: bytes, served: Served, crop: str | None = None) -> Any:
+    """A picture that was sent, decoded, or the part of it that is asked for.
+
+    Raises:
+        MediaError: it cannot be, or has too many pixels.
+    """
+    try:
+        side = served.reader.encoder.min_side if crop is None else None
+        image = decode(data, min_side=side, max_pixels=served.pixels).image
+    except MediaError as error:
+        raise MediaError(f"a picture that was sent cannot be read: {error}") from error
+    return image if crop is None else Crop(image, crop)
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes of base64 or of a data: URL.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise UsageError("a data: URL of a picture has ;base64 in front of its comma")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise UsageError("the data of a picture is no base64") from None
+
+
+def _as_given(value: str | Sequence[str]) -> str | list[str]:
+    return value if isinstance(value, str) else list(value)

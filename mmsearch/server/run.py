@@ -1,0 +1,66 @@
+"""Running a server until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+
+from mmsearch.collection import Reader
+from mmsearch.errors import MissingExtra
+from mmsearch.server.settings import Settings
+
+
+def serve(settings: Settings, *, started: Callable[[str], None] = lambda address: None) -> None:
+    """Serve until SIGTERM or SIGINT; requests that run then are answered first.
+
+    started: called with the address, once connections are taken.
+
+    Raises:
+        MissingExtra: without the extra `serve`.
+        MmsearchError: the address cannot be listened on; CollectionNotFound and the like.
+    """
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError:
+        raise MissingExtra("serving", "serve") from None
+    from mmsearch.server.listening import listen
+    from mmsearch.server.workers import serve_with
+
+    sockets = listen(settings.host, settings.port)
+    address = _address(settings, sockets[0].getsockname()[1])
+    if settings.workers > 1:
+        for path in settings.indexes:
+            Reader.open(path, model=settings.model).close()  # what is wrong is said once
+        serve_with(_run, settings, sockets, lambda: started(address))
+    else:
+        _run(settings, sockets, lambda: started(address))
+
+
+def _run(settings: Settings, sockets: list[socket.socket], started: Callable[[], None]) -> None:
+    """One process."""
+    import uvicorn
+
+    from mmsearch.server.app import make_app
+    from mmsearch.server.listening import Listening, patient
+    from mmsearch.server.state import Server
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("mmsearch.server").setLevel(logging.INFO)
+    server = Server(settings)
+    config = uvicorn.Config(
+        make_app(server), http=patient(settings.head_seconds), log_config=None,
+        access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=30,
+        timeout_graceful_shutdown=20, limit_concurrency=2000, lifespan="on",
+        h11_max_incomplete_event_size=64 * 1024)
+    Listening(config, server, started).run(sockets=sockets)
+
+
+def _address(settings: Settings, port: int) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{port}/"
+
+

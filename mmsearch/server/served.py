@@ -1,0 +1,72 @@
+"""One collection that is served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from mmsearch.collection import Reader
+from mmsearch.errors import CollectionNotFound
+from mmsearch.records import Item
+from mmsearch.storage import Row
+
+LARGEST_ID = 2**63 - 1
+
+
+class Stored(Protocol):
+    """An item with its id: a `Hit`, or a `Row`."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def item(self) -> Item: ...
+
+
+def version_of(item: Item) -> str:
+    """Another text when the content of an item is another."""
+    return sha256(f"{item.uri}\n{item.fingerprint}".encode("utf-8", "replace")).hexdigest()[:12]
+
+
+@dataclass
+class Progress:
+    """How far a collection is: "ready", "indexing" or "failed"."""
+
+    state: str = "ready"
+    done: int = 0
+    total: int | None = None
+    message: str = ""
+    error: str | None = None
+    skipped: int = 0
+
+
+@dataclass
+class Served:
+    """One collection."""
+
+    name: str
+    reader: Reader
+    pixels: int
+    """Of a picture that is sent, at most."""
+    writable: Path | None = None
+    watching: bool = False
+    progress: Progress = field(default_factory=Progress)
+
+    def row(self, id: int) -> Row:
+        """Raises NoSuchItem."""
+        found = self.reader.rows([id])
+        if id not in found:
+            raise NoSuchItem(f"there is no item {id} in {self.name!r}")
+        return found[id]
+
+    def shown_as(self, row: Stored) -> Stored:
+        """The row whose picture stands for an item: itself, or the picture that a text is of."""
+        if row.item.kind != "text":
+            return row
+        beside = self.reader.beside([row.item])
+        return next((one for one in beside if one.item.kind == "image"), row)
+
+
+class NoSuchItem(CollectionNotFound):
+    """Also an item that has no such thing: a picture of a text, say."""

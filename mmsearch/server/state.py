@@ -1,0 +1,92 @@
+"""What all routes share: the collections by name, and the threads that work for them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from mmsearch.collection import Collection, Reader
+from mmsearch.encoders import BUILTIN
+from mmsearch.errors import CollectionNotFound, MmsearchError, ModelError
+from mmsearch.server.batching import Batches
+from mmsearch.server.measures import Measures, TextCache
+from mmsearch.server.served import NoSuchItem, Served
+from mmsearch.server.settings import Settings
+from mmsearch.server.thumbs import Thumbs
+from mmsearch.server.turns import Turns
+from mmsearch.storage import Wanted
+
+
+class Server:
+    """What all routes share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.ready = False
+        self.collections: dict[str, Served] = {}
+        for number, path in enumerate(settings.indexes):
+            name = _free_name(path.absolute().name or "index", self.collections)
+            writable = settings.writable if number == 0 else None
+            written = number == 0 and (settings.paths or writable)
+            reader = _collection(path, settings.model) if written else Reader.open(
+                path, model=settings.model)
+            self.collections[name] = Served(name, reader, settings.pixels, writable,
+                                            settings.watch and number == 0)
+        self.thumbs = Thumbs(settings.thumbs, settings.thumbs_bytes)
+        self.decoding = Turns(settings.decoders, settings.waiting, settings.deadline)
+        self.measures = Measures()
+        self.measures.registry.register(TextCache(
+            {name: one.reader.texts for name, one in self.collections.items()}))
+        self.batches = Batches(self.measures, settings.waiting, settings.deadline,
+                               settings.decoders, settings.largest_batch)
+        for what, count in (("search", self.batches.count), ("decode", self.decoding.count)):
+            self.measures.waiting.labels(what).set_function(count)
+        self.writing = Turns(1, settings.waiting, settings.deadline)
+
+    def start(self) -> None:
+        """Load the models, so that nobody waits for them."""
+        for one in self.collections.values():
+            with suppress(ModelError):  # that of vectors made elsewhere cannot be loaded
+                one.reader.embed(texts=["a picture"])
+            with suppress(MmsearchError):  # what the page asks first, which then is there
+                one.reader.page(Wanted(60))
+                one.reader.facets()
+        self.ready = True
+
+    def collection(self, name: str | None) -> Served:
+        """One by its name; the first, if none is given.
+
+        Raises:
+            NoSuchItem: there is no such collection.
+        """
+        if name is None:
+            return next(iter(self.collections.values()))
+        if name not in self.collections:
+            raise NoSuchItem(f"there is no collection {name!r}; there are: "
+                             f"{', '.join(self.collections)}")
+        return self.collections[name]
+
+    def close(self) -> None:
+        self.ready = False
+        self.decoding.close()
+        self.batches.close()
+        self.writing.close()
+        for one in self.collections.values():
+            one.reader.close()
+
+
+
+
+def _collection(path: Path, model: str | None) -> Collection:
+    try:
+        return Collection.open(path, model=model)
+    except CollectionNotFound:
+        return Collection.create(path, model=model or BUILTIN)
+
+
+def _free_name(name: str, taken: dict[str, Served]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free
