@@ -101,6 +101,7 @@ class Walk:
         self.links: deque[tuple[str, str]] = deque()
         self.listing = Listing(scan)
         self.beside: dict[str, Beside] = {}  # folder of a named file -> its sidecars
+        self.left_closed = 0  # archives in folders
         self.developed = 0  # RAW files beside a picture that was made of them
 
     def items(self) -> Iterator[Item]:
@@ -120,6 +121,9 @@ class Walk:
             what = "1 RAW file is" if self.developed == 1 else f"{self.developed} RAW files are"
             self.scan.skip(folders[0], f"{what} not indexed: each has a picture of its name beside "
                                        "it")
+        if self.left_closed:
+            what = "1 archive" if self.left_closed == 1 else f"{self.left_closed} archives"
+            self.scan.notes.append(f"{what} inside folders not looked into; --archives does that")
         self.scan.roots += dict.fromkeys(path_to_uri(path) for path, _ in self.given)
 
     def linked(self) -> Iterator[Item]:
@@ -195,6 +199,7 @@ class Walk:
         wanted = (is_wanted(entry.name) and entry.name not in left_out) or (
             self.archives and is_archive(entry.name))
         if not wanted and not entry.is_symlink():
+            self.left_closed += is_archive(entry.name)
             return
         try:
             status = entry.stat()

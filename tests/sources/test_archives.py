@@ -265,6 +265,17 @@ def test_archives_in_folders_are_looked_into_when_asked(tmp_path: Path) -> None:
 # --- what is refused ----------------------------------------------------------------------------
 
 
+def test_archives_that_are_left_closed_in_folders_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("a.zip", "b/b.tar", "again.tgz"):
+        write(tmp_path / name, pictures(1))
+    assert scanned(tmp_path)[1].notes == [
+        "3 archives inside folders not looked into; --archives does that"]
+    assert scanned(tmp_path, exclude=["again*", "b"])[1].notes == [
+        "1 archive inside folders not looked into; --archives does that"]
+    assert scanned(tmp_path, archives=True)[1].notes == []
+
+
 def test_encrypted_members_and_odd_methods_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.zip", dict.fromkeys(["a.jpg", "b.jpg", "c.jpg"], b"pixels"))
     data = bytearray(path.read_bytes())
