@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from mmsearch.collection import Reader
 from mmsearch.errors import MissingExtra
@@ -27,6 +28,10 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
         import uvicorn  # noqa: F401
     except ImportError:
         raise MissingExtra("serving", "serve") from None
+    if find_spec("faiss") is None:
+        raise MissingExtra("searching", "cpu")
+    if settings.watch and find_spec("watchfiles") is None:
+        raise MissingExtra("watching folders", "watch")
     from mmsearch.server.listening import listen
     from mmsearch.server.workers import serve_with
 
@@ -60,6 +65,8 @@ def _run(settings: Settings, sockets: list[socket.socket], started: Callable[[],
 
 
 def _address(settings: Settings, port: int) -> str:
+    if settings.host in ("0.0.0.0", "::"):  # all of this machine, by a name that others can use
+        return f"http://{socket.gethostname()}:{port}/"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{port}/"
 
