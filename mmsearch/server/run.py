@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from mmsearch.collection import Reader
 from mmsearch.errors import MissingExtra
@@ -27,6 +28,10 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
         import uvicorn  # noqa: F401
     except ImportError:
         raise MissingExtra("serving", "serve") from None
+    if find_spec("faiss") is None:
+        raise MissingExtra("searching", "cpu")
+    if settings.watch and find_spec("watchfiles") is None:
+        raise MissingExtra("watching folders", "watch")
     from mmsearch.server.listening import listen
     from mmsearch.server.workers import serve_with
 
@@ -45,21 +50,23 @@ def _run(settings: Settings, sockets: list[socket.socket], started: Callable[[],
     import uvicorn
 
     from mmsearch.server.app import make_app
-    from mmsearch.server.listening import Listening, patient
+    from mmsearch.server.listening import Listening, most_connections, patient
     from mmsearch.server.state import Server
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("mmsearch.server").setLevel(logging.INFO)
     server = Server(settings)
     config = uvicorn.Config(
-        make_app(server), http=patient(settings.head_seconds), log_config=None,
+        make_app(server), http=patient(settings.head_seconds, most_connections()), log_config=None,
         access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=30,
-        timeout_graceful_shutdown=20, limit_concurrency=2000, lifespan="on",
+        timeout_graceful_shutdown=20, lifespan="on",
         h11_max_incomplete_event_size=64 * 1024)
     Listening(config, server, started).run(sockets=sockets)
 
 
 def _address(settings: Settings, port: int) -> str:
+    if settings.host in ("0.0.0.0", "::"):  # all of this machine, by a name that others can use
+        return f"http://{socket.gethostname()}:{port}/"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{port}/"
 

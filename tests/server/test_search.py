@@ -12,6 +12,7 @@ from conftest import DEMO
 from serving import detail
 
 from mmsearch.collection import Reader
+from mmsearch.media import Crop
 from mmsearch.search import Query
 
 
@@ -66,12 +67,16 @@ def test_a_picture_may_be_an_item_a_file_base64_or_a_vector(client: httpx.Client
     assert hits(less)[0]["id"] != cat["id"]
 
 
-def test_a_crop_searches_by_a_part(client: httpx.Client) -> None:
+def test_a_crop_searches_by_a_part(client: httpx.Client, demo_index: Path) -> None:
     bus = hits(client.get("/v1/search", params={"q": "a bus", "k": 1}))[0]["id"]
-    part = {"item": bus, "crop": "0,0,50%,50%"}
+    part: dict[str, Any] = {"item": bus, "crop": "0,0,50%,50%"}
     whole = hits(client.post("/v1/search", json={"image": [{"item": bus}], "k": 1}))[0]
-    found = hits(client.post("/v1/search", json={"image": [part], "k": 1}))[0]
-    assert whole["score"] > 0.99 > found["score"]
+    found = hits(client.post("/v1/search", json={"image": [part], "k": 5}))
+    assert whole["score"] > 0.99 > found[0]["score"]
+    with Reader.open(demo_index) as reader:
+        wanted = reader.search(image=Crop(DEMO / "bus.jpg", part["crop"]), k=5)
+    assert [hit["id"] for hit in found] == [hit.id for hit in wanted]
+    assert [hit["score"] for hit in found] == pytest.approx([hit.score for hit in wanted], abs=1e-5)
     beyond = {"image": [{"item": bus, "crop": "90%,0,50%,50%"}]}
     assert "beyond the picture" in detail(client.post("/v1/search", json=beyond), 400)
 
@@ -79,7 +84,19 @@ def test_a_crop_searches_by_a_part(client: httpx.Client) -> None:
 def test_similar_leaves_out_the_item_itself(client: httpx.Client) -> None:
     first = hits(client.get("/v1/search", params={"q": "a bird", "k": 1}))[0]["id"]
     found = hits(client.get(f"/v1/items/{first}/similar", params={"k": 5}))
-    assert len(found) == 4 and first not in [hit["id"] for hit in found]
+    assert len(found) == 5 and first not in [hit["id"] for hit in found]
+    pages: list[int] = []
+    after: str | None = ""
+    while after is not None:
+        answer = client.get(f"/v1/items/{first}/similar", params={"k": 1, "after": after}).json()
+        pages, after = pages + [hit["id"] for hit in answer["hits"]], answer["cursor"]
+    assert pages[:5] == [hit["id"] for hit in found] and len(pages) == len(set(pages)) == 49
+
+
+@pytest.mark.parametrize("address", ["/v1/search?q=x&limit=1", "/v1/items?kk=1",
+                                     "/v1/items/1/image?V=1", "/v1/collections?x=", "/healthz?x=1"])
+def test_a_misspelt_parameter_is_not_overlooked(client: httpx.Client, address: str) -> None:
+    assert "there is no parameter" in detail(client.get(address), 422)
 
 
 def test_corrections_and_remarks_are_told(client: httpx.Client) -> None:
