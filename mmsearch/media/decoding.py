@@ -33,7 +33,7 @@ from PIL import (
 
 from mmsearch.errors import MediaError
 from mmsearch.formats import is_raw, sniff
-from mmsearch.media import colour, damaged, hdr
+from mmsearch.media import colour, damaged, hdr, jpeg_scans
 from mmsearch.media.jxl import jxl_file
 from mmsearch.media.raw import Shot, open_raw
 from mmsearch.media.tiff import TiffFile
@@ -291,7 +291,9 @@ def _shot_metadata(shot: Shot, image: Image.Image) -> Metadata:
 
 def open_image(handle: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """A picture of the format `name`, its header read and its pixels not; MediaError if it claims
-    to have none, or too many."""
+    to have none, or too many, or would take for ever."""
+    if name == "JPEG":
+        jpeg_scans.refuse_many(handle)
     image = _DECODERS[name](handle, "")
     refuse_size(image, name, max_pixels)
     return image

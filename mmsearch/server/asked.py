@@ -5,21 +5,28 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from mmsearch.errors import MediaError, UsageError
 from mmsearch.media import Crop, decode
-from mmsearch.search import Embedded, Find, Fusion, Mode, Query
+from mmsearch.search import Embedded, Find, Fusion, Mode, Query, several
 from mmsearch.server.bodies import Uploaded
 from mmsearch.server.served import LARGEST_ID, Served
 from mmsearch.server.thumbs import picture_of
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 MOST_HITS = 1000
+MOST_TEXT = 4000
+"""Characters of all texts of a request."""
+MOST_PICTURES = 8
+"""Of a request, of each kind; likewise of those that are uploaded."""
 Id: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_ID)]
-Text: TypeAlias = Annotated[str, Field(max_length=4000)]
-Texts: TypeAlias = Text | Annotated[list[Text], Field(max_length=32)]
+Text: TypeAlias = Annotated[str, Field(max_length=MOST_TEXT)]
+Texts: TypeAlias = Text | Annotated[list[Text], Field(max_length=16)]
 Conditions: TypeAlias = Annotated[str, Field(max_length=20_000)] | Annotated[
     list[Annotated[str, Field(max_length=20_000)]], Field(max_length=64)]
 Numbers: TypeAlias = Annotated[list[FiniteFloat], Field(max_length=8192)]
@@ -47,7 +54,13 @@ class PictureIn(BaseModel):
         return self
 
 
-Pictures: TypeAlias = Annotated[list[PictureIn], Field(max_length=32)]
+Pictures: TypeAlias = Annotated[list[PictureIn], Field(max_length=MOST_PICTURES)]
+
+
+def _not_too_long(texts: Sequence[str | Sequence[str]]) -> None:
+    """Raises ValueError: encoding takes the longer, the more there is."""
+    if sum(len(one) for some in texts for one in several(some)) > MOST_TEXT:
+        raise ValueError(f"all texts together may have {MOST_TEXT} characters")
 
 
 class SearchIn(BaseModel):
@@ -75,6 +88,11 @@ class SearchIn(BaseModel):
     multilingual: bool | None = None
     sort: Literal["relevance", "taken"] = "relevance"
 
+    @model_validator(mode="after")
+    def _short(self) -> SearchIn:
+        _not_too_long([self.text, self.without])
+        return self
+
 
 class EmbedIn(BaseModel):
     """What to make vectors of: texts, then pictures."""
@@ -85,10 +103,15 @@ class EmbedIn(BaseModel):
     image: Pictures = []
     multilingual: bool | None = None
 
+    @model_validator(mode="after")
+    def _short(self) -> EmbedIn:
+        _not_too_long([self.text])
+        return self
+
 
 def query_of(asked: SearchIn, served: Served, images: Sequence[Uploaded] = (),
              without_images: Sequence[Uploaded] = ()) -> Query:
-    """The query that a request means; takes time where pictures are cropped.
+    """The query that a request means; takes time where pictures are decoded.
 
     Raises:
         UsageError: it makes no sense. NoSuchItem, MediaError.
@@ -96,46 +119,59 @@ def query_of(asked: SearchIn, served: Served, images: Sequence[Uploaded] = (),
     vector: Any = asked.vector
     given = asked.model_dump(exclude={
         "collection", "image", "without_image", "vector", "sort", "text", "without", "where"})
+    examples = Examples(served)
     return Query(
-        image=examples(asked.image, images, served),
-        without_image=examples(asked.without_image, without_images, served),
+        image=examples.of(asked.image, images),
+        without_image=examples.of(asked.without_image, without_images),
         vector=vector, text=_as_given(asked.text), without=_as_given(asked.without),
         where=_as_given(asked.where), **given)
 
 
-def examples(pictures: Sequence[PictureIn], uploads: Sequence[Uploaded], served: Served
-             ) -> list[Any]:
-    """Pictures that are named, then those that were sent."""
-    return [*(example(one, served) for one in pictures),
-            *(uploaded(one.data, served) for one in uploads)]
+class Examples:
+    """The pictures of one request, as `Query.image` takes them: never a path or an address, which
+    would be opened. Each is made as small as the model sees it before the next is looked at, and
+    all together have no more pixels than one may have."""
 
+    def __init__(self, served: Served) -> None:
+        self.served, self.pixels = served, served.pixels
 
-def example(picture: PictureIn, served: Served) -> Any:
-    """What `Query.image` takes. Never a path or an address: those would be opened."""
-    if picture.vector is not None:
-        return Embedded(picture.vector)
-    if picture.item is not None:
-        row = served.row(picture.item)
+    def of(self, pictures: Sequence[PictureIn], uploads: Sequence[Uploaded]) -> list[Any]:
+        """Pictures that are named, then those that were sent."""
+        if len(uploads) > MOST_PICTURES:
+            raise UsageError(f"send at most {MOST_PICTURES} pictures in a field")
+        return [*map(self._named, pictures), *(self._sent(one.data, None) for one in uploads)]
+
+    def _named(self, picture: PictureIn) -> Any:
+        if picture.vector is not None:
+            return Embedded(picture.vector)
+        if picture.item is None:
+            return self._sent(from_base64(picture.data or ""), picture.crop)
+        row = self.served.row(picture.item)
         if picture.crop is not None:
-            return Crop(picture_of(served.shown_as(row).item, None), picture.crop)
-        if (vector := served.reader.vector(row)) is None:
+            whole = picture_of(self.served.shown_as(row).item, None)
+            self._count(*whole.size)
+            return self._small(Crop(None, picture.crop).cut(whole))
+        if (vector := self.served.reader.vector(row)) is None:
             raise UsageError(f"item {row.id} has no vector yet; index its file again")
         return Embedded(vector)
-    return uploaded(from_base64(picture.data or ""), served, picture.crop)
 
+    def _sent(self, data: bytes, crop: str | None) -> Any:
+        side = self.served.reader.encoder.min_side if crop is None else None
+        try:
+            found = decode(data, min_side=side, max_pixels=self.pixels)
+        except MediaError as error:
+            others = " (all pictures together)" if self.pixels < self.served.pixels else ""
+            raise MediaError(f"a picture that was sent cannot be read: {error}{others}") from error
+        self._count(found.width, found.height)
+        return self._small(found.image if crop is None else Crop(None, crop).cut(found.image))
 
-def uploaded(data: bytes, served: Served, crop: str | None = None) -> Any:
-    """A picture that was sent, decoded, or the part of it that is asked for.
+    def _count(self, width: int, height: int) -> None:
+        self.pixels -= width * height
+        if self.pixels < 0:
+            raise UsageError("the pictures of this request have too many pixels together")
 
-    Raises:
-        MediaError: it cannot be, or has too many pixels.
-    """
-    try:
-        side = served.reader.encoder.min_side if crop is None else None
-        image = decode(data, min_side=side, max_pixels=served.pixels).image
-    except MediaError as error:
-        raise MediaError(f"a picture that was sent cannot be read: {error}") from error
-    return image if crop is None else Crop(image, crop)
+    def _small(self, image: Image) -> Any:
+        return self.served.reader.encoder.prepare(image)
 
 
 def from_base64(text: str) -> bytes:

@@ -14,6 +14,7 @@ import ipaddress
 import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
 
@@ -27,6 +28,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE = "mmsearch"
 LOGIN = "/v1/login"
+_LOGIN_BYTES = 4000
 _PROBES = ("/healthz", "/readyz")
 _POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
            "media-src 'self' blob:; connect-src 'self'; frame-src 'self'; form-action 'self'; "
@@ -44,6 +46,7 @@ class Guard:
 
     def __init__(self, app: App, settings: Settings) -> None:
         self.app, self.settings = app, settings
+        self.arrived = _Arrived(settings.bodies_bytes)
         machine = socket.gethostname().lower()
         self.names = {"localhost", machine, f"{machine}.local", settings.host.lower(),
                       *(name.lower() for name in settings.names)}
@@ -59,13 +62,16 @@ class Guard:
         guarded = _with_headers(send)
         try:
             self._check(scope, headers)
-            arriving = _Arriving(receive, self.settings, headers)
+            arriving = _Arriving(receive, self.settings, scope["path"], headers, self.arrived)
         except Refused as refused:
             answer = problem(refused.status, refused.detail, headers={
                 name.replace("_", "-"): value for name, value in refused.headers.items()})
             await answer(scope, receive, guarded)
             return
-        await self.app(scope, arriving, guarded)
+        try:
+            await self.app(scope, arriving, guarded)
+        finally:
+            self.arrived.bytes -= arriving.bytes
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
         host = headers.get("host", "")
@@ -109,16 +115,26 @@ class Guard:
             return name.rstrip(".") in self.names
 
 
-class _Arriving:
-    """The body of a request, as long as it is not too large or too slow."""
+@dataclass
+class _Arrived:
+    """Bytes of all requests that are under way."""
 
-    def __init__(self, receive: Receive, settings: Settings, headers: dict[str, str]) -> None:
-        self.receive, self.settings = receive, settings
-        self.left = settings.body_bytes
+    most: int
+    bytes: int = 0
+
+
+class _Arriving:
+    """The body of a request, as long as it is not too large or too slow, nor all of them together
+    too large."""
+
+    def __init__(self, receive: Receive, settings: Settings, path: str, headers: dict[str, str],
+                 arrived: _Arrived) -> None:
+        self.receive, self.arrived, self.bytes = receive, arrived, 0
+        self.most = _LOGIN_BYTES if path == LOGIN else settings.body_bytes
         self.until = time.monotonic() + settings.body_seconds
         self.done = False
         length = headers.get("content-length", "0")
-        if length.isascii() and length.isdecimal() and int(length) > settings.body_bytes:
+        if length.isascii() and length.isdecimal() and int(length) > self.most:
             raise self._too_large()
 
     async def __call__(self) -> MutableMapping[str, Any]:
@@ -130,14 +146,19 @@ class _Arriving:
         except TimeoutError:
             raise Refused(408, "the request took too long to arrive", Connection="close") from None
         if message["type"] == "http.request":
-            self.left -= len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            self.bytes += size
+            self.arrived.bytes += size
             self.done = not message.get("more_body", False)
-            if self.left < 0:
+            if self.bytes > self.most:
                 raise self._too_large()
+            if self.arrived.bytes > self.arrived.most:
+                raise Refused(503, "too much is being sent at the moment; try again",
+                              Connection="close")
         return message
 
     def _too_large(self) -> Refused:
-        return Refused(413, f"a request may have {self.settings.body_bytes / 1e6:g} MB at most",
+        return Refused(413, f"this request may have {self.most / 1e6:g} MB at most",
                        Connection="close")
 
 

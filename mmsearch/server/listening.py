@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 
@@ -11,6 +12,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mmsearch.errors import MmsearchError
 from mmsearch.server.state import Server
+
+_MOST = 1000
+"""Connections at the same time."""
+_FILES, _OWN = 4096, 200
+"""Files that a process had better be able to open, and those that are no connections."""
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
@@ -32,16 +38,40 @@ def listen(host: str, port: int) -> list[socket.socket]:
     return [found]
 
 
-def patient(seconds: float) -> type[H11Protocol]:
-    """Speaks HTTP/1.1, and hangs up on who has nothing to ask, or takes so long to say it. (uvicorn
-    itself would wait for the rest of a request's head for ever.)"""
+def most_connections() -> int:
+    """How many this process can have, after asking for as many files as it may open."""
+    if os.name != "posix":
+        return _MOST
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return _MOST if soft == resource.RLIM_INFINITY else min(_MOST, max(soft - _OWN, soft // 2))
+
+
+def patient(seconds: float, most: int) -> type[H11Protocol]:
+    """Speaks HTTP/1.1, and hangs up on who has nothing to ask, or takes so long to say it (uvicorn
+    itself would wait for the rest of a request's head for ever), and on who comes when `most` are
+    there already."""
+    open_now: set[object] = set()
 
     class Patient(H11Protocol):
         seen: object = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.loop.call_later(seconds, self.look)
+            open_now.add(self)
+            if len(open_now) > most:
+                transport.abort()
+            else:
+                self.loop.call_later(seconds, self.look)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            open_now.discard(self)
+            super().connection_lost(exc)
 
         def look(self) -> None:
             if self.transport.is_closing():

@@ -45,16 +45,16 @@ def _run(settings: Settings, sockets: list[socket.socket], started: Callable[[],
     import uvicorn
 
     from mmsearch.server.app import make_app
-    from mmsearch.server.listening import Listening, patient
+    from mmsearch.server.listening import Listening, most_connections, patient
     from mmsearch.server.state import Server
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("mmsearch.server").setLevel(logging.INFO)
     server = Server(settings)
     config = uvicorn.Config(
-        make_app(server), http=patient(settings.head_seconds), log_config=None,
+        make_app(server), http=patient(settings.head_seconds, most_connections()), log_config=None,
         access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=30,
-        timeout_graceful_shutdown=20, limit_concurrency=2000, lifespan="on",
+        timeout_graceful_shutdown=20, lifespan="on",
         h11_max_incomplete_event_size=64 * 1024)
     Listening(config, server, started).run(sockets=sockets)
 

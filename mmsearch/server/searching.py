@@ -19,13 +19,13 @@ from mmsearch.search import Find, Mode, Query, several
 from mmsearch.server import bodies
 from mmsearch.server.asked import (
     EmbedIn,
+    Examples,
     Id,
     K,
     PictureIn,
     SearchIn,
     Share,
     Text,
-    examples,
     query_of,
 )
 from mmsearch.server.bodies import Uploaded
@@ -175,7 +175,7 @@ def _why_nothing(query: Query, served: Served) -> str:
 def _embedded(served: Served, asked: EmbedIn, images: Sequence[Uploaded]) -> JSONResponse:
     reader = served.reader
     texts = several(asked.text)
-    pictures = examples(asked.image, images, served)
+    pictures = Examples(served).of(asked.image, images)
     rows = [reader.embed(texts=[text], multilingual=asked.multilingual) for text in texts]
     rows += [reader.embed(images=[one]) for one in pictures]
     return JSONResponse({"vectors": [[round(float(x), 7) for x in row] for row in rows],

@@ -47,6 +47,8 @@ class Settings:
     thumbs_bytes: int = 2_000_000_000
     body_bytes: int = 64_000_000
     """Of a request, uploads and all."""
+    bodies_bytes: int = 512_000_000
+    """Of all requests that are under way."""
     head_seconds: float = 20.0
     """In which the head of a request has to arrive."""
     body_seconds: float = 60.0

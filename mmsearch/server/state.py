@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 from mmsearch.collection import Collection, Reader
 from mmsearch.encoders import BUILTIN
@@ -52,6 +53,13 @@ class Server:
                 one.reader.page(Wanted(60))
                 one.reader.facets()
         self.ready = True
+        Thread(target=self._warm, name="mmsearch-warming", daemon=True).start()
+
+    def _warm(self) -> None:
+        """Load what only some searches need, beside the first of the others."""
+        for one in self.collections.values():
+            with suppress(MmsearchError):
+                one.reader.embed(texts=["ein Hund im Schnee"])
 
     def collection(self, name: str | None) -> Served:
         """One by its name; the first, if none is given.

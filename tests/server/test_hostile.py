@@ -249,6 +249,38 @@ def test_odd_and_giant_json_is_answered_in_a_sentence(bearer: httpx.Client, body
         assert detail(answer, answer.status_code) and 400 <= answer.status_code < 500
 
 
+def test_texts_are_short_and_pictures_few(bearer: httpx.Client) -> None:
+    for asked in ({"text": ["x" * 400] * 11}, {"text": "x" * 2001, "without": ["y" * 2000]},
+                  {"text": ["x"] * 17}, {"image": [{"item": 1}] * 9},
+                  {"image": [{"item": 1}], "without_image": [{"item": 1}] * 9}):
+        assert detail(bearer.post("/v1/search", json=asked), 422)
+    answer = bearer.post("/v1/embed", json={"text": ["x" * 400] * 11})
+    assert "4000 characters" in detail(answer, 422)
+    files = [("image", CAT)] * 9
+    assert "at most 8" in detail(bearer.post("/v1/search", files=files), 400)
+    # Each has fewer pixels than one may have; together they have more.
+    answer = bearer.post("/v1/search", files=[("image", bomb(900, 900))] * 2)
+    assert "limit 0.19 megapixels (all pictures together)" in detail(answer, 415)
+
+
+def test_nobody_fills_the_memory(guarded: Serving, demo_index: Path) -> None:
+    answer = guarded.client.post("/v1/login", json={"token": "x" * 5000})
+    assert "0.004 MB" in detail(answer, 413)
+    body = b'{"text": "' + b"x" * 3000 + b'"}'
+    head = (b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+    with serving(demo_index, bodies_bytes=5000) as server:
+        with socket.create_connection(("127.0.0.1", server.port), 60) as other:
+            other.sendall(head)
+            assert other.recv(100).startswith(b"HTTP/1.1 100 ")
+            other.sendall(body[:-1])
+            answer = server.client.post("/v1/search", content=b" " * 2500 + body, headers={
+                "Content-Type": "application/json"})
+            assert "too much is being sent" in detail(answer, 503)
+        assert server.client.post("/v1/search", content=body, headers={
+            "Content-Type": "application/json"}).status_code == 200
+
+
 def test_what_is_too_large_is_not_read(bearer: httpx.Client, guarded: Serving) -> None:
     assert "2 MB" in detail(bearer.post("/v1/search", content=bytes(2_000_001), headers={
         "Content-Type": "application/json"}), 413)

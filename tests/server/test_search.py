@@ -12,6 +12,7 @@ from conftest import DEMO
 from serving import detail
 
 from mmsearch.collection import Reader
+from mmsearch.media import Crop
 from mmsearch.search import Query
 
 
@@ -66,12 +67,16 @@ def test_a_picture_may_be_an_item_a_file_base64_or_a_vector(client: httpx.Client
     assert hits(less)[0]["id"] != cat["id"]
 
 
-def test_a_crop_searches_by_a_part(client: httpx.Client) -> None:
+def test_a_crop_searches_by_a_part(client: httpx.Client, demo_index: Path) -> None:
     bus = hits(client.get("/v1/search", params={"q": "a bus", "k": 1}))[0]["id"]
-    part = {"item": bus, "crop": "0,0,50%,50%"}
+    part: dict[str, Any] = {"item": bus, "crop": "0,0,50%,50%"}
     whole = hits(client.post("/v1/search", json={"image": [{"item": bus}], "k": 1}))[0]
-    found = hits(client.post("/v1/search", json={"image": [part], "k": 1}))[0]
-    assert whole["score"] > 0.99 > found["score"]
+    found = hits(client.post("/v1/search", json={"image": [part], "k": 5}))
+    assert whole["score"] > 0.99 > found[0]["score"]
+    with Reader.open(demo_index) as reader:
+        wanted = reader.search(image=Crop(DEMO / "bus.jpg", part["crop"]), k=5)
+    assert [hit["id"] for hit in found] == [hit.id for hit in wanted]
+    assert [hit["score"] for hit in found] == pytest.approx([hit.score for hit in wanted], abs=1e-5)
     beyond = {"image": [{"item": bus, "crop": "90%,0,50%,50%"}]}
     assert "beyond the picture" in detail(client.post("/v1/search", json=beyond), 400)
 
