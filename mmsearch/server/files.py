@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from mmsearch.formats import CONTAINER_HEAD, container, is_raw, sniff
-from mmsearch.server.guard import FRAMED
+from mmsearch.server.guard import FRAMED, HEAD_ONLY
 from mmsearch.server.problems import problem
 from mmsearch.server.shown import TYPES
 
@@ -70,6 +70,8 @@ class FileAnswer(StreamingResponse):
         self.file = file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if HEAD_ONLY in scope:
+            self.body_iterator = _blocks(self.file, 0, 0)
         try:
             await super().__call__(scope, receive, send)
         finally:

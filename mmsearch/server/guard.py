@@ -29,6 +29,8 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 COOKIE = "mmsearch"
 LOGIN = "/v1/login"
 _LOGIN_BYTES = 4000
+HEAD_ONLY = "mmsearch.head"
+"""In the scope of a request that wants no body."""
 _PROBES = ("/healthz", "/readyz")
 _POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
            "media-src 'self' blob:; connect-src 'self'; frame-src 'self'; form-action 'self'; "
@@ -68,6 +70,8 @@ class Guard:
                 name.replace("_", "-"): value for name, value in refused.headers.items()})
             await answer(scope, receive, guarded)
             return
+        if scope["method"] == "HEAD":  # of which uvicorn sends the head alone
+            scope = {**scope, "method": "GET", HEAD_ONLY: True}
         try:
             await self.app(scope, arriving, guarded)
         finally:
@@ -130,7 +134,8 @@ class _Arriving:
     def __init__(self, receive: Receive, settings: Settings, path: str, headers: dict[str, str],
                  arrived: _Arrived) -> None:
         self.receive, self.arrived, self.bytes = receive, arrived, 0
-        self.most = _LOGIN_BYTES if path == LOGIN else settings.body_bytes
+        self.most = {LOGIN: _LOGIN_BYTES, "/v1/items": settings.body_bytes}.get(
+            path, min(settings.query_bytes, settings.body_bytes))
         self.until = time.monotonic() + settings.body_seconds
         self.done = False
         length = headers.get("content-length", "0")

@@ -54,12 +54,12 @@ def most_connections() -> int:
 
 def patient(seconds: float, most: int) -> type[H11Protocol]:
     """Speaks HTTP/1.1, and hangs up on who has nothing to ask, or takes so long to say it (uvicorn
-    itself would wait for the rest of a request's head for ever), and on who comes when `most` are
-    there already."""
+    itself would wait for the rest of a request's head for ever), on who does not read the answer,
+    and on who comes when `most` are there already."""
     open_now: set[object] = set()
 
     class Patient(H11Protocol):
-        seen: object = None
+        seen: tuple[object, int] | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -74,13 +74,15 @@ def patient(seconds: float, most: int) -> type[H11Protocol]:
             super().connection_lost(exc)
 
         def look(self) -> None:
-            if self.transport.is_closing():
+            unread = self.transport.get_write_buffer_size()
+            if self.transport.is_closing() and not unread:
                 return
             busy = self.cycle is not None and not self.cycle.response_complete
-            if not busy and self.cycle is self.seen:
-                self.transport.close()
+            now = self.cycle, unread
+            if now == self.seen and (unread or not busy):
+                self.transport.abort()
                 return
-            self.seen = self.cycle
+            self.seen = now
             self.loop.call_later(seconds, self.look)
 
     return Patient

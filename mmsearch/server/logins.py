@@ -43,18 +43,18 @@ def routes(server: Server) -> APIRouter:
         """Get the cookie that stands for the token."""
         given, _ = await bodies.read(request, Login)
         token = server.settings.token
-        if token is not None:
+        if token is not None and not is_bearer(token, f"Bearer {given.token}"):
+            # Only wrong ones count: behind a proxy, all come from one address.
             before = tries(request.client.host if request.client else "")
             if len(before) >= _WRONG:
                 raise Refused(429, "too many wrong tokens; try again in a minute", Retry_After="60")
-            if not is_bearer(token, f"Bearer {given.token}"):
-                before.append(time.monotonic())
-                raise Refused(401, "this is not the token of this server",
-                              WWW_Authenticate="Bearer")
+            before.append(time.monotonic())
+            raise Refused(401, "this is not the token of this server", WWW_Authenticate="Bearer")
+        by_tls = request.headers.get("origin", "").startswith("https://")  # to a proxy
         answer = Response(status_code=204, headers={"Cache-Control": "no-store"})
         if token is not None:
             answer.set_cookie(COOKIE, cookie_of(token), max_age=_DAYS * 86400, httponly=True,
-                              samesite="strict", secure=request.url.scheme == "https")
+                              samesite="strict", secure=by_tls)
         return answer
 
     @router.post("/logout", status_code=204, response_class=Response)

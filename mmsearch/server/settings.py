@@ -46,7 +46,9 @@ class Settings:
     thumbs: Path = field(default_factory=lambda: cache_directory() / "thumbs")
     thumbs_bytes: int = 2_000_000_000
     body_bytes: int = 64_000_000
-    """Of a request, uploads and all."""
+    """Of a request that adds files."""
+    query_bytes: int = 20_000_000
+    """Of any other request, pictures and all."""
     bodies_bytes: int = 512_000_000
     """Of all requests that are under way."""
     head_seconds: float = 20.0

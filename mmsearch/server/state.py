@@ -27,7 +27,7 @@ class Server:
         self.collections: dict[str, Served] = {}
         for number, path in enumerate(settings.indexes):
             name = _free_name(path.absolute().name or "index", self.collections)
-            writable = settings.writable if number == 0 else None
+            writable = settings.writable.absolute() if settings.writable and number == 0 else None
             written = number == 0 and (settings.paths or writable)
             reader = _collection(path, settings.model) if written else Reader.open(
                 path, model=settings.model)

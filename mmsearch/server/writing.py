@@ -28,8 +28,7 @@ from mmsearch.server.problems import RESPONSES, Refused
 from mmsearch.server.served import Served
 from mmsearch.server.shown import Shown, shown
 from mmsearch.server.state import Server
-from mmsearch.sources import Scan, iter_items
-from mmsearch.uris import path_to_uri
+from mmsearch.sources import Scan, iter_items, locate
 
 _ODD = re.compile(r"[^\w .()+,@=-]+")
 _LONGEST = 120
@@ -68,7 +67,10 @@ class Skipped(BaseModel):
 
 
 class Added(BaseModel):
+    """copied: files of a content that was known already; they are saved, too."""
+
     added: int
+    copied: int
     skipped: list[Skipped]
     items: list[Shown]
 
@@ -115,13 +117,17 @@ def _add(served: Served, folder: Path, sent: Sequence[Uploaded]) -> JSONResponse
         raise MediaError(f"{strict(odd)[:100]!r} is no picture, video or document")
     paths = [save(folder, one.name, kind or "", one.data)
              for one, kind in zip(sent, types, strict=True)]
-    scan, collection = Scan(), _collection(served)
-    report = collection.add(iter_items(paths, scan=Scan()))
-    skipped = [*scan.skipped, *report.skipped]
-    rows = served.reader.of_files([path_to_uri(path) for path in paths])
+    scan = Scan()
+    report = _collection(served).add(iter_items(paths, scan=scan))
+    skipped = {one.path: one.reason for one in (*scan.skipped, *report.skipped)}
+    uris = {locate.uri_of(path): path for path in paths}
+    for uri in uris.keys() & skipped.keys():  # its sender is told that it was not taken
+        uris[uri].unlink(missing_ok=True)
+    rows = served.reader.of_files(uris)
     return JSONResponse({
-        "added": report.added, "items": shown(served, rows),
-        "skipped": strict([{"path": one.path, "reason": one.reason} for one in skipped])}, 201)
+        "added": report.added, "copied": report.copied, "items": shown(served, rows),
+        "skipped": strict([{"path": path, "reason": reason}
+                           for path, reason in skipped.items()])}, 201)
 
 
 def _delete(served: Served, ids: Sequence[int]) -> JSONResponse:

@@ -79,6 +79,9 @@ def test_the_original_comes_whole_and_in_parts(mixed: httpx.Client, folder: Path
     answer = mixed.get(cat["image"])
     assert (answer.content, answer.headers["content-type"]) == (data, "image/jpeg")
     assert "immutable" in answer.headers["cache-control"]
+    head = mixed.head(cat["image"])
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(data))
     known = mixed.get(cat["image"], headers={"If-None-Match": answer.headers["etag"]})
     assert (known.status_code, known.content) == (304, b"")
     for asked, first, last in (("bytes=0-9", 0, 10), ("bytes=5-", 5, None), ("bytes=-7", -7, None),

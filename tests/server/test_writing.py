@@ -53,9 +53,13 @@ def test_only_pictures_are_saved(writable: Serving, folder: Path, data: bytes) -
     assert list(folder.iterdir()) == []
 
 
-def test_a_damaged_picture_is_told(writable: Serving) -> None:
+def test_a_damaged_picture_is_told_and_not_kept(writable: Serving, folder: Path) -> None:
     answer = writable.client.post("/v1/items", files={"file": ("a.jpg", CAT[:200])}).json()
     assert answer["added"] == 0 and answer["skipped"][0]["path"].endswith("a.jpg")
+    assert list(folder.iterdir()) == []
+    for n in (0, 1):
+        answer = writable.client.post("/v1/items", files={"file": ("a.jpg", CAT)}).json()
+        assert (answer["added"], answer["copied"], len(answer["items"])) == (1 - n, n, 1)
 
 
 def test_without_being_asked_for_nothing_can_be_changed(client: httpx.Client) -> None:
