@@ -1,0 +1,73 @@
+"""Fixtures of the tests of the page: a server with an album, and pages of it in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import BINARY, FLAGS, Served, album, served, skip_without_browser
+
+from mmsearch.collection import Collection
+from mmsearch.sources import Scan, iter_items
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def album_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return album(tmp_path_factory.mktemp("album"))
+
+
+@pytest.fixture(scope="session")
+def album_index(album_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For reading only."""
+    path = tmp_path_factory.mktemp("index") / "album"
+    with Collection.create(path) as collection:
+        collection.configure(tiles="2x2")
+        scan = Scan()
+        collection.add(iter_items([album_folder], scan=scan), scan=scan)
+    return path
+
+
+@pytest.fixture(scope="session")
+def album_server(album_index: Path) -> Iterator[Served]:
+    skip_without_browser()
+    with served("-i", album_index) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """For one module: its event loop would be in the way of other tests."""
+    skip_without_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=BINARY, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Any, album_server: Served) -> Iterator[Open]:
+    """Opens a page, of the album unless a whole address is given; at the end of the test, no page
+    may have said anything on its console. quiet=False: what it says is expected."""
+    contexts, said = [], []
+
+    def open_page(path: str = "/", *, quiet: bool = True, **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        if quiet:
+            page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(path if "://" in path else album_server.url + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == []
