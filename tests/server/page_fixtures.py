@@ -27,7 +27,8 @@ def album_index(album_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     with Collection.create(path) as collection:
         collection.configure(tiles="2x2")
         scan = Scan()
-        collection.add(iter_items([album_folder], scan=scan), scan=scan)
+        paths = [album_folder / "captions.jsonl", album_folder]
+        collection.add(iter_items(paths, scan=scan), scan=scan)
     return path
 
 

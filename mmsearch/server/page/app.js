@@ -106,6 +106,7 @@ const at = () => grid.hits.findIndex((hit) => hit.key === state.item);
 /** Ask for something else. replace: no entry of its own in the history. */
 function go(part, { replace = false } = {}) {
   const next = { ...state, ...part };
+  if (!("q" in part)) box.settle();
   const entry = { uploads: kept(next), opened: Boolean(next.item) && (replace
     ? Boolean(history.state?.opened) : !state.item) };
   history[replace ? "replaceState" : "pushState"](entry, "", address(next));
@@ -261,6 +262,7 @@ async function name(keys) {
 
 /** From the address bar: at the start, and when somebody goes back. */
 function restore() {
+  box.settle();
   uploads = { ...uploads, ...history.state?.uploads };
   const next = parse(location.search);
   const lost = [...next.like, ...next.unlike].filter((key) => key.startsWith("u:") && !uploads[key]);

@@ -8,7 +8,7 @@ const SETTLED = 1200; // ms after which what is typed gets an entry of its own i
 export class Box {
   /** on: {words(q, {fresh}), remove(key), down(), clear()} */
   constructor(on) {
-    Object.assign(this, { on, timer: 0, typed: 0 });
+    Object.assign(this, { on, timer: 0, typed: -Infinity });
     this.input = $("#q");
     this.list = $("#asked");
     this.clear = $("#clear");
@@ -16,6 +16,7 @@ export class Box {
     $("#search").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#now();
+      this.settle();
     });
     this.input.addEventListener("keydown", (event) => {
       if (event.key === "ArrowDown") { event.preventDefault(); this.on.down(); }
@@ -27,6 +28,11 @@ export class Box {
   focus() {
     this.input.focus();
     this.input.select();
+  }
+
+  /** What is typed next is another search. */
+  settle() {
+    this.typed = -Infinity;
   }
 
   /** names: {key: {name, thumb}} of the pictures in the state */

@@ -59,8 +59,8 @@ function links(field, values, narrow) {
 }
 
 function captions(item) {
-  const texts = [item.meta.title, ...item.captions, ...list(item.meta.description)];
-  return [...new Set(texts.map((text) => String(text ?? "").trim()).filter(Boolean))].map((text) =>
+  const texts = [item.kind === "text" && item.text, item.meta.title, ...item.captions, ...list(item.meta.description)];
+  return [...new Set(texts.map((text) => String(text || "").trim()).filter(Boolean))].map((text) =>
     foreign("blockquote", text.slice(0, MOST_TEXT)));
 }
 

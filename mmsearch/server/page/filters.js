@@ -10,7 +10,7 @@ const ORDER = ["people", "cities", "countries", "cameras", "keywords", "colours"
   "folders", "types"];
 const FIELDS = { cameras: "camera", countries: "country", cities: "city", people: "people",
   keywords: "keywords", ratings: "rating", colours: "colour" };
-const TYPES = { image: "Pictures", video: "Videos", pdf: "PDF", animation: "Animations" };
+const TYPES = { image: "Pictures", video: "Videos", document: "Documents" };
 const SWATCHES = new Set(["black", "white", "grey", "red", "orange", "brown", "yellow", "green",
   "blue", "purple", "pink"]);
 const SEARCHABLE = 12;

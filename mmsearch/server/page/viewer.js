@@ -110,7 +110,7 @@ export class Viewer {
   }
 
   #media(hit) {
-    const view = hit.kind === "text" ? this.#words(hit)
+    const view = !hit.thumb(0) ? this.#words(hit)
       : hit.media === "video" ? this.#video(hit) : this.#picture(hit);
     this.stage.replaceChildren(view);
     const zooms = view.classList.contains("frame");
@@ -138,7 +138,11 @@ export class Viewer {
 
   #picture(hit) {
     const img = el("img", { src: hit.media_type === MOVING ? hit.file : hit.thumb(large()),
-      width: hit.width, height: hit.height, alt: shown(hit.text) || titleOf(hit), draggable: "false" });
+      width: hit.height && hit.width, height: hit.width && hit.height, alt: shown(hit.text) || titleOf(hit), draggable: "false" });
+    if (hit.width && hit.height) {  // its place, before it is there
+      img.style.setProperty("--w", hit.width);
+      img.style.setProperty("--h", hit.height);
+    }
     const frame = el("div", { class: "frame" }, img);
     img.addEventListener("error", () => frame.replaceChildren(el("p", { class: "hint" },
       "This picture cannot be shown. Its file may have been moved or is damaged.")));

@@ -1,0 +1,84 @@
+"""The page: pictures that are dropped, pasted, chosen, and more or less like a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from browsing import drop, names
+from conftest import DEMO
+from playwright.sync_api import expect
+
+pytest_plugins = ["page_fixtures"]
+
+
+def first(page: Any) -> Any:
+    return page.locator(".tile .name").first
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_a_picture_that_is_dropped_or_pasted_finds_what_looks_like_it(
+        visit: Any, event: str) -> None:
+    page = visit()
+    expect(first(page)).to_be_visible()
+    drop(page, DEMO / "sailboats.jpg", event=event)
+    expect(first(page)).to_have_text("sailboats.jpg")
+    expect(page.get_by_role("img", name="More like sailboats.jpg")).to_be_visible()
+
+
+def test_a_picture_that_is_chosen_goes_with_words(visit: Any) -> None:
+    page = visit()
+    page.set_input_files("#file", DEMO / "bus.jpg")
+    expect(first(page)).to_have_text("bus.jpg")
+    with page.expect_response("**/v1/search") as answer:
+        page.fill("#q", "at night")
+    sent = answer.value.request.post_data_json
+    assert sent["text"] == "at night" and len(sent["image"][0]["vector"]) == 384
+    page.reload()  # it is still there
+    expect(page.get_by_role("img", name="More like bus.jpg")).to_be_visible()
+    expect(page.locator("#q")).to_have_value("at night")
+    page.get_by_role("button", name="Remove bus.jpg from the search").click()
+    expect(page.locator("#asked")).to_be_hidden()
+    assert parse_qs(urlsplit(page.url).query) == {"q": ["at night"]}
+
+
+def test_what_is_no_picture_is_refused_with_the_reason(visit: Any, tmp_path: Path) -> None:
+    page = visit(quiet=False)
+    (tmp_path / "notes.jpg").write_text("no picture")
+    expect(first(page)).to_be_visible()
+    drop(page, tmp_path / "notes.jpg")
+    expect(page.locator("#toast")).to_contain_text("notes.jpg: ")
+    expect(page.locator("#asked")).to_be_hidden()
+
+
+def test_a_dragged_file_shows_where_to_drop_it(visit: Any) -> None:
+    page = visit()
+    expect(first(page)).to_be_visible()
+    drop(page, DEMO / "bus.jpg", event="dragenter")
+    expect(page.locator("#drop")).to_be_visible()
+    drop(page, DEMO / "bus.jpg", event="dragleave")
+    expect(page.locator("#drop")).to_be_hidden()
+
+
+def test_more_and_less_like_a_result(visit: Any) -> None:
+    page = visit("/?q=animal")
+    expect(first(page)).to_be_visible()
+    page.locator(".tile", has_text="osprey.jpg").hover()
+    page.get_by_role("button", name="More like osprey.jpg").click()
+    expect(first(page)).to_have_text("wren.jpg")
+    assert "osprey.jpg" not in names(page)  # it is the question now
+    page.locator(".tile", has_text="wren.jpg").hover()
+    page.get_by_role("button", name="Less like wren.jpg").click()
+    expect(page.get_by_role("img", name="Less like wren.jpg")).to_be_visible()
+    expect(first(page)).not_to_have_text("wren.jpg")
+    page.go_back()
+    expect(first(page)).to_have_text("wren.jpg")
+
+
+def test_less_needs_something_to_look_for(visit: Any) -> None:
+    page = visit()
+    page.locator(".tile").first.hover()
+    page.locator(".tile").first.get_by_role("button", name="Less like").click()
+    expect(page.locator("#toast")).to_contain_text("Search for something first")
