@@ -28,7 +28,7 @@ TAKEN = {"osprey": "2019:05:03 10:00:00", "wren": "2019:06:11 12:00:00",
 CAMERAS = {"osprey": ("Acme", "Far One"), "wren": ("Acme", "Far One"), "cat": ("Box", "Near Two")}
 SCRIPT = "<img src=x onerror=\"document.title='hacked'\">"
 HEBREW = "חתול על הגג"
-LONG = "A very long caption. " * 200
+LONG = "A very long caption. " * 190
 
 
 def album(folder: Path) -> Path:
@@ -130,20 +130,20 @@ def names(page: Any) -> list[str]:
 
 
 def many(root: Path, rows: int) -> Path:
-    """A collection of so many pictures, of ten files, each a little different as a vector."""
+    """A collection of so many small pictures of ten shapes, with vectors by chance."""
     from mmsearch.collection import Collection
     from mmsearch.sources import find_vectors
 
-    pictures = sorted(DEMO.glob("*.jpg"))[:10]
+    (root / "pictures").mkdir(parents=True)
     columns = []
     for n in range(rows):
-        picture = pictures[n % 10]
-        width, height = Image.open(picture).size if n < 10 else (columns[n % 10]["width"],
-                                                                columns[n % 10]["height"])
-        link = root / "pictures" / f"{n:05d}.jpg"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.hardlink_to(picture)
-        columns.append({"image": str(link), "width": width, "height": height})
+        picture, shape = root / "pictures" / f"{n:05d}.jpg", n % 10
+        size = 24 + 4 * shape, 40
+        if n < 10:
+            Image.new("RGB", size, f"hsl({36 * shape}, 50%, 50%)").save(picture)
+        else:
+            picture.hardlink_to(root / "pictures" / f"{shape:05d}.jpg")
+        columns.append({"image": str(picture), "width": size[0], "height": size[1]})
     (root / "set").mkdir()
     (root / "set" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in columns))
     vectors = np.random.default_rng(0).standard_normal((rows, 384)).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,14 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def visit(browser: Any, album_server: Served) -> Iterator[Open]:
+def serve() -> Iterator[Callable[..., Served]]:
+    """Starts a server of the test's own; it ends after the pages that `visit` opened."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(served(*arguments, **options))
+
+
+@pytest.fixture
+def visit(browser: Any, album_server: Served, serve: Any) -> Iterator[Open]:
     """Opens a page, of the album unless a whole address is given; at the end of the test, no page
     may have said anything on its console. quiet=False: what it says is expected."""
     contexts, said = [], []

@@ -46,6 +46,7 @@ def test_the_keyboard_is_enough(visit: Any) -> None:
     page.keyboard.press("Backspace")  # the selected words
     page.keyboard.press("Backspace")  # the picture
     expect(page.locator("#asked")).to_be_hidden()
+    expect(page.locator("#clear")).to_be_hidden()
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     expect(page.locator("#menu-button")).to_be_focused()

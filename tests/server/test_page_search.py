@@ -46,11 +46,11 @@ def test_an_answer_that_comes_late_is_dropped(visit: Any) -> None:
     with page.expect_request("**/v1/search"):
         page.fill("#q", "a pizza")
     page.fill("#q", "a clock")
-    expect(first(page)).to_have_text("clock.jpg")
+    expect(first(page)).to_contain_text("clock.jpg")
     for route in held:
         route.continue_()
     page.locator(".tile").nth(3).hover()
-    expect(first(page)).to_have_text("clock.jpg")
+    expect(first(page)).to_contain_text("clock.jpg")
 
 
 def test_a_minus_leaves_something_out(visit: Any) -> None:
@@ -101,8 +101,8 @@ def test_results_can_be_sorted_by_date(visit: Any) -> None:
     page = visit("/?q=bird")
     expect(first(page)).to_be_visible()
     page.get_by_label("Sort").select_option("by date")
-    expect(first(page)).to_have_text("wren.jpg")
-    assert names(page)[:2] == ["wren.jpg", "osprey.jpg"]
+    expect(first(page)).to_have_text("nuthatch.jpg")
+    assert names(page)[:3] == ["nuthatch.jpg", "wren.jpg", "osprey.jpg"]
     expect(page.locator(".divider")).to_have_count(0)
 
 

@@ -52,7 +52,7 @@ def test_arrow_keys_zoom_and_close(visit: Any) -> None:
     assert page.locator(".frame").evaluate(width) == before
     page.locator(".stage").hover()
     page.mouse.wheel(0, -600)
-    page.wait_for_function("document.querySelector('.stage').classList.contains('zoomed')")
+    page.wait_for_function("() => document.querySelector('.stage').classList.contains('zoomed')")
     page.keyboard.press("i")
     expect(page.locator(".panel")).to_be_hidden()
     page.keyboard.press("Escape")
@@ -74,7 +74,7 @@ def test_path_and_file_can_be_taken(visit: Any) -> None:
 def test_a_video_plays_from_the_moment(visit: Any) -> None:
     page = opened(visit, "sunset", "clip.mp4")
     video = page.locator("#viewer video")
-    page.wait_for_function("document.querySelector('#viewer video')?.currentTime > 1.5")
+    page.wait_for_function("() => document.querySelector('#viewer video')?.currentTime > 1.5")
     assert video.evaluate("(node) => node.videoWidth") == 320
     assert page.locator(".tile", has_text="clip.mp4").locator(".badge").first.text_content()
 
@@ -100,6 +100,6 @@ def test_a_link_to_a_result_opens_it(visit: Any, album_server: Served) -> None:
     page = opened(visit, "a+clock", "clock.jpg")
     address = page.url
     other = visit(address)
-    expect(other.locator(".panel h2")).to_have_text("clock.jpg")
+    expect(other.locator(".panel h2")).to_contain_text("clock.jpg")
     other.get_by_role("button", name="Close").click()
     expect(other.locator(".tile").first).to_be_visible()

@@ -7,6 +7,7 @@ import { el } from "/page/dom.js";
 const AROUND = 900;   // pixels drawn above and below the screen
 const AHEAD = 2400;   // pixels before the end at which more results are fetched
 const HEADING = 54;
+const SETTLES = 120;  // ms that fast scrolling waits for before it asks for pictures
 
 export class Grid {
   /** on: {open(index), like(hit), unlike(hit), more(), up()} */
@@ -107,6 +108,8 @@ export class Grid {
   #draw() {
     this.#height();
     const { rows } = this.rows, from = scrollY - this.#offset();
+    this.isFast = Math.abs(scrollY - this.before) > innerHeight / 2;
+    this.before = scrollY;
     const [first, last] = this.rows.between(from - AROUND, from + innerHeight + AROUND);
     const wanted = new Map();
     const want = (row) => row.tiles.forEach((place) => wanted.set(place.index, { row, place }));
@@ -126,7 +129,7 @@ export class Grid {
   }
 
   #put(index, { row, place }) {
-    const node = tile(this.hits[index], { width: place.width, height: row.height });
+    const node = tile(this.hits[index], row.height, this.isFast ? SETTLES : 0);
     Object.assign(node.style, { width: `${place.width}px`, height: `${row.height}px`,
       left: `${place.left}px`, top: `${row.top}px` });
     node.dataset.index = index;

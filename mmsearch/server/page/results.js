@@ -3,7 +3,8 @@
 import { browse, search } from "/page/api.js";
 import { asked, conditions, question } from "/page/state.js";
 
-const FIRST = 60, NEXT = 150, BY_DATE = 500;
+const FIRST = 60, LEAST = 120, MOST = 1000;  // results asked for; twice as many each time
+const BY_DATE = 500;
 const KEPT = 12;    // states whose results are kept for the back button
 const MATCH = 0.5;  // from this relevance on, a match is more likely than not
 
@@ -41,7 +42,7 @@ export class Results {
   async more() {
     const { now } = this;
     if (!now || now.complete || this.asking) return;
-    await this.#fetch({ ...now.ask, k: NEXT }, now.next, (page) => {
+    await this.#fetch({ ...now.ask, k: Math.min(MOST, Math.max(LEAST, now.hits.length)) }, now.next, (page) => {
       const from = now.hits.length;
       this.#add(page);
       this.on.append(now.hits.slice(from), now);

@@ -28,10 +28,11 @@ function badge(hit) {
   return el("span", { class: "badge", "aria-hidden": "true" }, icon(name), text(hit));
 }
 
-function picture(hit, size) {
-  const wanted = Math.max(size.width, size.height) * Math.min(devicePixelRatio, 2);
-  const img = el("img", { src: hit.thumb(wanted), alt: hit.text ? shown(hit.text).slice(0, 200) : "",
-    decoding: "async", draggable: "true" });
+function picture(hit, height, delay) {
+  const img = el("img", { alt: "", decoding: "async" });
+  const load = () => { img.src = hit.thumb(height * Math.min(devicePixelRatio, 2)); };
+  // What only flies past is not asked for.
+  if (delay) setTimeout(() => { if (img.isConnected) load(); }, delay); else load();
   img.addEventListener("load", () => img.classList.add("here"));
   img.addEventListener("error", () => {
     img.replaceWith(el("span", { class: "broken" }, "cannot be shown"));
@@ -39,10 +40,11 @@ function picture(hit, size) {
   return img;
 }
 
-export function tile(hit, size) {
+/** height: pixels; delay: ms until its picture is asked for. */
+export function tile(hit, height, delay) {
   const title = titleOf(hit), match = matchOf(hit);
   const view = hit.kind === "text"
-    ? foreign("span", hit.text, { class: "words" }) : picture(hit, size);
+    ? foreign("span", hit.text, { class: "words" }) : picture(hit, height, delay);
   const label = [title, match && (match === "named" ? match : `match ${match}`),
     shown(hit.text).slice(0, 200)].filter(Boolean).join(", ");
   return el("li", { class: "tile" },

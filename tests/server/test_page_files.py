@@ -1,0 +1,29 @@
+"""The files of the page: small, readable, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import mmsearch
+
+FILES = sorted((Path(mmsearch.__file__).parent / "server" / "page").iterdir())
+
+
+def test_the_page_is_small() -> None:
+    assert sum(path.stat().st_size for path in FILES) < 100 * 1024
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_its_files_keep_to_the_rules(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert text.count("\n") <= 350
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert word not in text
+    addresses = set(re.findall(r"https?://[\w.]+", text))
+    assert addresses <= {"http://www.w3.org", "https://www.openstreetmap.org"}
+    for imported in re.findall(r'(?:from|src=|href=)\s*"(/page/[^"]+)"', text):
+        assert path.with_name(imported.removeprefix("/page/")).exists()
+    assert not re.search(r"\sstyle=|\son\w+=\"", text) or path.suffix != ".html"
