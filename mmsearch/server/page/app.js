@@ -1,20 +1,20 @@
 // The page: the address bar says what is asked; everything else follows from it.
 
-import * as api from "/page/api.js";
-import { Box } from "/page/box.js";
-import { showCopies } from "/page/copies.js";
-import { Dates } from "/page/dates.js";
-import { $, announce, toast } from "/page/dom.js";
-import { Filters } from "/page/filters.js";
-import { Grid } from "/page/grid.js";
-import { askToLogIn } from "/page/login.js";
-import { Menu } from "/page/menu.js";
-import { failure, message, remarks, showMessage, summary } from "/page/messages.js";
-import { listen, prepared, wrong } from "/page/pictures.js";
-import { Results } from "/page/results.js";
-import { Server } from "/page/server.js";
-import { address, condition, conditions, isEmpty, nothing, parse } from "/page/state.js";
-import { Viewer } from "/page/viewer.js";
+import * as api from "./api.js";
+import { Box } from "./box.js";
+import { showCopies } from "./copies.js";
+import { Dates } from "./dates.js";
+import { $, announce, toast } from "./dom.js";
+import { Filters } from "./filters.js";
+import { Grid } from "./grid.js";
+import { askToLogIn } from "./login.js";
+import { Menu } from "./menu.js";
+import { failure, message, remarks, showMessage, summary } from "./messages.js";
+import { listen, prepared, wrong } from "./pictures.js";
+import { Results } from "./results.js";
+import { Server } from "./server.js";
+import { address, condition, conditions, isEmpty, nothing, parse } from "./state.js";
+import { Viewer } from "./viewer.js";
 
 let state = nothing();
 let uploads = {};   // pictures that were dropped: {"u:1": {vector, thumb, name}}, kept by the history
@@ -25,79 +25,83 @@ let narrowed = "";    // what the facets are for
 const known = {};   // items named in the address bar: {key: {name, thumb}}
 
 const results = new Results({
-  show: (found, scroll) => {
-    const headings = new Map(found.divider >= 0
-      ? [[found.divider, found.divider ? "Less certain" : "No close match. These come nearest:"]] : []);
-    grid.show(found.hits, { ...found, headings });
-    scrollTo({ top: scroll, behavior: "instant" });
-    if (toGrid) grid.focus(0);
-    toGrid = false;
-    said(found);
-  },
-  append: (hits, found) => {
-    const headings = new Map(found.divider >= 0 ? [[found.divider, "Less certain"]] : []);
-    grid.append(hits, { ...found, headings });
-    said(found);
-    viewed();
-  },
-  busy: (yes) => { $("#busy").hidden = !yes; },
-  failed: (error, isMore) => {
-    if (server.isGone) return;  // said already, and asked again when it is back
-    if (isMore) toast(error.message);
-    else {
-      grid.show([], { complete: true });
-      showMessage(failure(error, () => results.load(state, uploads, { fresh: true })));
-    }
-  },
+	show: (found, scroll, again) => {
+		const headings = new Map(found.divider >= 0
+			? [[found.divider, found.divider ? "Less certain" : "No close match. These come nearest:"]] : []);
+		grid.show(found.hits, { ...found, headings, again });
+		scrollTo({ top: scroll, behavior: "instant" });
+		if (toGrid) grid.focus(0);
+		toGrid = false;
+		said(found);
+	},
+	append: (hits, found) => {
+		const headings = new Map(found.divider >= 0 ? [[found.divider, "Less certain"]] : []);
+		grid.append(hits, { ...found, headings });
+		said(found);
+		viewed();
+	},
+	busy: (yes) => { $("#busy").hidden = !yes; },
+	failed: (error, isMore) => {
+		if (server.isGone) return;  // said already, and asked again when it is back
+		if (isMore) toast(error.message);
+		else {
+			grid.show([], { complete: true });
+			showMessage(failure(error, () => results.load(state, uploads, { fresh: true })));
+		}
+	},
 });
 
 const grid = new Grid($("#grid"), {
-  open: (index) => go({ item: grid.hits[index].key }),
-  like: (hit) => like(hit, "like"),
-  unlike: (hit) => like(hit, "unlike"),
-  more: () => results.more(),
-  up: () => box.focus(),
+	open: (index) => go({ item: grid.hits[index].key }),
+	like: (hit) => like(hit, "like"),
+	unlike: (hit) => like(hit, "unlike"),
+	more: () => results.more(),
+	up: () => box.focus(),
 });
 
 const viewer = new Viewer($("#viewer"), {
-  step: (by) => {
-    const next = grid.hits[at() + by];
-    if (next) go({ item: next.key }, { replace: true });
-    if (at() + 3 > grid.hits.length) results.more();
-  },
-  closed: () => { if (history.state?.opened) history.back(); else go({ item: "" }, { replace: true }); },
-  like: (hit) => like(hit, "like"),
-  unlike: (hit) => like(hit, "unlike"),
-  narrow: (field, value) => go({ f: [...new Set([...state.f, condition(field, value)])], item: "" }),
-  item: (hit) => api.item(hit.key, state.c),
+	step: (by) => {
+		const next = grid.hits[at() + by];
+		if (next) go({ item: next.key }, { replace: true });
+		if (at() + 3 > grid.hits.length) results.more();
+	},
+	closed: () => { if (history.state?.opened) history.back(); else go({ item: "" }, { replace: true }); },
+	like: (hit) => like(hit, "like"),
+	unlike: (hit) => like(hit, "unlike"),
+	narrow: (field, value) => go({ f: [...new Set([...state.f, condition(field, value)])], item: "" }),
+	item: (hit) => api.item(hit.key, state.c),
 });
 
 const box = new Box({
-  words: (q, { fresh }) => {
-    if (q !== state.q || state.view) go({ q, view: "" }, { replace: !fresh && !state.view });
-  },
-  remove: (key) => go({ like: without(state.like, key), unlike: without(state.unlike, key) }),
-  down: () => grid.focus(0),
-  clear: () => go({ q: "", like: [], unlike: [] }),
+	words: (q, { fresh }) => {
+		if (q !== state.q || state.view) go({ q, view: "" }, { replace: !fresh && !state.view });
+	},
+	remove: (key) => go({ like: without(state.like, key), unlike: without(state.unlike, key) }),
+	down: () => grid.focus(0),
+	clear: () => go({ q: "", like: [], unlike: [] }),
 });
 
 const filters = new Filters($("#filters"), {
-  change: (f, taken = state.taken) => go({ f, taken }),
-  clear: () => go({ f: [], taken: "" }),
-  load: (field) => api.facets(server.named(state.c), conditions(state, field), looking.signal),
+	change: (f, taken = state.taken) => go({ f, taken }),
+	clear: () => go({ f: [], taken: "" }),
+	load: (field) => api.facets(server.named(state.c), conditions(state, field), looking.signal),
 });
 const dates = new Dates($("#dates"), (taken) => go({ taken }));
 
 const server = new Server({
-  changed: (name) => { if (name === server.named(state.c)) reload(); },
-  back: () => reload(),
+	changed: (name) => {
+		results.kept.clear();
+		// Who has scrolled down, or looks at one picture, is not disturbed.
+		if (name === server.named(state.c) && scrollY < innerHeight && !state.item) reload();
+	},
+	back: () => reload(),
 });
 
 const menu = new Menu({
-  change: (part) => go(part),
-  logout: async () => { await api.logout(); location.assign("/"); },
-  server,
-  state: () => state,
+	change: (part) => go(part),
+	logout: async () => { await api.logout(); location.assign("/"); },
+	server,
+	state: () => state,
 });
 
 const without = (list, one) => list.filter((other) => other !== one);
@@ -105,199 +109,199 @@ const at = () => grid.hits.findIndex((hit) => hit.key === state.item);
 
 /** Ask for something else. replace: no entry of its own in the history. */
 function go(part, { replace = false } = {}) {
-  const next = { ...state, ...part };
-  if (!("q" in part)) box.settle();
-  const entry = { uploads: kept(next), opened: Boolean(next.item) && (replace
-    ? Boolean(history.state?.opened) : !state.item) };
-  history[replace ? "replaceState" : "pushState"](entry, "", address(next));
-  apply(next);
+	const next = { ...state, ...part };
+	if (!("q" in part)) box.settle();
+	const entry = { uploads: kept(next), opened: Boolean(next.item) && (replace
+		? Boolean(history.state?.opened) : !state.item) };
+	history[replace ? "replaceState" : "pushState"](entry, "", address(next));
+	apply(next);
 }
 
 /** The dropped pictures that a state names. */
 function kept(next) {
-  const keys = [...next.like, ...next.unlike].filter((key) => uploads[key]);
-  return Object.fromEntries(keys.map((key) => [key, uploads[key]]));
+	const keys = [...next.like, ...next.unlike].filter((key) => uploads[key]);
+	return Object.fromEntries(keys.map((key) => [key, uploads[key]]));
 }
 
 function apply(next) {
-  const before = state;
-  state = next;
-  document.title = state.q ? `${state.q} · mmsearch` : "mmsearch";
-  const names = { ...known, ...uploads };
-  box.show(state, names);
-  $("#sort").value = state.sort;
-  $(".sort").hidden = isEmpty(state) || state.view !== "";
-  const differs = address({ ...before, item: "" }) !== address({ ...state, item: "" });
-  if (differs || !results.now) show();
-  viewed();
+	const before = state;
+	state = next;
+	document.title = state.q ? `${state.q} · mmsearch` : "mmsearch";
+	const names = { ...known, ...uploads };
+	box.show(state, names);
+	$("#sort").value = state.sort;
+	$(".sort").hidden = isEmpty(state) || state.view !== "";
+	const differs = address({ ...before, item: "" }) !== address({ ...state, item: "" });
+	if (differs || !results.now) show();
+	viewed();
 }
 
 function show() {
-  const isCopies = state.view === "copies";
-  for (const id of ["tools", "dates", "grid"]) $(`#${id}`).classList.toggle("away", isCopies);
-  $("#copies").hidden = !isCopies;
-  if (isCopies) {
-    looking.abort();
-    looking = new AbortController();
-    showMessage([]);
-    showCopies($("#copies"), state.c, (hit) => { known[hit.key] = hit; go({ item: hit.key }); },
-      looking.signal).catch(stopped);
-    return;
-  }
-  filters.show(state, facets);
-  dates.show(state, facets);
-  results.load(state, uploads);
-  if (narrowed !== narrowing()) narrow();
+	const isCopies = state.view === "copies";
+	for (const id of ["tools", "dates", "grid"]) $(`#${id}`).classList.toggle("away", isCopies);
+	$("#copies").hidden = !isCopies;
+	if (isCopies) {
+		looking.abort();
+		looking = new AbortController();
+		showMessage([]);
+		showCopies($("#copies"), state.c, (hit) => { known[hit.key] = hit; go({ item: hit.key }); },
+			looking.signal).catch(stopped);
+		return;
+	}
+	filters.show(state, facets);
+	dates.show(state, facets);
+	results.load(state, uploads);
+	if (narrowed !== narrowing()) narrow();
 }
 
 const narrowing = () => JSON.stringify([state.c, conditions(state, "taken")]);
 
 function stopped(error) {
-  if (error.name !== "AbortError") showMessage(failure(error, show));
+	if (error.name !== "AbortError") showMessage(failure(error, show));
 }
 
 /** What filters there are: as the state is but for its dates. */
 async function narrow() {
-  looking.abort();
-  looking = new AbortController();
-  const { signal } = looking;
-  narrowed = narrowing();
-  try {
-    await server.ready;
-    if (signal.aborted) return;
-    facets = await api.facets(server.named(state.c), conditions(state, "taken"), signal);
-    filters.show(state, facets);
-    dates.show(state, facets);
-  } catch (error) {
-    if (error.name !== "AbortError" && !server.isGone) facets = [];
-  }
+	looking.abort();
+	looking = new AbortController();
+	const { signal } = looking;
+	narrowed = narrowing();
+	try {
+		await server.ready;
+		if (signal.aborted) return;
+		facets = await api.facets(server.named(state.c), conditions(state, "taken"), signal);
+		filters.show(state, facets);
+		dates.show(state, facets);
+	} catch (error) {
+		if (error.name !== "AbortError" && !server.isGone) facets = [];
+	}
 }
 
 /** The collection has changed, or the server is back. */
 function reload() {
-  results.kept.clear();
-  if (state.view) show();
-  else {
-    results.load(state, uploads, { fresh: true });
-    narrow();
-  }
+	results.kept.clear();
+	if (state.view) show();
+	else {
+		results.load(state, uploads, { fresh: true });
+		narrow();
+	}
 }
 
 function said(found) {
-  server.ready.then(() => {
-    if (found !== results.now) return;
-    showMessage(message(state, found, server, () => go({ f: [], taken: "" })));
-  });
-  const text = summary(state, found);
-  $("#summary").replaceChildren(text, ...remarks(found));
-  announce(text || "Nothing found");
+	server.ready.then(() => {
+		if (found !== results.now) return;
+		showMessage(message(state, found, server, () => go({ f: [], taken: "" })));
+	});
+	const text = summary(state, found);
+	$("#summary").replaceChildren(text, ...remarks(found));
+	announce(text || "Nothing found");
 }
 
 /** The viewer shows the item of the address bar. */
 async function viewed() {
-  if (!state.item) {
-    if (viewer.isOpen) {
-      const last = grid.hits.findIndex((hit) => hit.key === viewer.hit?.key);
-      viewer.close();
-      if (last >= 0) grid.focus(last);
-    }
-    return;
-  }
-  const index = at(), key = state.item;
-  if (viewer.hit?.key === key) {
-    viewer.place({ index, total: grid.hits.length, last: index === grid.hits.length - 1 });
-    return;
-  }
-  try {
-    const hit = index >= 0 ? grid.hits[index] : await api.item(key, state.c);
-    if (state.item === key && viewer.hit?.key !== key) {
-      viewer.show(hit, { index, total: grid.hits.length,
-        last: index < 0 || index === grid.hits.length - 1 });
-    }
-  } catch (error) {
-    toast(error.message);
-    go({ item: "" }, { replace: true });
-  }
+	if (!state.item) {
+		if (viewer.isOpen) {
+			const last = grid.hits.findIndex((hit) => hit.key === viewer.hit?.key);
+			viewer.close();
+			if (last >= 0) grid.focus(last);
+		}
+		return;
+	}
+	const index = at(), key = state.item;
+	if (viewer.hit?.key === key) {
+		viewer.place({ index, total: grid.hits.length, last: index === grid.hits.length - 1 });
+		return;
+	}
+	try {
+		const hit = index >= 0 ? grid.hits[index] : await api.item(key, state.c);
+		if (state.item === key && viewer.hit?.key !== key) {
+			viewer.show(hit, { index, total: grid.hits.length,
+				last: index < 0 || index === grid.hits.length - 1 });
+		}
+	} catch (error) {
+		toast(error.message);
+		go({ item: "" }, { replace: true });
+	}
 }
 
 function like(hit, sign) {
-  if (sign === "unlike" && isEmpty(state)) {
-    toast("Search for something first, then leave out what does not fit.");
-    return;
-  }
-  toGrid = viewer.isOpen || $("#grid").contains(document.activeElement);
-  known[hit.key] = { name: hit.name, thumb: hit.thumb(160) };
-  const other = sign === "like" ? "unlike" : "like";
-  go({ [sign]: [...without(state[sign], hit.key), hit.key], [other]: without(state[other], hit.key),
-    item: "", view: "" });
-  scrollTo({ top: 0, behavior: "instant" });
-  announce(`${sign === "like" ? "More" : "Less"} like ${hit.name}`);
+	if (sign === "unlike" && isEmpty(state)) {
+		toast("Search for something first, then leave out what does not fit.");
+		return;
+	}
+	toGrid = viewer.isOpen || $("#grid").contains(document.activeElement);
+	known[hit.key] = { name: hit.name, thumb: hit.thumb(160) };
+	const other = sign === "like" ? "unlike" : "like";
+	go({ [sign]: [...without(state[sign], hit.key), hit.key], [other]: without(state[other], hit.key),
+		item: "", view: "" });
+	scrollTo({ top: 0, behavior: "instant" });
+	announce(`${sign === "like" ? "More" : "Less"} like ${hit.name}`);
 }
 
 async function take(files) {
-  for (const file of files) {
-    $("#busy").hidden = false;
-    try {
-      const { send, thumb } = await prepared(file);
-      const vector = await api.embed(send, state.c);
-      const key = `u:${Date.now().toString(36)}${Object.keys(uploads).length}`;
-      uploads[key] = { vector, thumb, name: file.name || "pasted picture" };
-      go({ like: [...state.like, key], item: "", view: "" });
-    } catch (error) {
-      wrong(file, error);
-    }
-    $("#busy").hidden = true;
-  }
+	for (const file of files) {
+		$("#busy").hidden = false;
+		try {
+			const { send, thumb } = await prepared(file);
+			const vector = await api.embed(send, state.c);
+			const key = `u:${Date.now().toString(36)}${Object.keys(uploads).length}`;
+			uploads[key] = { vector, thumb, name: file.name || "pasted picture" };
+			go({ like: [...state.like, key], item: "", view: "" });
+		} catch (error) {
+			wrong(file, error);
+		}
+		$("#busy").hidden = true;
+	}
 }
 
 /** Names of the items that the address bar compares with. */
 async function name(keys) {
-  await Promise.allSettled(keys.filter((key) => !key.startsWith("u:") && !known[key])
-    .map(async (key) => {
-      const found = await api.item(key, state.c);
-      known[key] = { name: found.name, thumb: found.thumb(160) };
-    }));
-  box.show(state, { ...known, ...uploads });
+	await Promise.allSettled(keys.filter((key) => !key.startsWith("u:") && !known[key])
+		.map(async (key) => {
+			const found = await api.item(key, state.c);
+			known[key] = { name: found.name, thumb: found.thumb(160) };
+		}));
+	box.show(state, { ...known, ...uploads });
 }
 
 /** From the address bar: at the start, and when somebody goes back. */
 function restore() {
-  box.settle();
-  uploads = { ...uploads, ...history.state?.uploads };
-  const next = parse(location.search);
-  const lost = [...next.like, ...next.unlike].filter((key) => key.startsWith("u:") && !uploads[key]);
-  if (lost.length) {
-    toast("The picture of this link was only on the page it came from. Drop it here once more.");
-    for (const key of lost) {
-      next.like = without(next.like, key);
-      next.unlike = without(next.unlike, key);
-    }
-  }
-  apply(next);
-  name([...next.like, ...next.unlike]);
+	box.settle();
+	uploads = { ...uploads, ...history.state?.uploads };
+	const next = parse(location.search);
+	const lost = [...next.like, ...next.unlike].filter((key) => key.startsWith("u:") && !uploads[key]);
+	if (lost.length) {
+		toast("The picture of this link was only on the page it came from. Drop it here once more.");
+		for (const key of lost) {
+			next.like = without(next.like, key);
+			next.unlike = without(next.unlike, key);
+		}
+	}
+	apply(next);
+	name([...next.like, ...next.unlike]);
 }
 
 function start() {
-  history.scrollRestoration = "manual";
-  api.on.login = askToLogIn;
-  listen(take);
-  $("#sort").addEventListener("change", (event) => go({ sort: event.target.value }));
-  addEventListener("popstate", restore);
-  addEventListener("keydown", (event) => {
-    if (event.key === "/" && !event.target.closest("input, textarea, select, dialog[open]")) {
-      event.preventDefault();
-      box.focus();
-    }
-  });
-  $(".brand").addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    go({ ...nothing(), c: state.c });
-    scrollTo({ top: 0, behavior: "instant" });
-  });
-  server.start();
-  restore();
-  if (!matchMedia("(pointer: coarse)").matches && !state.item) $("#q").focus();
+	history.scrollRestoration = "manual";
+	api.on.login = askToLogIn;
+	listen(take);
+	$("#sort").addEventListener("change", (event) => go({ sort: event.target.value }));
+	addEventListener("popstate", restore);
+	addEventListener("keydown", (event) => {
+		if (event.key === "/" && !event.target.closest("input, textarea, select, dialog[open]")) {
+			event.preventDefault();
+			box.focus();
+		}
+	});
+	$(".brand").addEventListener("click", (event) => {
+		if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+		event.preventDefault();
+		go({ ...nothing(), c: state.c });
+		scrollTo({ top: 0, behavior: "instant" });
+	});
+	server.start();
+	restore();
+	if (!matchMedia("(pointer: coarse)").matches && !state.item) $("#q").focus();
 }
 
 start();

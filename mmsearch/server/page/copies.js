@@ -1,50 +1,45 @@
 // The page of duplicates: groups of the same picture, the one to keep first. Nothing is deleted.
 
-import { bytes, el, foreign, number, plural, toast } from "/page/dom.js";
-import { copies } from "/page/api.js";
-import { titleOf } from "/page/tile.js";
+import { bytes, copy, el, foreign, number, plural } from "./dom.js";
+import { copies } from "./api.js";
+import { titleOf } from "./tile.js";
 
 /** Fills box; open(hit) shows one. */
 export async function showCopies(box, collection, open, signal) {
-  const bar = el("progress", { "aria-label": "Pictures compared" });
-  const text = el("p", {}, "Comparing pictures…");
-  box.replaceChildren(el("div", { class: "message" }, text, bar));
-  const found = await copies(collection, (done, total) => {
-    text.textContent = `Comparing pictures: ${number(done)} of ${number(total)}`;
-    Object.assign(bar, { max: total, value: done });
-  }, signal);
-  if (!found.groups.length) {
-    box.replaceChildren(el("div", { class: "message" }, el("h2", {}, "No duplicates"),
-      el("p", {}, "Every picture is there once.")));
-    return;
-  }
-  const more = found.total > found.groups.length
-    ? ` The ${number(found.groups.length)} largest are shown.` : "";
-  box.replaceChildren(
-    el("p", { class: "lead" }, `${plural(found.total, "picture")} ${found.total === 1 ? "is" : "are"} `
-      + `there more than once, the one to keep first.${more} Nothing is deleted here.`),
-    ...found.groups.map((group) => groupOf(group, open)));
+	const bar = el("progress", { "aria-label": "Pictures compared" });
+	const text = el("p", {}, "Comparing pictures…");
+	box.replaceChildren(el("div", { class: "message" }, text, bar));
+	const found = await copies(collection, (done, total) => {
+		text.textContent = `Comparing pictures: ${number(done)} of ${number(total)}`;
+		Object.assign(bar, { max: total, value: done });
+	}, signal);
+	if (!found.groups.length) {
+		box.replaceChildren(el("div", { class: "message" }, el("h2", {}, "No duplicates"),
+			el("p", {}, "Every picture is there once.")));
+		return;
+	}
+	box.replaceChildren(
+		el("p", { class: "lead" }, `${plural(found.total, "picture")} ${found.total === 1 ? "is" : "are"} `
+			+ `there more than once, the one to keep first. The others take ${bytes(found.freed)}. `
+			+ "Nothing is deleted here."),
+		...found.groups.map((group) => groupOf(group, open)));
 }
 
 function groupOf(group, open) {
-  const paths = group.slice(1).map((hit) => hit.path).join("\n");
-  return el("section", { class: "group" },
-    el("div", { class: "row" }, group.map((hit, n) => one(hit, n, open))),
-    el("button", { type: "button", class: "quiet", onclick: async () => {
-      await navigator.clipboard.writeText(paths);
-      toast("Paths copied");
-    } }, group.length > 2 ? "Copy the paths of the others" : "Copy the path of the other"));
+	const paths = group.slice(1).map((hit) => hit.place).join("\n");
+	return el("section", { class: "group" },
+		el("div", { class: "row" }, group.map((hit, n) => one(hit, n, open))),
+		el("button", { type: "button", class: "quiet", onclick: () => copy(paths, "Copied") }, group.length > 2 ? "Copy the paths of the others" : "Copy the path of the other"));
 }
 
 function one(hit, n, open) {
-  const says = n ? hit.says : "keep";
-  const size = [hit.width && `${number(hit.width)} × ${number(hit.height)}`,
-    hit.size && bytes(hit.size)].filter(Boolean).join(" · ");
-  const img = el("img", { src: hit.thumb(320), alt: "", loading: "lazy", width: hit.width,
-    height: hit.height });
-  return el("figure", { class: n ? "" : "keep" },
-    el("button", { type: "button", class: "plain", "aria-label": `Open ${titleOf(hit)}`,
-      onclick: () => open(hit) }, img),
-    el("figcaption", {}, el("span", { class: "says" }, says),
-      foreign("span", hit.path, { class: "path", title: hit.path }), el("span", { class: "dim" }, size)));
+		const size = [hit.width && `${number(hit.width)} × ${number(hit.height)}`,
+		hit.size && bytes(hit.size)].filter(Boolean).join(" · ");
+	const img = el("img", { src: hit.thumb(320), alt: "", loading: "lazy", width: hit.width,
+		height: hit.height });
+	return el("figure", { class: n ? "" : "keep" },
+		el("button", { type: "button", class: "plain", "aria-label": `Open ${titleOf(hit)}`,
+			onclick: () => open(hit) }, img),
+		el("figcaption", {}, el("span", { class: "says" }, hit.says),
+			foreign("span", hit.path, { class: "path", title: hit.path }), el("span", { class: "dim" }, size)));
 }

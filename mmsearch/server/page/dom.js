@@ -4,34 +4,34 @@ export const $ = (selector, root = document) => root.querySelector(selector);
 
 /** el("button", {class: "x", onclick: f, "aria-label": "…"}, "text", node, null, …) */
 export function el(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(props)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (name === "class") node.className = value;
-    else node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
-  return node;
+	const node = document.createElement(tag);
+	for (const [name, value] of Object.entries(props)) {
+		if (value === null || value === undefined || value === false) continue;
+		if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+		else if (name === "class") node.className = value;
+		else node.setAttribute(name, value === true ? "" : value);
+	}
+	node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+	return node;
 }
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An icon of the sheet in index.html. */
 export function icon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  const use = document.createElementNS(SVG, "use");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  use.setAttribute("href", `#i-${name}`);
-  svg.append(use);
-  return svg;
+	const svg = document.createElementNS(SVG, "svg");
+	const use = document.createElementNS(SVG, "use");
+	svg.setAttribute("class", "icon");
+	svg.setAttribute("aria-hidden", "true");
+	use.setAttribute("href", `#i-${name}`);
+	svg.append(use);
+	return svg;
 }
 
 /** A button that shows an icon, with a name for screen readers and as its tooltip. */
 export const iconButton = (name, label, onclick, props = {}) =>
-  el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick,
-    ...props }, icon(name));
+	el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick,
+		...props }, icon(name));
 
 // Marks that turn the direction of writing, and control characters: a name could look like another.
 const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g;
@@ -46,34 +46,50 @@ let saying = 0;
 
 /** Tell screen readers; the same sentence again is read again. */
 export function announce(text) {
-  $("#announcer").textContent = text + (saying++ % 2 ? "\u00a0" : "");
+	$("#announcer").textContent = text + (saying++ % 2 ? "\u00a0" : "");
 }
 
 let toastTimer = 0;
 
 /** A short message at the lower edge, also read out. */
 export function toast(text) {
-  const box = $("#toast");
-  box.textContent = text;
-  box.hidden = false;
-  clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => { box.hidden = true; }, 4000);
+	const box = $("#toast");
+	box.textContent = text;
+	box.hidePopover();
+	box.showPopover();  // above a dialog, too
+	clearTimeout(toastTimer);
+	toastTimer = setTimeout(() => box.hidePopover(), 4000);
+}
+
+/** Put a text on the clipboard, also where the page came over plain HTTP. */
+export async function copy(text, said) {
+	try {
+		await navigator.clipboard.writeText(text);
+	} catch {
+		const box = el("textarea", { class: "hidden" });
+		box.value = text;
+		($("dialog[open]") ?? document.body).append(box);
+		box.select();
+		document.execCommand("copy");
+		box.remove();
+	}
+	toast(said);
 }
 
 export const number = (value) => Number(value).toLocaleString("en");
 export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
 
 export function bytes(size) {
-  if (size < 1000) return plural(size, "byte");
-  const units = ["kB", "MB", "GB", "TB"];
-  let at = -1;
-  do { size /= 1000; at += 1; } while (size >= 999.95 && at < 3);
-  return `${size.toFixed(1)} ${units[at]}`;
+	if (size < 1000) return plural(size, "byte");
+	const units = ["kB", "MB", "GB", "TB"];
+	let at = -1;
+	do { size /= 1000; at += 1; } while (size >= 999.95 && at < 3);
+	return `${size.toFixed(1)} ${units[at]}`;
 }
 
 /** 62.5 -> 1:02 */
 export function clock(seconds) {
-  const s = Math.floor(seconds), two = (n) => String(n).padStart(2, "0");
-  const minutes = Math.floor(s / 60), hours = Math.floor(minutes / 60);
-  return hours ? `${hours}:${two(minutes % 60)}:${two(s % 60)}` : `${minutes}:${two(s % 60)}`;
+	const s = Math.floor(seconds), two = (n) => String(n).padStart(2, "0");
+	const minutes = Math.floor(s / 60), hours = Math.floor(minutes / 60);
+	return hours ? `${hours}:${two(minutes % 60)}:${two(s % 60)}` : `${minutes}:${two(s % 60)}`;
 }

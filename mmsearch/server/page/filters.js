@@ -1,143 +1,141 @@
 // Filters: a button for each facet that the collection has, and what is set as chips.
 
-import { el, foreign, icon, number, shown } from "/page/dom.js";
-import { fieldOf, valueOf } from "/page/state.js";
+import { el, foreign, icon, number, shown } from "./dom.js";
+import { fieldOf, valueOf } from "./state.js";
 
-const NAMES = { years: "Year", cameras: "Camera", countries: "Country", cities: "Place",
-  people: "People", keywords: "Keyword", ratings: "Rating", colours: "Colour", folders: "Folder",
-  types: "Type" };
+const NAMES = { cameras: "Camera", countries: "Country", cities: "Place",
+	people: "People", keywords: "Keyword", ratings: "Rating", colours: "Colour", folders: "Folder",
+	types: "Type" };
 const ORDER = ["people", "cities", "countries", "cameras", "keywords", "colours", "ratings",
-  "folders", "types"];
+	"folders", "types"];
 const FIELDS = { cameras: "camera", countries: "country", cities: "city", people: "people",
-  keywords: "keywords", ratings: "rating", colours: "colour" };
+	keywords: "keywords", ratings: "rating", colours: "colour" };
 const TYPES = { image: "Pictures", video: "Videos", document: "Documents" };
-const SWATCHES = new Set(["black", "white", "grey", "red", "orange", "brown", "yellow", "green",
-  "blue", "purple", "pink"]);
 const SEARCHABLE = 12;
 
 function label(name, value) {
-  if (name === "ratings") return `${"★".repeat(Math.max(0, Number(value))) || "☆"}`;
-  if (name === "types") return TYPES[value] ?? value;
-  return shown(value);
+	if (name === "ratings") return `${"★".repeat(Math.max(0, Number(value))) || "☆"}`;
+	if (name === "types") return TYPES[value] ?? value;
+	return shown(value);
 }
 
 /** Conditions are the same however they are quoted. */
 const same = (one, other) => fieldOf(one) === fieldOf(other) && valueOf(one) === valueOf(other);
 
 export class Filters {
-  /** on: {change(f), clear(), load(field) -> facets without the conditions of that field} */
-  constructor(box, on) {
-    Object.assign(this, { box, on, state: null, facets: [] });
-    this.buttons = el("span", { class: "facets" });
-    this.chips = el("span", { class: "chips" });
-    box.append(this.buttons, this.chips);
-  }
+	/** on: {change(f), clear(), load(field) -> facets without the conditions of that field} */
+	constructor(box, on) {
+		Object.assign(this, { box, on, state: null, facets: [] });
+		this.buttons = el("span", { class: "facets" });
+		this.chips = el("span", { class: "chips" });
+		box.append(this.buttons, this.chips);
+	}
 
-  show(state, facets) {
-    this.state = state;
-    this.facets = facets;
-    const active = document.activeElement?.dataset?.filter;
-    this.chips.replaceChildren(
-      ...state.f.map((where) => this.#chip(where)),
-      ...(state.taken ? [this.#dateChip(state.taken)] : []),
-      ...(state.f.length + Boolean(state.taken) > 1 ? [el("button", { type: "button",
-        class: "quiet", onclick: () => this.on.clear() }, "Clear all")] : []));
-    if (!this.buttons.querySelector(":popover-open")) this.#facets();  // one that is open stays
-    if (active) this.box.querySelector(`[data-filter="${CSS.escape(active)}"]`)?.focus();
-  }
+	show(state, facets) {
+		this.state = state;
+		this.facets = facets;
+		const active = document.activeElement?.dataset?.filter;
+		this.chips.replaceChildren(
+			...state.f.map((where) => this.#chip(where)),
+			...(state.taken ? [this.#dateChip(state.taken)] : []),
+			...(state.f.length + Boolean(state.taken) > 1 ? [el("button", { type: "button",
+				class: "quiet", onclick: () => this.on.clear() }, "Clear all")] : []));
+		if (!this.buttons.querySelector(":popover-open")) this.#facets();  // one that is open stays
+		if (active) this.box.querySelector(`[data-filter="${CSS.escape(active)}"]`)?.focus();
+	}
 
-  #facets() {
-    const known = ORDER.map((name) => this.facets.find((facet) => facet.name === name));
-    this.buttons.replaceChildren(...known
-      .filter((facet) => facet && (facet.values.length > 1 || this.#set(facet).length))
-      .map((facet) => this.#facet(facet)));
-  }
+	#facets() {
+		const known = ORDER.map((name) => this.facets.find((facet) => facet.name === name));
+		this.buttons.replaceChildren(...known
+			.filter((facet) => facet && (facet.values.length > 1 || this.#set(facet).length))
+			.map((facet) => this.#facet(facet)));
+	}
 
-  #chip(where) {
-    const facet = this.facets.find((one) => one.values.some((value) => same(value.where, where)));
-    const found = facet?.values.find((value) => same(value.where, where));
-    const text = facet ? label(facet.name, found.value) : shown(valueOf(where));
-    return el("button", { type: "button", class: "chip on", "data-filter": where,
-      "aria-label": `Remove the filter ${text}`, title: `${shown(where)}: remove`,
-      onclick: () => this.on.change(this.state.f.filter((one) => one !== where)) },
-    foreign("span", text), icon("close"));
-  }
+	#chip(where) {
+		const facet = this.facets.find((one) => one.values.some((value) => same(value.where, where)));
+		const found = facet?.values.find((value) => same(value.where, where));
+		const text = facet ? label(facet.name, found.value) : shown(valueOf(where));
+		return el("button", { type: "button", class: "chip on", "data-filter": where,
+			"aria-label": `Remove the filter ${text}`, title: `${shown(where)}: remove`,
+			onclick: () => this.on.change(this.state.f.filter((one) => one !== where)) },
+		foreign("span", text), icon("close"));
+	}
 
-  #dateChip(taken) {
-    return el("button", { type: "button", class: "chip on", "data-filter": "taken",
-      "aria-label": `Remove the filter ${taken}`, onclick: () => this.on.change(this.state.f, "") },
-    taken, icon("close"));
-  }
+	#dateChip(taken) {
+		return el("button", { type: "button", class: "chip on", "data-filter": "taken",
+			"aria-label": `Remove the filter ${taken}`, onclick: () => this.on.change(this.state.f, "") },
+		taken, icon("close"));
+	}
 
-  #set(facet) {
-    return facet.values.filter((value) => this.state.f.some((where) => same(where, value.where)));
-  }
+	#set(facet) {
+		return facet.values.filter((value) => this.state.f.some((where) => same(where, value.where)));
+	}
 
-  #facet(facet) {
-    const id = `facet-${facet.name}`, name = NAMES[facet.name];
-    const list = el("div", { class: "options" });
-    const panel = el("div", { class: "menu", id, popover: true, role: "group", "aria-label": name },
-      list);
-    const some = this.#set(facet).length > 0;
-    const button = el("button", { type: "button", class: some ? "chip some" : "chip", popovertarget: id,
-      "data-filter": facet.name, "aria-haspopup": "dialog", "aria-expanded": "false" }, name, icon("down"));
-    panel.addEventListener("toggle", (event) => {
-      const open = event.newState === "open";
-      button.setAttribute("aria-expanded", String(open));
-      if (open) this.#open(facet, panel, list, button); else this.#facets();
-    });
-    return el("span", { class: "facet" }, button, panel);
-  }
+	#facet(facet) {
+		const id = `facet-${facet.name}`, name = NAMES[facet.name];
+		const list = el("div", { class: "options" });
+		const panel = el("div", { class: "menu", id, popover: true, role: "group", "aria-label": name },
+			list);
+		const some = this.#set(facet).length > 0;
+		const button = el("button", { type: "button", class: some ? "chip some" : "chip", popovertarget: id,
+			"data-filter": facet.name, "aria-haspopup": "dialog", "aria-expanded": "false" }, name, icon("down"));
+		panel.addEventListener("toggle", (event) => {
+			const open = event.newState === "open";
+			button.setAttribute("aria-expanded", String(open));
+			if (open) this.#open(facet, panel, list, button); else this.#facets();
+		});
+		return el("span", { class: "facet" }, button, panel);
+	}
 
-  /** What can be chosen, as it is with all other filters. */
-  async #open(facet, panel, list, button) {
-    place(panel, button);
-    this.#options(facet, list);
-    list.querySelector("input")?.focus();
-    try {
-      const field = FIELDS[facet.name] ?? fieldOf(facet.values[0].where);
-      const fresh = (await this.on.load(field)).find((one) => one.name === facet.name);
-      if (fresh && JSON.stringify(fresh) !== JSON.stringify(facet)) {
-        this.#options(fresh, list);
-        list.querySelector("input")?.focus();
-      }
-    } catch {
-      // what is there already can be chosen
-    }
-  }
+	/** What can be chosen, as it is with all other filters. */
+	async #open(facet, panel, list, button) {
+		place(panel, button);
+		this.#options(facet, list);
+		list.querySelector("input")?.focus();
+		try {
+			const field = FIELDS[facet.name] ?? fieldOf(facet.values[0].where);
+			const fresh = (await this.on.load(field)).find((one) => one.name === facet.name);
+			if (fresh && JSON.stringify(fresh) !== JSON.stringify(facet)) {
+				this.#options(fresh, list);
+				list.querySelector("input")?.focus();
+			}
+		} catch {
+			// what is there already can be chosen
+		}
+	}
 
-  #options(facet, list) {
-    const rows = facet.values.map((value) => this.#option(facet, value));
-    const find = facet.values.length > SEARCHABLE ? el("input", { type: "search", class: "narrow",
-      placeholder: `Find in ${facet.values.length}`, "aria-label": "Find a value",
-      oninput: (event) => {
-        const typed = event.target.value.trim().toLowerCase();
-        rows.forEach((row, n) => {
-          row.hidden = !shown(facet.values[n].value).toLowerCase().includes(typed);
-        });
-      } }) : null;
-    list.replaceChildren(...[find, ...rows].filter(Boolean));
-  }
+	#options(facet, list) {
+		const rows = facet.values.map((value) => this.#option(facet, value));
+		const find = facet.values.length > SEARCHABLE ? el("input", { type: "search", class: "narrow",
+			placeholder: `Find in ${facet.values.length}`, "aria-label": "Find a value",
+			oninput: (event) => {
+				const typed = event.target.value.trim().toLowerCase();
+				rows.forEach((row, n) => {
+					row.hidden = !shown(facet.values[n].value).toLowerCase().includes(typed);
+				});
+			} }) : null;
+		list.replaceChildren(...[find, ...rows].filter(Boolean));
+	}
 
-  #option(facet, { value, count, where }) {
-    const checked = this.state.f.some((one) => same(one, where));
-    const input = el("input", { type: "checkbox", checked, onchange: () => {
-      const rest = this.state.f.filter((one) => !same(one, where));
-      this.on.change(input.checked ? [...rest, where] : rest);
-    } });
-    const colour = facet.name === "colours" && SWATCHES.has(value)
-      ? el("span", { class: `swatch ${value}` }) : null;
-    return el("label", { class: "option" }, input, colour,
-      foreign("span", label(facet.name, value), { class: "value" }),
-      el("span", { class: "count" }, number(count)));
-  }
+	#option(facet, { value, count, where }) {
+		const checked = this.state.f.some((one) => same(one, where));
+		const input = el("input", { type: "checkbox", checked, onchange: () => {
+			const rest = this.state.f.filter((one) => !same(one, where));
+			this.on.change(input.checked ? [...rest, where] : rest);
+		} });
+		const colour = facet.name === "colours" ? el("span", { class: "swatch" }) : null;
+		if (colour) colour.style.background = value;  // the basic colours are names in CSS, too
+		return el("label", { class: "option" }, input, colour,
+			foreign("span", label(facet.name, value), { class: "value" }),
+			el("span", { class: "count" }, number(count)));
+	}
 }
 
 /** Below the button that opened it, within the screen. */
 export function place(panel, button) {
-  const at = button.getBoundingClientRect(), width = panel.offsetWidth;
-  panel.style.left = `${Math.max(8, Math.min(at.left, innerWidth - width - 8))}px`;
-  panel.style.top = `${at.bottom + 6}px`;
-  panel.style.maxHeight = `${Math.max(160, innerHeight - at.bottom - 18)}px`;
+	const at = button.getBoundingClientRect(), width = panel.offsetWidth;
+	panel.style.left = `${Math.max(8, Math.min(at.left, innerWidth - width - 8))}px`;
+	panel.style.top = `${at.bottom + 6}px`;
+	panel.style.maxHeight = `${Math.max(160, innerHeight - at.bottom - 18)}px`;
 }
 

@@ -1,71 +1,70 @@
 // What is said where there are no results, and above them: what to do next.
 
-import { $, el, foreign, number, plural, shown } from "/page/dom.js";
-import { isNarrowed } from "/page/state.js";
-import { progress } from "/page/menu.js";
+import { $, el, foreign, number, plural, shown } from "./dom.js";
+import { isNarrowed } from "./state.js";
 
 const say = (title, ...rest) => [el("h2", {}, title), ...rest];
 const p = (...children) => el("p", {}, ...children);
 
 /** The message in place of results; [] where there are some. */
 export function message(state, results, server, clear) {
-  const status = server.of(state.c);
-  const items = server.collections.find(({ name }) => name === server.named(state.c))?.items ?? 0;
-  if (results?.hits.length) return [];
-  if (status?.state === "failed") {
-    return say("Indexing failed", foreign("p", status.error, { class: "wrong" }),
-      p("Put it right, then start the server again; what is done is kept."));
-  }
-  if (status?.state === "indexing" && !items) {
-    return say("Getting to know your pictures", progress(status),
-      p("The first ones can be searched in a moment. You can leave this page open."));
-  }
-  if (!items) {
-    return say("No pictures yet", p("Index a folder, and they appear here: ",
-      el("kbd", {}, "mmsearch index ~/Pictures")));
-  }
-  if (isNarrowed(state)) {
-    return say("Nothing meets these filters", el("button", { type: "button", class: "solid",
-      onclick: clear }, "Clear the filters"));
-  }
-  if (state.sort === "date") {
-    return say("No match is close enough", p("Sort by relevance to see what comes nearest."));
-  }
-  return say("Nothing found", p(shown(results?.note) || (state.mode === "text"
-    ? "No name and no caption has these words. Search by meaning in the menu."
-    : "Describe it in other words, or give a picture that looks like it.")));
+	const status = server.of(state.c);
+	const items = server.collections.find(({ name }) => name === server.named(state.c))?.items ?? 0;
+	if (results?.hits.length) return [];
+	if (status?.state === "failed") {
+		return say("Indexing failed", foreign("p", status.error, { class: "wrong" }),
+			p("Put it right, then start the server again; what is done is kept."));
+	}
+	if (status?.state === "indexing" && !items) {
+		return say("Getting to know your pictures",
+			p("The first ones can be searched in a moment. You can leave this page open."));
+	}
+	if (!items) {
+		return say("No pictures yet", p("Index a folder, and they appear here: ",
+			el("kbd", {}, "mmsearch index ~/Pictures")));
+	}
+	if (isNarrowed(state)) {
+		return say("Nothing meets these filters", el("button", { type: "button", class: "solid",
+			onclick: clear }, "Clear the filters"));
+	}
+	if (state.sort === "date") {
+		return say("No match is close enough", p("Sort by relevance to see what comes nearest."));
+	}
+	return say("Nothing found", p(shown(results?.note) || (state.mode === "text"
+		? "No name and no caption has these words. Search by meaning in the menu."
+		: "Describe it in other words, or give a picture that looks like it.")));
 }
 
 /** What failed, with what to do; retry(): once more. */
 export function failure(error, retry) {
-  return say("That did not work", foreign("p", error.message),
-    el("button", { type: "button", class: "solid", onclick: retry }, "Try again"));
+	return say("That did not work", foreign("p", error.message),
+		el("button", { type: "button", class: "solid", onclick: retry }, "Try again"));
 }
 
 /** The line above the results. */
 export function summary(state, results) {
-  if (!results) return "";
-  const { hits, divider, isSearch, complete, total } = results;
-  const all = complete ? hits.length : total;
-  if (!isSearch) {
-    return all >= 0 ? plural(all, state.find === "text" ? "text" : "picture") : "";
-  }
-  if (state.sort === "date") return plural(hits.length, "likely match", "likely matches");
-  if (divider === 0) return "No close match";
-  if (divider > 0) return plural(divider, "match", "matches");
-  return complete ? plural(all, "result") : `${number(hits.length)}+ results`;
+	if (!results) return "";
+	const { hits, divider, isSearch, complete, total } = results;
+	const all = complete ? hits.length : total;
+	if (!isSearch) {
+		return all >= 0 ? plural(all, state.find === "text" ? "text" : "picture") : "";
+	}
+	if (state.sort === "date") return plural(hits.length, "likely match", "likely matches");
+	if (divider === 0) return "No close match";
+	if (divider > 0) return plural(divider, "match", "matches");
+	return complete ? plural(all, "result") : `${number(hits.length)}+ results`;
 }
 
 /** What was corrected, and what else the server says. */
 export function remarks(results) {
-  const corrected = Object.entries(results?.corrected ?? {});
-  const lines = corrected.map(([from, to]) => `Searched for “${shown(to)}” instead of “${shown(from)}”.`);
-  if (results?.note && results.hits.length) lines.push(shown(results.note));
-  return lines.map((line) => foreign("span", line));
+	const corrected = Object.entries(results?.corrected ?? {});
+	const lines = corrected.map(([from, to]) => `Searched for “${shown(to)}” instead of “${shown(from)}”.`);
+	if (results?.note && results.hits.length) lines.push(shown(results.note));
+	return lines.map((line) => foreign("span", line));
 }
 
 export function showMessage(content) {
-  const box = $("#message");
-  box.hidden = !content.length;
-  box.replaceChildren(...content);
+	const box = $("#message");
+	box.hidden = !content.length;
+	box.replaceChildren(...content);
 }

@@ -13,22 +13,22 @@ const ALL_HOLD = new Set(["people", "keywords", "colour"]);
 const LIKELY = 0.25;  // relevance of what is sorted by date: else it would be everything
 
 export const nothing = () => ({ q: "", like: [], unlike: [], f: [], taken: "", sort: "", mode: "",
-  find: "", c: "", view: "", item: "" });
+	find: "", c: "", view: "", item: "" });
 
 export function parse(search) {
-  const params = new URLSearchParams(search), state = nothing();
-  for (const name of SINGLE) state[name] = params.get(name) ?? "";
-  for (const name of REPEATED) state[name] = [...new Set(params.getAll(name))];
-  return state;
+	const params = new URLSearchParams(search), state = nothing();
+	for (const name of SINGLE) state[name] = params.get(name) ?? "";
+	for (const name of REPEATED) state[name] = [...new Set(params.getAll(name))];
+	return state;
 }
 
 export function address(state) {
-  const params = new URLSearchParams();
-  for (const name of [...SINGLE, ...REPEATED]) {
-    for (const value of [state[name]].flat()) if (value) params.append(name, value);
-  }
-  const query = params.toString();
-  return query ? `?${query}` : "/";
+	const params = new URLSearchParams();
+	for (const name of [...SINGLE, ...REPEATED]) {
+		for (const value of [state[name]].flat()) if (value) params.append(name, value);
+	}
+	const query = params.toString();
+	return query ? `?${query}` : "/";
 }
 
 /** Equal for two states that have the same results. */
@@ -39,13 +39,13 @@ export const isNarrowed = (state) => state.f.length > 0 || state.taken !== "";
 
 /** 'a dog -people -"red car"' -> {text: "a dog", without: ["people", "red car"]} */
 export function words(q) {
-  const without = [];
-  const text = q.replace(/(^|\s)-(?:"([^"]*)"?|([^\s"-]\S*))/g, (_, before, quoted, word) => {
-    without.push((quoted ?? word).trim());
-    return before;
-  });
-  return { text: text.replace(/(^|\s)-+(?=\s|$)/g, " ").replace(/\s+/g, " ").trim(),
-    without: without.filter(Boolean) };
+	const without = [];
+	const text = q.replace(/(^|\s)-(?:"([^"]*)"?|([^\s"-]\S*))/g, (_, before, quoted, word) => {
+		without.push((quoted ?? word).trim());
+		return before;
+	});
+	return { text: text.replace(/(^|\s)-+(?=\s|$)/g, " ").replace(/\s+/g, " ").trim(),
+		without: without.filter(Boolean) };
 }
 
 /** The condition that a field has a value. */
@@ -55,35 +55,35 @@ export const fieldOf = (where) => /^\(*"?([^\s"=~<>!]+)/.exec(where)?.[1] ?? whe
 
 /** "camera = 'Canon'" -> "Canon"; other conditions stay themselves. */
 export function valueOf(where) {
-  const found = /^[\w"]+ = (?:'((?:[^']|'')*)'|([^'\s]+))$/.exec(where);
-  return found ? found[1]?.replaceAll("''", "'") ?? found[2] : where;
+	const found = /^[\w"]+ = (?:'((?:[^']|'')*)'|([^'\s]+))$/.exec(where);
+	return found ? found[1]?.replaceAll("''", "'") ?? found[2] : where;
 }
 
 /** What `where` of the server takes. without: a field whose conditions are left out. */
 export function conditions(state, without = "") {
-  const fields = new Map();
-  for (const one of state.f) {
-    const field = fieldOf(one);
-    if (field !== without) fields.set(field, [...(fields.get(field) ?? []), one]);
-  }
-  const found = [...fields].flatMap(([field, all]) =>
-    (ALL_HOLD.has(field) || all.length === 1 ? all : [all.map((one) => `(${one})`).join(" or ")]));
-  return state.taken && without !== "taken" ? [...found, `taken = ${state.taken}`] : found;
+	const fields = new Map();
+	for (const one of state.f) {
+		const field = fieldOf(one);
+		if (field !== without) fields.set(field, [...(fields.get(field) ?? []), one]);
+	}
+	const found = [...fields].flatMap(([field, all]) =>
+		(ALL_HOLD.has(field) || all.length === 1 ? all : [all.map((one) => `(${one})`).join(" or ")]));
+	return state.taken && without !== "taken" ? [...found, `taken = ${state.taken}`] : found;
 }
 
 /** The query of a state, as POST /v1/search takes it; null where there is nothing to look for.
  * uploads: {NAME: {vector}} of the pictures that were dropped. */
 export function asked(state, uploads, k) {
-  const { text, without } = words(state.q);
-  const pictures = (keys) => keys.map((key) => (key.startsWith("u:")
-    ? uploads[key] && { vector: uploads[key].vector } : { item: Number(key) })).filter(Boolean);
-  const image = pictures(state.like);
-  if (!text && !image.length) return null;
-  const query = { collection: state.c || undefined, where: conditions(state), find: state.find || "image", k,
-    mode: text ? state.mode || "hybrid" : "vector",
-    sort: state.sort === "date" ? "taken" : "relevance" };
-  if (state.sort === "date" && query.mode !== "text") query.min_score = LIKELY;
-  if (text) query.text = text;
-  if (query.mode === "text") return query;
-  return { ...query, without, image, without_image: pictures(state.unlike) };
+	const { text, without } = words(state.q);
+	const pictures = (keys) => keys.map((key) => (key.startsWith("u:")
+		? uploads[key] && { vector: uploads[key].vector } : { item: Number(key) })).filter(Boolean);
+	const image = pictures(state.like);
+	if (!text && !image.length) return null;
+	const query = { collection: state.c || undefined, where: conditions(state), find: state.find || "image", k,
+		mode: text ? state.mode || "hybrid" : "vector",
+		sort: state.sort === "date" ? "taken" : "relevance" };
+	if (state.sort === "date" && query.mode !== "text") query.min_score = LIKELY;
+	if (text) query.text = text;
+	if (query.mode === "text") return query;
+	return { ...query, without, image, without_image: pictures(state.unlike) };
 }

@@ -1,58 +1,58 @@
 // One result in the grid.
 
-import { clock, el, foreign, icon, iconButton, shown } from "/page/dom.js";
-import { address, parse } from "/page/state.js";
+import { clock, el, foreign, icon, iconButton, shown } from "./dom.js";
+import { address, parse } from "./state.js";
 
 /** "osprey.jpg", "clip.mp4 at 0:12", "paper.pdf, page 3" */
 export function titleOf(hit) {
-  const name = shown(hit.name);
-  if (hit.time !== null) return `${name} at ${clock(hit.time)}`;
-  if (hit.page !== null) return `${name}, page ${hit.page}`;
-  return hit.region ? `part of ${name}` : name;
+	const name = shown(hit.name);
+	if (hit.time !== null) return `${name} at ${clock(hit.time)}`;
+	if (hit.page !== null) return `${name}, page ${hit.page}`;
+	return hit.region ? `part of ${name}` : name;
 }
 
 export const matchOf = (hit) =>
-  hit.relevance === null ? "" : hit.named && hit.relevance < 0.5 ? "named" :
-    `${Math.floor(100 * hit.relevance)} %`;
+	hit.relevance === null ? "" : hit.named && hit.relevance < 0.5 ? "named" :
+		`${Math.floor(100 * hit.relevance)} %`;
 
 /** The address that opens a result. */
 export const linkTo = (hit) => address({ ...parse(location.search), item: hit.key });
 
 const BADGES = { time: ["play", (hit) => clock(hit.time)], page: ["page", (hit) => `p. ${hit.page}`],
-  region: ["tile", () => "part"] };
+	region: ["tile", () => "part"] };
 
 function badge(hit) {
-  const kind = Object.keys(BADGES).find((name) => hit[name] !== null);
-  if (!kind) return null;
-  const [name, text] = BADGES[kind];
-  return el("span", { class: "badge", "aria-hidden": "true" }, icon(name), text(hit));
+	const kind = Object.keys(BADGES).find((name) => hit[name] !== null);
+	if (!kind) return null;
+	const [name, text] = BADGES[kind];
+	return el("span", { class: "badge", "aria-hidden": "true" }, icon(name), text(hit));
 }
 
 function picture(hit, height, delay) {
-  const img = el("img", { alt: "", decoding: "async" });
-  const load = () => { img.src = hit.thumb(height * Math.min(devicePixelRatio, 2)); };
-  // What only flies past is not asked for.
-  if (delay) setTimeout(() => { if (img.isConnected) load(); }, delay); else load();
-  img.addEventListener("load", () => img.classList.add("here"));
-  img.addEventListener("error", () => {
-    img.replaceWith(el("span", { class: "broken" }, "cannot be shown"));
-  });
-  return img;
+	const img = el("img", { alt: "", decoding: "async" });
+	const load = () => { img.src = hit.thumb(height * Math.min(devicePixelRatio, 2)); };
+	// What only flies past is not asked for.
+	if (delay) setTimeout(() => { if (img.isConnected) load(); }, delay); else load();
+	img.addEventListener("load", () => img.classList.add("here"));
+	img.addEventListener("error", () => {
+		img.replaceWith(el("span", { class: "broken" }, "cannot be shown"));
+	});
+	return img;
 }
 
 /** height: pixels; delay: ms until its picture is asked for. */
 export function tile(hit, height, delay) {
-  const title = titleOf(hit), match = matchOf(hit);
-  const view = hit.kind === "text"
-    ? foreign("span", hit.text, { class: "words" }) : picture(hit, height, delay);
-  const label = [title, match && (match === "named" ? match : `match ${match}`),
-    shown(hit.text).slice(0, 200)].filter(Boolean).join(", ");
-  return el("li", { class: "tile" },
-    el("a", { href: linkTo(hit), "aria-label": label, draggable: "false" }, view,
-      el("span", { class: "about", "aria-hidden": "true" },
-        foreign("span", title, { class: "name" }), match && el("span", { class: "match" }, match))),
-    badge(hit),
-    el("span", { class: "acts" },
-      iconButton("more", `More like ${title}`, null, { "data-does": "like", title: "More like this (m)" }),
-      iconButton("less", `Less like ${title}`, null, { "data-does": "unlike", title: "Less like this (l)" })));
+	const title = titleOf(hit), match = matchOf(hit);
+	const view = hit.kind === "text"
+		? foreign("span", hit.text, { class: "words" }) : picture(hit, height, delay);
+	const label = [title, match && (match === "named" ? match : `match ${match}`),
+		shown(hit.text).slice(0, 200)].filter(Boolean).join(", ");
+	return el("li", { class: "tile" },
+		el("a", { href: linkTo(hit), "aria-label": label, draggable: "false" }, view,
+			el("span", { class: "about", "aria-hidden": "true" },
+				foreign("span", title, { class: "name" }), match && el("span", { class: "match" }, match))),
+		badge(hit),
+		el("span", { class: "acts" },
+			iconButton("more", `More like ${title}`, null, { "data-does": "like", title: "More like this (m)" }),
+			iconButton("less", `Less like ${title}`, null, { "data-does": "unlike", title: "Less like this (l)" })));
 }
