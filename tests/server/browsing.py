@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,9 @@ class Served:
                 break
         else:
             raise AssertionError("".join(said))
+        # What it logs is read, or the pipe fills and it waits.
+        self.reader = Thread(target=self.process.stderr.read, daemon=True)
+        self.reader.start()
 
     @property
     def port(self) -> int:
@@ -94,7 +98,8 @@ class Served:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.communicate(timeout=30)
+        self.process.wait(timeout=30)
+        self.reader.join()
 
 
 @contextmanager
@@ -117,7 +122,8 @@ def drop(page: Any, *files: Path, event: str = "drop") -> None:
             data.items.add(new File([bytes], name, { type: "image/jpeg" }));
         }
         const bubbles = { bubbles: true, cancelable: true };
-        const made = event === "paste" ? new ClipboardEvent("paste", { ...bubbles, clipboardData: data })
+        const made = event === "paste"
+            ? new ClipboardEvent("paste", { ...bubbles, clipboardData: data })
             : new DragEvent(event, { ...bubbles, dataTransfer: data });
         document.body.dispatchEvent(made);
     }""", [given, event])

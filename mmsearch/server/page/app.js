@@ -30,7 +30,7 @@ const results = new Results({
 			? [[found.divider, found.divider ? "Less certain" : "No close match. These come nearest:"]] : []);
 		grid.show(found.hits, { ...found, headings, again });
 		scrollTo({ top: scroll, behavior: "instant" });
-		if (toGrid) grid.focus(0);
+		if (toGrid && document.activeElement === document.body) grid.focus(0);
 		toGrid = false;
 		said(found);
 	},
