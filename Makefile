@@ -5,16 +5,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint
+.PHONY: demo test lint chromium
 demo: .venv/.installed-cpu
 	$(BIN)/mmsearch demo
 
-test: .venv/.installed-dev
+test: .venv/.installed-dev chromium
 	$(BIN)/python -m pytest
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The tests of the page are skipped without a browser.
+chromium:
+	@command -v chromium >/dev/null || \
+	{ test "$$(id -u)" = 0 && apt-get -qq update && apt-get -qq -y install chromium; } \
+	>/dev/null 2>&1 || echo "the tests of the page are skipped: apt-get install chromium"
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
