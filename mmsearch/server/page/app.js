@@ -26,17 +26,14 @@ const known = {};   // items named in the address bar: {key: {name, thumb}}
 
 const results = new Results({
 	show: (found, scroll, again) => {
-		const headings = new Map(found.divider >= 0
-			? [[found.divider, found.divider ? "Less certain" : "No close match. These come nearest:"]] : []);
-		grid.show(found.hits, { ...found, headings, again });
+		grid.show(found.hits, { ...found, headings: headings(found), again });
 		scrollTo({ top: scroll, behavior: "instant" });
 		if (toGrid && document.activeElement === document.body) grid.focus(0);
 		toGrid = false;
 		said(found);
 	},
 	append: (hits, found) => {
-		const headings = new Map(found.divider >= 0 ? [[found.divider, "Less certain"]] : []);
-		grid.append(hits, { ...found, headings });
+		grid.append(hits, { ...found, headings: headings(found) });
 		said(found);
 		viewed();
 	},
@@ -104,6 +101,9 @@ const menu = new Menu({
 	state: () => state,
 });
 
+/** What is said where relevance falls below a match. */
+const headings = ({ divider }) => new Map(divider < 0 ? []
+	: [[divider, divider ? "Less certain" : "No close match. These come nearest:"]]);
 const without = (list, one) => list.filter((other) => other !== one);
 const at = () => grid.hits.findIndex((hit) => hit.key === state.item);
 

@@ -50,7 +50,6 @@ export function summary(state, results) {
 		return all >= 0 ? plural(all, state.find === "text" ? "text" : "picture") : "";
 	}
 	if (state.sort === "date") return plural(hits.length, "likely match", "likely matches");
-	if (divider === 0) return "No close match";
 	if (divider > 0) return plural(divider, "match", "matches");
 	return complete ? plural(all, "result") : `${number(hits.length)}+ results`;
 }

@@ -18,7 +18,7 @@ export const matchOf = (hit) =>
 /** The address that opens a result. */
 export const linkTo = (hit) => address({ ...parse(location.search), item: hit.key });
 
-const BADGES = { time: ["play", (hit) => clock(hit.time)], page: ["page", (hit) => `p. ${hit.page}`],
+const BADGES = { time: ["play", (hit) => clock(hit.time || hit.duration || 0)], page: ["page", (hit) => `p. ${hit.page}`],
 	region: ["tile", () => "part"] };
 
 function badge(hit) {
