@@ -31,7 +31,7 @@ def test_a_picture_that_is_dropped_or_pasted_finds_what_looks_like_it(
 def test_a_picture_that_is_chosen_goes_with_words(visit: Any) -> None:
     page = visit()
     page.set_input_files("#file", DEMO / "bus.jpg")
-    expect(first(page)).to_have_text("bus.jpg")
+    expect(page.get_by_role("img", name="More like bus.jpg")).to_be_visible()
     with page.expect_response(lambda one: "at night" in (one.request.post_data or "")) as answer:
         page.fill("#q", "at night")
     sent = answer.value.request.post_data_json

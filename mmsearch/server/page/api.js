@@ -1,12 +1,5 @@
 // Asking the server: one place that knows its addresses and what an answer looks like.
 
-export class Problem extends Error {
-	constructor(message, status) {
-		super(message);
-		this.status = status;
-	}
-}
-
 const SIZES = [160, 320, 640, 1280, 2560];
 const RETRIES = 4;
 
@@ -29,7 +22,7 @@ async function once(path, { body, form, signal, method } = {}) {
 	} catch (error) {
 		if (error.name === "AbortError") throw error;
 		on.gone();
-		throw new Problem("The server does not answer.", 0);
+		throw new Error("The server does not answer.");
 	}
 }
 
@@ -53,8 +46,7 @@ async function call(path, options = {}) {
 			await pause(Math.min(8, Number(answer.headers.get("Retry-After")) || 1));
 			if (options.signal?.aborted) throw new DOMException("", "AbortError");
 		} else {
-			throw new Problem(await sentence(answer) || `The server says ${answer.status}.`,
-				answer.status);
+			throw new Error(await sentence(answer) || `The server says ${answer.status}.`);
 		}
 	}
 }

@@ -17,12 +17,12 @@ import { address, condition, conditions, isEmpty, nothing, parse } from "./state
 import { Viewer } from "./viewer.js";
 
 let state = nothing();
-let uploads = {};   // pictures that were dropped: {"u:1": {vector, thumb, name}}, kept by the history
 let facets = [];
 let looking = new AbortController();  // for facets and duplicates of the state
 let toGrid = false;   // whether the next results get the focus
 let narrowed = "";    // what the facets are for
-const known = {};   // items named in the address bar: {key: {name, thumb}}
+const pictures = {};  // that are compared with: {key: {name, thumb}}; of those that were dropped
+// ("u:…") also their vector, and the history keeps them
 
 const results = new Results({
 	show: (found, scroll, again) => {
@@ -43,7 +43,7 @@ const results = new Results({
 		if (isMore) toast(error.message);
 		else {
 			grid.show([], { complete: true });
-			showMessage(failure(error, () => results.load(state, uploads, { fresh: true })));
+			showMessage(failure(error, () => results.load(state, pictures, { fresh: true })));
 		}
 	},
 });
@@ -111,24 +111,23 @@ const at = () => grid.hits.findIndex((hit) => hit.key === state.item);
 function go(part, { replace = false } = {}) {
 	const next = { ...state, ...part };
 	if (!("q" in part)) box.settle();
-	const entry = { uploads: kept(next), opened: Boolean(next.item) && (replace
+	const entry = { pictures: dropped(next), opened: Boolean(next.item) && (replace
 		? Boolean(history.state?.opened) : !state.item) };
 	history[replace ? "replaceState" : "pushState"](entry, "", address(next));
 	apply(next);
 }
 
 /** The dropped pictures that a state names. */
-function kept(next) {
-	const keys = [...next.like, ...next.unlike].filter((key) => uploads[key]);
-	return Object.fromEntries(keys.map((key) => [key, uploads[key]]));
+function dropped(next) {
+	const keys = [...next.like, ...next.unlike].filter((key) => pictures[key]?.vector);
+	return Object.fromEntries(keys.map((key) => [key, pictures[key]]));
 }
 
 function apply(next) {
 	const before = state;
 	state = next;
 	document.title = state.q ? `${state.q} · mmsearch` : "mmsearch";
-	const names = { ...known, ...uploads };
-	box.show(state, names);
+	box.show(state, pictures);
 	$("#sort").value = state.sort;
 	$(".sort").hidden = isEmpty(state) || state.view !== "";
 	const differs = address({ ...before, item: "" }) !== address({ ...state, item: "" });
@@ -144,13 +143,12 @@ function show() {
 		looking.abort();
 		looking = new AbortController();
 		showMessage([]);
-		showCopies($("#copies"), state.c, (hit) => { known[hit.key] = hit; go({ item: hit.key }); },
-			looking.signal).catch(stopped);
+		showCopies($("#copies"), state.c, (hit) => go({ item: hit.key }), looking.signal).catch(stopped);
 		return;
 	}
 	filters.show(state, facets);
 	dates.show(state, facets);
-	results.load(state, uploads);
+	results.load(state, pictures);
 	if (narrowed !== narrowing()) narrow();
 }
 
@@ -182,7 +180,7 @@ function reload() {
 	results.kept.clear();
 	if (state.view) show();
 	else {
-		results.load(state, uploads, { fresh: true });
+		results.load(state, pictures, { fresh: true });
 		narrow();
 	}
 }
@@ -208,16 +206,10 @@ async function viewed() {
 		return;
 	}
 	const index = at(), key = state.item;
-	if (viewer.hit?.key === key) {
-		viewer.place({ index, total: grid.hits.length, last: index === grid.hits.length - 1 });
-		return;
-	}
 	try {
-		const hit = index >= 0 ? grid.hits[index] : await api.item(key, state.c);
-		if (state.item === key && viewer.hit?.key !== key) {
-			viewer.show(hit, { index, total: grid.hits.length,
-				last: index < 0 || index === grid.hits.length - 1 });
-		}
+		const hit = grid.hits[index] ?? (viewer.hit?.key === key ? viewer.hit : await api.item(key, state.c));
+		if (state.item === key && viewer.hit?.key !== key) viewer.show(hit);
+		viewer.place(index, grid.hits.length);
 	} catch (error) {
 		toast(error.message);
 		go({ item: "" }, { replace: true });
@@ -230,7 +222,7 @@ function like(hit, sign) {
 		return;
 	}
 	toGrid = viewer.isOpen || $("#grid").contains(document.activeElement);
-	known[hit.key] = { name: hit.name, thumb: hit.thumb(160) };
+	pictures[hit.key] = { name: hit.name, thumb: hit.thumb(160) };
 	const other = sign === "like" ? "unlike" : "like";
 	go({ [sign]: [...without(state[sign], hit.key), hit.key], [other]: without(state[other], hit.key),
 		item: "", view: "" });
@@ -244,8 +236,8 @@ async function take(files) {
 		try {
 			const { send, thumb } = await prepared(file);
 			const vector = await api.embed(send, state.c);
-			const key = `u:${Date.now().toString(36)}${Object.keys(uploads).length}`;
-			uploads[key] = { vector, thumb, name: file.name || "pasted picture" };
+			const key = `u:${Date.now().toString(36)}${Object.keys(pictures).length}`;
+			pictures[key] = { vector, thumb, name: file.name || "pasted picture" };
 			go({ like: [...state.like, key], item: "", view: "" });
 		} catch (error) {
 			wrong(file, error);
@@ -256,20 +248,20 @@ async function take(files) {
 
 /** Names of the items that the address bar compares with. */
 async function name(keys) {
-	await Promise.allSettled(keys.filter((key) => !key.startsWith("u:") && !known[key])
+	await Promise.allSettled(keys.filter((key) => !key.startsWith("u:") && !pictures[key])
 		.map(async (key) => {
 			const found = await api.item(key, state.c);
-			known[key] = { name: found.name, thumb: found.thumb(160) };
+			pictures[key] = { name: found.name, thumb: found.thumb(160) };
 		}));
-	box.show(state, { ...known, ...uploads });
+	box.show(state, pictures);
 }
 
 /** From the address bar: at the start, and when somebody goes back. */
 function restore() {
 	box.settle();
-	uploads = { ...uploads, ...history.state?.uploads };
+	Object.assign(pictures, history.state?.pictures);
 	const next = parse(location.search);
-	const lost = [...next.like, ...next.unlike].filter((key) => key.startsWith("u:") && !uploads[key]);
+	const lost = [...next.like, ...next.unlike].filter((key) => key.startsWith("u:") && !pictures[key]);
 	if (lost.length) {
 		toast("The picture of this link was only on the page it came from. Drop it here once more.");
 		for (const key of lost) {

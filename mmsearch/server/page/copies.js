@@ -1,6 +1,6 @@
 // The page of duplicates: groups of the same picture, the one to keep first. Nothing is deleted.
 
-import { bytes, copy, el, foreign, number, plural } from "./dom.js";
+import { button, bytes, copy, el, foreign, number, plural } from "./dom.js";
 import { copies } from "./api.js";
 import { titleOf } from "./tile.js";
 
@@ -29,7 +29,7 @@ function groupOf(group, open) {
 	const paths = group.slice(1).map((hit) => hit.place).join("\n");
 	return el("section", { class: "group" },
 		el("div", { class: "row" }, group.map((hit, n) => one(hit, n, open))),
-		el("button", { type: "button", class: "quiet", onclick: () => copy(paths, "Copied") }, group.length > 2 ? "Copy the paths of the others" : "Copy the path of the other"));
+		button({ class: "quiet", onclick: () => copy(paths, "Copied") }, group.length > 2 ? "Copy the paths of the others" : "Copy the path of the other"));
 }
 
 function one(hit, n, open) {
@@ -38,7 +38,7 @@ function one(hit, n, open) {
 	const img = el("img", { src: hit.thumb(320), alt: "", loading: "lazy", width: hit.width,
 		height: hit.height });
 	return el("figure", { class: n ? "" : "keep" },
-		el("button", { type: "button", class: "plain", "aria-label": `Open ${titleOf(hit)}`,
+		button({ class: "plain", "aria-label": `Open ${titleOf(hit)}`,
 			onclick: () => open(hit) }, img),
 		el("figcaption", {}, el("span", { class: "says" }, hit.says),
 			foreign("span", hit.path, { class: "path", title: hit.path }), el("span", { class: "dim" }, size)));

@@ -1,6 +1,6 @@
 // When the pictures were taken: a bar for each year, or for each month of the year that is chosen.
 
-import { el, number, plural } from "./dom.js";
+import { button, el, number, plural } from "./dom.js";
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const LOWEST = 0.08;  // of the height: a bar that has one picture is still seen
@@ -23,7 +23,7 @@ export class Dates {
 		const bars = year ? this.#months(year, months) : this.#years(years);
 		const top = Math.max(1, ...bars.map((bar) => bar.count));
 		this.box.replaceChildren(
-			...(year ? [el("button", { type: "button", class: "quiet all", "data-taken": "",
+			...(year ? [button({ class: "quiet all", "data-taken": "",
 				onclick: () => this.choose("") }, "All years"), el("strong", {}, year)] : []),
 			el("div", { class: "bars" }, bars.map((bar) => this.#bar(bar, top, state.taken))));
 		if (active !== undefined) this.box.querySelector(`[data-taken="${active}"]`)?.focus();
@@ -47,7 +47,7 @@ export class Dates {
 		const fill = el("span", { class: "fill" });
 		fill.style.height = `${count ? 100 * Math.max(LOWEST, Math.sqrt(count / top)) : 0}%`;
 		const on = taken === chosen;
-		return el("button", { type: "button", class: "bar-of", disabled: !count, "data-taken": taken,
+		return button({ class: "bar-of", disabled: !count, "data-taken": taken,
 			"aria-pressed": String(on), title: `${long}: ${number(count)}`,
 			"aria-label": `${long}: ${plural(count, "picture")}`,
 			onclick: () => this.choose(on ? taken.slice(0, 4 * (taken.length > 4)) : taken) },

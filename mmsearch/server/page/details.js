@@ -1,6 +1,6 @@
 // What is known of a picture, for people: when, where, who, with what, which file.
 
-import { bytes, el, foreign, number, shown } from "./dom.js";
+import { button, bytes, el, foreign, number, shown } from "./dom.js";
 import { titleOf, matchOf } from "./tile.js";
 
 const COVERED = new Set(["width", "height", "format", "size", "damaged", "colour", "taken", "camera",
@@ -54,7 +54,7 @@ function mapLink({ latitude, longitude }) {
 
 /** Words that are filters: a click looks only at those. */
 function links(field, values, narrow) {
-	return list(values).map((value) => el("button", { type: "button", class: "word", dir: "auto",
+	return list(values).map((value) => button({ class: "word", dir: "auto",
 		title: `Only ${shown(value)}`, onclick: () => narrow(field, String(value)) }, shown(value)));
 }
 

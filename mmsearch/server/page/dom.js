@@ -28,10 +28,11 @@ export function icon(name) {
 	return svg;
 }
 
+export const button = (props, ...children) => el("button", { type: "button", ...props }, ...children);
+
 /** A button that shows an icon, with a name for screen readers and as its tooltip. */
 export const iconButton = (name, label, onclick, props = {}) =>
-	el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick,
-		...props }, icon(name));
+	button({ class: "icon-button", "aria-label": label, title: label, onclick, ...props }, icon(name));
 
 // Marks that turn the direction of writing, and control characters: a name could look like another.
 const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g;

@@ -1,6 +1,6 @@
 // Filters: a button for each facet that the collection has, and what is set as chips.
 
-import { el, foreign, icon, number, shown } from "./dom.js";
+import { button, el, foreign, icon, number, shown } from "./dom.js";
 import { fieldOf, valueOf } from "./state.js";
 
 const NAMES = { cameras: "Camera", countries: "Country", cities: "Place",
@@ -37,9 +37,8 @@ export class Filters {
 		const active = document.activeElement?.dataset?.filter;
 		this.chips.replaceChildren(
 			...state.f.map((where) => this.#chip(where)),
-			...(state.taken ? [this.#dateChip(state.taken)] : []),
-			...(state.f.length + Boolean(state.taken) > 1 ? [el("button", { type: "button",
-				class: "quiet", onclick: () => this.on.clear() }, "Clear all")] : []));
+			...(state.taken ? [this.#removing("taken", state.taken, state.f, "")] : []),
+			...(state.f.length + Boolean(state.taken) > 1 ? [button({ class: "quiet", onclick: () => this.on.clear() }, "Clear all")] : []));
 		if (!this.buttons.querySelector(":popover-open")) this.#facets();  // one that is open stays
 		if (active) this.box.querySelector(`[data-filter="${CSS.escape(active)}"]`)?.focus();
 	}
@@ -55,16 +54,13 @@ export class Filters {
 		const facet = this.facets.find((one) => one.values.some((value) => same(value.where, where)));
 		const found = facet?.values.find((value) => same(value.where, where));
 		const text = facet ? label(facet.name, found.value) : shown(valueOf(where));
-		return el("button", { type: "button", class: "chip on", "data-filter": where,
-			"aria-label": `Remove the filter ${text}`, title: `${shown(where)}: remove`,
-			onclick: () => this.on.change(this.state.f.filter((one) => one !== where)) },
-		foreign("span", text), icon("close"));
+		return this.#removing(where, text, this.state.f.filter((one) => one !== where));
 	}
 
-	#dateChip(taken) {
-		return el("button", { type: "button", class: "chip on", "data-filter": "taken",
-			"aria-label": `Remove the filter ${taken}`, onclick: () => this.on.change(this.state.f, "") },
-		taken, icon("close"));
+	/** A chip that leaves the filters f, taken when it is pressed. */
+	#removing(filter, text, f, taken) {
+		return button({ class: "chip on", "data-filter": filter, "aria-label": `Remove the filter ${text}`,
+			title: "Remove", onclick: () => this.on.change(f, taken) }, foreign("span", text), icon("close"));
 	}
 
 	#set(facet) {
@@ -77,19 +73,19 @@ export class Filters {
 		const panel = el("div", { class: "menu", id, popover: true, role: "group", "aria-label": name },
 			list);
 		const some = this.#set(facet).length > 0;
-		const button = el("button", { type: "button", class: some ? "chip some" : "chip", popovertarget: id,
+		const opener = button({ class: some ? "chip some" : "chip", popovertarget: id,
 			"data-filter": facet.name, "aria-haspopup": "dialog", "aria-expanded": "false" }, name, icon("down"));
 		panel.addEventListener("toggle", (event) => {
 			const open = event.newState === "open";
-			button.setAttribute("aria-expanded", String(open));
-			if (open) this.#open(facet, panel, list, button); else this.#facets();
+			opener.setAttribute("aria-expanded", String(open));
+			if (open) this.#open(facet, panel, list, opener); else this.#facets();
 		});
-		return el("span", { class: "facet" }, button, panel);
+		return el("span", { class: "facet" }, opener, panel);
 	}
 
 	/** What can be chosen, as it is with all other filters. */
-	async #open(facet, panel, list, button) {
-		place(panel, button);
+	async #open(facet, panel, list, opener) {
+		place(panel, opener);
 		this.#options(facet, list);
 		list.querySelector("input")?.focus();
 		try {

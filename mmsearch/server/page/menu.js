@@ -1,6 +1,6 @@
 // The menu: what is searched and how, duplicates, the state of the index, keys.
 
-import { $, el, foreign, number, plural } from "./dom.js";
+import { $, button, el, foreign, number, plural } from "./dom.js";
 import { place } from "./filters.js";
 import { nothing } from "./state.js";
 
@@ -42,14 +42,14 @@ export class Menu {
 			choice("find", "Find", state.find, [["", "pictures"], ["text", "texts"],
 				["any", "pictures and texts"]], (find) => change({ find })),
 			el("hr"),
-			el("button", { type: "button", class: "entry", onclick: () =>
+			button({ class: "entry", onclick: () =>
 				change({ view: state.view ? "" : "copies", item: "" }) },
 			state.view ? "Back to the pictures" : "Duplicates"),
-			el("button", { type: "button", class: "entry", onclick: () => {
+			button({ class: "entry", onclick: () => {
 				this.panel.hidePopover();
 				this.keys();
 			} }, "Keys"),
-			login ? el("button", { type: "button", class: "entry", onclick: () => this.on.logout() },
+			login ? button({ class: "entry", onclick: () => this.on.logout() },
 				"Log out") : null,
 			el("hr"),
 			el("div", { class: "index" }, collections.map((one) => this.#collection(one,

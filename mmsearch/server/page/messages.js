@@ -1,6 +1,6 @@
 // What is said where there are no results, and above them: what to do next.
 
-import { $, el, foreign, number, plural, shown } from "./dom.js";
+import { $, button, el, foreign, number, plural, shown } from "./dom.js";
 import { isNarrowed } from "./state.js";
 
 const say = (title, ...rest) => [el("h2", {}, title), ...rest];
@@ -24,7 +24,7 @@ export function message(state, results, server, clear) {
 			el("kbd", {}, "mmsearch index ~/Pictures")));
 	}
 	if (isNarrowed(state)) {
-		return say("Nothing meets these filters", el("button", { type: "button", class: "solid",
+		return say("Nothing meets these filters", button({ class: "solid",
 			onclick: clear }, "Clear the filters"));
 	}
 	if (state.sort === "date") {
@@ -38,7 +38,7 @@ export function message(state, results, server, clear) {
 /** What failed, with what to do; retry(): once more. */
 export function failure(error, retry) {
 	return say("That did not work", foreign("p", error.message),
-		el("button", { type: "button", class: "solid", onclick: retry }, "Try again"));
+		button({ class: "solid", onclick: retry }, "Try again"));
 }
 
 /** The line above the results. */

@@ -1,6 +1,6 @@
 // One result, large: a picture that zooms, a video at its moment, a page, a part of a picture.
 
-import { $, clock, copy, el, foreign, icon, iconButton, shown } from "./dom.js";
+import { $, button, clock, copy, el, foreign, icon, iconButton, shown } from "./dom.js";
 import { details } from "./details.js";
 import { titleOf } from "./tile.js";
 import { Zoom } from "./zoom.js";
@@ -41,9 +41,9 @@ export class Viewer {
 			el("div", { class: "bar" },
 				iconButton("close", "Close (Esc)", () => this.on.closed(), { class: "icon-button close" }),
 				this.position,
-				el("button", { type: "button", class: "quiet", title: "m", onclick: () => this.on.like(this.hit) },
+				button({ class: "quiet", title: "m", onclick: () => this.on.like(this.hit) },
 					icon("more"), el("span", {}, "More like this")),
-				el("button", { type: "button", class: "quiet", title: "l", onclick: () => this.on.unlike(this.hit) },
+				button({ class: "quiet", title: "l", onclick: () => this.on.unlike(this.hit) },
 					icon("less"), el("span", {}, "Less like this")),
 				el("span", { class: "zooms" }, this.zoomOut, this.zoomIn),
 				iconButton("copy", "Copy the path (c)", () => this.copy()), this.download, this.infoButton),
@@ -51,24 +51,22 @@ export class Viewer {
 		this.#showInfo();
 	}
 
-	/** position: as `place` takes it. */
-	show(hit, position) {
+	show(hit) {
 		const opening = !this.dialog.open;
 		this.hit = hit;
 		this.#media(hit);
 		this.download.href = hit.download;
-		this.place(position);
 		if (opening) this.dialog.showModal();
 		if (opening) $(".close", this.dialog).focus();
 		this.said.textContent = titleOf(hit);
 		this.#about(hit);
 	}
 
-	/** Where it is among the results: {index, total, last}; index -1: nowhere. */
-	place({ index, total, last }) {
-		this.position.textContent = index >= 0 && total > 1 ? `${index + 1} / ${total}` : "";
+	/** Where it is among the results; -1: nowhere. */
+	place(index, total) {
+		this.position.textContent = index < 0 ? "" : `${index + 1} / ${total}`;
 		this.previous.disabled = index <= 0;
-		this.next.disabled = last;
+		this.next.disabled = index < 0 || index === total - 1;
 	}
 
 	close() {
