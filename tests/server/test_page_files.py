@@ -16,6 +16,13 @@ def test_the_page_is_small() -> None:
     assert sum(path.stat().st_size for path in FILES if path.suffix in (".js", ".css")) < 100 * 1024
 
 
+def test_all_modules_are_loaded_at_once() -> None:
+    """Not one after the other, as each names the next."""
+    index = next(path for path in FILES if path.name == "index.html").read_text("utf-8")
+    assert {f"/page/{path.name}" for path in FILES if path.suffix == ".js"} == {
+        *re.findall(r'(?:modulepreload" href|module" src)="([^"]+)"', index)}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_its_files_keep_to_the_rules(path: Path) -> None:
     text = path.read_text("utf-8")

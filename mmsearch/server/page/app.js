@@ -148,8 +148,8 @@ function show() {
 	}
 	filters.show(state, facets);
 	dates.show(state, facets);
-	results.load(state, pictures);
-	if (narrowed !== narrowing()) narrow();
+	const loaded = results.load(state, pictures);
+	if (narrowed !== narrowing()) loaded.then(narrow);  // pictures come first
 }
 
 const narrowing = () => JSON.stringify([state.c, conditions(state, "taken")]);
