@@ -85,7 +85,7 @@ export function details(item, hit, narrow) {
 	return [
 		foreign("h2", titleOf(hit)),
 		match ? el("p", { class: "how" }, match === "named"
-			? "The words name it." : `Match ${match}`) : null,
+			? "Its words match" : `Match ${match}`) : null,
 		...captions(item),
 		el("dl", {},
 			row("Taken", line(when(meta.taken))),
