@@ -14,6 +14,8 @@ from mmsearch.collection import Collection
 from mmsearch.sources import Scan, iter_items
 
 Open = Callable[..., Any]
+PATIENCE = 20_000  # ms, on a busy machine
+SCREEN = {"viewport": {"width": 1100, "height": 700}}
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +46,9 @@ def album_server(album_index: Path) -> Iterator[Served]:
 def browser() -> Iterator[Any]:
     """For one module: its event loop would be in the way of other tests."""
     skip_without_browser()
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=BINARY, args=FLAGS)
         yield chromium
@@ -59,17 +62,28 @@ def serve() -> Iterator[Callable[..., Served]]:
         yield lambda *arguments, **options: stack.enter_context(served(*arguments, **options))
 
 
+@pytest.fixture(scope="module")
+def shared(browser: Any) -> Iterator[Any]:
+    """A context for all visits without wishes of their own: what it has loaded stays loaded."""
+    context = browser.new_context(**SCREEN)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def visit(browser: Any, album_server: Served, serve: Any) -> Iterator[Open]:
+def visit(browser: Any, shared: Any, album_server: Served, serve: Any) -> Iterator[Open]:
     """Opens a page, of the album unless a whole address is given; at the end of the test, no page
     may have said anything on its console. quiet=False: what it says is expected."""
-    contexts, said = [], []
+    pages, own, said = [], [], []
 
     def open_page(path: str = "/", *, quiet: bool = True, **options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        context.set_default_timeout(15_000)
-        contexts.append(context)
+        context = shared
+        if options:
+            context = browser.new_context(**SCREEN | options)
+            own.append(context)
         page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        pages.append(page)
         if quiet:
             page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
@@ -77,6 +91,10 @@ def visit(browser: Any, album_server: Served, serve: Any) -> Iterator[Open]:
         return page
 
     yield open_page
-    for context in contexts:
+    for page in pages:
+        if not page.is_closed():
+            page.evaluate("localStorage.clear()")
+            page.close()
+    for context in own:
         context.close()
     assert said == []

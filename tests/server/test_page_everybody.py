@@ -115,7 +115,7 @@ def test_names_and_captions_are_text(visit: Any, query: str, name: str, caption:
     expect(page.locator(".panel blockquote")).to_have_text(caption)
     assert page.title() != "hacked"
     assert page.locator("img[src='x']").count() == 0
-    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1100
 
 
 def test_writing_from_right_to_left_stays_apart(visit: Any) -> None:
