@@ -139,3 +139,10 @@ def test_what_cannot_be_asked_says_so(visit: Any) -> None:
     page = visit("/?q=dog&f=width+%3E%3E+3", quiet=False)  # the answer is a 400, which is logged
     expect(page.locator("#message")).to_contain_text("cannot read the condition")
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_typo_is_corrected_and_said(visit: Any) -> None:
+    page = visit("/?q=a+bicylce")
+    expect(page.locator("#remarks")).to_contain_text("Searched for “a bicycle”")
+    page.fill("#q", "a cat")
+    expect(page.locator("#remarks")).to_be_hidden()

@@ -103,3 +103,15 @@ def test_a_link_to_a_result_opens_it(visit: Any, album_server: Served) -> None:
     expect(other.locator(".panel h2")).to_contain_text("clock.jpg")
     other.get_by_role("button", name="Close").click()
     expect(other.locator(".tile").first).to_be_visible()
+
+
+def test_a_finger_turns_to_the_next(visit: Any) -> None:
+    page = opened(visit, "bird", "osprey.jpg", has_touch=True)
+    title = page.locator(".panel h2")
+    expect(title).to_have_text("osprey.jpg")
+    touch = page.context.new_cdp_session(page)
+    for kind, x in (("touchStart", 500), ("touchMove", 420), ("touchMove", 340), ("touchEnd", None)):
+        touch.send("Input.dispatchTouchEvent", {
+            "type": kind, "touchPoints": [] if x is None else [{"x": x, "y": 400}]})
+    expect(page.locator(".position")).to_have_text(re.compile("^2 /"))
+    expect(title).not_to_have_text("osprey.jpg")

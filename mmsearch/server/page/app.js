@@ -137,7 +137,7 @@ function apply(next) {
 
 function show() {
 	const isCopies = state.view === "copies";
-	for (const id of ["tools", "dates", "grid"]) $(`#${id}`).classList.toggle("away", isCopies);
+	for (const id of ["tools", "remarks", "dates", "grid"]) $(`#${id}`).classList.toggle("away", isCopies);
 	$("#copies").hidden = !isCopies;
 	if (isCopies) {
 		looking.abort();
@@ -191,7 +191,9 @@ function said(found) {
 		showMessage(message(state, found, server, () => go({ f: [], taken: "" })));
 	});
 	const text = summary(state, found);
-	$("#summary").replaceChildren(text, ...remarks(found));
+	$("#summary").textContent = text;
+	$("#remarks").replaceChildren(...remarks(found));
+	$("#remarks").hidden = !$("#remarks").firstChild;
 	announce(text || "Nothing found");
 }
 

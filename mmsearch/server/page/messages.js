@@ -59,7 +59,7 @@ export function remarks(results) {
 	const corrected = Object.entries(results?.corrected ?? {});
 	const lines = corrected.map(([from, to]) => `Searched for “${shown(to)}” instead of “${shown(from)}”.`);
 	if (results?.note && results.hits.length) lines.push(shown(results.note));
-	return lines.map((line) => foreign("span", line));
+	return lines.map((line) => foreign("span", `${line} `));
 }
 
 export function showMessage(content) {

@@ -18,7 +18,7 @@ export class Viewer {
 		Object.assign(this, { dialog, on, hit: null, about: null });
 		this.info = (localStorage.getItem("info") ?? (innerWidth > NARROW ? "yes" : "no")) === "yes";
 		this.#build();
-		this.zoom = new Zoom(this.stage, (scale) => this.#zoomed(scale));
+		this.zoom = new Zoom(this.stage, (scale) => this.#zoomed(scale), (by) => this.on.step(by));
 		dialog.addEventListener("keydown", (event) => this.#key(event));
 		dialog.addEventListener("cancel", (event) => { event.preventDefault(); this.on.closed(); });
 	}

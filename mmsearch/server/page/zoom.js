@@ -1,11 +1,13 @@
 // Zooming and moving a picture: wheel, pinch, double click, dragging, keys.
 
 const MOST = 12;
+const SWIPE = 50;  // pixels
 
 export class Zoom {
-	/** stage: what the picture moves in; onchange(scale): it is now so much larger than fitted. */
-	constructor(stage, onchange) {
-		Object.assign(this, { stage, onchange, scale: 1, x: 0, y: 0, node: null });
+	/** stage: what the picture moves in; onchange(scale): it is now so much larger than fitted;
+	 * onswipe(step): a finger asked for the next (1) or the previous (-1). */
+	constructor(stage, onchange, onswipe) {
+		Object.assign(this, { stage, onchange, onswipe, scale: 1, x: 0, y: 0, node: null });
 		this.pointers = new Map();
 		stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
 		stage.addEventListener("dblclick", (event) => {
@@ -14,7 +16,7 @@ export class Zoom {
 		stage.addEventListener("pointerdown", (event) => this.#down(event));
 		stage.addEventListener("pointermove", (event) => this.#move(event));
 		for (const name of ["pointerup", "pointercancel"]) {
-			stage.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
+			stage.addEventListener(name, (event) => this.#up(event));
 		}
 	}
 
@@ -80,7 +82,15 @@ export class Zoom {
 	#down(event) {
 		if (!this.node || event.button || event.target.closest("button, video")) return;
 		this.pointers.set(event.pointerId, event);
+		this.from = event;
 		if (this.scale > 1) this.stage.setPointerCapture(event.pointerId);
+	}
+
+	#up(event) {
+		const across = event.clientX - this.from?.clientX;
+		if (this.scale === 1 && this.pointers.size === 1 && event.pointerType === "touch"
+			&& Math.abs(across) > SWIPE) this.onswipe(-Math.sign(across));
+		this.pointers.delete(event.pointerId);
 	}
 
 	#move(event) {
