@@ -110,8 +110,9 @@ def test_a_finger_turns_to_the_next(visit: Any) -> None:
     title = page.locator(".panel h2")
     expect(title).to_have_text("osprey.jpg")
     touch = page.context.new_cdp_session(page)
-    for kind, x in (("touchStart", 500), ("touchMove", 420), ("touchMove", 340), ("touchEnd", None)):
+    for kind, points in (("touchStart", [500]), ("touchMove", [420]), ("touchMove", [340]),
+                         ("touchEnd", [])):
         touch.send("Input.dispatchTouchEvent", {
-            "type": kind, "touchPoints": [] if x is None else [{"x": x, "y": 400}]})
+            "type": kind, "touchPoints": [{"x": x, "y": 400} for x in points]})
     expect(page.locator(".position")).to_have_text(re.compile("^2 /"))
     expect(title).not_to_have_text("osprey.jpg")
