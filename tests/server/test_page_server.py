@@ -107,7 +107,7 @@ def test_a_folder_alone_is_indexed_and_its_copies_are_found(
     page.get_by_role("button", name="Open cat1.jpg").click()
     expect(page.locator("#viewer")).to_be_visible()
     page.go_back()
-    page.go_back()
+    page.get_by_role("button", name="Back to the pictures").click()
     expect(page.locator(".tile")).to_have_count(3)
 
 

@@ -143,7 +143,8 @@ function show() {
 		looking.abort();
 		looking = new AbortController();
 		showMessage([]);
-		showCopies($("#copies"), state.c, (hit) => go({ item: hit.key }), looking.signal).catch(stopped);
+		showCopies($("#copies"), state.c, (hit) => go({ item: hit.key }), () => go({ view: "" }),
+			looking.signal).catch(stopped);
 		return;
 	}
 	filters.show(state, facets);

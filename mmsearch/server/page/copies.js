@@ -4,8 +4,8 @@ import { button, bytes, copy, el, foreign, number, plural } from "./dom.js";
 import { copies } from "./api.js";
 import { titleOf } from "./tile.js";
 
-/** Fills box; open(hit) shows one. */
-export async function showCopies(box, collection, open, signal) {
+/** Fills box; open(hit) shows one, leave() goes back to the pictures. */
+export async function showCopies(box, collection, open, leave, signal) {
 	const bar = el("progress", { "aria-label": "Pictures compared" });
 	const text = el("p", {}, "Comparing pictures…");
 	box.replaceChildren(el("div", { class: "message" }, text, bar));
@@ -15,13 +15,14 @@ export async function showCopies(box, collection, open, signal) {
 	}, signal);
 	if (!found.groups.length) {
 		box.replaceChildren(el("div", { class: "message" }, el("h2", {}, "No duplicates"),
-			el("p", {}, "Every picture is there once.")));
+			el("p", {}, "Every picture is there once."),
+			button({ class: "solid", onclick: leave }, "Back to the pictures")));
 		return;
 	}
 	box.replaceChildren(
 		el("p", { class: "lead" }, `${plural(found.total, "picture")} ${found.total === 1 ? "is" : "are"} `
 			+ `there more than once, the one to keep first. The others take ${bytes(found.freed)}. `
-			+ "Nothing is deleted here."),
+			+ "Nothing is deleted here. ", button({ class: "quiet", onclick: leave }, "Back to the pictures")),
 		...found.groups.map((group) => groupOf(group, open)));
 }
 

@@ -42,9 +42,7 @@ export class Menu {
 			choice("find", "Find", state.find, [["", "pictures"], ["text", "texts"],
 				["any", "pictures and texts"]], (find) => change({ find })),
 			el("hr"),
-			button({ class: "entry", onclick: () =>
-				change({ view: state.view ? "" : "copies", item: "" }) },
-			state.view ? "Back to the pictures" : "Duplicates"),
+			button({ class: "entry", onclick: () => change({ view: "copies", item: "" }) }, "Duplicates"),
 			button({ class: "entry", onclick: () => {
 				this.panel.hidePopover();
 				this.keys();
