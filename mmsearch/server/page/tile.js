@@ -29,7 +29,7 @@ function badge(hit) {
 }
 
 function picture(hit, height, delay) {
-	const img = el("img", { alt: "", decoding: "async" });
+	const img = el("img", { alt: "", decoding: "async", draggable: "false" });
 	const load = () => { img.src = hit.thumb(height * Math.min(devicePixelRatio, 2)); };
 	// What only flies past is not asked for.
 	if (delay) setTimeout(() => { if (img.isConnected) load(); }, delay); else load();
