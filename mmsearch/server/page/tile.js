@@ -16,7 +16,7 @@ export const matchOf = (hit) =>
 		`${Math.floor(100 * hit.relevance)} %`;
 
 /** The address that opens a result. */
-export const linkTo = (hit) => address({ ...parse(location.search), item: hit.key });
+const linkTo = (hit) => address({ ...parse(location.search), item: hit.key });
 
 const BADGES = { time: ["play", (hit) => clock(hit.time || hit.duration || 0)], page: ["page", (hit) => `p. ${hit.page}`],
 	region: ["tile", () => "part"] };
