@@ -13,8 +13,8 @@ from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
 from mmsearch import __version__
-from mmsearch.server import about, copies, items, logins, pages, searching, writing
-from mmsearch.server.asked import EmbedIn, SearchIn
+from mmsearch.server import about, copies, handle, items, logins, pages, searching, writing
+from mmsearch.server.asked import EmbedIn, QueryIn, SearchIn
 from mmsearch.server.guard import App, Guard
 from mmsearch.server.indexing import begin
 from mmsearch.server.measures import Measured
@@ -22,7 +22,7 @@ from mmsearch.server.problems import Problem, add_problems
 from mmsearch.server.state import Server
 
 _MODELS: list[type[BaseModel]] = [
-    Problem, SearchIn, EmbedIn, logins.Login, writing.AddIn, writing.DeleteIn]
+    Problem, QueryIn, SearchIn, EmbedIn, logins.Login, writing.AddIn, writing.DeleteIn]
 """Those that routes name themselves."""
 _REF = "#/components/schemas/{model}"
 
@@ -41,7 +41,7 @@ def make_app(server: Server) -> App:
                   lifespan=lifespan, redirect_slashes=False)
     for router in (searching.routes(server), items.routes(server), about.routes(server),
                    copies.routes(server), writing.routes(server), logins.routes(server),
-                   pages.routes()):
+                   handle.routes(server), pages.routes()):
         app.include_router(router)
     add_problems(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

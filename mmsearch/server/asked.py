@@ -63,8 +63,8 @@ def _not_too_long(texts: Sequence[str | Sequence[str]]) -> None:
         raise ValueError(f"all texts together may have {MOST_TEXT} characters")
 
 
-class SearchIn(BaseModel):
-    """What to search for. Pictures that are uploaded come after those that are named here."""
+class QueryIn(BaseModel):
+    """What to search for, in the parts of `search.Query`."""
 
     model_config = ConfigDict(extra="forbid")
     collection: str | None = None
@@ -86,6 +86,11 @@ class SearchIn(BaseModel):
     diverse: Share | None = None
     collapse: bool | Annotated[str, Field(max_length=200)] = True
     multilingual: bool | None = None
+
+
+class SearchIn(QueryIn):
+    """What to search for. Pictures that are uploaded come after those that are named here."""
+
     sort: Literal["relevance", "taken"] = "relevance"
 
     @model_validator(mode="after")
@@ -109,12 +114,12 @@ class EmbedIn(BaseModel):
         return self
 
 
-def query_of(asked: SearchIn, served: Served, images: Sequence[Uploaded] = (),
+def query_of(asked: QueryIn, served: Served, images: Sequence[Uploaded] = (),
              without_images: Sequence[Uploaded] = ()) -> Query:
     """The query that a request means; takes time where pictures are decoded.
 
     Raises:
-        UsageError: it makes no sense. NoSuchItem, MediaError.
+        UsageError: it makes no sense. ItemNotFound, MediaError.
     """
     vector: Any = asked.vector
     given = asked.model_dump(exclude={

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mmsearch.collection import Reader
-from mmsearch.errors import CollectionNotFound
+from mmsearch.errors import CollectionNotFound, ItemNotFound
 from mmsearch.records import Item
 from mmsearch.storage import Row
 
@@ -54,10 +54,10 @@ class Served:
     progress: Progress = field(default_factory=Progress)
 
     def row(self, id: int) -> Row:
-        """Raises NoSuchItem."""
+        """Raises ItemNotFound."""
         found = self.reader.rows([id])
         if id not in found:
-            raise NoSuchItem(f"there is no item {id} in {self.name!r}")
+            raise ItemNotFound(f"there is no item {id} in {self.name!r}")
         return found[id]
 
     def shown_as(self, row: Stored) -> Stored:

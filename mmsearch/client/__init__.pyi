@@ -1,0 +1,1 @@
+from .remote import connect as connect
