@@ -1,1 +1,1 @@
-from .remote import connect as connect
+from .remote import Remote as Remote, connect as connect
