@@ -43,10 +43,28 @@ def answered(place: str, asked: Query, model: str | None, device: Device) -> Ans
         UsageError: a model for a server, which has its own.
     """
     if not is_address(place):
+        plain = model is None and device == "cpu"
+        if plain and (found := from_local(Path(place), asked)) is not None:
+            return found
         return from_directory(Path(place), asked, model, device)
     if model is not None:
         raise UsageError("a server searches with the model of its collection; leave out --model")
     return from_server(place, asked)
+
+
+def from_local(directory: Path, asked: Query) -> Answer | None:
+    """What a server of this user finds, if one serves the directory and nothing is to be explained.
+    """
+    from mmsearch.client import ask_local, socket_in
+
+    found = ask_local(directory, asked)
+    if found is None:
+        return None
+    hits, more = found
+    if not hits or more["note"]:  # what is to be said then, the collection knows better
+        return None
+    say_corrected(more["corrected"])
+    return Answer(hits, socket_in(directory))
 
 
 def from_server(place: str, asked: Query) -> Answer:

@@ -45,7 +45,7 @@ def make_app(server: Server) -> App:
         app.include_router(router)
     add_problems(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Measured(Guard(app, server.settings), server.measures,
+    return Measured(Guard(app, server.settings, server.own), server.measures,
                     log_queries=server.settings.log_queries)
 
 

@@ -16,7 +16,8 @@ from mmsearch.jsonable import strict
 from mmsearch.records import Hit
 from mmsearch.search import Query
 from mmsearch.server import bodies
-from mmsearch.server.asked import QueryIn, query_of
+from mmsearch.server.asked import OwnQueryIn, QueryIn, query_of
+from mmsearch.server.guard import own_collection
 from mmsearch.server.problems import RESPONSES
 from mmsearch.server.searching import remarks
 from mmsearch.server.served import Served
@@ -64,8 +65,9 @@ def routes(server: Server) -> APIRouter:
     @router.post("/hits", response_model=Hits, openapi_extra=bodies.openapi(QueryIn))
     async def hits(request: Request) -> Response:
         """The hits as `Collection.search` of the Python library gives them."""
-        asked, _ = await bodies.read(request, QueryIn)
-        served = server.collection(asked.collection)
+        own = own_collection(request.scope)
+        asked, _ = await bodies.read(request, OwnQueryIn if own else QueryIn)
+        served = server.collection(own or asked.collection)
         if asked.image or asked.without_image:
             query = await server.decoding.run(partial(query_of, asked, served))
         else:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
+from mmsearch.client import socket_in
 from mmsearch.collection import Collection, Reader
 from mmsearch.encoders import BUILTIN
 from mmsearch.errors import CollectionNotFound, MmsearchError, ModelError
@@ -33,6 +34,7 @@ class Server:
                 path, model=settings.model)
             self.collections[name] = Served(name, reader, settings.pixels, writable,
                                             settings.watch and number == 0)
+        self.own = dict(zip(map(socket_in, settings.indexes), self.collections, strict=True))
         self.thumbs = Thumbs(settings.thumbs, settings.thumbs_bytes)
         self.decoding = Turns(settings.decoders, settings.waiting, settings.deadline)
         self.measures = Measures()
