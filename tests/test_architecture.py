@@ -149,7 +149,8 @@ def test_there_are_no_cycles() -> None:
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
-    code = f"import sys, mmsearch.cli; print([m for m in {HEAVY} if m in sys.modules])"
+    code = ("import sys; from mmsearch.cli.app import app; app()\n"
+            f"print([m for m in {HEAVY} if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -150,12 +150,16 @@ def _have_value(hits: list[Hit], field: str) -> bool:
 
 
 def _pictures(images: list[str], areas: list[str]) -> list[Any]:
+    if not images and not areas:
+        return []
     from mmsearch.media import parse_crops
 
     return parse_crops(images, areas)
 
 
 def _vector(file: Path | None) -> Any:
+    if file is None:
+        return None
     from mmsearch.sources import query_vector
 
-    return None if file is None else query_vector(file)
+    return query_vector(file)

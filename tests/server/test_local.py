@@ -8,6 +8,8 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,16 @@ def test_json_says_that_the_server_found_it(cli: Cli, server: Serving, index: Pa
         assert len(found) == 10 and {hit["server"] for hit in found} == {socket_in(index)}
         assert all("server" not in hit for hit in
                    printed(cli, *asked, "-i", index, "--model", "builtin"))
+
+
+def test_such_a_query_loads_neither_numpy_nor_a_model(server: Serving, index: Path) -> None:
+    code = ("import sys; from mmsearch.cli.app import app\n"
+            "app('query')(['query', 'a dog', '--json', '-i', sys.argv[1]], standalone_mode=False)\n"
+            "print([name for name in ('numpy', 'onnxruntime', 'sqlite3', 'PIL', 'http.client', "
+            "'httpx') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code, index], capture_output=True, text=True,
+                          check=True)
+    assert done.stdout.splitlines()[-1] == "[]" and '"server"' in done.stdout
 
 
 def test_hits_are_the_very_same(server: Serving, index: Path) -> None:
