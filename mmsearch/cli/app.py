@@ -23,7 +23,7 @@ _COMMANDS = {
     "index": "index", "watch": "watch", "query": "query", "serve": "serve", "dups": "dups",
     "eval": "evaluate", "info": "info", "delete": "delete", "verify": "verify",
     "compact": "compact", "export": "export", "reindex": "reindex", "train": "train",
-    "demo": "demo", "models": "models"}
+    "demo": "demo", "mcp": "mcp", "models": "models"}
 """The module of each, with a function of the same name; in the order of the help."""
 
 

@@ -27,12 +27,14 @@ def connect(address: str, *, token: str | None = None, collection: str | None = 
     timeout: seconds to wait for an answer.
 
     Raises:
-        UsageError: it is no address of a server.
+        UsageError: it is no address of a server, or no token.
         MissingExtra: without the extra `client`.
     """
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise UsageError(f"the address of a server is http://HOST:PORT, not {address}")
+    if token and not (token.isascii() and token.isprintable()):
+        raise UsageError("a token is of ASCII characters that can be printed")
     named = parse_qs(parts.query).get("collection", [None])[0]
     return Remote(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", token,
                   collection or named, timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -66,6 +67,16 @@ class Served:
             return row
         beside = self.reader.beside([row.item])
         return next((one for one in beside if one.item.kind == "image"), row)
+
+
+def free_name(path: Path, taken: Container[str]) -> str:
+    """What the collection in a directory is called: as its directory, with a number if need be."""
+    name = free = path.absolute().name or "index"
+    number = 1
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free
 
 
 class NoSuchItem(CollectionNotFound):

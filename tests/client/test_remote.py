@@ -110,6 +110,9 @@ def test_what_is_no_server_of_mmsearch_is_said(demo_server: Serving) -> None:
     for address in ("localhost:8080", "ftp://x/", "http://"):
         with pytest.raises(errors.UsageError, match="http://HOST:PORT"):
             mmsearch.connect(address)
+    for token in ("§", "a\nb"):
+        with pytest.raises(errors.UsageError, match="ASCII"):
+            mmsearch.connect("http://127.0.0.1:1", token=token)
     with pytest.raises(errors.MmsearchError, match="cannot be reached"):
         mmsearch.connect("http://127.0.0.1:1").info()
     with pytest.raises(errors.MmsearchError, match="nothing at this address"):
