@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute
 
 from mmsearch import __version__
 from mmsearch.server import about, copies, handle, items, logins, pages, searching, writing
@@ -28,11 +30,14 @@ _REF = "#/components/schemas/{model}"
 
 
 def make_app(server: Server) -> App:
+    routes, agents = _for_agents(server)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(server.start)
         indexing = begin(server)
-        yield
+        async with agents():
+            yield
         if indexing is not None:
             await run_in_threadpool(indexing.end)
         await run_in_threadpool(server.close)
@@ -43,10 +48,21 @@ def make_app(server: Server) -> App:
                    copies.routes(server), writing.routes(server), logins.routes(server),
                    handle.routes(server), pages.routes()):
         app.include_router(router)
+    app.router.routes.extend(routes)
     add_problems(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return Measured(Guard(app, server.settings, server.own), server.measures,
                     log_queries=server.settings.log_queries)
+
+
+def _for_agents(server: Server
+                ) -> tuple[Sequence[BaseRoute], Callable[[], AbstractAsyncContextManager[None]]]:
+    """Routes, and what they run in; nothing without the extra `mcp`."""
+    if find_spec("mcp") is None:
+        return [], nullcontext
+    from mmsearch.server.tools import over_http
+
+    return over_http(server.collections, server.decoding.run)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

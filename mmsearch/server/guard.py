@@ -90,7 +90,7 @@ class Guard:
             raise Refused(421, "this server is not known by that name; start it with --name NAME "
                                "if it is one of its own")
         path = scope["path"]
-        if not path.startswith("/v1/") and path != "/metrics":
+        if not path.startswith(("/v1/", "/mcp")) and path != "/metrics":
             return
         if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
             raise Refused(403, "another site may not ask this")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
-from functools import wraps
+from functools import partial, wraps
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeAlias
 
+from anyio import to_thread
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Image
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import Field
+from starlette.routing import BaseRoute
 
 from mmsearch import __version__
 from mmsearch.errors import MediaError, MmsearchError, UsageError
@@ -46,21 +50,34 @@ Collection: TypeAlias = Annotated[str | None, Field(
 Pictures: TypeAlias = Annotated[bool, Field(description="Whether to show small pictures.")]
 Example: TypeAlias = Annotated[int | str | None, Field(
     description="A picture to look for: the id of a result, or a path.")]
+Run: TypeAlias = Callable[[Callable[[], "Content"]], Awaitable["Content"]]
 P = ParamSpec("P")
-T = TypeVar("T")
 
 
-def make_tools(collections: Mapping[str, Served], *, files: bool) -> MCPServer:
+def make_tools(collections: Mapping[str, Served], *, files: bool, run: Run = to_thread.run_sync
+               ) -> MCPServer:
     """The tools over these collections, of which the first is the default.
 
     files: whether pictures that are not indexed may be opened by their paths, too.
+    run: does a piece of work in another thread.
     """
     made = MCPServer("mmsearch", version=__version__, instructions=_INSTRUCTIONS,
                      log_level="WARNING")
     tools = _Tools(collections, files)
     for tool in (tools.search, tools.similar, tools.get, tools.describe):
-        made.add_tool(_told(tool), annotations=_READS, structured_output=False)
+        made.add_tool(_told(tool, run), annotations=_READS, structured_output=False)
     return made
+
+
+def over_http(collections: Mapping[str, Served], run: Run
+              ) -> tuple[Sequence[BaseRoute], Callable[[], AbstractAsyncContextManager[None]]]:
+    """The routes below /mcp, and what has to be entered before they are asked."""
+    made = make_tools(collections, files=False, run=run)
+    app = made.streamable_http_app(
+        stateless_http=True, json_response=True,  # so that any of several processes can answer
+        transport_security=TransportSecuritySettings(
+            enable_dns_rebinding_protection=False))  # the guard has looked at Host and Origin
+    return app.routes, made.session_manager.run
 
 
 class _Tools:
@@ -175,12 +192,12 @@ def _json(value: Any) -> str:
     return json.dumps(strict(value), ensure_ascii=False)
 
 
-def _told(tool: Callable[P, T]) -> Callable[P, T]:
+def _told(tool: Callable[P, Content], run: Run) -> Callable[P, Awaitable[Content]]:
     """The sentences of the library go to the agent; anything else stays in the log."""
     @wraps(tool)
-    def told(*args: P.args, **kwargs: P.kwargs) -> T:
+    async def told(*args: P.args, **kwargs: P.kwargs) -> Content:
         try:
-            return tool(*args, **kwargs)
+            return await run(partial(tool, *args, **kwargs))
         except MmsearchError as error:
             raise ToolError(str(error)) from error
 

@@ -8,17 +8,24 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import anyio
 from conftest import DEMO
+from httpx2 import AsyncClient
 from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
+from serving import TOKEN, detail, serving
 
 from mmsearch.collection import Reader
 
+INITIALIZE = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+    "protocolVersion": "2025-06-18", "capabilities": {},
+    "clientInfo": {"name": "test", "version": "1"}}}
 Work = Callable[[Client], Awaitable[None]]
 
 
@@ -108,6 +115,38 @@ def test_an_agent_is_told_what_is_wrong(demo_index: Path) -> None:
     talk(over_stdio(demo_index), work)
 
 
+def test_an_agent_elsewhere_finds_and_looks(demo_index: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "own.jpg"
+    picture.write_bytes((DEMO / "bus.jpg").read_bytes())
+
+    async def work(client: Client) -> None:
+        hits, pictures = parts(await client.call_tool("search", {"text": "a cat", "k": 2}))
+        assert hits[0]["path"] == str(DEMO / "cat.jpg") and len(pictures) == 2
+        again, _ = parts(await client.call_tool("search", {"picture": str(DEMO / "bus.jpg")}))
+        assert again[0]["path"] == str(DEMO / "bus.jpg") and again[0]["score"] > 0.99
+        for path in (picture, "/etc/passwd", "http://127.0.0.1:1/a.jpg"):
+            said = await complaint(client, "search", picture=str(path))
+            assert "is not indexed; give the id or path of a result" in said
+
+    with serving("-i", demo_index, "--token", TOKEN) as server:
+        address = f"{server.client.base_url}mcp"
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+
+        async def run() -> None:
+            async with AsyncClient(headers=headers) as http, Client(
+                    streamable_http_client(address, http_client=http)) as client:
+                await work(client)
+
+        anyio.run(run)
+        ask = partial(server.client.post, "/mcp", json=INITIALIZE)
+        accepts = headers | {"Accept": "application/json, text/event-stream"}
+        assert ask(headers=accepts).json()["result"]["serverInfo"]["name"] == "mmsearch"
+        assert "log in first" in detail(ask(), 401)
+        detail(ask(headers=accepts | {"Authorization": "Bearer wrong"}), 401)
+        detail(ask(headers=accepts | {"Host": "evil.example"}), 421)
+        detail(ask(headers=accepts | {"Origin": "http://evil.example"}), 403)
+
+
 def test_without_a_collection_or_the_extra_it_is_said(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "mmsearch", "mcp", "-i", tmp_path / "none"],
                           capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -119,10 +158,8 @@ def test_without_a_collection_or_the_extra_it_is_said(tmp_path: Path) -> None:
 
 
 def test_standard_output_has_the_protocol_alone(demo_index: Path) -> None:
-    asked = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-06-18", "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"}}})
     done = subprocess.run([sys.executable, "-m", "mmsearch", "mcp", "-i", demo_index],
-                          input=asked + "\n", capture_output=True, text=True, timeout=60)
+                          input=json.dumps(INITIALIZE) + "\n", capture_output=True, text=True,
+                          timeout=60)
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["result"]["serverInfo"]["name"] == "mmsearch"
