@@ -18,7 +18,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import Field
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from mmsearch import __version__
 from mmsearch.errors import MediaError, MmsearchError, UsageError
@@ -77,7 +77,10 @@ def over_http(collections: Mapping[str, Served], run: Run
         stateless_http=True, json_response=True,  # so that any of several processes can answer
         transport_security=TransportSecuritySettings(
             enable_dns_rebinding_protection=False))  # the guard has looked at Host and Origin
-    return app.routes, made.session_manager.run
+    # A GET would be kept open for what the server has to say by itself, which is nothing.
+    routes = [Route(one.path, one.endpoint, methods=["POST"]) for one in app.routes
+              if isinstance(one, Route)]
+    return routes, made.session_manager.run
 
 
 class _Tools:

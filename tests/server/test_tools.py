@@ -142,6 +142,7 @@ def test_an_agent_elsewhere_finds_and_looks(demo_index: Path, tmp_path: Path) ->
         accepts = headers | {"Accept": "application/json, text/event-stream"}
         assert ask(headers=accepts).json()["result"]["serverInfo"]["name"] == "mmsearch"
         assert "log in first" in detail(ask(), 401)
+        detail(server.client.get("/mcp", headers=headers | {"Accept": "text/event-stream"}), 405)
         detail(ask(headers=accepts | {"Authorization": "Bearer wrong"}), 401)
         detail(ask(headers=accepts | {"Host": "evil.example"}), 421)
         detail(ask(headers=accepts | {"Origin": "http://evil.example"}), 403)
