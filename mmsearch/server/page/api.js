@@ -90,8 +90,8 @@ export async function search(query, from, signal) {
 }
 
 /** Everything, newest first. */
-export async function browse({ collection, where, find, k }, from, signal) {
-	const answer = await call(withQuery("/v1/items", { collection, where: all(where), find, k, sort: "taken",
+export async function browse({ collection, where, k }, from, signal) {
+	const answer = await call(withQuery("/v1/items", { collection, where: all(where), k, sort: "taken",
 		after: from?.cursor ?? "" }), { signal });
 	return page(answer.items, answer);
 }
