@@ -87,8 +87,8 @@ export async function search(query, from, signal) {
 }
 
 /** Everything, newest first. */
-export async function browse({ collection, where, find, k }, from, signal) {
-	const answer = await call(withQuery("/v1/items", { collection, where, find, k, sort: "taken",
+export async function browse({ collection, where, k }, from, signal) {
+	const answer = await call(withQuery("/v1/items", { collection, where, k, sort: "taken",
 		after: from?.cursor ?? "" }), { signal });
 	return page(answer.items, answer);
 }
