@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmsearch.client import connect
     from mmsearch.collection import AddReport, Collection
     from mmsearch.encoders import Encoder, load_encoder
     from mmsearch.errors import MmsearchError
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["AddReport", "Collection", "Encoder", "Hit", "Item", "MmsearchError", "Query",
-           "Scan", "iter_items", "load_encoder"]
-_HOME = {"AddReport": "collection", "Collection": "collection", "Encoder": "encoders",
-         "load_encoder": "encoders", "MmsearchError": "errors", "Hit": "records",
-         "Item": "records", "Query": "search", "Scan": "sources", "iter_items": "sources"}
+           "Scan", "connect", "iter_items", "load_encoder"]
+_HOME = {"AddReport": "collection", "Collection": "collection", "connect": "client",
+         "Encoder": "encoders", "load_encoder": "encoders", "MmsearchError": "errors",
+         "Hit": "records", "Item": "records", "Query": "search", "Scan": "sources",
+         "iter_items": "sources"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@
     │   └── EncoderMismatch     a collection was made by another model
     └── CollectionError         something about a collection on disk
         ├── CollectionNotFound
+        ├── ItemNotFound        it has no item of this id
         ├── CollectionBusy      another process is writing to it
         └── CollectionDamaged   a file is missing, cut short or altered
 """
@@ -77,6 +78,10 @@ class CollectionNotFound(CollectionError):
 def no_collection(path: object) -> CollectionNotFound:
     return CollectionNotFound(f"{path} holds no collection; make one with `mmsearch index PATH`, "
                               "or give its directory with -i")
+
+
+class ItemNotFound(CollectionError):
+    pass
 
 
 class CollectionBusy(CollectionError):

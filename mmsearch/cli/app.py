@@ -9,44 +9,22 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mmsearch import __version__
-from mmsearch.cli import (
-    compact,
-    delete,
-    demo,
-    dups,
-    evaluate,
-    export,
-    index,
-    info,
-    models,
-    query,
-    reindex,
-    serve,
-    train,
-    verify,
-    watch,
-)
 from mmsearch.cli.terminal import safe_text, say
 from mmsearch.errors import MmsearchError
 
-app = typer.Typer(
-    name="mmsearch", no_args_is_help=True, pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Find images by words, images by images, and words by images. Everything runs on this "
-         "machine, offline.")
-
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "index": index.index, "watch": watch.watch, "query": query.query,
-    "serve": serve.serve, "dups": dups.dups,
-    "eval": evaluate.evaluate, "info": info.info, "delete": delete.delete,
-    "verify": verify.verify, "compact": compact.compact, "export": export.export,
-    "reindex": reindex.reindex, "train": train.train, "demo": demo.demo}
+_COMMANDS = {
+    "index": "index", "watch": "watch", "query": "query", "serve": "serve", "dups": "dups",
+    "eval": "evaluate", "info": "info", "delete": "delete", "verify": "verify",
+    "compact": "compact", "export": "export", "reindex": "reindex", "train": "train",
+    "demo": "demo", "mcp": "mcp", "models": "models"}
+"""The module of each, with a function of the same name; in the order of the help."""
 
 
 def _help(command: Callable[..., None]) -> str:
@@ -54,12 +32,24 @@ def _help(command: Callable[..., None]) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.__doc__ or ""))
 
 
-for _name, _command in _COMMANDS.items():
-    app.command(_name, help=_help(_command))(_command)
-_models = typer.Typer(invoke_without_command=True)
-_models.callback(help=_help(models.models))(models.models)
-_models.command("get", help=_help(models.get))(models.get)
-app.add_typer(_models, name="models")
+def app(*names: str) -> typer.Typer:
+    """The command line with these commands, or with all: each takes some milliseconds to make."""
+    made = typer.Typer(
+        name="mmsearch", no_args_is_help=True, pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]}, callback=_options,
+        help="Find images by words, images by images, and words by images. Everything runs on "
+             "this machine, offline.")
+    for name in names or _COMMANDS:
+        module = import_module(f"mmsearch.cli.{_COMMANDS[name]}")
+        command = getattr(module, _COMMANDS[name])
+        if name != "models":
+            made.command(name, help=_help(command))(command)
+            continue
+        models = typer.Typer(invoke_without_command=True)
+        models.callback(help=_help(command))(command)
+        models.command("get", help=_help(module.get))(module.get)
+        made.add_typer(models, name=name)
+    return made
 
 
 def _show_version(wanted: bool) -> None:
@@ -68,7 +58,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(version: Annotated[bool, typer.Option(
         "--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
@@ -88,7 +77,7 @@ def _run() -> Any:
     warnings.showwarning = lambda message, *_: say(f"mmsearch: {message}")
     try:
         try:
-            app()
+            app(*(name for name in sys.argv[1:2] if name in _COMMANDS))()
         except SystemExit as stop:
             sys.stdout.flush()
             if stop.code == 130:  # Ctrl-C

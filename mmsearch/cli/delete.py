@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mmsearch.cli.answers import check_fields
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
     IndexOption,
@@ -13,7 +14,6 @@ from mmsearch.cli.options import (
     WhereOption,
     address_given,
 )
-from mmsearch.cli.query import check_fields
 from mmsearch.cli.terminal import print_json, safe_text, say
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mmsearch.cli.answers import check_fields
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
     IndexOption,
@@ -16,7 +17,6 @@ from mmsearch.cli.options import (
     WhereOption,
     one_form,
 )
-from mmsearch.cli.query import check_fields
 from mmsearch.cli.terminal import (
     console,
     print_json,

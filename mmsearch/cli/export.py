@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
+from mmsearch.cli.answers import check_fields
 from mmsearch.cli.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
-from mmsearch.cli.query import check_fields
 from mmsearch.cli.terminal import print_json, progress
 
 Dtype: TypeAlias = Literal["float16", "float32"]

@@ -45,11 +45,33 @@ def address_given(text: str) -> str:
     return text
 
 
-path_given.__name__ = address_given.__name__ = "path"  # what help calls their type
+def is_address(place: str) -> bool:
+    """Whether -i names a server, not a directory."""
+    return place.startswith(("http://", "https://"))
+
+
+def directory_given(text: str | Path) -> Path:
+    """The directory of a collection; a default comes as a Path.
+
+    Raises:
+        UsageError: it is empty, or the address of a server.
+    """
+    if is_address(str(text)):
+        raise UsageError(f"this command needs the directory of a collection, not {text}; only "
+                         "query and info ask a server")
+    return path_given(str(text))
+
+
+for _parser in (path_given, address_given, directory_given):
+    _parser.__name__ = "path"  # what help calls their type
 
 IndexOption = Annotated[Path, typer.Option(
-    "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR", parser=path_given,
+    "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR", parser=directory_given,
     help="The collection's directory.")]
+PlaceOption = Annotated[str, typer.Option(
+    "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR|URL", parser=address_given,
+    help="The collection's directory, or the address of a server: http://HOST:PORT (its token in "
+         "MMSEARCH_TOKEN).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Print0Option = Annotated[bool, typer.Option(
     "-0", "--print0", help="Like --filepath-only, but end each path with NUL, for `xargs -0`.")]

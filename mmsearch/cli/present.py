@@ -81,11 +81,13 @@ def per_cent(hit: Hit) -> str:
     return "" if hit.relevance is None else f"{int(100 * hit.relevance)} %"
 
 
-def hits_json(hits: Iterable[Hit], *, parts: bool = False) -> list[dict[str, Any]]:
+def hits_json(hits: Iterable[Hit], *, parts: bool = False, server: str = ""
+              ) -> list[dict[str, Any]]:
     """The hits as values that strict JSON in UTF-8 can hold, whatever their metadata is; a part of
     a file has its `time` in seconds, its `page`, or its `region` in per cent.
 
     parts: also what their scores are made of, for the modes text and hybrid.
+    server: which one found them, if one did.
     """
     found: list[dict[str, Any]] = []
     for rank, hit in enumerate(hits, 1):
@@ -99,6 +101,8 @@ def hits_json(hits: Iterable[Hit], *, parts: bool = False) -> list[dict[str, Any
             values |= part.facts()
         if parts:
             values |= {"cosine": hit.cosine, "bm25": hit.bm25}
+        if server:
+            values["server"] = server
         found.append(strict(values))
     return found
 

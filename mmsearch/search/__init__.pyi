@@ -2,6 +2,7 @@ from .compose import (
     Embedded as Embedded,
     TextVectors as TextVectors,
     asked_of as asked_of,
+    example_picture as example_picture,
     share_of_images as share_of_images,
 )
 from .duplicates import (

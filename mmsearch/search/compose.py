@@ -220,11 +220,16 @@ def _example(encoder: Encoder, example: Example, stored: Stored) -> Vectors | Im
     if isinstance(example, str | os.PathLike) and (known := stored(example)) is not None:
         return known
     if isinstance(example, Crop):  # of the whole picture: scaled down, pixels would be others
-        return example.cut(_picture(example.image, None))
-    return _picture(example, encoder.min_side)
+        return example.cut(example_picture(example.image, None))
+    return example_picture(example, encoder.min_side)
 
 
-def _picture(example: Example, min_side: int | None) -> Image:
+def example_picture(example: Example, min_side: int | None) -> Image:
+    """RGB, upright; min_side: as for `media.decode`.
+
+    Raises:
+        UsageError, MediaError: see `composed`.
+    """
     from mmsearch.media import frames, given
 
     if not isinstance(example, str | os.PathLike):

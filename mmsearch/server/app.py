@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -11,10 +12,11 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute
 
 from mmsearch import __version__
-from mmsearch.server import about, copies, items, logins, pages, searching, writing
-from mmsearch.server.asked import EmbedIn, SearchIn
+from mmsearch.server import about, copies, handle, items, logins, pages, searching, writing
+from mmsearch.server.asked import EmbedIn, QueryIn, SearchIn
 from mmsearch.server.guard import App, Guard
 from mmsearch.server.indexing import begin
 from mmsearch.server.measures import Measured
@@ -22,30 +24,44 @@ from mmsearch.server.problems import Problem, add_problems, known_only
 from mmsearch.server.state import Server
 
 _MODELS: list[type[BaseModel]] = [
-    Problem, SearchIn, EmbedIn, logins.Login, writing.AddIn, writing.DeleteIn]
+    Problem, QueryIn, SearchIn, EmbedIn, logins.Login, writing.AddIn, writing.DeleteIn]
 """Those that routes name themselves."""
 _REF = "#/components/schemas/{model}"
 
 
 def make_app(server: Server) -> App:
+    routes, agents = _for_agents(server)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(server.start)
         indexing = begin(server)
-        yield
+        async with agents():
+            yield
         if indexing is not None:
             await run_in_threadpool(indexing.end)
         await run_in_threadpool(server.close)
 
     app = FastAPI(title="mmsearch", version=__version__, docs_url=None, redoc_url=None,
                   lifespan=lifespan, redirect_slashes=False)
-    for room in (searching, items, about, copies, writing, logins):
+    for room in (searching, items, about, copies, writing, logins, handle):
         app.include_router(room.routes(server), dependencies=[Depends(known_only)])
     app.include_router(pages.routes())
+    app.router.routes.extend(routes)
     add_problems(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Measured(Guard(app, server.settings), server.measures,
+    return Measured(Guard(app, server.settings, server.own), server.measures,
                     log_queries=server.settings.log_queries)
+
+
+def _for_agents(server: Server
+                ) -> tuple[Sequence[BaseRoute], Callable[[], AbstractAsyncContextManager[None]]]:
+    """Routes, and what they run in; nothing without the extra `mcp`."""
+    if find_spec("mcp") is None:
+        return [], nullcontext
+    from mmsearch.server.tools import over_http
+
+    return over_http(server.collections, server.decoding.run)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

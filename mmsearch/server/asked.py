@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from fastapi import Query as Param
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
@@ -53,12 +53,23 @@ class PictureIn(BaseModel):
 
     @model_validator(mode="after")
     def _one(self) -> PictureIn:
-        given = [one for one in (self.item, self.data, self.vector) if one is not None]
-        if len(given) != 1:
+        if sum(one is not None for one in self._given()) != 1:
             raise ValueError("give one of item, data and vector")
         if self.crop is not None and self.vector is not None:
             raise ValueError("a vector cannot be cropped")
         return self
+
+    def _given(self) -> Sequence[Any]:
+        return self.item, self.data, self.vector
+
+
+class OwnPictureIn(PictureIn):
+    """Also a file of this machine: only for the user whom the server belongs to."""
+
+    path: str | None = None
+
+    def _given(self) -> Sequence[Any]:
+        return *super()._given(), self.path
 
 
 Pictures: TypeAlias = Annotated[list[PictureIn], Field(max_length=MOST_PICTURES)]
@@ -70,8 +81,8 @@ def _not_too_long(texts: Sequence[str | Sequence[str]]) -> None:
         raise ValueError(f"all texts together may have {MOST_TEXT} characters")
 
 
-class SearchIn(BaseModel):
-    """What to search for. Pictures that are uploaded come after those that are named here."""
+class QueryIn(BaseModel):
+    """What to search for, in the parts of `search.Query`."""
 
     model_config = ConfigDict(extra="forbid")
     collection: str | None = None
@@ -93,12 +104,24 @@ class SearchIn(BaseModel):
     diverse: Share | None = None
     collapse: bool | Annotated[str, Field(max_length=200)] = True
     multilingual: bool | None = None
-    sort: Literal["relevance", "taken"] = "relevance"
 
     @model_validator(mode="after")
-    def _short(self) -> SearchIn:
+    def _short(self) -> Self:
         _not_too_long([self.text, self.without])
         return self
+
+
+class OwnQueryIn(QueryIn):
+    """What comes through the socket in the collection's directory."""
+
+    image: Annotated[list[OwnPictureIn], Field(max_length=MOST_PICTURES)] = []  # type: ignore[assignment]
+    without_image: Annotated[list[OwnPictureIn], Field(max_length=MOST_PICTURES)] = []  # type: ignore[assignment]
+
+
+class SearchIn(QueryIn):
+    """What to search for. Pictures that are uploaded come after those that are named here."""
+
+    sort: Literal["relevance", "taken"] = "relevance"
 
 
 class EmbedIn(BaseModel):
@@ -116,12 +139,12 @@ class EmbedIn(BaseModel):
         return self
 
 
-def query_of(asked: SearchIn, served: Served, images: Sequence[Uploaded] = (),
+def query_of(asked: QueryIn, served: Served, images: Sequence[Uploaded] = (),
              without_images: Sequence[Uploaded] = ()) -> Query:
     """The query that a request means; takes time where pictures are decoded.
 
     Raises:
-        UsageError: it makes no sense. NoSuchItem, MediaError.
+        UsageError: it makes no sense. ItemNotFound, MediaError.
     """
     vector: Any = asked.vector
     given = asked.model_dump(exclude={
@@ -136,8 +159,8 @@ def query_of(asked: SearchIn, served: Served, images: Sequence[Uploaded] = (),
 
 class Examples:
     """The pictures of one request, as `Query.image` takes them: never a path or an address, which
-    would be opened. Each is made as small as the model sees it before the next is looked at, and
-    all together have no more pixels than one may have."""
+    would be opened (but for `OwnPictureIn`). Each is made as small as the model sees it before the
+    next is looked at, and all together have no more pixels than one may have."""
 
     def __init__(self, served: Served) -> None:
         self.served, self.pixels = served, served.pixels
@@ -149,6 +172,8 @@ class Examples:
         return [*map(self._named, pictures), *(self._sent(one.data, None) for one in uploads)]
 
     def _named(self, picture: PictureIn) -> Any:
+        if isinstance(picture, OwnPictureIn) and picture.path is not None:
+            return picture.path if picture.crop is None else Crop(picture.path, picture.crop)
         if picture.vector is not None:
             return Embedded(picture.vector)
         if picture.item is None:

@@ -13,7 +13,7 @@ import hmac
 import ipaddress
 import socket
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
@@ -31,6 +31,7 @@ LOGIN = "/v1/login"
 _LOGIN_BYTES = 4000
 HEAD_ONLY = "mmsearch.head"
 """In the scope of a request that wants no body."""
+_OWN = "mmsearch.own"
 _PROBES = ("/healthz", "/readyz")
 _POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
            "media-src 'self' blob:; connect-src 'self'; frame-src 'self'; form-action 'self'; "
@@ -46,8 +47,10 @@ FRAMED = {"content-security-policy": _POLICY.format("'self'")}
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
-        self.app, self.settings = app, settings
+    def __init__(self, app: App, settings: Settings, own: Mapping[str, str]) -> None:
+        """own: the sockets that only our own user can connect to, and the collections they are for.
+        """
+        self.app, self.settings, self.own = app, settings, own
         self.arrived = _Arrived(settings.bodies_bytes)
         machine = socket.gethostname().lower()
         self.names = {"localhost", machine, f"{machine}.local", settings.host.lower(),
@@ -62,8 +65,12 @@ class Guard:
             return
         headers = _headers(scope)
         guarded = _with_headers(send)
+        address, port = scope.get("server") or ("", 0)
+        if port is None and address in self.own:  # of the network, a port is a number
+            scope[_OWN] = self.own[address]
         try:
-            self._check(scope, headers)
+            if own_collection(scope) is None:
+                self._check(scope, headers)
             arriving = _Arriving(receive, self.settings, scope["path"], headers, self.arrived)
         except Refused as refused:
             answer = problem(refused.status, refused.detail, headers={
@@ -83,7 +90,7 @@ class Guard:
             raise Refused(421, "this server is not known by that name; start it with --name NAME "
                                "if it is one of its own")
         path = scope["path"]
-        if not path.startswith("/v1/") and path != "/metrics":
+        if not path.startswith(("/v1/", "/mcp")) and path != "/metrics":
             return
         if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
             raise Refused(403, "another site may not ask this")
@@ -165,6 +172,12 @@ class _Arriving:
     def _too_large(self) -> Refused:
         return Refused(413, f"this request may have {self.most / 1e6:g} MB at most",
                        Connection="close")
+
+
+def own_collection(scope: Scope) -> str | None:
+    """The collection through whose socket a request came; None for one from the network."""
+    found: str | None = scope.get(_OWN)
+    return found
 
 
 def cookie_of(token: str) -> str:

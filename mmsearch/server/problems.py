@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from mmsearch.errors import (
     CollectionBusy,
     FileChanged,
+    ItemNotFound,
     MediaError,
     MissingExtra,
     MmsearchError,
@@ -26,7 +27,8 @@ from mmsearch.server.turns import TooBusy, TooLate
 
 _log = logging.getLogger("mmsearch.server")
 _STATUS: list[tuple[type[MmsearchError], int]] = [
-    (NoSuchItem, 404), (FileChanged, 409), (MediaError, 415), (MissingExtra, 415),
+    (NoSuchItem, 404), (ItemNotFound, 404), (FileChanged, 409), (MediaError, 415),
+    (MissingExtra, 415),
     (UsageError, 400), (TooBusy, 429), (TooLate, 503), (CollectionBusy, 503)]
 _AGAIN = {429: "1", 503: "2"}
 """Seconds after which to try again."""
@@ -48,12 +50,13 @@ class Wrong(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457; `detail` is a sentence for people."""
+    """RFC 9457; `detail` is a sentence for people. error: which of `mmsearch.errors` it is."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
+    error: str | None = None
     errors: list[Wrong] | None = None
 
 
@@ -80,9 +83,10 @@ class ProblemResponse(JSONResponse):
 
 
 def problem(status: int, detail: str, errors: list[dict[str, str]] | None = None,
-            headers: dict[str, str] | None = None) -> ProblemResponse:
+            headers: dict[str, str] | None = None, error: str | None = None) -> ProblemResponse:
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status,
-            "detail": strict(detail)} | ({"errors": errors} if errors else {})
+            "detail": strict(detail)} | ({"errors": errors} if errors else {}) | (
+                {"error": error} if error else {})
     headers = {"Cache-Control": "no-store"} | (headers or {})
     if status in _AGAIN:
         headers.setdefault("Retry-After", _AGAIN[status])
@@ -98,7 +102,9 @@ def _of_library(_: Request, error: Exception) -> Response:
     status = status_of(error)
     if status == 500:
         _log.error("%s: %s", type(error).__name__, error)
-    return problem(status, str(error))
+    public = next(kind.__name__ for kind in type(error).__mro__
+                  if kind.__module__ == MmsearchError.__module__)
+    return problem(status, str(error), error=public)
 
 
 def _refused(_: Request, error: Exception) -> Response:

@@ -6,10 +6,14 @@ import logging
 import socket
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from mmsearch.collection import Reader
 from mmsearch.errors import MissingExtra
 from mmsearch.server.settings import Settings
+
+if TYPE_CHECKING:
+    from mmsearch.server.listening import Listening
 
 
 def serve(settings: Settings, *, started: Callable[[str], None] = lambda address: None) -> None:
@@ -33,6 +37,7 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
     if settings.watch and find_spec("watchfiles") is None:
         raise MissingExtra("watching folders", "watch")
     from mmsearch.server.listening import listen
+    from mmsearch.server.local import local_sockets
     from mmsearch.server.workers import serve_with
 
     sockets = listen(settings.host, settings.port)
@@ -40,13 +45,20 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
     if settings.workers > 1:
         for path in settings.indexes:
             Reader.open(path, model=settings.model).close()  # what is wrong is said once
-        serve_with(_run, settings, sockets, lambda: started(address))
+        with local_sockets(settings.indexes) as local:
+            serve_with(_run, settings, [*sockets, *local], lambda: started(address))
     else:
-        _run(settings, sockets, lambda: started(address))
+        listening = _listening(settings, lambda: started(address))
+        with local_sockets(settings.indexes) as local:
+            listening.run(sockets=[*sockets, *local])
 
 
 def _run(settings: Settings, sockets: list[socket.socket], started: Callable[[], None]) -> None:
-    """One process."""
+    """One of several processes."""
+    _listening(settings, started).run(sockets=sockets)
+
+
+def _listening(settings: Settings, started: Callable[[], None]) -> Listening:
     import uvicorn
 
     from mmsearch.server.app import make_app
@@ -61,7 +73,7 @@ def _run(settings: Settings, sockets: list[socket.socket], started: Callable[[],
         access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=30,
         timeout_graceful_shutdown=20, lifespan="on",
         h11_max_incomplete_event_size=64 * 1024)
-    Listening(config, server, started).run(sockets=sockets)
+    return Listening(config, server, started)
 
 
 def _address(settings: Settings, port: int) -> str:

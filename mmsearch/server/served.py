@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
 from mmsearch.collection import Reader
-from mmsearch.errors import CollectionNotFound
+from mmsearch.errors import CollectionNotFound, ItemNotFound
 from mmsearch.records import Item
 from mmsearch.storage import Row
 
@@ -56,10 +57,10 @@ class Served:
     progress: Progress = field(default_factory=Progress)
 
     def row(self, id: int) -> Row:
-        """Raises NoSuchItem."""
+        """Raises ItemNotFound."""
         found = self.reader.rows([id])
         if id not in found:
-            raise NoSuchItem(f"there is no item {id} in {self.name!r}")
+            raise ItemNotFound(f"there is no item {id} in {self.name!r}")
         return found[id]
 
     def shown_as(self, row: Stored) -> Stored:
@@ -68,6 +69,16 @@ class Served:
             return row
         beside = self.reader.beside([row.item])
         return next((one for one in beside if one.item.kind == "image"), row)
+
+
+def free_name(path: Path, taken: Container[str]) -> str:
+    """What the collection in a directory is called: as its directory, with a number if need be."""
+    name = free = path.absolute().name or "index"
+    number = 1
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free
 
 
 class NoSuchItem(CollectionNotFound):

@@ -6,12 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
+from mmsearch.client import socket_in
 from mmsearch.collection import Collection, Reader
 from mmsearch.encoders import BUILTIN
 from mmsearch.errors import CollectionNotFound, MmsearchError, ModelError
 from mmsearch.server.batching import Batches
 from mmsearch.server.measures import Measures, TextCache
-from mmsearch.server.served import NoSuchItem, Served
+from mmsearch.server.served import NoSuchItem, Served, free_name
 from mmsearch.server.settings import Settings
 from mmsearch.server.thumbs import Thumbs
 from mmsearch.server.turns import Turns
@@ -26,13 +27,14 @@ class Server:
         self.ready = False
         self.collections: dict[str, Served] = {}
         for number, path in enumerate(settings.indexes):
-            name = _free_name(path.absolute().name or "index", self.collections)
+            name = free_name(path, self.collections)
             writable = settings.writable.absolute() if settings.writable and number == 0 else None
             written = number == 0 and (settings.paths or writable)
             reader = _collection(path, settings.model) if written else Reader.open(
                 path, model=settings.model)
             self.collections[name] = Served(name, reader, settings.pixels, writable,
                                             settings.watch and number == 0)
+        self.own = dict(zip(map(socket_in, settings.indexes), self.collections, strict=True))
         self.thumbs = Thumbs(settings.thumbs, settings.thumbs_bytes)
         self.decoding = Turns(settings.decoders, settings.waiting, settings.deadline)
         self.measures = Measures()
@@ -90,11 +92,3 @@ def _collection(path: Path, model: str | None) -> Collection:
         return Collection.open(path, model=model)
     except CollectionNotFound:
         return Collection.create(path, model=model or BUILTIN)
-
-
-def _free_name(name: str, taken: dict[str, Served]) -> str:
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}-{number}"
-    return free

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import DEMO
+from serving import Serving
 from test_architecture import FLOORS
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +99,8 @@ def test_the_commands_of_the_table_exist() -> None:
 
 
 @pytest.mark.parametrize(("page", "code"), EXAMPLES, ids=[page.stem for page, _ in EXAMPLES])
-def test_a_python_example_runs(home: Path, page: Path, code: str) -> None:
+def test_a_python_example_runs(home: Path, page: Path, code: str, demo_server: Serving) -> None:
+    code = code.replace("http://photos.local:8080", str(demo_server.client.base_url))
     done = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) >= code.count("print(")

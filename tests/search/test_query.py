@@ -67,7 +67,7 @@ def test_a_search_takes_a_query_or_its_parts_or_both(demo_index: Path) -> None:
 def test_every_part_is_explained_wherever_it_can_be_asked() -> None:
     assert list(signature(Collection.search).parameters)[2:] == PARTS
     options = " ".join(str(getattr(param, "help", ""))
-                       for param in typer.main.get_command(app).commands["query"].params)
+                       for param in typer.main.get_command(app()).commands["query"].params)
     for part in fields(Query):
         assert f"{part.name}: {part.metadata['help']}" in str(Query.__doc__)
         assert part.metadata["help"] in options or part.name == "after", part.name
