@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from mmsearch import __version__
 from mmsearch.jsonable import strict
-from mmsearch.server.asked import Text
+from mmsearch.server.asked import ALL, Wheres
 from mmsearch.server.problems import RESPONSES, problem
 from mmsearch.server.served import Served
 from mmsearch.server.shown import for_people
@@ -102,7 +102,7 @@ def routes(server: Server) -> APIRouter:
             "collections": [_about(one) for one in server.collections.values()]})
 
     @router.get("/v1/collections/{name}/facets", response_model=Facets)
-    def facets(name: str, where: Text = "") -> JSONResponse:
+    def facets(name: str, where: Wheres = ALL) -> JSONResponse:
         """What pictures, videos and documents can be filtered by."""
         served = server.collection(name)
         found = served.reader.facets(where=where)

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
+from fastapi import Query as Param
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from mmsearch.errors import MediaError, UsageError
@@ -30,6 +31,12 @@ Texts: TypeAlias = Text | Annotated[list[Text], Field(max_length=16)]
 Conditions: TypeAlias = Annotated[str, Field(max_length=20_000)] | Annotated[
     list[Annotated[str, Field(max_length=20_000)]], Field(max_length=64)]
 Numbers: TypeAlias = Annotated[list[FiniteFloat], Field(max_length=8192)]
+Wheres: TypeAlias = Annotated[
+    list[Annotated[str, Field(max_length=20_000)]],
+    Param(max_length=64, description="Conditions that must all hold.")]
+"""As a parameter of an address, which may come several times."""
+ALL: list[str] = []
+"""Without conditions."""
 K: TypeAlias = Annotated[int, Field(ge=1, le=MOST_HITS)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from mmsearch.fragments import part_of
 from mmsearch.jsonable import strict
 from mmsearch.server import files, thumbs
-from mmsearch.server.asked import Id, K, Text
+from mmsearch.server.asked import ALL, Id, K, Text, Wheres
 from mmsearch.server.problems import RESPONSES
 from mmsearch.server.served import NoSuchItem, Served, Stored, version_of
 from mmsearch.server.shown import Shown, folder_of, name_of, shown
@@ -51,7 +51,7 @@ def routes(server: Server) -> APIRouter:
     router = APIRouter(prefix="/v1/items", tags=["items"], responses=RESPONSES)
 
     @router.get("", response_model=Items)
-    def items(collection: str | None = None, where: Text = "",
+    def items(collection: str | None = None, where: Wheres = ALL,
               sort: Literal["taken", "added"] = "taken",
               after: Annotated[str, Param(max_length=100)] = "", k: K = 50) -> JSONResponse:
         """Pictures, videos and documents, newest first; those without a date come last."""

@@ -18,6 +18,7 @@ from mmsearch.records import Hit
 from mmsearch.search import Find, Mode, Query, several
 from mmsearch.server import bodies
 from mmsearch.server.asked import (
+    ALL,
     EmbedIn,
     Examples,
     Id,
@@ -26,6 +27,7 @@ from mmsearch.server.asked import (
     SearchIn,
     Share,
     Text,
+    Wheres,
     query_of,
 )
 from mmsearch.server.bodies import Uploaded
@@ -78,7 +80,7 @@ def routes(server: Server) -> APIRouter:
             q: Annotated[Text, Param(description="What to look for, in words.")] = "",
             item: Annotated[Id | None, Param(description="A picture to look for, by its id.")]
             = None,
-            without: Annotated[Text, Param(alias="not")] = "", where: Text = "",
+            without: Annotated[Text, Param(alias="not")] = "", where: Wheres = ALL,
             find: Find = "image", mode: Mode = "vector", k: K = 10,
             offset: Annotated[int, Param(ge=0, le=1_000_000)] = 0,
             after: Annotated[str, Param(max_length=100)] = "", min_score: Share | None = None,
@@ -87,16 +89,16 @@ def routes(server: Server) -> APIRouter:
         """The same for people with curl."""
         return await answered(SearchIn(
             collection=collection, text=[q] if q else [], without=[without] if without else [],
-            image=[PictureIn(item=item)] if item else [], where=[where] if where else [],
+            image=[PictureIn(item=item)] if item else [], where=where,
             find=find, mode=mode, k=k, offset=offset, after=after, min_score=min_score, sort=sort))
 
     @router.get("/items/{id}/similar", response_model=Answer)
     async def similar(id: Id, k: K = 10, after: Annotated[str, Param(max_length=100)] = "",
-                      where: Text = "", min_score: Share | None = None,
+                      where: Wheres = ALL, min_score: Share | None = None,
                       collection: str | None = None) -> Response:
         """Pictures that look like one of the collection, without that one."""
         asked = SearchIn(collection=collection, image=[PictureIn(item=id)], k=k, after=after,
-                         where=[where] if where else [], min_score=min_score)
+                         where=where, min_score=min_score)
         return await answered(asked, but=id)
 
     @router.post("/embed", response_model=Embeddings,

@@ -34,6 +34,11 @@ def test_facets_are_conditions_with_true_counts(client: httpx.Client) -> None:
     for value in values:
         page = client.get("/v1/items", params={"where": value["where"]}).json()
         assert page["total"] == value["count"], value
+    two = [value["where"] for value in values[:2]]
+    both = client.get("/v1/items", params={"where": two}).json()
+    assert 0 < both["total"] < min(value["count"] for value in values[:2])
+    few = client.get("/v1/collections/index/facets", params={"where": two}).json()
+    assert few["total"] == both["total"]
     assert "no collection 'x'" in detail(client.get("/v1/collections/x/facets"), 404)
 
 
