@@ -21,6 +21,7 @@ from mmsearch.encoders.hubness import Hubness
 from mmsearch.encoders.languages import DOUBTFUL, FOREIGN, is_english, log_odds
 from mmsearch.encoders.load import BUILTIN, BUILTIN_DIR
 from mmsearch.encoders.names import Names
+from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.protocol import Encoder, encode_queries, spelled
 from mmsearch.errors import MissingExtra, UsageError
 from mmsearch.records import Pixels, Vectors
@@ -100,10 +101,15 @@ class Multilingual:
         return spelled(self._base, text) if self._is_english(text) else text
 
     def _is_english(self, text: str) -> bool:
-        """Also what may be English, misspelt."""
-        return not self._every and (is_english(text) or (
-            log_odds(text) > DOUBTFUL and (right := spelled(self._base, text)) != text
-            and is_english(right)))
+        """Also what may be English, misspelt; not what looks rather foreign and has no word that is
+        known to be English: Fahrrad, Apfel."""
+        if self._every:
+            return False
+        odds = log_odds(text)
+        if odds >= 0 or odds <= DOUBTFUL:
+            return odds >= 0
+        right = spelled(self._base, text)
+        return is_english(right) and (right != text or _knows(self._base, text))
 
     def encode_queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         other = [n for n, text in enumerate(texts) if not self._is_english(text)]
@@ -120,6 +126,10 @@ class Multilingual:
         both[:, english] = encode_queries(self._base, [texts[n] for n in english])
         both[:, other] = found
         return both[0], both[1]
+
+
+def _knows(base: Encoder, text: str) -> bool:
+    return isinstance(base, OnnxEncoder) and base.knows(text)
 
 
 def unit(sentences: Vectors, table: np.ndarray[Any, np.dtype[np.float16]]) -> Vectors:

@@ -99,6 +99,10 @@ class OnnxEncoder:
         """A query as it is encoded: see `encoders.spelling`."""
         return self._spelling.corrected(text) if self._spelling else text
 
+    def knows(self, text: str) -> bool:
+        """Whether any word of a text is an English one, as far as the model knows."""
+        return self._spelling is None or self._spelling.knows(text)
+
     def run_images(self, images: Sequence[Picture]) -> tuple[Vectors, Vectors]:
         """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32."""
         parts = [images[at : at + self.batch] for at in range(0, len(images), self.batch)]

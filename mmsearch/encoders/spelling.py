@@ -33,6 +33,10 @@ class Spelling:
             return text
         return _WORD.sub(lambda match: self._right(match[0]) or match[0], text)
 
+    def knows(self, text: str) -> bool:
+        """Whether any word of a text is one that is known."""
+        return any(self._is_known(word) for word in re.findall(r"[^\W\d_]+", text.lower()))
+
     def _right(self, word: str) -> str | None:
         """The word that was meant; None if it is one, or could be any."""
         if self._is_known(word):

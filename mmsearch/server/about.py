@@ -20,8 +20,14 @@ from mmsearch.server.shown import for_people
 from mmsearch.server.state import Server
 
 
+class Skipped(BaseModel):
+    path: str
+    reason: str
+
+
 class State(BaseModel):
-    """How far a collection is; total is null while it is not known."""
+    """How far a collection is; total is null while it is not known. skipped_files: the first 100 of
+    those that could not be indexed."""
 
     name: str
     state: Literal["ready", "indexing", "failed"]
@@ -30,6 +36,7 @@ class State(BaseModel):
     message: str
     error: str | None
     skipped: int
+    skipped_files: list[Skipped]
     items: int
 
 

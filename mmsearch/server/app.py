@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from importlib.util import find_spec
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -20,7 +20,7 @@ from mmsearch.server.asked import EmbedIn, QueryIn, SearchIn
 from mmsearch.server.guard import App, Guard
 from mmsearch.server.indexing import begin
 from mmsearch.server.measures import Measured
-from mmsearch.server.problems import Problem, add_problems
+from mmsearch.server.problems import Problem, add_problems, known_only
 from mmsearch.server.state import Server
 
 _MODELS: list[type[BaseModel]] = [
@@ -44,10 +44,9 @@ def make_app(server: Server) -> App:
 
     app = FastAPI(title="mmsearch", version=__version__, docs_url=None, redoc_url=None,
                   lifespan=lifespan, redirect_slashes=False)
-    for router in (searching.routes(server), items.routes(server), about.routes(server),
-                   copies.routes(server), writing.routes(server), logins.routes(server),
-                   handle.routes(server), pages.routes()):
-        app.include_router(router)
+    for room in (searching, items, about, copies, writing, logins, handle):
+        app.include_router(room.routes(server), dependencies=[Depends(known_only)])
+    app.include_router(pages.routes())
     app.router.routes.extend(routes)
     add_problems(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -17,6 +17,8 @@ from mmsearch.sources import Scan, iter_items
 from mmsearch.uris import path_to_uri
 
 _log = logging.getLogger("mmsearch.server")
+_NAMED = 100
+"""Skipped files that are named in the status; the log names all."""
 _BUSY = 2.0
 """Seconds until the next try, while another process writes."""
 
@@ -69,6 +71,8 @@ class Indexing(Thread):
                 if self.stop.wait(_BUSY):
                     raise _Stopped from None
         self.progress.skipped = len(report.skipped)
+        self.progress.skipped_files = [{"path": one.path, "reason": one.reason}
+                                       for one in report.skipped[:_NAMED]]
         for one in report.skipped:
             _log.warning("skipped %s: %s", one.path, one.reason)
 

@@ -89,7 +89,8 @@ class Measured:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in ("GET", "POST", "DELETE") else "other"
             self.measures.requests.labels(method, route, str(status)).observe(seconds)
-            if status >= 400 or not scope["path"].endswith(_QUIET):
+            quiet = scope["path"].endswith(_QUIET) or scope["path"].startswith("/page/")
+            if status >= 400 or not quiet:
                 self._log(scope, status, seconds)
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:

@@ -61,6 +61,17 @@ class Problem(BaseModel):
 
 
 _CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+def known_only(request: Request) -> None:
+    """A dependency of routes: no other parameters than they have; a misspelt one would be
+    overlooked."""
+    known = {part.alias for part in request.scope["route"].dependant.query_params}
+    if unknown := sorted(set(request.query_params) - known):
+        raise Refused(422, f"there is no parameter {strict(unknown[0])[:100]!r} here; there are: "
+                           f"{', '.join(sorted(known)) or 'none'}")
+
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "what is wrong with the request", "content": _CONTENT},
     "503": {"description": "busy; try again", "content": _CONTENT}}
@@ -113,7 +124,7 @@ def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError | ValidationError)
     wrong = [{"where": strict(".".join(map(str, one["loc"]))), "message": strict(one["msg"])}
              for one in error.errors()[:20]]
-    first = f"{wrong[0]['where']}: {wrong[0]['message']}" if wrong else "it cannot be read"
+    first = ": ".join(filter(None, wrong[0].values())) if wrong else "it cannot be read"
     return problem(422, f"the request does not fit: {first}", wrong)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mmsearch.collection import Reader
@@ -31,6 +32,10 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
         import uvicorn  # noqa: F401
     except ImportError:
         raise MissingExtra("serving", "serve") from None
+    if find_spec("faiss") is None:
+        raise MissingExtra("searching", "cpu")
+    if settings.watch and find_spec("watchfiles") is None:
+        raise MissingExtra("watching folders", "watch")
     from mmsearch.server.listening import listen
     from mmsearch.server.local import local_sockets
     from mmsearch.server.workers import serve_with
@@ -72,6 +77,8 @@ def _listening(settings: Settings, started: Callable[[], None]) -> Listening:
 
 
 def _address(settings: Settings, port: int) -> str:
+    if settings.host in ("0.0.0.0", "::"):  # all of this machine, by a name that others can use
+        return f"http://{socket.gethostname()}:{port}/"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{port}/"
 

@@ -113,6 +113,9 @@ def routes(server: Server) -> APIRouter:
                        ) -> Response:
         start = time.perf_counter()
         served = server.collection(asked.collection)
+        wanted = asked.k
+        if but is not None:  # it may be among them
+            asked = asked.model_copy(update={"k": wanted + 1})
         query = partial(query_of, asked, served, images, without_images)
         if asked.image or asked.without_image or images or without_images:
             made = await server.decoding.run(query)
@@ -122,19 +125,23 @@ def routes(server: Server) -> APIRouter:
             _log.info("search %r", asked.model_dump(exclude_defaults=True, exclude={
                 "image", "without_image", "vector"}))
         data: bytes = await server.batches.search(served, made, lambda hits: _encode(
-            _answer(asked, made, served, hits, but, start)).encode())
+            _answer(asked, made, served, _without(but, hits, wanted), wanted, start)).encode())
         return Response(data, media_type="application/json", headers=_FRESH)
 
     return router
 
 
-def _answer(asked: SearchIn, query: Query, served: Served, hits: Sequence[Hit], but: int | None,
+def _without(but: int | None, hits: Sequence[Hit], k: int) -> Sequence[Hit]:
+    return [hit for hit in hits if hit.id != but][:k]
+
+
+def _answer(asked: SearchIn, query: Query, served: Served, hits: Sequence[Hit], k: int,
             start: float) -> dict[str, Any]:
-    full = len(hits) == query.k
+    full = len(hits) == k
     cursor = hits[-1].cursor or None if full and asked.sort == "relevance" else None
-    after = query.offset + query.k if full and asked.sort == "relevance" and not query.after \
+    after = query.offset + k if full and asked.sort == "relevance" and not query.after \
         else None
-    items = shown_hits(served, [hit for hit in hits if hit.id != but])
+    items = shown_hits(served, hits)
     if asked.sort == "taken":
         items.sort(key=lambda item: item["taken"] or "", reverse=True)
     corrected, note = remarks(query, served, hits)

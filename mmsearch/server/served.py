@@ -40,6 +40,8 @@ class Progress:
     message: str = ""
     error: str | None = None
     skipped: int = 0
+    skipped_files: list[dict[str, str]] = field(default_factory=list)
+    """The first of them, each with `path` and `reason`."""
 
 
 @dataclass

@@ -80,7 +80,8 @@ def shown(served: Served, items: Sequence[Stored]) -> list[dict[str, Any]]:
 
 def shown_hits(served: Served, hits: Sequence[Hit]) -> list[dict[str, Any]]:
     """Results as `ShownHit`."""
-    return [item | {"score": round(float(hit.score), 6),
+    # A cosine of float16 rows may be a little above 1.
+    return [item | {"score": round(min(hit.score, 1.0) if hit.bm25 is None else hit.score, 6),
                     "relevance": None if hit.relevance is None else round(hit.relevance, 4),
                     "named": hit.bm25 is not None}
             for item, hit in zip(shown(served, hits), hits, strict=True)]

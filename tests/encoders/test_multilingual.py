@@ -60,6 +60,15 @@ def test_each_text_goes_to_the_tower_of_its_language() -> None:
         np.testing.assert_allclose(found, [ours[0], others[1], ours[2]], atol=1e-6)
 
 
+@pytest.mark.parametrize(("word", "english"), [
+    ("Fahrrad", False), ("Schmetterling", False), ("Apfel", False), ("ein Haus", False),
+    ("bicycle", True), ("robe", True), ("drifters at dusk", True), ("snowbaord", True)])
+def test_a_single_word_goes_to_the_tower_that_knows_it(word: str, english: bool) -> None:
+    base = load_encoder()
+    vectors = for_queries(base).encode_queries([word])[0], base.encode_queries([word])[0]
+    assert np.array_equal(*vectors) is english
+
+
 def test_names_in_other_languages_move_towards_what_they_name() -> None:
     base = load_encoder("builtin")
     english = base.encode_queries(["dog", "lighthouse", "strawberry", "bicycle", "castle"])[0]

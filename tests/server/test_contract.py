@@ -32,7 +32,7 @@ def described(demo_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     import shutil
 
     folder = tmp_path_factory.mktemp("contract")
-    shutil.copytree(demo_index, folder / "index")
+    shutil.copytree(demo_index, folder / "index", ignore=shutil.ignore_patterns("*.sock"))
     (folder / "files").mkdir()
     with serving("-i", folder / "index", "--writable", folder / "files") as server:
         yield schemathesis.openapi.from_url(f"{server.client.base_url}openapi.json")

@@ -36,6 +36,8 @@ def test_a_folder_is_indexed_while_it_is_served(photos: Path, tmp_path: Path) ->
         assert "hits" in first  # whatever is there by now
         done = wait_for(lambda: state(client) if state(client)["state"] == "ready" else None)
         assert (done["items"], done["done"], done["skipped"], done["error"]) == (12, 13, 1, None)
+        (skipped,) = done["skipped_files"]
+        assert skipped["path"].endswith("broken.jpg") and skipped["reason"]
         assert client.get("/v1/items").json()["total"] == 12
         assert client.get("/v1/collections").json()["collections"][0]["indexing"] is None
     assert any("broken.jpg" in line for line in server.said)

@@ -27,7 +27,7 @@ from mmsearch.search import Query
 def index(demo_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collection that only these tests serve."""
     path = tmp_path_factory.mktemp("local") / "index"
-    shutil.copytree(demo_index, path)
+    shutil.copytree(demo_index, path, ignore=shutil.ignore_patterns("*.sock"))
     return path
 
 

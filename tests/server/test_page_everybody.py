@@ -10,7 +10,7 @@ from browsing import HEBREW, LONG, SCRIPT, names
 from playwright.sync_api import expect
 
 pytest_plugins = ["page_fixtures"]
-SERIOUS = {"serious", "critical"}
+SERIOUS = {"moderate", "serious", "critical"}
 
 
 def problems(page: Any) -> list[str]:

@@ -94,6 +94,13 @@ def test_the_date_strip_goes_from_years_to_months(visit: Any) -> None:
     assert names(page) == ["cat.jpg", "dahlia.jpg"]  # the newest first
     assert asked(page) == {"taken": ["2021-08"]}
     page.get_by_role("button", name="All years").click()
+    page.get_by_role("button", name="2019: 2 pictures").click()
+    page.get_by_role("button", name="Colour").click()
+    page.get_by_label("white").check()  # both conditions hold
+    expect(page.locator(".tile")).to_have_count(1)
+    assert names(page) == ["wren.jpg"]
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Clear all").click()
     expect(page.get_by_role("button", name="2019: 2 pictures")).to_be_visible()
 
 

@@ -25,7 +25,7 @@ def many_server(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_ten_thousand_results_are_scrolled_without_a_jump(visit: Any, many_server: Served) -> None:
-    page = visit(f"{many_server.url}/?q=dog&mode=vector")
+    page = visit(many_server.url)
     expect(page.locator(".tile").first).to_be_visible()
     seen = page.evaluate("""async () => {
         const frame = () => new Promise((done) => requestAnimationFrame(done));

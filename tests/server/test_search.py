@@ -84,7 +84,19 @@ def test_a_crop_searches_by_a_part(client: httpx.Client, demo_index: Path) -> No
 def test_similar_leaves_out_the_item_itself(client: httpx.Client) -> None:
     first = hits(client.get("/v1/search", params={"q": "a bird", "k": 1}))[0]["id"]
     found = hits(client.get(f"/v1/items/{first}/similar", params={"k": 5}))
-    assert len(found) == 4 and first not in [hit["id"] for hit in found]
+    assert len(found) == 5 and first not in [hit["id"] for hit in found]
+    pages: list[int] = []
+    after: str | None = ""
+    while after is not None:
+        answer = client.get(f"/v1/items/{first}/similar", params={"k": 1, "after": after}).json()
+        pages, after = pages + [hit["id"] for hit in answer["hits"]], answer["cursor"]
+    assert pages[:5] == [hit["id"] for hit in found] and len(pages) == len(set(pages)) == 49
+
+
+@pytest.mark.parametrize("address", ["/v1/search?q=x&limit=1", "/v1/items?kk=1",
+                                     "/v1/items/1/image?V=1", "/v1/collections?x=", "/healthz?x=1"])
+def test_a_misspelt_parameter_is_not_overlooked(client: httpx.Client, address: str) -> None:
+    assert "there is no parameter" in detail(client.get(address), 422)
 
 
 def test_corrections_and_remarks_are_told(client: httpx.Client) -> None:

@@ -59,6 +59,9 @@ const withQuery = (path, values) => {
 	return `${path}?${params}`;
 };
 
+/** Several conditions as one. */
+const all = (where) => where.map((one) => `(${one})`).join(" and ");
+
 const sized = (link, pixels) =>
 	`${link}&size=${SIZES.find((size) => size >= pixels) ?? SIZES.at(-1)}`;
 
@@ -88,7 +91,7 @@ export async function search(query, from, signal) {
 
 /** Everything, newest first. */
 export async function browse({ collection, where, find, k }, from, signal) {
-	const answer = await call(withQuery("/v1/items", { collection, where, find, k, sort: "taken",
+	const answer = await call(withQuery("/v1/items", { collection, where: all(where), find, k, sort: "taken",
 		after: from?.cursor ?? "" }), { signal });
 	return page(answer.items, answer);
 }
@@ -103,7 +106,7 @@ export const status = () => call("/v1/status");
 
 export async function facets(name, where, signal) {
 	const path = `/v1/collections/${encodeURIComponent(name)}/facets`;
-	return (await call(withQuery(path, { where }), { signal })).facets;
+	return (await call(withQuery(path, { where: all(where) }), { signal })).facets;
 }
 
 /** The vector of a picture that is not in the collection. */

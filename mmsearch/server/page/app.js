@@ -26,14 +26,14 @@ const pictures = {};  // that are compared with: {key: {name, thumb}}; of those 
 
 const results = new Results({
 	show: (found, scroll, again) => {
-		grid.show(found.hits, { ...found, headings: headings(found), again });
+		grid.show(found.hits, { ...found, again });
 		scrollTo({ top: scroll, behavior: "instant" });
 		if (toGrid && document.activeElement === document.body) grid.focus(0);
 		toGrid = false;
 		said(found);
 	},
 	append: (hits, found) => {
-		grid.append(hits, { ...found, headings: headings(found) });
+		grid.append(hits, found);
 		said(found);
 		viewed();
 	},
@@ -101,9 +101,6 @@ const menu = new Menu({
 	state: () => state,
 });
 
-/** What is said where relevance falls below a match. */
-const headings = ({ divider }) => new Map(divider < 0 ? []
-	: [[divider, divider ? "Less certain" : "No close match. These come nearest:"]]);
 const without = (list, one) => list.filter((other) => other !== one);
 const at = () => grid.hits.findIndex((hit) => hit.key === state.item);
 

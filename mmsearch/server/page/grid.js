@@ -6,7 +6,6 @@ import { el } from "./dom.js";
 
 const AROUND = 900;   // pixels drawn above and below the screen
 const AHEAD = 2400;   // pixels before the end at which more results are fetched
-const HEADING = 54;
 const SETTLES = 120;  // ms that fast scrolling waits for before it asks for pictures
 
 export class Grid {
@@ -42,8 +41,7 @@ export class Grid {
 	append(hits, { complete, total = this.total, headings = this.headings }) {
 		Object.assign(this, { complete, total, headings });
 		this.hits.push(...hits);
-		this.#breaks();
-		this.rows.add(hits);
+		this.rows.add(hits, headings);
 		if (complete) this.rows.end();
 		this.#draw();
 		for (const [index, node] of this.drawn) this.#numbered(node, index);
@@ -67,11 +65,6 @@ export class Grid {
 		const width = this.list.clientWidth;
 		const height = width < 480 ? 118 : Math.round(Math.min(300, 140 + width / 18));
 		this.rows = new Rows(width, height, width < 480 ? 3 : 4);
-		this.#breaks();
-	}
-
-	#breaks() {
-		for (const index of this.headings.keys()) this.rows.breaks.set(index, HEADING);
 	}
 
 	#resized() {
@@ -81,7 +74,7 @@ export class Grid {
 		const anchor = this.rows.rows[first]?.tiles[0].index ?? 0;
 		const scrolled = scrollY > this.#offset();
 		this.#measure();
-		this.rows.add(this.hits);
+		this.rows.add(this.hits, this.headings);
 		if (this.complete) this.rows.end();
 		for (const node of this.drawn.values()) node.remove();
 		this.drawn.clear();

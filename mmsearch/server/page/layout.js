@@ -1,19 +1,19 @@
 // Where each tile goes: full rows of one height, left to right, as photographers lay out contact
 // sheets. Rows that are full never change again, so nothing jumps when more results come.
 
-const NARROWEST = 0.5, WIDEST = 3.2;
+const NARROWEST = 0.5, WIDEST = 3.2;  // width : height
+const HEADING = 54;  // pixels
 
 /** Width : height of what is shown; a text without a size is a card. */
-export function aspect(hit) {
+function aspect(hit) {
 	const ratio = hit.width && hit.height ? hit.width / hit.height : 4 / 3;
 	return Math.min(WIDEST, Math.max(NARROWEST, ratio));
 }
 
 export class Rows {
-	/** width, height (aimed at), gap: pixels; breaks: Map of index -> pixels of a heading before it */
+	/** width, height (aimed at), gap: pixels */
 	constructor(width, height, gap) {
 		Object.assign(this, { width, height, gap });
-		this.breaks = new Map();
 		this.rows = [];      // {top, height, tiles: [{index, left, width}]}
 		this.headings = [];  // {index, top, height}
 		this.top = 0;
@@ -21,10 +21,10 @@ export class Rows {
 		this.count = 0;
 	}
 
-	add(hits) {
+	/** headed: has the indexes before which there is a heading */
+	add(hits, headed) {
 		for (const hit of hits) {
-			const heading = this.breaks.get(this.count);
-			if (heading !== undefined) this.#heading(this.count, heading);
+			if (headed.has(this.count)) this.#heading(this.count);
 			this.waiting.push({ index: this.count++, ratio: aspect(hit) });
 			this.#fill();
 		}
@@ -35,10 +35,10 @@ export class Rows {
 		if (this.waiting.length) this.#row(this.waiting.splice(0), this.height);
 	}
 
-	#heading(index, height) {
+	#heading(index) {
 		this.end();
-		this.headings.push({ index, top: this.top, height });
-		this.top += height;
+		this.headings.push({ index, top: this.top, height: HEADING });
+		this.top += HEADING;
 	}
 
 	#fill() {

@@ -30,9 +30,9 @@ export function message(state, results, server, clear) {
 	if (state.sort === "date") {
 		return say("No match is close enough", p("Sort by relevance to see what comes nearest."));
 	}
-	return say("Nothing found", p(shown(results?.note) || (state.mode === "text"
+	return say("Nothing found", p(state.mode === "text"
 		? "No name and no caption has these words. Search by meaning in the menu."
-		: "Describe it in other words, or give a picture that looks like it.")));
+		: shown(results?.note) || "Describe it in other words, or give a picture that looks like it."));
 }
 
 /** What failed, with what to do; retry(): once more. */

@@ -63,6 +63,8 @@ export class Results {
 		if (note) now.note = note;
 		now.corrected = { ...now.corrected, ...corrected };
 		now.divider = divider(now);
+		now.headings = new Map(now.divider < 0 ? []
+			: [[now.divider, now.divider ? "Less certain" : "No close match. These come nearest:"]]);
 	}
 
 	async #fetch(ask, from, take) {

@@ -16,7 +16,7 @@ export const matchOf = (hit) =>
 		`${Math.floor(100 * hit.relevance)} %`;
 
 /** The address that opens a result. */
-export const linkTo = (hit) => address({ ...parse(location.search), item: hit.key });
+const linkTo = (hit) => address({ ...parse(location.search), item: hit.key });
 
 const BADGES = { time: ["play", (hit) => clock(hit.time || hit.duration || 0)], page: ["page", (hit) => `p. ${hit.page}`],
 	region: ["tile", () => "part"] };
@@ -29,7 +29,7 @@ function badge(hit) {
 }
 
 function picture(hit, height, delay) {
-	const img = el("img", { alt: "", decoding: "async" });
+	const img = el("img", { alt: "", decoding: "async", draggable: "false" });
 	const load = () => { img.src = hit.thumb(height * Math.min(devicePixelRatio, 2)); };
 	// What only flies past is not asked for.
 	if (delay) setTimeout(() => { if (img.isConnected) load(); }, delay); else load();

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Copy a collection while it is searched and written: backup.sh COLLECTION BACKUP
+# Needs rsync, sqlite3 and mmsearch. A backup is a collection: `mmsearch query -i BACKUP` works.
+set -eu
+[ -f "$1/catalog.db" ] || { echo "$1 is no collection" >&2; exit 1; }
+mkdir -p "$2"
+from=$(cd "$1" && pwd) to=$(cd "$2" && pwd)
+# Segments never change, but a merge may remove one between the two copies; then try again.
+for _ in 1 2 3; do
+    rm -f "$to/catalog.db" "$to/catalog.db-wal" "$to/catalog.db-shm"
+    (cd "$to" && sqlite3 "$from/catalog.db" ".timeout 10000" ".backup catalog.db")
+    rsync --archive --delete --exclude='catalog.db*' --exclude=lock --exclude=writer.json \
+          --exclude='.tmp-*' --exclude='reindex-*' "$from/" "$to/" || [ $? -eq 24 ]
+    mmsearch verify -i "$to" && exit 0
+done
+echo "the backup in $to is not whole" >&2
+exit 1
