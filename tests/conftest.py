@@ -129,7 +129,7 @@ def cli(tmp_path: Path) -> Cli:
 
 @pytest.fixture(scope="session")
 def served_index(demo_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of `demo_index` for `demo_server`, which answers all that is asked of its directory."""
+    """A copy of `demo_index` for `demo_server`, which answers what is asked of its directory."""
     path = tmp_path_factory.mktemp("served") / "index"
     shutil.copytree(demo_index, path, ignore=shutil.ignore_patterns("*.sock"))
     return path
