@@ -128,11 +128,19 @@ def cli(tmp_path: Path) -> Cli:
 
 
 @pytest.fixture(scope="session")
-def demo_server(demo_index: Path) -> Iterator[Serving]:
-    """A server of `demo_index`, for reading only."""
+def served_index(demo_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `demo_index` for `demo_server`, which answers what is asked of its directory."""
+    path = tmp_path_factory.mktemp("served") / "index"
+    shutil.copytree(demo_index, path, ignore=shutil.ignore_patterns("*.sock"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo_server(served_index: Path) -> Iterator[Serving]:
+    """A server of what is in `demo_index`, for reading only."""
     from serving import serving
 
-    with serving("-i", demo_index) as server:
+    with serving("-i", served_index) as server:
         yield server
 
 

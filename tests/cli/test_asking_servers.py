@@ -40,11 +40,11 @@ def test_json_says_which_server_found_it(cli: Cli, demo_server: Serving, demo_in
     assert without(there, "server") == without(here, "server")
 
 
-def test_info_of_an_address(cli: Cli, demo_server: Serving, demo_index: Path) -> None:
+def test_info_of_an_address(cli: Cli, demo_server: Serving, served_index: Path) -> None:
     asked = {"env": os.environ | {"MMSEARCH_INDEX": address_of(demo_server)}}
-    assert cli("info", check=True, **asked).stdout == cli("info", "-i", demo_index).stdout
+    assert cli("info", check=True, **asked).stdout == cli("info", "-i", served_index).stdout
     facts = json.loads(cli("info", "--json", check=True, **asked).stdout)
-    assert facts["path"] == str(demo_index)
+    assert facts["path"] == str(served_index)
 
 
 def test_the_token_comes_from_the_environment(cli: Cli, demo_index: Path) -> None:

@@ -32,8 +32,8 @@ def index(demo_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(index: Path, demo_index: Path) -> Iterator[Serving]:
-    with serving("-i", demo_index, "-i", index, "--token", TOKEN) as running:
+def server(index: Path, served_index: Path) -> Iterator[Serving]:
+    with serving("-i", served_index, "-i", index, "--token", TOKEN) as running:
         yield running
 
 

@@ -22,8 +22,8 @@ from mmsearch.media import Crop
 
 
 @pytest.fixture(scope="module")
-def here(demo_index: Path) -> Iterator[Collection]:
-    with Collection.open(demo_index) as collection:
+def here(served_index: Path) -> Iterator[Collection]:
+    with Collection.open(served_index) as collection:
         yield collection
 
 
