@@ -8,7 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -121,7 +121,6 @@ class Proxied:
 @pytest.fixture(scope="module", params=[nginx, caddy])
 def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             ) -> Iterator[Proxied]:
-    proxy: Callable[[Path, int], object] = request.param
     needs(request.param.__name__)
     folder = tmp_path_factory.mktemp(request.param.__name__)
     photos = folder / "photos"
@@ -153,7 +152,7 @@ def test_the_page_comes_with_its_policy(proxied: Proxied) -> None:
 
 
 def test_the_cookie_logs_in(proxied: Proxied) -> None:
-    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(proxied.cookie.split("; "))
+    assert {"HttpOnly", "Secure", "SameSite=strict", "Path=/"} <= set(proxied.cookie.split("; "))
     answer = proxied.page.post("/v1/search", json={"text": "two dogs"}, headers=proxied.origin)
     assert answer.json()["hits"][0]["name"] == "dogs.jpg"
     assert "log in" in detail(proxied.fresh().get("/v1/collections"), 401)
