@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,17 @@ def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, int, Path]]:
         run(program, "-p", folder, "-c", main, "-s", "quit")
 
 
+def has_certificate(port: int) -> bool:
+    anything = ssl.create_default_context()
+    anything.check_hostname, anything.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            anything.wrap_socket(connection, server_hostname=NAME).close()
+    except ssl.SSLError:
+        return False
+    return True
+
+
 @contextmanager
 def caddy(folder: Path, upstream: int) -> Iterator[tuple[int, int, Path]]:
     program = needs("caddy")
@@ -92,6 +104,9 @@ def caddy(folder: Path, upstream: int) -> Iterator[tuple[int, int, Path]]:
            "MMSEARCH_NAME": NAME, "MMSEARCH_UPSTREAM": f"127.0.0.1:{upstream}"}
     run(program, "start", "--config", config, "--adapter", "caddyfile", env=env)  # likewise
     try:
+        until = time.monotonic() + 30
+        while not has_certificate(https) and time.monotonic() < until:
+            pass  # it makes one in the background, and says so to nobody
         yield http, https, folder / "caddy/pki/authorities/local/root.crt"
     finally:
         run(program, "stop", "--address", admin)
