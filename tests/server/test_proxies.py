@@ -8,7 +8,8 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -79,6 +80,17 @@ def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, int, Path]]:
         run(program, "-p", folder, "-c", main, "-s", "quit")
 
 
+def has_certificate(port: int) -> bool:
+    anything = ssl.create_default_context()
+    anything.check_hostname, anything.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            anything.wrap_socket(connection, server_hostname=NAME).close()
+    except ssl.SSLError:
+        return False
+    return True
+
+
 @contextmanager
 def caddy(folder: Path, upstream: int) -> Iterator[tuple[int, int, Path]]:
     program = needs("caddy")
@@ -92,6 +104,9 @@ def caddy(folder: Path, upstream: int) -> Iterator[tuple[int, int, Path]]:
            "MMSEARCH_NAME": NAME, "MMSEARCH_UPSTREAM": f"127.0.0.1:{upstream}"}
     run(program, "start", "--config", config, "--adapter", "caddyfile", env=env)  # likewise
     try:
+        until = time.monotonic() + 30
+        while not has_certificate(https) and time.monotonic() < until:
+            pass  # it makes one in the background, and says so to nobody
         yield http, https, folder / "caddy/pki/authorities/local/root.crt"
     finally:
         run(program, "stop", "--address", admin)
@@ -121,7 +136,6 @@ class Proxied:
 @pytest.fixture(scope="module", params=[nginx, caddy])
 def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             ) -> Iterator[Proxied]:
-    proxy: Callable[[Path, int], object] = request.param
     needs(request.param.__name__)
     folder = tmp_path_factory.mktemp(request.param.__name__)
     photos = folder / "photos"
@@ -153,7 +167,7 @@ def test_the_page_comes_with_its_policy(proxied: Proxied) -> None:
 
 
 def test_the_cookie_logs_in(proxied: Proxied) -> None:
-    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(proxied.cookie.split("; "))
+    assert {"HttpOnly", "Secure", "SameSite=strict", "Path=/"} <= set(proxied.cookie.split("; "))
     answer = proxied.page.post("/v1/search", json={"text": "two dogs"}, headers=proxied.origin)
     assert answer.json()["hits"][0]["name"] == "dogs.jpg"
     assert "log in" in detail(proxied.fresh().get("/v1/collections"), 401)
