@@ -283,7 +283,8 @@ def test_every_help_text_has_an_example_that_names_real_options(cli: Cli) -> Non
     commands = re.findall(r"^\W+(\w+)  ", cli("--help").stdout.split("Commands")[1], re.M)
     assert cli("query", "x", "--no-such-option").returncode == 2
     assert set(commands) == {"index", "query", "eval", "info", "delete", "verify", "compact",
-                             "train", "demo", "dups", "export", "watch", "models", "reindex"}
+                             "train", "demo", "dups", "export", "watch", "models", "reindex",
+                             "serve", "mcp"}
     for command in commands:
         text = cli(command, "--help").stdout
         assert f"Example: mmsearch {command}" in text
