@@ -8,10 +8,11 @@ from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -51,6 +52,8 @@ def test_every_route_keeps_its_word(described: Any) -> None:
         def keeps(case: Any) -> None:
             if case.method == "DELETE" and isinstance(case.body, dict):
                 case.body = {"ids": [10**6]}  # the others need what is there
+            # Of a longer head the connection is cut, perhaps before the answer is read.
+            assume(len(urlencode(case.query or {}, doseq=True)) < 32_000)
             case.call_and_validate(checks=CHECKS, timeout=60)
 
         with suppress(Unsatisfiable):  # a route that takes nothing can be given nothing wrong
