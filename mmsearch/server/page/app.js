@@ -183,9 +183,16 @@ function reload() {
 	}
 }
 
+let askedAgain = false;
+
 function said(found) {
 	server.ready.then(() => {
 		if (found !== results.now) return;
+		if (!found.total && !askedAgain && server.of(state.c)?.items) {
+			askedAgain = true;  // it was asked before the first files were there
+			reload();
+			return;
+		}
 		showMessage(message(state, found, server, () => go({ f: [], taken: "" })));
 	});
 	const text = summary(state, found);
