@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,16 +18,16 @@ from mmsearch.storage import Condition, Facet, Page, Row, Wanted, parse_where
 T = TypeVar("T")
 
 
-class Browsing:
+class Browsing(ABC):
     """The half of `Reader` that needs no model."""
 
     path: Path
 
-    def _retrying(self, read: Callable[[Connection], T], *, vectors: bool = True) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    def _retrying(self, read: Callable[[Connection], T], *, vectors: bool = True) -> T: ...
 
-    def search_many(self, queries: Sequence[Query]) -> list[list[Hit] | MmsearchError]:
-        raise NotImplementedError
+    @abstractmethod
+    def search_many(self, queries: Sequence[Query]) -> list[list[Hit] | MmsearchError]: ...
 
     def _read(self, read: Callable[[Connection], T]) -> T:
         """From one snapshot, without vectors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -83,3 +83,16 @@ def free_name(path: Path, taken: Container[str]) -> str:
 
 class NoSuchItem(CollectionNotFound):
     """Also an item that has no such thing: a picture of a text, say."""
+
+
+def named(collections: Mapping[str, Served], name: str | None) -> Served:
+    """One by its name; the first, if none is given.
+
+    Raises:
+        NoSuchItem: there is no such collection.
+    """
+    if name is None:
+        return next(iter(collections.values()))
+    if name not in collections:
+        raise NoSuchItem(f"there is no collection {name!r}; there are: {', '.join(collections)}")
+    return collections[name]

@@ -12,7 +12,7 @@ from mmsearch.encoders import BUILTIN
 from mmsearch.errors import CollectionNotFound, MmsearchError, ModelError
 from mmsearch.server.batching import Batches
 from mmsearch.server.measures import Measures, TextCache
-from mmsearch.server.served import NoSuchItem, Served, free_name
+from mmsearch.server.served import Served, free_name, named
 from mmsearch.server.settings import Settings
 from mmsearch.server.thumbs import Thumbs
 from mmsearch.server.turns import Turns
@@ -64,17 +64,8 @@ class Server:
                 one.reader.embed(texts=["ein Hund im Schnee"])
 
     def collection(self, name: str | None) -> Served:
-        """One by its name; the first, if none is given.
-
-        Raises:
-            NoSuchItem: there is no such collection.
-        """
-        if name is None:
-            return next(iter(self.collections.values()))
-        if name not in self.collections:
-            raise NoSuchItem(f"there is no collection {name!r}; there are: "
-                             f"{', '.join(self.collections)}")
-        return self.collections[name]
+        """See `served.named`."""
+        return named(self.collections, name)
 
     def close(self) -> None:
         self.ready = False
@@ -83,8 +74,6 @@ class Server:
         self.writing.close()
         for one in self.collections.values():
             one.reader.close()
-
-
 
 
 def _collection(path: Path, model: str | None) -> Collection:

@@ -26,7 +26,7 @@ from mmsearch.fragments import own_uri, part_of
 from mmsearch.jsonable import strict
 from mmsearch.records import Hit, Item
 from mmsearch.search import Embedded, Find, Mode, Query
-from mmsearch.server.served import NoSuchItem, Served
+from mmsearch.server.served import Served, named
 from mmsearch.server.shown import shown
 from mmsearch.server.thumbs import picture_of
 from mmsearch.uris import path_to_uri
@@ -94,7 +94,7 @@ class _Tools:
                offset: Annotated[int, Field(ge=0, description=_HELP["offset"])] = 0,
                collection: Collection = None, pictures: Pictures = True) -> Content:
         """Find pictures or texts by words, by a picture, or by both together."""
-        served = self._served(collection)
+        served = named(self.collections, collection)
         examples = [] if picture is None else [self._example(served, picture)]
         hits = served.reader.search(Query(
             text=text or (), image=examples, without=without or (), where=where or (), find=find,
@@ -104,14 +104,14 @@ class _Tools:
     def similar(self, id: int, k: K = 8, where: Where = "", collection: Collection = None,
                 pictures: Pictures = True) -> Content:
         """Find what looks like a result, by its id."""
-        served = self._served(collection)
+        served = named(self.collections, collection)
         return _shown(served, served.reader.similar(id, k=k, where=where or ()), pictures)
 
     def get(self, id: int, size: Annotated[int, Field(
             ge=64, le=2048, description="Pixels of the longer side.")] = 1024,
             collection: Collection = None) -> Content:
         """Look at one result: a larger picture, and all that is known of it."""
-        served = self._served(collection)
+        served = named(self.collections, collection)
         row = served.row(id)
         texts = [one.item.text for one in served.reader.group(row.item)
                  if one.item.kind == "text" and part_of(one.item) is None]
@@ -122,16 +122,9 @@ class _Tools:
     def describe(self, collection: Collection = None) -> Content:
         """What is in the collections, and the conditions for `where` with the number of files that
         meet each."""
-        names = list(self.collections) if collection is None else [self._served(collection).name]
+        names = list(self.collections) if collection is None else [
+            named(self.collections, collection).name]
         return [_json(_described(self.collections[name])) for name in names]
-
-    def _served(self, name: str | None) -> Served:
-        if name is None:
-            return next(iter(self.collections.values()))
-        if name not in self.collections:
-            raise NoSuchItem(f"there is no collection {name!r}; there are: "
-                             f"{', '.join(self.collections)}")
-        return self.collections[name]
 
     def _example(self, served: Served, picture: int | str) -> Any:
         if isinstance(picture, str):
