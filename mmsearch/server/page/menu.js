@@ -33,11 +33,20 @@ export class Menu {
 		const names = $("[name=c]", panel);
 		names.replaceChildren(...collections.map(({ name }) => el("option", {}, name)));
 		names.parentNode.hidden = collections.length < 2;
-		for (const name of ["c", "mode", "find"]) $(`[name=${name}]`, panel).value = state[name];
+		for (const name of ["mode", "find"]) $(`[name=${name}]`, panel).value = state[name];
 		names.value = server.named(state.c);
 		$("[data-does=logout]", panel).hidden = !server.login;
-		$("#index").replaceChildren(...collections.map((one) => described(one, server.of(one.name))));
+		this.index();
 		place(panel, $("#menu-button"));
+	}
+
+	/** Show how the collections are, where that is another than before. */
+	index() {
+		const { collections, status } = this.on.server, now = JSON.stringify([collections, status]);
+		if (!panel.matches(":popover-open") || now === this.shown) return;
+		this.shown = now;
+		$("#index").replaceChildren(...collections.map((one) =>
+			described(one, status.find(({ name }) => name === one.name))));
 	}
 }
 

@@ -6,8 +6,7 @@ import { titleOf } from "./tile.js";
 import { Zoom } from "./zoom.js";
 
 const NARROW = 720;  // pixels of a screen on which the picture comes first
-const MOVING = "image/gif";
-const SHOWN_BY_BROWSERS = new Set(["jpeg", "png", "webp", "gif", "avif", "bmp"]);
+const SHOWN_BY_BROWSERS = /^image.(jpeg|png|webp|gif|avif|bmp)$/;
 
 /** How high a picture can be seen here, in pixels. */
 const large = () => innerHeight * Math.min(devicePixelRatio, 2);
@@ -113,7 +112,8 @@ export class Viewer {
 	}
 
 	#picture(hit) {
-		const img = el("img", { src: hit.media_type === MOVING ? hit.file : hit.thumb(large()),
+		const moves = hit.time !== null && SHOWN_BY_BROWSERS.test(hit.media_type);
+		const img = el("img", { src: moves ? hit.file : hit.thumb(large()),
 			width: hit.height && hit.width, height: hit.width && hit.height, alt: shown(hit.text) || titleOf(hit), draggable: "false" });
 		if (hit.width && hit.height) {  // its place, before it is there
 			img.style.setProperty("--w", hit.width);
@@ -145,8 +145,7 @@ export class Viewer {
 		this.#button("out").disabled = scale <= 1;
 		const img = $(".frame img", this.stage);
 		if (scale <= 1.2 || !img || this.hit.page !== null || this.hit.time !== null) return;
-		const format = (this.about?.meta.format ?? "").toLowerCase();
-		if (!SHOWN_BY_BROWSERS.has(format) || img.dataset.full) return;
+		if (!SHOWN_BY_BROWSERS.test(this.hit.media_type) || img.dataset.full) return;
 		img.dataset.full = "yes";
 		const full = new Image();
 		full.src = this.hit.file;
