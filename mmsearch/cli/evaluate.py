@@ -31,6 +31,11 @@ def evaluate(
         "-i", "--index", help="Search this collection; without it, only PAIRS.",
     )] = None,
     split: Annotated[str | None, typer.Option(help="Only pairs of this split.")] = None,
+    merge: Annotated[bool, typer.Option("--merge", help=(
+        "Take equal captions as one query, answered by all their pictures."))] = False,
+    positives: Annotated[list[Path] | None, typer.Option(
+        metavar="FILE", help="Several answers to each query, by their ids, as ECCV Caption has "
+        "them. Repeatable.")] = None,
     k: Annotated[list[int] | None, typer.Option(
         "-k", help="The k of recall@k (default 1, 5 and 10). Repeatable.")] = None,
     model: ModelOption = None,
@@ -41,10 +46,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the 95 % intervals.")] = 0,
     json_: JsonOption = False,
 ) -> None:
-    """Measure how well a model or a collection finds: recall@k, MRR and median rank.
+    """Measure how well a model or a collection finds: recall@k, MRR, median rank and more.
 
-    recall@k is how often the right picture is among the first k for its caption, and the right
-    caption for its picture.
+    recall@k is how often the right picture is among the first k for its caption, and a right
+    caption for its picture. Where a query has several answers, mAP@R and R-Precision count all.
 
     Example: mmsearch eval captions.jsonl --split test
     """
@@ -63,12 +68,13 @@ def evaluate(
     with progress("encoding", lambda: sum(len(pair.captions) + (directory is None)
                                            for pair in loaded)) as advance:
         if directory is None:
-            evaluation = evaluate_model(loaded, model=name, multilingual=multilingual,
-                                        ks=cutoffs, seed=seed, progress=advance)
+            evaluation = evaluate_model(
+                loaded, model=name, multilingual=multilingual, merge=merge,
+                positives=positives or (), ks=cutoffs, seed=seed, progress=advance)
         else:
             evaluation = evaluate_collection(
                 Collection.open(directory, model=model), loaded, multilingual=multilingual,
-                ks=cutoffs, seed=seed, progress=advance)
+                merge=merge, positives=positives or (), ks=cutoffs, seed=seed, progress=advance)
     say_skipped(evaluation.skipped)
     say_extras(evaluation.skipped)
     if json_:
@@ -79,6 +85,10 @@ def evaluate(
         console().print(languages_table(evaluation.languages))
     for name, value in (evaluation.ann or {}).items():
         print(f"approximate index against exact search: {name} {value:.3f}")
+
+
+MEASURES = {"mrr": "MRR", "map@r": "mAP@R", "r_precision": "R-Precision", "map": "mAP"}
+"""Names as the field writes them."""
 
 
 def languages_table(reports: dict[str, Report]) -> Table:
@@ -110,11 +120,13 @@ def report_table(report: Report) -> Table:
         shares = [(way.recall[k], *way.intervals[k]) for way in directions]
         cells = (f"{100 * r:.1f}  [{100 * low:.1f}, {100 * high:.1f}]" for r, low, high in shares)
         table.add_row(f"recall@{k} %", *cells)
-    table.add_row("MRR", *(f"{way.mrr:.3f}" for way in directions))
     table.add_row("median rank", *(f"{way.median_rank:,}" for way in directions))
-    for name in sorted({name for way in directions for name in way.extras}):
-        values = (way.extras.get(name) for way in directions)
-        table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values))
+    for name in directions[0].measures:
+        if name != "mrr" and not any(way.several for way in directions):
+            continue  # with one answer they say what MRR and recall@1 do
+        table.add_row(MEASURES.get(name, name.replace("ndcg", "nDCG")), *(
+            f"{way.measures[name]:.3f}" if way.several or name == "mrr" else ""
+            for way in directions))
     table.add_row("queries", *(f"{way.queries:,}" for way in directions))
     table.add_row("gallery", *(f"{way.gallery:,}" for way in directions))
     return table

@@ -14,7 +14,9 @@ from mmsearch import metrics
 from mmsearch.collection import Collection
 from mmsearch.encoders import BUILTIN, encode_queries, for_queries
 from mmsearch.errors import UsageError
-from mmsearch.evaluation.recall import Pair, Report, flatten, measure
+from mmsearch.evaluation.pairs import Pair
+from mmsearch.evaluation.recall import Report, measure
+from mmsearch.evaluation.truth import captions_of
 from mmsearch.records import Ids, Item, Vectors
 from mmsearch.sources import Skipped
 from mmsearch.uris import path_to_uri
@@ -47,7 +49,8 @@ class Evaluation:
 
 
 def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN,
-                   multilingual: bool | None = None, ks: Sequence[int] = (1, 5, 10), seed: int = 0,
+                   multilingual: bool | None = None, merge: bool = False,
+                   positives: Sequence[Path] = (), ks: Sequence[int] = (1, 5, 10), seed: int = 0,
                    progress: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Encode the pairs as indexing and querying would, and search them among themselves."""
     with TemporaryDirectory(prefix="mmsearch-eval-") as directory:
@@ -56,18 +59,20 @@ def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN,
         failed = {one.path for one in skipped}
         done = evaluate_collection(
             collection, [pair for pair in pairs if path_to_uri(pair.image) not in failed],
-            multilingual=multilingual, ks=ks, seed=seed, progress=progress)
+            multilingual=multilingual, merge=merge, positives=positives, ks=ks, seed=seed,
+            progress=progress)
         collection.close()
     return replace(done, skipped=skipped)
 
 
 def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
-                        multilingual: bool | None = None, ks: Sequence[int] = (1, 5, 10),
+                        multilingual: bool | None = None, merge: bool = False,
+                        positives: Sequence[Path] = (), ks: Sequence[int] = (1, 5, 10),
                         seed: int = 0,
                         progress: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Search for the captions of pairs among all pictures of a collection, and the other way round.
 
-    multilingual: as in `Query`.
+    multilingual: as in `Query`; merge, positives: as in `captions_of`.
 
     Raises:
         UsageError: a picture of the pairs is not in the collection, or none has a caption.
@@ -78,24 +83,22 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
     if missing := [uri for uri in uris if uri not in image_of]:
         raise UsageError(f"{len(missing)} of {len(uris)} pictures are not in {collection.path} "
                          f"(first: {missing[0]}); index them first")
-    captions, position = flatten(pairs)
-    if not captions:
+    captions = captions_of(pairs, merge=merge, positives=positives)
+    if not captions.texts:
         raise UsageError("nothing to evaluate: no caption has a picture that can be read")
     encoder = for_queries(collection.encoder, multilingual)
-    steps = [encode_queries(encoder, captions[at : at + 256])
-             for at in _steps(len(captions), 256, progress)]
+    steps = [encode_queries(encoder, captions.texts[at : at + 256])
+             for at in _steps(len(captions.texts), 256, progress)]
     queries, texts = (np.concatenate(part) for part in zip(*steps, strict=True))
-    owners = np.array([image_of[uri] for uri in uris], np.int64)[position]
-
-    def measured(rows: Any) -> Report:
-        return measure(images, texts[rows], owners[rows], queries=queries[rows], ks=ks, seed=seed)
-
-    language = np.array([name for pair in pairs
-                         for name in pair.languages or [""] * len(pair.captions)])
-    names = sorted({*language.tolist()} - {""})
-    languages = {name: measured(language == name) for name in names} if len(names) > 1 else {}
-    return Evaluation(measured(slice(None)), encoder.name, bool(multilingual), [],
-                      _ann(collection, queries, ks), languages)
+    truth = captions.truth.at(np.array([image_of[uri] for uri in uris], np.int64), len(images))
+    language = np.array(captions.languages)
+    names = sorted({*captions.languages} - {""})
+    languages = {name: measure(images, texts[language == name], truth.only(language == name),
+                               queries=queries[language == name], ks=ks, seed=seed)
+                 for name in names} if len(names) > 1 else {}
+    return Evaluation(measure(images, texts, truth, queries=queries, ks=ks, seed=seed),
+                      encoder.name, bool(multilingual), [], _ann(collection, queries, ks),
+                      languages)
 
 
 def _picture(pair: Pair) -> Item:

@@ -292,7 +292,7 @@ def test_any_history_finds_what_one_flat_list_would(
 
 def test_eval_of_a_collection_says_what_its_approximate_index_misses(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmsearch.evaluation.recall import load_pairs
+    from mmsearch.evaluation.pairs import load_pairs
     from mmsearch.evaluation.retrieval import evaluate_collection
 
     pairs = load_pairs(DEMO / "captions.jsonl")

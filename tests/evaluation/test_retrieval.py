@@ -11,7 +11,7 @@ from conftest import DEMO
 
 from mmsearch import Collection
 from mmsearch.errors import UsageError
-from mmsearch.evaluation.recall import Pair, load_pairs
+from mmsearch.evaluation.pairs import Pair, load_pairs
 from mmsearch.evaluation.retrieval import evaluate_collection, evaluate_model
 
 GERMAN = {"cat.jpg": "eine Katze", "bus.jpg": "ein roter Bus", "dogs.jpg": "zwei Hunde",
