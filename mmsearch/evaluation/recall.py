@@ -55,14 +55,19 @@ class Direction:
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """Both ways of searching, or the only one that was measured."""
+
     text_to_image: Direction
-    image_to_text: Direction
+    image_to_text: Direction | None
+
+    @property
+    def directions(self) -> dict[str, Direction]:
+        """Those measured, by their names in JSON."""
+        ways = {"text_to_image": self.text_to_image, "image_to_text": self.image_to_text}
+        return {name: way for name, way in ways.items() if way is not None}
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "text_to_image": self.text_to_image.to_json(),
-            "image_to_text": self.image_to_text.to_json(),
-        }
+        return {name: way.to_json() for name, way in self.directions.items()}
 
 
 def measure(
@@ -70,15 +75,18 @@ def measure(
     text_vectors: Vectors,
     truth: Truth,
     *,
+    rows: Ids | None = None,
     queries: Vectors | None = None,
     ks: Sequence[int] = (1, 5, 10),
     seed: int = 0,
 ) -> Report:
     """Retrieval both ways by dot product, exactly.
 
-    image_vectors: float32 [n, d]; text_vectors: float32 [m, d]; both of unit length, numbered as in
-    `truth`. Ties count against the model (`mmsearch.metrics`), so two copies of a picture cannot
-    both be found first.
+    image_vectors: float32 [n, d]; text_vectors: float32 [m, d]; both of unit length.
+    truth: of the captions, numbered as text_vectors, and of pictures, numbered as `rows`: which
+    rows of image_vectors they are, int64 [pictures]; without it, all in the same order.
+    Ties count against the model (`mmsearch.metrics`), so two copies of a picture cannot both be
+    found first.
     queries: the texts as queries for pictures, if the model tells them apart from indexed ones.
     seed: of the bootstrap, which draws pictures together with all their captions.
 
@@ -90,10 +98,12 @@ def measure(
     if not (len(by_text) and len(by_image)):
         raise UsageError("nothing to evaluate: no caption has a picture")
     texts = text_vectors if queries is None else queries
-    found = exact_ranks(texts[by_text], image_vectors, [truth.images_of[n] for n in by_text])
+    rows = np.arange(len(image_vectors)) if rows is None else rows
+    found = exact_ranks(texts[by_text], image_vectors,
+                        [rows[truth.images_of[n]] for n in by_text])
     text_to_image = direction(found, len(image_vectors), asked=by_text, ks=ks, seed=seed,
                               groups=truth.groups[by_text])
-    found = exact_ranks(image_vectors[by_image], text_vectors,
+    found = exact_ranks(image_vectors[rows[by_image]], text_vectors,
                         [truth.captions_of[n] for n in by_image])
     return Report(text_to_image, direction(found, len(text_vectors), asked=by_image, ks=ks,
                                            seed=seed, groups=by_image))

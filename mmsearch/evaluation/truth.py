@@ -52,13 +52,6 @@ class Truth:
         return Truth([one for one, stays in zip(self.images_of, kept, strict=True) if stays],
                      [number[one[kept[one]]] for one in self.captions_of], self.groups[kept])
 
-    def at(self, rows: Ids, images: int) -> Truth:
-        """With the pictures numbered otherwise: as `rows` of the old numbers, among `images`."""
-        captions_of: list[Ids] = [np.empty(0, np.int64)] * images
-        for row, captions in zip(rows, self.captions_of, strict=True):
-            captions_of[row] = np.append(captions_of[row], captions)
-        return Truth([rows[one] for one in self.images_of], captions_of, rows[self.groups])
-
 
 @dataclass(frozen=True, slots=True)
 class Captions:
@@ -67,6 +60,23 @@ class Captions:
     texts: list[str]
     languages: list[str]
     truth: Truth
+
+
+def one_per_picture(pairs: Iterable[Pair]) -> list[Pair]:
+    """Pairs of the same picture in several splits become one."""
+    found: dict[Path, Pair] = {}
+    for pair in pairs:
+        same = found.setdefault(pair.image, pair)
+        if same is not pair:
+            found[pair.image] = replace(
+                same, captions=same.captions + pair.captions,
+                languages=_known(same.languages, same) + _known(pair.languages, pair),
+                caption_ids=_known(same.caption_ids, same) + _known(pair.caption_ids, pair))
+    return list(found.values())
+
+
+def _known(of_captions: tuple[str, ...], pair: Pair) -> tuple[str, ...]:
+    return of_captions or ("",) * len(pair.captions)
 
 
 def captions_of(pairs: Sequence[Pair], *, merge: bool = False,
@@ -79,7 +89,7 @@ def captions_of(pairs: Sequence[Pair], *, merge: bool = False,
     UsageError: such a file cannot be read, or names what is not in the pairs.
     """
     texts = [text for pair in pairs for text in pair.captions]
-    languages = [name for pair in pairs for name in pair.languages or [""] * len(pair.captions)]
+    languages = [name for pair in pairs for name in _known(pair.languages, pair)]
     owners = np.repeat(np.arange(len(pairs), dtype=np.int64),
                        [len(pair.captions) for pair in pairs])
     truth = Truth.owned(owners, len(pairs))
@@ -104,8 +114,7 @@ def _with_positives(truth: Truth, path: Path, pairs: Sequence[Pair]) -> Truth:
     """Answers to captions or to pictures, whichever a file is about, in the place of the others."""
     answers = _read_positives(path)
     images = _numbers(pair.id for pair in pairs)
-    captions = _numbers(one for pair in pairs
-                        for one in pair.caption_ids or [""] * len(pair.captions))
+    captions = _numbers(one for pair in pairs for one in _known(pair.caption_ids, pair))
     if not (images and captions):
         raise UsageError(f"{path} names pictures and captions by their ids, and the pairs have "
                          "none; expected cocoid and sentids, as in Karpathy's dataset_coco.json")

@@ -10,7 +10,7 @@ import pytest
 
 from mmsearch.errors import UsageError
 from mmsearch.evaluation.pairs import Pair
-from mmsearch.evaluation.truth import captions_of
+from mmsearch.evaluation.truth import captions_of, one_per_picture
 
 
 def plain(rows):
@@ -71,11 +71,16 @@ def test_pairs_without_ids_cannot_have_a_file_of_positives(tmp_path):
         captions_of([Pair(Path("/a.jpg"), ("x",))], positives=[tmp_path / "p.json"])
 
 
-def test_numbers_of_some_captions_and_of_pictures_elsewhere():
+def test_numbers_of_some_captions():
     truth = captions_of(PAIRS).truth
     some = truth.only(np.array([False, True, True]))
     assert plain(some.images_of) == [[0], [2]]
     assert plain(some.captions_of) == [[0], [], [1]]
-    there = truth.at(np.array([4, 0, 1]), 5)
-    assert plain(there.images_of) == [[4], [4], [1]]
-    assert plain(there.captions_of) == [[], [2], [], [], [0, 1]]
+
+
+def test_a_picture_of_two_splits_is_one():
+    again = Pair(Path("/a.jpg"), ("a cur",), "val", ("en",))
+    first, second, third = one_per_picture([*PAIRS, again])
+    assert (second, third) == (PAIRS[1], PAIRS[2])
+    assert first.captions == ("a dog", "a pet", "a cur")
+    assert (first.languages, first.caption_ids) == (("", "", "en"), ("1", "2", ""))
