@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import DEMO, Cli
 from hypothesis import given, settings, strategies as st
 
 from mmsearch import load_encoder
+from mmsearch.collection import Reader
 from mmsearch.encoders import BUILTIN_DIR, OnnxEncoder, encode_queries, for_queries, spelled
 from mmsearch.encoders.spelling import Spelling, slips
 from mmsearch.errors import ModelError
@@ -72,9 +74,25 @@ def test_a_misspelt_name_is_not_taken_for_another_language() -> None:
 def test_a_correction_is_said(cli: Cli, tmp_path: Path) -> None:
     assert cli("index", DEMO / "cat.jpg", DEMO / "lake.jpg").returncode == 0
     done = cli("query", "snowbaord")
-    assert done.stderr == "note: searched for 'snowboard'; 'snowbaord' is taken for a misspelling\n"
+    assert done.stderr == ("note: searched for 'snowboard'; 'snowbaord' is taken for a misspelling "
+                           "(--no-spelling takes it as it is)\n")
     assert done.stdout == cli("query", "snowboard").stdout
+    as_typed = cli("query", "snowbaord", "--no-spelling")
+    assert as_typed.stderr == "" and as_typed.stdout != done.stdout
     assert cli("query", "snowboard").stderr == ""
+
+
+def test_words_can_be_taken_as_they_are(demo_index: Path) -> None:
+    """Also right after they were corrected, and by the encoder of other languages."""
+    reader = Reader.open(demo_index)
+    (right,), (typed,) = reader.search(text="snowboard", k=1), reader.search(
+        text="snowbaord", k=1, spelling=False)
+    (corrected,) = reader.search(text="snowbaord", k=1)
+    assert corrected.score == right.score != typed.score
+    (row,), _ = ENCODER.encode_queries(["snowbaord"], spelling=False)
+    assert not np.array_equal(row, ENCODER.encode_queries(["snowbaord"])[0][0])
+    np.testing.assert_array_equal(
+        for_queries(ENCODER).encode_queries(["snowbaord"], spelling=False)[0][0], row)
 
 
 def test_captions_are_not_corrected() -> None:
