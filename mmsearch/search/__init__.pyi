@@ -11,6 +11,7 @@ from .duplicates import (
     Member as Member,
     find_duplicates as find_duplicates,
 )
+from .names import Names as Names
 from .pipeline import (
     KINDS as KINDS,
     Prepared as Prepared,

@@ -17,6 +17,7 @@ from mmsearch.errors import MediaError, MmsearchError, UsageError
 from mmsearch.fragments import named
 from mmsearch.media import Crop
 from mmsearch.records import Vectors
+from mmsearch.search.names import Names
 from mmsearch.search.query import Asked, Query, several
 from mmsearch.sources import locate
 
@@ -77,11 +78,13 @@ _UNKNOWN = np.zeros(0, np.float32), np.zeros(0, np.float32)
 
 
 def asked_of(queries: Sequence[Query], dim: int, encoder: Callable[[bool | None], Encoder],
-             stored: Stored, texts: TextVectors) -> list[Asked | MmsearchError | None]:
+             stored: Stored, texts: TextVectors, names: Names | None = None
+             ) -> list[Asked | MmsearchError | None]:
     """The vectors of each query, or what is wrong with it; None if it matches words alone.
 
     encoder: what encodes queries, see `encoders.for_queries`.
     stored: the vector of a file that has been encoded before, if there is one.
+    names: those that were taught.
     """
     found: list[Asked | MmsearchError | None] = [None] * len(queries)
     alike: dict[bool | None, list[int]] = {}
@@ -95,7 +98,8 @@ def asked_of(queries: Sequence[Query], dim: int, encoder: Callable[[bool | None]
             found[n] = error
     for multilingual, those in alike.items():
         try:
-            together = composed(encoder(multilingual), [queries[n] for n in those], stored, texts)
+            together = composed(encoder(multilingual), [queries[n] for n in those], stored, texts,
+                                names)
         except MmsearchError as error:  # of the model
             together = [error] * len(those)
         for n, one in zip(those, together, strict=True):
@@ -115,8 +119,8 @@ class _Parts(NamedTuple):
     wanted: int
 
 
-def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: TextVectors
-             ) -> list[Asked | MmsearchError]:
+def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: TextVectors,
+             names: Names | None = None) -> list[Asked | MmsearchError]:
     """Of each query the weighted sum of the embeddings of its texts and images, less those of what
     it keeps away from, at unit length: scores stay cosines. All that is new is encoded at once.
     What is wrong with one query is in its place:
@@ -137,8 +141,10 @@ def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: 
     parts = [one for one in taken if isinstance(one, _Parts)]
     if not parts:
         return [one for one in taken if isinstance(one, MmsearchError)]
-    words = (text for one in parts for text in one.texts)
-    known = texts.of(encoder, queries[0].multilingual, words)
+    words = [text for one in parts for text in one.texts]
+    known = texts.of(encoder, queries[0].multilingual, names.wordings(words) if names else words)
+    if names:
+        known = names.moved(words, known)
     pictures = [example for one in parts for example in one.examples
                 if not isinstance(example, np.ndarray)]
     encoded = iter(encoder.encode_images(pictures) if pictures else ())

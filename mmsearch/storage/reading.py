@@ -16,11 +16,12 @@ import numpy as np
 
 from mmsearch.errors import CollectionError
 from mmsearch.records import Ids, Kind, Neighbors, SegmentInfo
-from mmsearch.storage import browse, fulltext
+from mmsearch.storage import browse, fulltext, taught
 from mmsearch.storage.conditions import Condition
 from mmsearch.storage.rows import COLUMNS, ITEM, Row, as_row, where_sql
 from mmsearch.storage.schema import FORMAT, READABLE
 from mmsearch.storage.sqlite_errors import damaged, plainly
+from mmsearch.storage.taught import TaughtPicture, as_taught
 from mmsearch.uris import inside_of, nfc
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class CatalogReader:
         Raises:
             CollectionError: made by an older version and not written to since.
         """
-        if not self._has_fulltext():
+        if not self._has(fulltext.TABLE):
             raise CollectionError(f"{self.path.parent} was made by an older version and has no "
                                   f"full text yet: run `mmsearch compact -i {self.path.parent}`")
         conditions, parameters = where_sql(where, kinds)
@@ -172,6 +173,12 @@ class CatalogReader:
     def facets(self, where: Condition | None) -> list[browse.Facet]:
         """What files can be filtered by; see `storage.browse`."""
         return self._once(("facets", where), lambda: browse.facets(self._rows, where))
+
+    def taught(self, *, pictures: bool = False) -> list[TaughtPicture]:
+        """What names were given to, in the order of the names.
+
+        pictures: with the copies of the pictures."""
+        return self._once(("taught", pictures), lambda: self._taught(pictures))
 
     def find(self, uri: str, kind: Kind) -> Row | None:
         return next(self._items("WHERE i.uri = ? AND i.kind = ?", [uri, kind]), None)
@@ -297,8 +304,18 @@ class CatalogReader:
                                   f"{' and '.join(map(str, READABLE))}; upgrade mmsearch")
         return values
 
-    def _has_fulltext(self) -> bool:
-        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = ?", [fulltext.TABLE]))
+    def _taught(self, pictures: bool) -> list[TaughtPicture]:
+        if not self._has("taught"):
+            return []
+        columns = taught.COLUMNS if pictures else taught.COLUMNS.replace("picture", "NULL")
+        try:
+            return [as_taught(row) for row in self._rows(
+                f"SELECT {columns} FROM taught ORDER BY key, uri")]
+        except (ValueError, TypeError) as error:
+            raise damaged(self.path, "a name that was taught") from error
+
+    def _has(self, table: str) -> bool:
+        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = ?", [table]))
 
     def _rarity(self, terms: Sequence[str]) -> float:
         """The sum of the inverse document frequencies of terms, as FTS5's BM25 has them."""
