@@ -49,15 +49,20 @@ def for_queries(base: Encoder, multilingual: bool | None = None) -> Encoder:
         UsageError: True, but `base` is another encoder.
         MissingExtra: True, but the package is not installed.
     """
-    if multilingual or (multilingual is None and _is_builtin(base) and find_spec(PACKAGE)):
+    if multilingual or (multilingual is None and _is_builtin(base) and has_package()):
         return Multilingual(base, every=bool(multilingual))
     return base
 
 
 def lacks_package(base: Encoder, texts: Sequence[str]) -> bool:
     """Whether the extra would help: some text surely is not English, and the package is missing."""
-    return (_is_builtin(base) and not find_spec(PACKAGE)
+    return (_is_builtin(base) and not has_package()
             and any(log_odds(text) <= FOREIGN for text in texts))
+
+
+@lru_cache(maxsize=1)
+def has_package() -> bool:
+    return find_spec(PACKAGE) is not None
 
 
 def _is_builtin(base: Encoder) -> bool:
