@@ -9,7 +9,7 @@ If nobody said what Rex is, the word is "thing", and what the text tower makes o
 taken off: of "a thing on the beach" the beach is left, of the name alone only c. Words and pictures
 lie in cones of their own, and cosines across vary otherwise than cosines within; so s is in
 proportion to how much the texts of the calibration set tell its pictures apart, compared with its
-pictures among themselves. What it gives, and what s was chosen on: docs/teaching.md.
+pictures among themselves. What it gives: docs/teaching.md.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from mmsearch.storage import TaughtPicture, key_of
 from mmsearch.uris import nfc
 
 THING = "thing"
-STRENGTH = 0.6
-"""How much the pictures of a name count beside the words of a query; chosen by bench/teach.py."""
+STRENGTH = {"known": 0.6, "thing": 1.0}
+"""How much the pictures of a name count beside the words of a query, where it is known what it is,
+and where they are all that is known; chosen by bench/teach.py."""
 _WORD = re.compile(r"\w+")
 _SAYS_NOTHING = frozenset({
     "a", "an", "the", "my", "our", "your", "his", "her", "this", "that", "of", "photo", "photos",
@@ -52,10 +53,11 @@ class Names:
     """The names that were taught, all by pictures of one encoder, for queries to it."""
 
     def __init__(self, taught: Sequence[TaughtPicture], calibration: Calibration,
-                 strength: float = STRENGTH) -> None:
+                 strength: Mapping[str, float] = STRENGTH) -> None:
         centre = calibration.images.mean(0)
-        self._strength = strength * _spread(calibration.texts, calibration) / _spread(
+        scale = _spread(calibration.texts, calibration) / _spread(
             calibration.images - centre, calibration)
+        self._strength = {whose: share * scale for whose, share in strength.items()}
         self._names: dict[str, _Name] = {}
         for key in dict.fromkeys(key_of(one.name) for one in taught):
             those = [one for one in taught if key_of(one.name) == key]
@@ -108,8 +110,10 @@ class Names:
                         sentence if _SAYS_NOTHING.issuperset(rest) else THING)
 
     def _vector(self, reading: _Reading, known: Mapping[str, tuple[Vectors, Vectors]]) -> Vectors:
-        vector = known[reading.sentence][0] + self._strength * reading.values.mean(0)
-        return _unit(vector - known[reading.less][0] if reading.less else vector)
+        words, value = known[reading.sentence][0], reading.values.mean(0)
+        if not reading.less:
+            return _unit(words + self._strength["known"] * value)
+        return _unit(words - known[reading.less][0] + self._strength["thing"] * value)
 
 
 def _spread(rows: Vectors, calibration: Calibration) -> float:
