@@ -344,7 +344,8 @@ def test_train_writes_a_model_that_index_and_query_take(cli: Cli) -> None:
 def test_teach_names_lists_them_and_forgets_them(cli: Cli, photos: Path) -> None:
     cli("index", photos, "-i", "x", check=True)
     bus = photos / "bus.jpg"
-    assert cli("teach", "Zorblax", bus, "--is", "bus", "-i", "x").stdout == "Zorblax has 1 picture\n"
+    done = cli("teach", "Zorblax", bus, "--is", "bus", "-i", "x")
+    assert done.stdout == "Zorblax has 1 picture\n"
     done = cli("query", "zorblax", "-k", "1", "--filepath-only", "-i", "x", check=True)
     assert (done.stdout, done.stderr) == (f"{bus}\n", "")
     assert cli("teach", "--list", "-i", "x").stdout == f"Zorblax\tbus\t{bus}\n"
