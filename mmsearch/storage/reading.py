@@ -16,12 +16,12 @@ import numpy as np
 
 from mmsearch.errors import CollectionError
 from mmsearch.records import Ids, Kind, Neighbors, SegmentInfo
-from mmsearch.storage import browse, fulltext, taught
+from mmsearch.storage import browse, fulltext
 from mmsearch.storage.conditions import Condition
 from mmsearch.storage.rows import COLUMNS, ITEM, Row, as_row, where_sql
 from mmsearch.storage.schema import FORMAT, READABLE
 from mmsearch.storage.sqlite_errors import damaged, plainly
-from mmsearch.storage.taught import TaughtPicture, as_taught
+from mmsearch.storage.taught import TaughtPicture, taught_in
 from mmsearch.uris import inside_of, nfc
 
 T = TypeVar("T")
@@ -106,6 +106,20 @@ class CatalogReader:
 
         return self._once((sql, *parameters), selected)
 
+    def captions_of(self, where: Condition) -> Ids:
+        """Sequence numbers (int64, ascending) of the texts in the groups of pictures that meet a
+        condition."""
+        conditions, parameters = where_sql(where, ("image", "frame"))
+        rows = self._rows("SELECT DISTINCT m.seq FROM items i JOIN items m ON m.grp = i.grp AND "
+                          f"m.kind = 'text'{conditions} ORDER BY m.seq", parameters)
+        return np.array(rows, np.int64).reshape(-1)
+
+    def captioned(self, pictures: Ids, texts: Ids) -> Ids:
+        """Pairs of a picture and a text of it, as sequence numbers, int64 [n, 2]: all of these
+        pictures, and all of these texts."""
+        return np.array(self._rows(fulltext.CAPTIONED, [
+            json.dumps(seqs.tolist()) for seqs in (pictures, texts)]), np.int64).reshape(-1, 2)
+
     def match(self, text: str, k: int, where: Condition | None = None, kinds: Sequence[Kind] = (),
               without: Sequence[str] = (), least: float = 0.0) -> Neighbors:
         """The k items that the terms of `text` match best, see `storage.fulltext`: sequence
@@ -120,7 +134,7 @@ class CatalogReader:
         Raises:
             CollectionError: made by an older version and not written to since.
         """
-        if not self._has(fulltext.TABLE):
+        if not self._has_fulltext():
             raise CollectionError(f"{self.path.parent} was made by an older version and has no "
                                   f"full text yet: run `mmsearch compact -i {self.path.parent}`")
         conditions, parameters = where_sql(where, kinds)
@@ -178,7 +192,10 @@ class CatalogReader:
         """What names were given to, in the order of the names.
 
         pictures: with the copies of the pictures."""
-        return self._once(("taught", pictures), lambda: self._taught(pictures))
+        try:
+            return self._once(("taught", pictures), lambda: taught_in(self._rows, pictures))
+        except (ValueError, TypeError) as error:
+            raise damaged(self.path, "a name that was taught") from error
 
     def find(self, uri: str, kind: Kind) -> Row | None:
         return next(self._items("WHERE i.uri = ? AND i.kind = ?", [uri, kind]), None)
@@ -304,18 +321,8 @@ class CatalogReader:
                                   f"{' and '.join(map(str, READABLE))}; upgrade mmsearch")
         return values
 
-    def _taught(self, pictures: bool) -> list[TaughtPicture]:
-        if not self._has("taught"):
-            return []
-        columns = taught.COLUMNS if pictures else taught.COLUMNS.replace("picture", "NULL")
-        try:
-            return [as_taught(row) for row in self._rows(
-                f"SELECT {columns} FROM taught ORDER BY key, uri")]
-        except (ValueError, TypeError) as error:
-            raise damaged(self.path, "a name that was taught") from error
-
-    def _has(self, table: str) -> bool:
-        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = ?", [table]))
+    def _has_fulltext(self) -> bool:
+        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = ?", [fulltext.TABLE]))
 
     def _rarity(self, terms: Sequence[str]) -> float:
         """The sum of the inverse document frequencies of terms, as FTS5's BM25 has them."""

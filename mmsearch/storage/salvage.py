@@ -107,7 +107,7 @@ def _copy(old: _Damaged, new: sqlite3.Connection) -> None:
         with suppress(ValueError):
             new.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
                         astuple(as_segment(row)))
-    if any(old.read("SELECT 1 FROM sqlite_master WHERE name = 'taught'")):
+    if any(old.read(taught.THERE)):
         for row in old.rows("taught", taught.COLUMNS):
             with suppress(ValueError, TypeError):
                 as_taught(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from mmsearch.uris import nfc
 CREATE = """CREATE TABLE taught (key TEXT, name TEXT, is_a TEXT, uri TEXT, encoder TEXT,
     vector BLOB, picture BLOB, PRIMARY KEY (key, uri))"""
 COLUMNS = "key, name, is_a, uri, encoder, vector, picture"
+THERE = "SELECT 1 FROM sqlite_master WHERE name = 'taught'"
+"""Whether the catalog has the table: one that no later version has written to lacks it."""
 PUT = f"INSERT OR REPLACE INTO taught ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -49,3 +51,16 @@ def as_taught(row: Sequence[Any]) -> TaughtPicture:
     _, name, is_a, uri, encoder, vector, picture = row
     return TaughtPicture(name, is_a, uri, encoder,
                          np.frombuffer(vector, "<f2").astype(np.float32), picture)
+
+
+def taught_in(rows: Callable[[str], list[Any]], pictures: bool) -> list[TaughtPicture]:
+    """What names were given to, in the order of the names.
+
+    rows: reads a catalog; pictures: with the copies of the pictures.
+
+    Raises ValueError or TypeError as `as_taught`.
+    """
+    if not rows(THERE):
+        return []
+    columns = COLUMNS if pictures else COLUMNS.replace("picture", "NULL")
+    return [as_taught(row) for row in rows(f"SELECT {columns} FROM taught ORDER BY key, uri")]
