@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
@@ -22,7 +22,10 @@ from mmsearch.errors import UsageError
 from mmsearch.search import Query
 
 if TYPE_CHECKING:
-    from mmsearch.evaluation import Evaluation, How, Pair
+    from mmsearch.evaluation import Difference, Evaluation, How, Pair
+
+    ByWay: TypeAlias = dict[str, dict[str, Difference]]
+    """By direction and measure."""
 
 _SETTINGS: dict[str, Callable[[str], Any]] = {
     "mode": str, "fusion": str, "text_weight": float, "diverse": float}
@@ -53,6 +56,9 @@ def evaluate(
     positives: Annotated[list[Path] | None, typer.Option(
         metavar="FILE", help="Several answers to each query, by their ids, as ECCV Caption has "
         "them. Repeatable.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE.html", help=(
+        "Write a report as a web page: curves, scores, and the worst queries with pictures."
+    ))] = None,
     k: Annotated[list[int] | None, typer.Option(
         "-k", help="The k of recall@k (default 1, 5 and 10). Repeatable.")] = None,
     model: ModelOption = None,
@@ -72,12 +78,14 @@ def evaluate(
     """
     from mmsearch.evaluation import How, load_pairs
 
+    if html is not None and not html.absolute().parent.is_dir():
+        raise UsageError(f"--html {html}: there is no such directory")
     loaded = load_pairs(pairs, split=split)
     if len(mixed := dict.fromkeys(pair.split for pair in loaded if pair.split)) > 1:
         say(f"note: all splits are evaluated together ({', '.join(mixed)}); choose one with "
             "--split")
     how = How(multilingual=multilingual, merge=merge, positives=positives or (),
-              ks=tuple(k or (1, 5, 10)), seed=seed)
+              ks=tuple(k or (1, 5, 10)), seed=seed, diagnose=html is not None)
     name = with_precision(model or "builtin", precision)
     first = System(str(directory) if directory else name, directory,
                    name if directory is None else model, {})
@@ -85,8 +93,13 @@ def evaluate(
     evaluations = _evaluated(systems, loaded, how)
     say_skipped(evaluations[0].skipped)
     say_extras(evaluations[0].skipped)
+    names = [system.name for system in systems]
+    differences = _differences(evaluations, how)
+    if html is not None:
+        _write_report(html, f"{pairs.name}{f', {split}' if split else ''}", names, evaluations,
+                      differences)
     if compare:
-        _show_comparison([system.name for system in systems], evaluations, how, as_json=json_)
+        _show_comparison(names, evaluations, differences, as_json=json_)
     elif json_:
         print_json(evaluations[0].to_json())
     else:
@@ -140,8 +153,8 @@ def _evaluated(systems: Sequence[System], pairs: Sequence[Pair], how: How) -> li
     found = []
     with progress("encoding", lambda: sum(
             captions + len(pairs) * (system.directory is None) for system in systems)) as advance:
-        for system in systems:
-            this = replace(how, search=system.settings)
+        for n, system in enumerate(systems):
+            this = replace(how, search=system.settings, diagnose=how.diagnose and n == 0)
             if system.directory is None:
                 found.append(evaluate_model(pairs, this, model=system.model or "builtin",
                                             progress=advance))
@@ -161,13 +174,19 @@ def _show(evaluation: Evaluation) -> None:
         print(f"approximate index against exact search: {name} {value:.3f}")
 
 
-def _show_comparison(names: Sequence[str], evaluations: Sequence[Evaluation], how: How, *,
-                     as_json: bool) -> None:
-    from mmsearch.cli.evaluation_tables import comparison_table
+def _differences(evaluations: Sequence[Evaluation], how: How) -> list[ByWay]:
+    """What each but the first differs by from the first."""
     from mmsearch.evaluation import compare
 
+    first, *others = (one.report for one in evaluations)
+    return [compare(first, other, ks=how.ks, seed=how.seed) for other in others]
+
+
+def _show_comparison(names: Sequence[str], evaluations: Sequence[Evaluation],
+                     differences: Sequence[ByWay], *, as_json: bool) -> None:
+    from mmsearch.cli.evaluation_tables import comparison_table
+
     reports = [one.report for one in evaluations]
-    differences = [compare(reports[0], other, ks=how.ks, seed=how.seed) for other in reports[1:]]
     if as_json:
         print_json([{"name": name, **evaluation.to_json()} | (
             {"difference_to_first": {
@@ -178,3 +197,11 @@ def _show_comparison(names: Sequence[str], evaluations: Sequence[Evaluation], ho
     for way in reports[0].directions:
         if any(way in other.directions for other in reports[1:]):
             console().print(comparison_table(way, names, reports, differences))
+
+
+def _write_report(path: Path, title: str, names: Sequence[str], evaluations: Sequence[Evaluation],
+                  differences: Sequence[ByWay]) -> None:
+    from mmsearch.cli.evaluation_report import report
+
+    path.write_text(report(title, names, evaluations, differences), "utf-8")
+    say(f"wrote {path}")

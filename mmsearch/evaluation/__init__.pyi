@@ -1,4 +1,5 @@
 from .comparison import Difference as Difference, compare as compare
+from .diagnosis import Diagnosis as Diagnosis, Failure as Failure
 from .pairs import Pair as Pair, load_pairs as load_pairs
 from .recall import Direction as Direction, Report as Report
 from .retrieval import (

@@ -14,6 +14,7 @@ from mmsearch import metrics
 from mmsearch.collection import Collection
 from mmsearch.encoders import BUILTIN, encode_queries, for_queries
 from mmsearch.errors import MmsearchError, UsageError
+from mmsearch.evaluation.diagnosis import Diagnosis, Measured, diagnose
 from mmsearch.evaluation.pairs import Pair
 from mmsearch.evaluation.recall import Direction, Report, direction, measure
 from mmsearch.evaluation.truth import Captions, captions_of, one_per_picture
@@ -36,6 +37,7 @@ class How:
 
     multilingual: as in `Query`; merge, positives: as in `truth.captions_of`;
     ks: of recall@k; seed: of the intervals;
+    diagnose: also find out why, which takes some seconds;
     search: parts of a `Query`, such as its mode. With any, pictures are searched as
     `Collection.search` does it, and captions are not searched at all.
     """
@@ -45,6 +47,7 @@ class How:
     positives: Sequence[Path] = ()
     ks: Sequence[int] = (1, 5, 10)
     seed: int = 0
+    diagnose: bool = False
     search: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -54,7 +57,7 @@ class Evaluation:
     captions, English ones too, went through the encoder of other languages; skipped: pictures that
     could not be decoded, so are in no figure; ann: recall of the approximate index against exact
     search, by k, None where the collection has none; languages: the report of each, where the pairs
-    name several."""
+    name several; diagnosis: if it was asked for."""
 
     report: Report
     encoder: str
@@ -62,6 +65,7 @@ class Evaluation:
     skipped: list[Skipped]
     ann: dict[str, float] | None = None
     languages: dict[str, Report] = field(default_factory=dict)
+    diagnosis: Diagnosis | None = None
 
     def to_json(self) -> dict[str, Any]:
         values = {**self.report.to_json(), "encoder": self.encoder,
@@ -69,6 +73,8 @@ class Evaluation:
                   "skipped": [[s.path, s.reason] for s in self.skipped]}
         if self.languages:
             values["languages"] = {name: one.to_json() for name, one in self.languages.items()}
+        if self.diagnosis is not None:
+            values |= self.diagnosis.to_json()
         return values if self.ann is None else {**values, "ann_vs_exact": self.ann}
 
 
@@ -119,10 +125,14 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], how: How 
 
     language = np.array(captions.languages)
     names = sorted({*captions.languages} - {""})
+    report = measured(np.full(len(texts), True))
+    diagnosis = diagnose(
+        collection, encoder, Measured([row.item for row in rows], images, queries, texts, captions,
+                                      places),
+        report, multilingual=how.multilingual, seed=how.seed) if how.diagnose else None
     return Evaluation(
-        measured(np.full(len(texts), True)), encoder.name, multilingual, [],
-        _ann(collection, queries, how.ks),
-        {name: measured(language == name) for name in names} if len(names) > 1 else {})
+        report, encoder.name, multilingual, [], _ann(collection, queries, how.ks),
+        {name: measured(language == name) for name in names} if len(names) > 1 else {}, diagnosis)
 
 
 def _picture(pair: Pair) -> Item:
