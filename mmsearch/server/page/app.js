@@ -101,6 +101,15 @@ const menu = new Menu({
 	state: () => state,
 });
 
+const MOST = 8;  // pictures that a search takes
+
+/** Whether there is room for one more. */
+function fits(sign) {
+	if (state[sign].length < MOST) return true;
+	toast(`A search takes ${MOST} pictures.`);
+	return false;
+}
+
 const without = (list, one) => list.filter((other) => other !== one);
 const at = () => grid.hits.findIndex((hit) => hit.key === state.item);
 
@@ -233,6 +242,7 @@ function like(hit, sign) {
 		toast("Search for something first, then leave out what does not fit.");
 		return;
 	}
+	if (!fits(sign)) return;
 	toGrid = viewer.isOpen || $("#grid").contains(document.activeElement);
 	pictures[hit.key] = { name: hit.name, thumb: hit.thumb(160) };
 	const other = sign === "like" ? "unlike" : "like";
@@ -244,6 +254,7 @@ function like(hit, sign) {
 
 async function take(files) {
 	for (const file of files) {
+		if (!fits("like")) return;
 		$("#busy").hidden = false;
 		try {
 			const { send, thumb } = await prepared(file);
