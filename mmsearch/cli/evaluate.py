@@ -43,11 +43,13 @@ class System(NamedTuple):
 
 def evaluate(
     pairs: Annotated[Path, typer.Argument(
-        metavar="PAIRS", help="Images and captions: .jsonl, .csv, .tsv, or Karpathy's .json.")],
+        metavar="PAIRS", help="Images and captions: .jsonl, .csv, .tsv, .parquet, Karpathy's "
+        ".json, or a .tar or folder of shards as webdataset and CLIP_benchmark have them.")],
     directory: Annotated[Path | None, typer.Option(
         "-i", "--index", help="Search this collection; without it, only PAIRS.",
     )] = None,
-    split: Annotated[str | None, typer.Option(help="Only pairs of this split.")] = None,
+    split: Annotated[str | None, typer.Option(
+        help="Only pairs of this split; of a folder, the folder in it.")] = None,
     compare: Annotated[list[str] | None, typer.Option(metavar="OTHER", help=(
         "Measure another one as well, and say what differs: a model, a collection, or settings "
         "(mode=hybrid,text_weight=0.3). Repeatable."))] = None,
@@ -59,6 +61,8 @@ def evaluate(
     html: Annotated[Path | None, typer.Option(metavar="FILE.html", help=(
         "Write a report as a web page: curves, scores, and the worst queries with pictures."
     ))] = None,
+    clip_benchmark: Annotated[Path | None, typer.Option(metavar="FILE.json", help=(
+        "Write recall as CLIP_benchmark does."))] = None,
     k: Annotated[list[int] | None, typer.Option(
         "-k", help="The k of recall@k (default 1, 5 and 10). Repeatable.")] = None,
     model: ModelOption = None,
@@ -76,11 +80,14 @@ def evaluate(
 
     Example: mmsearch eval captions.jsonl --split test --compare good
     """
-    from mmsearch.evaluation import How, load_pairs
+    import json
 
-    if html is not None and not html.absolute().parent.is_dir():
-        raise UsageError(f"--html {html}: there is no such directory")
-    loaded = load_pairs(pairs, split=split)
+    from mmsearch.evaluation import How, as_clip_benchmark, pairs_in
+
+    for option, file in (("--html", html), ("--clip-benchmark", clip_benchmark)):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise UsageError(f"{option} {file}: there is no such directory")
+    loaded = pairs_in(pairs, split=split)
     if len(mixed := dict.fromkeys(pair.split for pair in loaded if pair.split)) > 1:
         say(f"note: all splits are evaluated together ({', '.join(mixed)}); choose one with "
             "--split")
@@ -98,6 +105,10 @@ def evaluate(
     if html is not None:
         _write_report(html, f"{pairs.name}{f', {split}' if split else ''}", names, evaluations,
                       differences)
+    if clip_benchmark is not None:
+        written = as_clip_benchmark(pairs, loaded, evaluations[0])
+        clip_benchmark.write_text(json.dumps(written) + "\n", "utf-8")
+        say(f"wrote {clip_benchmark}")
     if compare:
         _show_comparison(names, evaluations, differences, as_json=json_)
     elif json_:

@@ -21,7 +21,6 @@ from mmsearch.evaluation.truth import Captions, captions_of, one_per_picture
 from mmsearch.records import Ids, Item, Vectors
 from mmsearch.search import Query
 from mmsearch.sources import Skipped
-from mmsearch.uris import path_to_uri
 
 _ANN_QUERIES = 1000
 _TOGETHER = 64
@@ -53,13 +52,14 @@ class How:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """report: both ways of searching; encoder: its name; multilingual: whether all
-    captions, English ones too, went through the encoder of other languages; skipped: pictures that
-    could not be decoded, so are in no figure; ann: recall of the approximate index against exact
-    search, by k, None where the collection has none; languages: the report of each, where the pairs
-    name several; diagnosis: if it was asked for."""
+    """report: both ways of searching; model: as it was asked for; encoder: its name;
+    multilingual: whether all captions, English ones too, went through the encoder of other
+    languages; skipped: pictures that could not be decoded, so are in no figure;
+    ann: recall of the approximate index against exact search, by k, None where the collection has
+    none; languages: the report of each, where the pairs name several; diagnosis: if asked for."""
 
     report: Report
+    model: str
     encoder: str
     multilingual: bool
     skipped: list[Skipped]
@@ -86,7 +86,7 @@ def evaluate_model(pairs: Sequence[Pair], how: How = How(), *, model: str = BUIL
         skipped = collection.add(map(_picture, pairs), progress=progress).skipped
         failed = {one.path for one in skipped}
         done = evaluate_collection(
-            collection, [pair for pair in pairs if path_to_uri(pair.image) not in failed], how,
+            collection, [pair for pair in pairs if pair.uri not in failed], how,
             progress=progress)
         collection.close()
     return replace(done, skipped=skipped)
@@ -105,14 +105,15 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], how: How 
         raise UsageError("nothing to evaluate: no caption has a picture that can be read")
     rows, images = collection.vectors("image")
     row_of = {row.item.uri: n for n, row in enumerate(rows)}
-    uris = [path_to_uri(pair.image) for pair in pairs]
+    uris = [pair.uri for pair in pairs]
     if missing := [uri for uri in uris if uri not in row_of]:
         raise UsageError(f"{len(missing)} of {len(uris)} pictures are not in {collection.path} "
                          f"(first: {missing[0]}); index them first")
     multilingual = bool(how.multilingual)
     if how.search:
         found = _searched(collection, captions, uris, len(rows), how, progress)
-        return Evaluation(Report(found, None), collection.encoder.name, multilingual, [])
+        return Evaluation(Report(found, None), collection.model, collection.encoder.name,
+                          multilingual, [])
     encoder = for_queries(collection.encoder, how.multilingual)
     steps = [encode_queries(encoder, captions.texts[at : at + 256])
              for at in _steps(len(captions.texts), 256, progress)]
@@ -131,13 +132,12 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], how: How 
                                       places),
         report, multilingual=how.multilingual, seed=how.seed) if how.diagnose else None
     return Evaluation(
-        report, encoder.name, multilingual, [], _ann(collection, queries, how.ks),
+        report, collection.model, encoder.name, multilingual, [], _ann(collection, queries, how.ks),
         {name: measured(language == name) for name in names} if len(names) > 1 else {}, diagnosis)
 
 
 def _picture(pair: Pair) -> Item:
-    uri = path_to_uri(pair.image)
-    return Item(uri, "image", group=uri)
+    return Item(pair.uri, "image", group=pair.uri)
 
 
 def _searched(collection: Collection, captions: Captions, uris: Sequence[str], gallery: int,
