@@ -27,8 +27,15 @@ if TYPE_CHECKING:
     ByWay: TypeAlias = dict[str, dict[str, Difference]]
     """By direction and measure."""
 
+
+
+def _yes_or_no(text: str) -> bool:
+    return {"yes": True, "no": False}[text]
+
+
 _SETTINGS: dict[str, Callable[[str], Any]] = {
-    "mode": str, "fusion": str, "text_weight": float, "diverse": float}
+    "mode": str, "fusion": str, "text_weight": float, "diverse": float, "min_score": float,
+    "multilingual": _yes_or_no, "captions": _yes_or_no}
 """Parts of a query that --compare can set, and what reads them."""
 
 
@@ -147,8 +154,9 @@ def _setting(text: str) -> tuple[str, Any]:
                          "with =VALUE")
     try:
         return name, _SETTINGS[name](value.strip())
-    except ValueError:
-        raise UsageError(f"--compare: {name} must be a number, not {value!r}") from None
+    except (ValueError, KeyError):
+        expected = "yes or no" if _SETTINGS[name] is _yes_or_no else "a number"
+        raise UsageError(f"--compare: {name} must be {expected}, not {value!r}") from None
 
 
 def _evaluated(systems: Sequence[System], pairs: Sequence[Pair], how: How) -> list[Evaluation]:

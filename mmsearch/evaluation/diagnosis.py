@@ -182,8 +182,8 @@ def _searched(collection: Collection, measured: Measured, asked: Ids, multilingu
     """Searches as they are: relevance of the first hits and whether they were right, and how long
     one takes."""
     truth = measured.captions.truth
-    queries = [Query(text=measured.captions.texts[n], k=1, multilingual=multilingual)
-               for n in asked]
+    queries = [Query(text=measured.captions.texts[n], k=1, multilingual=multilingual,
+                     captions=False) for n in asked]
     took: dict[str, list[float]] = {"encode": [], "search": []}
     collection.search_many(queries[:1])  # what is loaded for the first is not the time of each
     for query in queries[1 : _TIMED + 1] or queries:

@@ -149,7 +149,8 @@ def _searched(collection: Collection, captions: Captions, uris: Sequence[str], g
     for at in _steps(len(asked), _TOGETHER, progress):
         these = asked[at : at + _TOGETHER]
         found = collection.search_many([
-            Query(text=captions.texts[n], k=depth, multilingual=how.multilingual, **how.search)
+            Query(**{"multilingual": how.multilingual, **how.search}, text=captions.texts[n],
+                  k=depth)
             for n in these])
         for n, hits in zip(these, found, strict=True):
             if isinstance(hits, MmsearchError):
