@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     """By direction and measure."""
 
 
-
 def _yes_or_no(text: str) -> bool:
     return {"yes": True, "no": False}[text]
 
@@ -59,7 +58,7 @@ def evaluate(
         help="Only pairs of this split; of a folder, the folder in it.")] = None,
     compare: Annotated[list[str] | None, typer.Option(metavar="OTHER", help=(
         "Measure another one as well, and say what differs: a model, a collection, or settings "
-        "(mode=hybrid,text_weight=0.3). Repeatable."))] = None,
+        "(mode=hybrid). Repeatable."))] = None,
     merge: Annotated[bool, typer.Option("--merge", help=(
         "Take equal captions as one query, answered by all their pictures."))] = False,
     positives: Annotated[list[Path] | None, typer.Option(
@@ -130,6 +129,8 @@ def _system(text: str, first: System) -> System:
     Raises:
         UsageError: no such setting, or settings without a collection.
     """
+    if not text.strip():
+        raise UsageError("--compare is empty (an unset variable?)")
     what, *rest = [text] if Path(text).exists() else text.split(",")
     if "=" in what and not Path(what).exists():
         what, rest = "", [what, *rest]

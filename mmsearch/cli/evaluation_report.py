@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mmsearch.evaluation import Diagnosis, Difference, Direction, Evaluation, Failure
 
 _PER_CENT = Axis("%", 0, 100, (0, 20, 40, 60, 80, 100))
+_MOVED = 6
 _WAYS = {"text_to_image": "text to image", "image_to_text": "image to text"}
 
 
@@ -36,6 +37,7 @@ def report(title: str, names: Sequence[str], evaluations: Sequence[Evaluation],
         top += _charts(first.diagnosis)
         sections = [(_heading(name, failure), _tiles(name, failure))
                     for name, failures in first.diagnosis.failures.items() for failure in failures]
+        sections += _moved(names, evaluations, first.diagnosis)
     top.append("</div>")
     if sections:
         top.append("<h2>The worst queries</h2><p>What was expected, its rank, and what came first "
@@ -126,6 +128,27 @@ def _charts(diagnosis: Diagnosis) -> list[str]:
                  "modality gap is how far the centre of all pictures is from that of all captions; "
                  "times are medians of one at a time.</p></figure>")
     return found
+
+
+def _moved(names: Sequence[str], evaluations: Sequence[Evaluation], diagnosis: Diagnosis
+           ) -> list[tuple[str, Sequence[Tile]]]:
+    """The captions that another system answers much worse, and much better, than the first."""
+    from mmsearch.evaluation import moved
+
+    measured, first = diagnosis.measured, evaluations[0].report.text_to_image
+    sections: list[tuple[str, Sequence[Tile]]] = []
+    for name, other in zip(names[1:], evaluations[1:], strict=True):
+        for word, found in zip(("worse", "better"),
+                               moved(first, other.report.text_to_image, _MOVED), strict=True):
+            pictures = [measured.rows[measured.captions.truth.images_of[one.query][0]]
+                        for one in found]
+            tiles = [Tile(measured.items[picture], "", f"{one.before:,} → {one.after:,}",
+                          f"rank with {names[0]}, and with {name}",
+                          note=measured.captions.texts[one.query])
+                     for one, picture in zip(found, pictures, strict=True)]
+            if tiles:
+                sections.append((f"Answered {word} with {name}", tiles))
+    return sections
 
 
 def _heading(name: str, failure: Failure) -> str:

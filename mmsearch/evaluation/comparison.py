@@ -36,6 +36,32 @@ def compare(first: Report, second: Report, *, ks: Sequence[int], seed: int = 0
             for name, way in first.directions.items() if name in second.directions}
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A query whose first answer is elsewhere with the second system; ranks from 1."""
+
+    query: int
+    before: int
+    after: int
+
+
+def moved(first: Direction, second: Direction, most: int) -> tuple[list[Moved], list[Moved]]:
+    """The queries that the second system answers so much worse, and so much better, by the ratio of
+    their ranks; of each picture one."""
+    before, after = first.ranks.best + 1, second.ranks.best + 1
+    ratio = np.log(after / before)
+    found: tuple[list[Moved], list[Moved]] = ([], [])
+    for side, sign in zip(found, (1, -1), strict=True):
+        groups: set[int] = set()
+        for place in np.argsort(-sign * ratio, kind="stable"):
+            if sign * ratio[place] <= 0 or len(side) == most:
+                break
+            if (group := int(first.groups[place])) not in groups:
+                groups.add(group)
+                side.append(Moved(int(first.asked[place]), int(before[place]), int(after[place])))
+    return found
+
+
 def _compared(first: Direction, second: Direction, ks: Sequence[int], seed: int
               ) -> dict[str, Difference]:
     if not np.array_equal(first.asked, second.asked):

@@ -30,6 +30,19 @@ timed one by one."""
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What was searched: pictures and their vectors, the texts as queries and as they are indexed,
+    what answers what, and the row of each picture of it."""
+
+    items: Sequence[Item]
+    images: Vectors
+    queries: Vectors
+    texts: Vectors
+    captions: Captions
+    rows: Ids
+
+
+@dataclass(frozen=True)
 class Failure:
     """A query of which the best answer ranks far behind; rank: from 1; score: of that answer;
     instead: the first results, with their scores."""
@@ -65,6 +78,7 @@ class Diagnosis:
     calibration: None where the collection has no relevance.
     gap: the distance of the centroid of the pictures from that of the queries (Liang et al. 2022).
     latency: milliseconds, medians, by what takes them.
+    measured: what was searched.
     """
 
     failures: dict[str, list[Failure]]
@@ -74,25 +88,13 @@ class Diagnosis:
     calibration: Calibration | None
     gap: float
     latency: dict[str, float]
+    measured: Measured
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"modality_gap": self.gap, "latency_ms": self.latency}
         if self.calibration is not None:
             found["calibration"] = {**vars(self.calibration), "ece": self.calibration.ece}
         return found
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was searched: pictures and their vectors, the texts as queries and as they are indexed,
-    what answers what, and the row of each picture of it."""
-
-    items: Sequence[Item]
-    images: Vectors
-    queries: Vectors
-    texts: Vectors
-    captions: Captions
-    rows: Ids
 
 
 def diagnose(collection: Collection, encoder: Encoder, measured: Measured, report: Report,
@@ -115,7 +117,8 @@ def diagnose(collection: Collection, encoder: Encoder, measured: Measured, repor
         gap=float(np.linalg.norm(measured.images[rows].mean(axis=0)
                                  - measured.queries[asked].mean(axis=0))),
         latency=_picture_latency(encoder, [measured.items[row] for row in rows[:_TIMED_PICTURES]])
-        | latency)
+        | latency,
+        measured=measured)
 
 
 def _density(scores: Vectors, edges: Floats) -> Floats:

@@ -40,6 +40,7 @@ def test_the_page_is_one_safe_file_with_curves_and_failures(cli: Cli, folder: Pa
     worst = page.split("The worst queries")[1]
     assert re.search(r"<h2[^>]*>a bus</h2>.*cat\.jpg.*expected.*bus\.jpg", worst, re.S)
     assert len(re.findall("data:image/jpeg", worst)) >= 6
+    assert re.search(r"Answered worse with mode=text</h2>.*bus\.jpg.*\d+ → \d+", worst, re.S)
 
 
 def test_a_page_that_cannot_be_written_is_refused_at_once(cli: Cli) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import UsageError
-from mmsearch.evaluation.comparison import compare
+from mmsearch.evaluation.comparison import compare, moved
 from mmsearch.evaluation.recall import measure
 from mmsearch.evaluation.truth import Truth
 from mmsearch.metrics import paired_bootstrap
@@ -68,6 +68,21 @@ def test_a_better_system_differs_and_one_with_other_noise_does_not():
     assert recall.p < 0.01
     assert found["mrr"].p < 0.01
     assert compare(one, same, ks=(1,))["image_to_text"]["recall@1"].p > 0.05
+
+
+def test_what_moved_most_comes_first_and_each_picture_once():
+    one, other = noisy(1, 1.2).text_to_image, noisy(3, 1.2).text_to_image
+    worse, better = moved(one, other, 5)
+    assert [len(side) for side in (worse, better)] == [5, 5]
+    for side, sign in ((worse, 1), (better, -1)):
+        ratios = [sign * np.log(query.after / query.before) for query in side]
+        assert ratios == sorted(ratios, reverse=True)
+        assert min(ratios) > 0
+        assert len({query.query // 2 for query in side}) == 5
+    first = worse[0]
+    assert (first.before, first.after) == (one.ranks.best[first.query] + 1,
+                                           other.ranks.best[first.query] + 1)
+    assert moved(one, one, 5) == ([], [])
 
 
 def test_only_the_same_queries_are_compared():
