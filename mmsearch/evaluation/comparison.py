@@ -11,6 +11,9 @@ import numpy as np
 from mmsearch import metrics
 from mmsearch.errors import UsageError
 from mmsearch.evaluation.recall import Direction, Report, per_query
+from mmsearch.metrics import Ranks
+
+_NOT_FOUND = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,18 @@ def _compared(first: Direction, second: Direction, ks: Sequence[int], seed: int
     if not np.array_equal(first.asked, second.asked):
         raise UsageError("only what answered the same queries can be compared; were pictures left "
                          "out in one of them?")
-    theirs = per_query(second.ranks, ks)
-    by_name = {name: theirs[name] - values for name, values in per_query(first.ranks, ks).items()}
+    depth = min((way.depth for way in (first, second) if way.depth is not None), default=None)
+    ours, theirs = (per_query(_within(way.ranks, depth), ks) for way in (first, second))
+    by_name = {name: theirs[name] - values for name, values in ours.items()}
     each = np.stack(list(by_name.values()), axis=1)
     found = metrics.paired_bootstrap(each, groups=first.groups, seed=seed)
     return {name: Difference(float(mean), (low, high), p) for name, mean, (low, high, p)
             in zip(by_name, each.mean(axis=0), found, strict=True)}
+
+
+def _within(ranks: Ranks, depth: int | None) -> Ranks:
+    """Ranks of which those behind `depth` are as good as not found: what only one system knows must
+    not make a difference."""
+    if depth is None:
+        return ranks
+    return Ranks(np.where(ranks.flat < depth, ranks.flat, _NOT_FOUND + ranks.places), ranks.starts)

@@ -159,7 +159,7 @@ def _searched(collection: Collection, captions: Captions, uris: Sequence[str], g
             ranks.append(np.array([place.get(uris[image], gallery + more)
                                    for more, image in enumerate(truth.images_of[n])]))
     return direction(metrics.Ranks.of(ranks), gallery, asked=asked, groups=truth.groups[asked],
-                     ks=how.ks, seed=how.seed)
+                     ks=how.ks, seed=how.seed, depth=depth)
 
 
 def _ann(collection: Collection, texts: Vectors, ks: Sequence[int]) -> dict[str, float] | None:

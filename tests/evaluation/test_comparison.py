@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mmsearch.errors import UsageError
 from mmsearch.evaluation.comparison import compare, moved
-from mmsearch.evaluation.recall import measure
+from mmsearch.evaluation.recall import Report, measure
 from mmsearch.evaluation.truth import Truth
-from mmsearch.metrics import paired_bootstrap
+from mmsearch.metrics import Ranks, paired_bootstrap
 
 
 def by_permutation(differences, generator):
@@ -91,3 +93,13 @@ def test_only_the_same_queries_are_compared():
     every = measure(vectors, vectors, Truth.owned(np.arange(4), 4))
     with pytest.raises(UsageError, match="answered the same queries"):
         compare(some, every, ks=(1,))
+
+
+def test_what_only_one_system_knows_makes_no_difference():
+    """Searches know 100 results: ranks behind them must not count for what knows them all."""
+    known = noisy(1, 3).text_to_image
+    cut = np.where(known.ranks.flat < 20, known.ranks.flat, 1000)
+    some = replace(known, ranks=Ranks(cut, known.ranks.starts), depth=20)
+    assert not np.array_equal(cut, known.ranks.flat)
+    found = compare(Report(known, None), Report(some, None), ks=(1, 10))["text_to_image"]
+    assert {(one.difference, one.p) for one in found.values()} == {(0, 1)}
