@@ -85,7 +85,7 @@ def from_directory(directory: Path, asked: Query, model: str | None, device: Dev
     hits = collection.search(asked)
     texts = [*several(asked.text), *several(asked.without)] if asked.mode != "text" else []
     encoder = for_queries(collection.encoder, asked.multilingual) if texts else None
-    if encoder is not None:
+    if encoder is not None and asked.spelling:
         say_corrected({text: right for text in texts if (right := spelled(encoder, text)) != text})
     if asked.multilingual is None and texts and lacks_package(collection.encoder, texts):
         say("note: this does not look English; for Arabic, Chinese, Dutch, French, German, "
@@ -99,7 +99,8 @@ def from_directory(directory: Path, asked: Query, model: str | None, device: Dev
 
 def say_corrected(corrected: dict[str, str]) -> None:
     for text, right in corrected.items():
-        say(f"note: searched for {right!r}; {text!r} is taken for a misspelling")
+        say(f"note: searched for {right!r}; {text!r} is taken for a misspelling "
+            "(--no-spelling takes it as it is)")
 
 
 def check_fields(collection: Reader, where: Sequence[str] | None) -> None:

@@ -103,6 +103,9 @@ class Query:
         "Chinese, Dutch, French, German, Italian, Japanese, Korean, Polish, Portuguese, Russian, "
         "Spanish, Thai, Turkish. By default, those that do not look English. For the built-in "
         "model, with the extra `multilingual`.")
+    spelling: bool = _part(
+        True, "Whether to put misspelt words of the texts right.",
+        "Done by the built-in model; the words of the mode text are matched as they are.")
 
     @property
     def words(self) -> str:

@@ -105,6 +105,7 @@ class QueryIn(BaseModel):
     diverse: Share | None = None
     collapse: bool | Annotated[str, Field(max_length=200)] = True
     multilingual: bool | None = None
+    spelling: bool = True
 
     @model_validator(mode="after")
     def _short(self) -> Self:
