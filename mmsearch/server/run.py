@@ -36,6 +36,8 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
         raise MissingExtra("searching", "cpu")
     if settings.watch and find_spec("watchfiles") is None:
         raise MissingExtra("watching folders", "watch")
+    if settings.fetch and find_spec("urllib3") is None:
+        raise MissingExtra("fetching from the web", "fetch")
     from mmsearch.server.listening import listen
     from mmsearch.server.local import local_sockets
     from mmsearch.server.workers import serve_with
