@@ -88,6 +88,9 @@ class Query:
     # 27.8/57.1/71.0; with captions 1 to 4 of all pictures listed 51.9/76.5/85.7, of every other one
     # 33.2/59.7/72.8 (by rrf 50.1/75.5/84.9 and 31.8/57.1/71.2).
     text_weight: float = _part(0.51, "How much words count in the mode hybrid, 0 to 1.")
+    captions: bool = _part(
+        True, "Whether the captions of a picture count, besides what it shows, where words ask for "
+        "pictures in the modes vector and hybrid.", "See `search.captions`.")
     diverse: float | None = _part(
         None, "Show fewer look-alikes, 0 to 1: 1 changes nothing, 0 spreads most; try 0.5.",
         "See `search.diversity`; pages fit together up to result 20, from there to 100, to 500, "

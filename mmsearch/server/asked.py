@@ -112,6 +112,7 @@ class QueryIn(BaseModel):
     mode: Mode = "vector"
     fusion: Fusion = "weighted"
     text_weight: Share = Query.text_weight
+    captions: bool = True
     k: K = 10
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     after: Annotated[str, Field(max_length=100)] = ""

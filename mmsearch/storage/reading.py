@@ -105,6 +105,20 @@ class CatalogReader:
 
         return self._once((sql, *parameters), selected)
 
+    def captions_of(self, where: Condition) -> Ids:
+        """Sequence numbers (int64, ascending) of the texts in the groups of pictures that meet a
+        condition."""
+        conditions, parameters = where_sql(where, ("image", "frame"))
+        rows = self._rows("SELECT DISTINCT m.seq FROM items i JOIN items m ON m.grp = i.grp AND "
+                          f"m.kind = 'text'{conditions} ORDER BY m.seq", parameters)
+        return np.array(rows, np.int64).reshape(-1)
+
+    def captioned(self, pictures: Ids, texts: Ids) -> Ids:
+        """Pairs of a picture and a text of it, as sequence numbers, int64 [n, 2]: all of these
+        pictures, and all of these texts."""
+        return np.array(self._rows(fulltext.CAPTIONED, [
+            json.dumps(seqs.tolist()) for seqs in (pictures, texts)]), np.int64).reshape(-1, 2)
+
     def match(self, text: str, k: int, where: Condition | None = None, kinds: Sequence[Kind] = (),
               without: Sequence[str] = (), least: float = 0.0) -> Neighbors:
         """The k items that the terms of `text` match best, see `storage.fulltext`: sequence
