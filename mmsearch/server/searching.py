@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
 from mmsearch.encoders import for_queries, lacks_package, spelled
+from mmsearch.errors import MmsearchError
 from mmsearch.records import Hit
 from mmsearch.search import Find, Mode, Query, several
 from mmsearch.server import bodies
@@ -185,6 +186,10 @@ def _why_nothing(query: Query, served: Served) -> str:
     if query.mode == "text":
         return "no item has these words" + (" and meets the condition" if query.where else "")
     if query.where:
+        try:
+            served.reader.check_fields(query.where)
+        except MmsearchError as error:
+            return str(error)
         return "nothing meets the condition"
     if query.min_score is not None:
         return f"no result has a relevance of {query.min_score:g} or more"

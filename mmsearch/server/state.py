@@ -46,7 +46,7 @@ class Server:
         self.batches = Batches(self.measures, settings.waiting, settings.deadline,
                                settings.decoders, settings.largest_batch)
         for what, count in (("search", self.batches.count), ("decode", self.decoding.count)):
-            self.measures.waiting.labels(what).set_function(count)
+            self.measures.watch(what, count)
         self.fetching = Turns(_FETCHED, settings.waiting, settings.deadline)
         self.writing = Turns(1, settings.waiting, settings.deadline)
 
