@@ -60,7 +60,7 @@ def ranked(folder: Path, pairs: Sequence[Pair], has: np.ndarray[Any, Any]
     found: dict[str, list[int]] = {way: [] for way in WAYS}
     with Collection.create(folder / "index") as collection:
         scan = Scan()
-        collection.add(iter_items(manifest, scan=scan), scan=scan)
+        collection.add(iter_items([manifest], scan=scan), scan=scan)
         for way, parts in WAYS.items():
             for at in range(0, len(pairs), _TOGETHER):
                 some = pairs[at:at + _TOGETHER]

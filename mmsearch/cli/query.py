@@ -108,7 +108,7 @@ def query(
         without=without or (), without_image=without_image or (), weights=weight or (), find=find,
         k=top, offset=offset, min_score=min_score, where=where or (), mode=mode,
         fusion=fusion or Query.fusion, diverse=diverse, multilingual=multilingual,
-        spelling=spelling, captions=captions,
+        captions=captions, spelling=spelling,
         text_weight=Query.text_weight if text_weight is None else text_weight,
         collapse=not no_collapse and (collapse or Query.collapse))
     answer = answered(place, asked, model, device)

@@ -71,11 +71,11 @@ const viewer = new Viewer($("#viewer"), {
 
 const box = new Box({
 	words: (q, { fresh }) => {
-		if (q !== state.q || state.view) go({ q, view: "" }, { replace: !fresh && !state.view });
+		if (q !== state.q || state.view) go({ q, view: "", exact: "" }, { replace: !fresh && !state.view });
 	},
 	remove: (key) => go({ like: without(state.like, key), unlike: without(state.unlike, key) }),
 	down: () => grid.focus(0),
-	clear: () => go({ q: "", like: [], unlike: [] }),
+	clear: () => go({ q: "", like: [], unlike: [], exact: "" }),
 });
 
 const filters = new Filters($("#filters"), {
@@ -211,9 +211,9 @@ function said(found) {
 	});
 	const text = summary(state, found);
 	$("#summary").textContent = text;
-	$("#remarks").replaceChildren(...remarks(found));
+	$("#remarks").replaceChildren(...remarks(found, () => go({ exact: "yes" })));
 	$("#remarks").hidden = !$("#remarks").firstChild;
-	announce(text || "Nothing found");
+	announce([text || "Nothing found", $("#remarks").textContent].join(". "));
 }
 
 /** The viewer shows the item of the address bar. */
