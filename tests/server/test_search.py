@@ -108,7 +108,7 @@ def test_corrections_and_remarks_are_told(client: httpx.Client) -> None:
     answer = client.get("/v1/search", params={"q": "dog", "where": "width > 100000"}).json()
     assert answer["hits"] == [] and answer["note"] == "nothing meets the condition"
     answer = client.get("/v1/search", params={"q": "dog", "where": "foo=1"}).json()
-    assert "no item has the field 'foo'; the fields are uri" in answer["note"]
+    assert "no item has the field 'foo'; the fields are path" in answer["note"]
 
 
 def test_vectors_are_those_of_the_library(client: httpx.Client, demo_index: Path) -> None:
