@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -120,20 +121,17 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], how: How 
     queries, texts = (np.concatenate(part) for part in zip(*steps, strict=True))
     places = np.array([row_of[uri] for uri in uris], np.int64)
 
-    def measured(kept: Any) -> Report:
-        return measure(images, texts[kept], captions.truth.only(kept), rows=places,
-                       queries=queries[kept], ks=how.ks, seed=how.seed)
-
-    language = np.array(captions.languages)
-    names = sorted({*captions.languages} - {""})
-    report = measured(np.full(len(texts), True))
+    measured = partial(measure, images, rows=places, ks=how.ks, seed=how.seed)
+    report = measured(texts, captions.truth, queries=queries)
+    languages, names = np.array(captions.languages), sorted({*captions.languages} - {""})
+    by_language = {name: measured(texts[kept], captions.truth.only(kept), queries=queries[kept])
+                   for name in names for kept in [languages == name]} if len(names) > 1 else {}
     diagnosis = diagnose(
-        collection, encoder, Measured([row.item for row in rows], images, queries, texts, captions,
-                                      places),
+        collection, Measured([row.item for row in rows], images, queries, texts, captions, places),
         report, multilingual=how.multilingual, seed=how.seed) if how.diagnose else None
     return Evaluation(
         report, collection.model, encoder.name, multilingual, [], _ann(collection, queries, how.ks),
-        {name: measured(language == name) for name in names} if len(names) > 1 else {}, diagnosis)
+        by_language, diagnosis)
 
 
 def _picture(pair: Pair) -> Item:
