@@ -79,14 +79,12 @@ def from_server(place: str, asked: Query) -> Answer:
 
 def from_directory(directory: Path, asked: Query, model: str | None, device: Device) -> Answer:
     from mmsearch.collection import Reader
-    from mmsearch.encoders import for_queries, lacks_package, spelled
+    from mmsearch.encoders import lacks_package
 
     collection = Reader.open(directory, model=model, device=device)
     hits = collection.search(asked)
     texts = [*several(asked.text), *several(asked.without)] if asked.mode != "text" else []
-    encoder = for_queries(collection.encoder, asked.multilingual) if texts else None
-    if encoder is not None and asked.spelling:
-        say_corrected({text: right for text in texts if (right := spelled(encoder, text)) != text})
+    say_corrected(collection.corrected(asked))
     if asked.multilingual is None and texts and lacks_package(collection.encoder, texts):
         say("note: this does not look English; for Arabic, Chinese, Dutch, French, German, "
             "Italian, Japanese, Korean, Polish, Portuguese, Russian, Spanish, Thai and Turkish: "

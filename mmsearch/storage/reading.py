@@ -21,6 +21,7 @@ from mmsearch.storage.conditions import Condition
 from mmsearch.storage.rows import COLUMNS, ITEM, Row, as_row, where_sql
 from mmsearch.storage.schema import FORMAT, READABLE
 from mmsearch.storage.sqlite_errors import damaged, plainly
+from mmsearch.storage.taught import TaughtPicture, taught_in
 from mmsearch.uris import inside_of, nfc
 
 T = TypeVar("T")
@@ -186,6 +187,15 @@ class CatalogReader:
     def facets(self, where: Condition | None) -> list[browse.Facet]:
         """What files can be filtered by; see `storage.browse`."""
         return self._once(("facets", where), lambda: browse.facets(self._rows, where))
+
+    def taught(self, *, pictures: bool = False) -> list[TaughtPicture]:
+        """What names were given to, in the order of the names.
+
+        pictures: with the copies of the pictures."""
+        try:
+            return self._once(("taught", pictures), lambda: taught_in(self._rows, pictures))
+        except (ValueError, TypeError) as error:
+            raise damaged(self.path, "a name that was taught") from error
 
     def find(self, uri: str, kind: Kind) -> Row | None:
         return next(self._items("WHERE i.uri = ? AND i.kind = ?", [uri, kind]), None)

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmsearch.storage import fulltext
+from mmsearch.storage import fulltext, taught
 from mmsearch.uris import nfc
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ def open_to_write(path: Path) -> sqlite3.Connection:
                     "DROP TRIGGER IF EXISTS items_dropped",
                     f"UPDATE settings SET value = '{FORMAT}' WHERE key = 'format'"):
             db.execute(sql)
+
+    @migrations()
+    def names(db: Database) -> None:  # earlier versions read and write what is without them
+        db.execute(taught.CREATE)
 
     # Autocommit: a transaction is open only inside `atomic`. Full sync: a commit survives a
     # power cut.

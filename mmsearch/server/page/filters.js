@@ -134,8 +134,8 @@ export class Filters {
 
 /** Below the button that opened it, within the screen. */
 export function place(panel, button) {
-	const at = button.getBoundingClientRect(), width = panel.offsetWidth;
-	panel.style.left = `${Math.max(8, Math.min(at.left, innerWidth - width - 8))}px`;
+	const at = button.getBoundingClientRect(), { clientWidth } = document.documentElement;
+	panel.style.left = `${Math.max(8, Math.min(at.left, clientWidth - panel.offsetWidth - 8))}px`;
 	panel.style.top = `${at.bottom + 6}px`;
 	panel.style.maxHeight = `${Math.max(160, innerHeight - at.bottom - 18)}px`;
 }

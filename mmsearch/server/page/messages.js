@@ -24,7 +24,7 @@ export function message(state, results, server, clear) {
 			el("kbd", {}, "mmsearch index ~/Pictures")));
 	}
 	if (isNarrowed(state)) {
-		return say("Nothing meets these filters", button({ class: "solid",
+		return say("Nothing found with these filters", button({ class: "solid",
 			onclick: clear }, "Clear the filters"));
 	}
 	if (state.sort === "date") {
