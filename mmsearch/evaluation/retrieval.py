@@ -50,6 +50,10 @@ class How:
     diagnose: bool = False
     search: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if min(self.ks) < 1:
+            raise UsageError(f"-k must be at least 1, not {min(self.ks)}")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -82,6 +86,7 @@ class Evaluation:
 def evaluate_model(pairs: Sequence[Pair], how: How = How(), *, model: str = BUILTIN,
                    progress: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Encode the pairs as indexing and querying would, and search them among themselves."""
+    captions_of(pairs, merge=how.merge, positives=how.positives)  # or an error after all encoding
     with TemporaryDirectory(prefix="mmsearch-eval-") as directory:
         collection = Collection.create(Path(directory) / "index", model=model, recall=1)
         skipped = collection.add(map(_picture, pairs), progress=progress).skipped
