@@ -12,9 +12,19 @@ import numpy as np
 from mmsearch.collection.feedback import Feedback
 from mmsearch.collection.pool import Connection
 from mmsearch.errors import MmsearchError
+from mmsearch.metadata import CONTAINER_FIELDS, FIELDS
 from mmsearch.records import Hit, Item, Kind, Vectors
 from mmsearch.search import KINDS, Calibration, Find, Query, calibration_of, several
-from mmsearch.storage import Catalog, Condition, Facet, Page, Row, Wanted, parse_where
+from mmsearch.storage import (
+    COLUMNS,
+    Catalog,
+    Condition,
+    Facet,
+    Page,
+    Row,
+    Wanted,
+    parse_where,
+)
 
 if TYPE_CHECKING:
     from mmsearch.search import Duplicates
@@ -63,6 +73,19 @@ class Browsing(ABC):
         """The names of all metadata that an item has: what conditions may name besides
         `storage.conditions.COLUMNS`."""
         return self._read(lambda one: sorted(one.catalog.meta_types(None, KINDS["any"])))
+
+    def check_fields(self, where: str | Sequence[str]) -> None:
+        """Tell a misspelt field from a condition that nothing meets.
+
+        Raises:
+            MmsearchError: the conditions name a field that no item has, and that is none of the
+                documented ones, which any collection may lack.
+        """
+        columns = self.columns()
+        known = CONTAINER_FIELDS.union(columns, FIELDS)
+        if unknown := sorted(parse_where(where).columns - known):
+            raise MmsearchError(f"no item has the field {' or '.join(map(repr, unknown))}; the "
+                                f"fields are {', '.join(dict.fromkeys([*COLUMNS, *columns]))}")
 
     def holds(self, uris: Sequence[str]) -> bool:
         """Whether anything at or below `uris` is indexed."""

@@ -171,6 +171,7 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
     (2, ["eval", DEMO / "captions.jsonl", "--compare", "captions=1"], "must be yes or no, not"),
     (2, ["eval", DEMO / "captions.jsonl", "--compare", "text-weight=x"], "must be a number, not"),
     (2, ["eval", DEMO / "captions.jsonl", "--compare", ""], "--compare is empty"),
+    (2, ["eval", DEMO / "captions.jsonl", "-k", 0], "-k must be at least 1"),
     (1, ["query", "x", "-i", "nowhere"], "holds no collection"),
     (1, ["query", "--image", ROOT / "LICENSE"], "LICENSE: not an image"),
     (1, ["query", "x", "--model", "ViT-B-32/nonsense"], "nonsense"),

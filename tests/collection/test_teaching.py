@@ -188,3 +188,10 @@ def test_names_are_not_taken_for_misspelt(collection: Collection, pictures: Path
     assert collection.corrected(query) == {"koalla beside snowbaord": "koala beside snowboard"}
     collection.teach("Koalla", [pictures / "bus.jpg"])
     assert collection.corrected(query) == {"koalla beside snowbaord": "koalla beside snowboard"}
+
+
+def test_a_name_that_is_not_utf8_is_taken_as_it_can_be_written(collection: Collection,
+                                                               pictures: Path) -> None:
+    assert collection.teach("Re\udcff", pictures / "bus.jpg") == 1
+    assert [name.name for name in collection.taught()] == ["Re?"]
+    assert collection.forget("Re\udcff") == 1
