@@ -375,6 +375,9 @@ def test_teach_names_lists_them_and_forgets_them(cli: Cli, photos: Path) -> None
     assert "names.Zorblax" in cli("info", "-i", "x").stdout
     done = cli("teach", "zorblax", bus, "--crop", "0,0,50%,100%", "-i", "x", "--json")
     assert json.loads(done.stdout) == {"name": "zorblax", "pictures": 2}
+    assert done.stderr == ""  # what it is, was said
+    assert cli("teach", "--forget", "Zorblax", "-i", "x").stdout == "forgot Zorblax\n"
+    assert "--is" in cli("teach", "Zorblax", bus, "-i", "x", check=True).stderr
     assert cli("teach", "--forget", "Zorblax", "-i", "x").stdout == "forgot Zorblax\n"
     assert "no name Zorblax" in complaint(cli("teach", "--forget", "Zorblax", "-i", "x"), 1)
     assert "no name was taught" in cli("teach", "--list", "-i", "x", check=True).stderr
