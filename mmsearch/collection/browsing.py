@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from mmsearch.collection.feedback import Feedback
 from mmsearch.collection.pool import Connection
-from mmsearch.errors import ItemNotFound, MmsearchError, UsageError
+from mmsearch.errors import MmsearchError
 from mmsearch.metadata import CONTAINER_FIELDS, FIELDS
 from mmsearch.records import Hit, Item, Kind, Vectors
-from mmsearch.search import KINDS, Calibration, Embedded, Find, Query, calibration_of, several
+from mmsearch.search import KINDS, Calibration, Find, Query, calibration_of, several
 from mmsearch.storage import (
     COLUMNS,
     Catalog,
@@ -152,16 +153,17 @@ class Browsing(ABC):
             ItemNotFound: there is no such item.
             UsageError: as `search`.
         """
-        row = self.rows([id]).get(id)
-        if row is None:
-            raise ItemNotFound(f"there is no item {id} in {self.path}")
-        if (vector := self.vector(row)) is None:
-            raise UsageError(f"item {id} has no vector yet; index its file again")
-        (found,) = self.search_many([Query(image=Embedded(vector), k=k + 1, where=where,
-                                           min_score=min_score)])
-        if isinstance(found, MmsearchError):
-            raise found
-        return [hit for hit in found if hit.id != id][:k]
+        session = self.feedback(where=where, min_score=min_score)
+        session.like(id)
+        return session.next(k)
+
+    def feedback(self, *, text: str | Sequence[str] = (), image: Any = (), without_image: Any = (),
+                 where: str | Sequence[str] = (), min_score: float | None = None,
+                 diverse: float | None = None) -> Feedback:
+        """A search that is told which of its results are right, and finds more of these; see
+        `collection.feedback`. The parts are those of `Query`."""
+        return Feedback(self, text=text, image=image, without_image=without_image, where=where,
+                        min_score=min_score, diverse=diverse)
 
     def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
                    where: str | Sequence[str] = (), k: int | None = None,
