@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.answers import check_fields
 from mmsearch.cli.hits import print_hits, write_sheet
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
@@ -65,7 +64,7 @@ def similar(
         min_score=min_score, diverse=diverse)
     hits = session.next(top)
     if not hits:
-        check_fields(collection, where)
+        collection.check_fields(where or ())
         say("nothing else meets the condition" if where or min_score else
             "there is nothing else in this collection")
     write_sheet(html, hits, *(text or ()), *pictures)
