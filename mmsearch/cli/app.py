@@ -21,6 +21,7 @@ from mmsearch.errors import MmsearchError
 
 _COMMANDS = {
     "index": "index", "watch": "watch", "query": "query", "serve": "serve", "dups": "dups",
+    "classify": "classify",
     "eval": "evaluate", "info": "info", "delete": "delete", "verify": "verify",
     "compact": "compact", "export": "export", "reindex": "reindex", "train": "train",
     "demo": "demo", "mcp": "mcp", "models": "models"}

@@ -61,13 +61,15 @@ def contact_sheet(hits: Sequence[Hit], *, title: str) -> str:
     return sheet(title, count, [("", tiles)])
 
 
-def sheet(title: str, summary: str, sections: Sequence[tuple[str, Sequence[Tile]]]) -> str:
-    """One HTML page of tiles, in sections with a heading or none.
+def sheet(title: str, summary: str, sections: Sequence[tuple[str, Sequence[Tile]]], *,
+          top: str = "") -> str:
+    """One HTML page of tiles, in sections with a heading or none; `top` is HTML above them, tables
+    and figures.
 
     It needs no other file, no network and no scripts: the pictures are embedded, some 20 kB each.
     They link to their files; what cannot be decoded becomes a tile that says why.
     """
-    parts: list[str] = []
+    parts = [top] if top else []
     with ThreadPoolExecutor() as threads:
         for heading, tiles in sections:
             views = threads.map(_view, [tile.item for tile in tiles])

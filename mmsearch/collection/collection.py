@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.collection.labelling import Labelling
 from mmsearch.collection.making import make_collection
 from mmsearch.collection.pool import usable
 from mmsearch.collection.reader import Reader, calibration_in
@@ -62,7 +63,7 @@ from mmsearch.storage import (
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
 
-class Collection(Reader):
+class Collection(Labelling, Reader):
     """An open collection: what `collection.reader.Reader` does without a lock, and writing."""
 
     @classmethod

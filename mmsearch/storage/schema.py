@@ -64,6 +64,11 @@ def open_to_write(path: Path) -> sqlite3.Connection:
                     f"UPDATE settings SET value = '{FORMAT}' WHERE key = 'format'"):
             db.execute(sql)
 
+    @migrations()
+    def text_without_labels(db: Database) -> None:
+        db.execute(f"DROP VIEW {fulltext.VIEW}")
+        db.execute(fulltext.CREATE_VIEW)
+
     # Autocommit: a transaction is open only inside `atomic`. Full sync: a commit survives a
     # power cut.
     conn = sqlite3.connect(path, timeout=30, isolation_level=None)
