@@ -23,7 +23,7 @@ import numpy as np
 from measure import arguments, machine, table, write_json
 
 from mmsearch.encoders import BUILTIN, BUILTIN_DIR, encode_queries, load_encoder
-from mmsearch.evaluation.recall import Pair, load_pairs
+from mmsearch.evaluation.pairs import Pair, load_pairs
 from mmsearch.media.decoding import decode
 from mmsearch.records import Vectors
 

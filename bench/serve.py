@@ -2,13 +2,18 @@
 one search a call, as clip-retrieval's back end does.
 
     python bench/serve.py
-    python bench/serve.py --rows 10000 --clients 1 8 --seconds 2
+    python bench/serve.py --rows 10000 --clients 1 8 --seconds 2 --ask unique
+    python bench/serve.py --overload
+    python bench/serve.py --minutes 10
 
 Each server is a process of its own with the same collection of CLIP-like vectors and the built-in
-model; one after the other is asked for texts, by clients that ask again as soon as they have an
-answer, over connections that stay open. The load comes from one more process on the same machine.
-CPU ms is what the server's process computes for an answer: on a machine that does other things too,
-it says more than the clock.
+model; one after the other is asked for texts or pictures, by clients that ask again as soon as they
+have an answer, over connections that stay open where the server lets them. The load comes from one
+more process on the same machine. CPU ms is what the server's process computes for an answer: on a
+machine that does other things too, it says more than the clock.
+
+With --overload, 900 ask mmsearch at once: how soon those are told that are turned away, and
+whether all is well a second later. With --minutes, its memory is looked at each minute.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,7 +38,8 @@ from clipvectors import ClipVectors
 from measure import arguments, machine, table, write_json
 
 SERVERS = ("mmsearch", "unbatched", "flask")
-HEAD = ("texts", "clients", "server", "q/s", "p50 ms", "p99 ms", "CPU ms", "failed", "MB")
+ASKED = ("unique", "repeated", "pictures")
+HEAD = ("asked for", "clients", "server", "q/s", "p50 ms", "p99 ms", "CPU ms", "failed", "MB")
 _WHAT = ("a dog", "two cats", "an old man", "a woman in red", "children", "a yellow bus",
     "a sailing boat", "a bicycle", "a brown horse", "a small bird", "a plate of food",
     "a tall tower", "a train", "a guitar player", "flowers", "a black car", "a football team",
@@ -50,9 +57,12 @@ _WHERE = ("in Paris", "in a village", "in the desert", "on a beach", "in a garde
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64, 256])
+    parser.add_argument("--ask", nargs="+", choices=ASKED, default=ASKED)
     parser.add_argument("--seconds", type=float, default=8.0, help="for each figure")
     parser.add_argument("--only", default=",".join(SERVERS), help="servers, with commas between")
+    parser.add_argument("--overload", action="store_true", help="more than are let in, at once")
+    parser.add_argument("--minutes", type=int, default=0, help="of load, and memory after each")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)  # in a process of its own
     args = parser.parse_args()
     if args.run:
@@ -60,18 +70,29 @@ def main() -> None:
         return
     print(machine(), end="\n\n")
     index = collection(args.cache, args.rows)
+    if args.overload or args.minutes:
+        with server("mmsearch", index) as (port, process):
+            if args.overload:
+                asyncio.run(overload(port))
+            for minute in range(args.minutes):
+                one = asyncio.run(load(port, "unique", 16, 60))
+                print(f"after {minute + 1} min: {memory(process.pid):.0f} MB, {one['qps']:.0f} q/s",
+                      flush=True)
+        return
     found: list[dict[str, Any]] = []
     for name in args.only.split(","):
         with server(name, index) as (port, process):
-            for texts, clients in itertools.product(("unique", "repeated"), args.clients):
+            asyncio.run(load(port, "unique", 4, 2))  # what loads with the first is loaded
+            for asked, clients in itertools.product(args.ask, args.clients):
                 before = cpu_seconds(process.pid)
-                one = asyncio.run(load(port, texts, clients, args.seconds))
+                one = asyncio.run(load(port, asked, clients, args.seconds))
                 spent = cpu_seconds(process.pid) - before
-                one |= {"cpu": spent / one.pop("answers") * 1000, "mb": memory(process.pid)}
-                found.append({"texts": texts, "clients": clients, "server": name, **one})
-                print(name, texts, clients, json.dumps(one), file=sys.stderr)
-    found.sort(key=lambda one: (one["texts"] != "unique", one["clients"]))
-    print(table(HEAD, [(one["texts"], one["clients"], one["server"], f"{one['qps']:.0f}",
+                one |= {"cpu": spent / max(one.pop("answers"), 1) * 1000,
+                        "mb": memory(process.pid)}
+                found.append({"asked": asked, "clients": clients, "server": name, **one})
+                print(name, asked, clients, json.dumps(one), file=sys.stderr)
+    found.sort(key=lambda one: (ASKED.index(one["asked"]), one["clients"]))
+    print(table(HEAD, [(one["asked"], one["clients"], one["server"], f"{one['qps']:.1f}",
                         f"{one['p50']:.1f}", f"{one['p99']:.1f}", f"{one['cpu']:.1f}",
                         one["failed"], f"{one['mb']:.0f}") for one in found]))
     write_json(args.json, rows=args.rows, figures=found)
@@ -118,7 +139,7 @@ def server(name: str, index: Path) -> Iterator[tuple[int, subprocess.Popen[str]]
 def unbatched(index: Path) -> None:
     """The same routes on the same framework; each search is a call of its own in a thread."""
     import uvicorn
-    from fastapi import FastAPI
+    from fastapi import FastAPI, File
     from fastapi.responses import JSONResponse
 
     from mmsearch.collection import Reader
@@ -137,6 +158,11 @@ def unbatched(index: Path) -> None:
     def search(q: str, k: int = 10) -> JSONResponse:
         return JSONResponse({"hits": shown_hits(served, served.reader.search(Query(text=q, k=k)))})
 
+    @app.post("/v1/search")
+    def search_by_picture(image: bytes = File()) -> JSONResponse:
+        query = Query(image=picture(image), k=10)
+        return JSONResponse({"hits": shown_hits(served, served.reader.search(query))})
+
     sockets = listen("127.0.0.1", 0)
     config = uvicorn.Config(app, log_level="error", access_log=False)
     Listening(config, Server(Settings(indexes=(index,))), lambda: print(
@@ -152,7 +178,6 @@ def flask(index: Path) -> None:
     from mmsearch.server.served import Served
     from mmsearch.server.shown import shown_hits
 
-    WSGIRequestHandler.protocol_version = "HTTP/1.1"
     WSGIRequestHandler.log_request = lambda *_: None  # type: ignore[method-assign]
     served = Served("index", Reader.open(index), 1)
     served.reader.search(text="warm")
@@ -163,45 +188,114 @@ def flask(index: Path) -> None:
         hits = served.reader.search(text=request.args["q"], k=int(request.args["k"]))
         return Response(json.dumps({"hits": shown_hits(served, hits)}), mimetype="application/json")
 
+    @app.post("/v1/search")
+    def search_by_picture() -> Response:
+        hits = served.reader.search(image=picture(request.files["image"].read()), k=10)
+        return Response(json.dumps({"hits": shown_hits(served, hits)}), mimetype="application/json")
+
     made = make_server("127.0.0.1", 0, app, threaded=True)
     print(f"serving on http://127.0.0.1:{made.port}/", file=sys.stderr, flush=True)
     made.serve_forever()
 
 
+def picture(data: bytes) -> Any:
+    from mmsearch.encoders import load_encoder
+    from mmsearch.media import decode
+
+    return decode(data, min_side=load_encoder("builtin").min_side).image
+
+
 # -- load -----------------------------------------------------------------------------------------
 
 
-async def load(port: int, texts: str, clients: int, seconds: float) -> dict[str, float]:
+async def load(port: int, asked: str, clients: int, seconds: float) -> dict[str, float]:
     """Answers a second, and how long they took; the first half second does not count."""
-    every = [f"{what} {does} {where}" for where, does, what in itertools.product(
-        _WHERE, _DOES, _WHAT)]
-    stamp = time.time_ns() % 10_000  # that no run finds what one before it asked
-    asked = (f"{text} {_word(n + stamp)}" for n, text in enumerate(itertools.cycle(every))) \
-        if texts == "unique" else itertools.cycle(every[:100])
+    requests = {"unique": _unique, "repeated": _repeated, "pictures": _pictures}[asked]()
     took: list[float] = []
     failed = answers = 0
     start = time.perf_counter() + 0.5
 
     async def client() -> None:
         nonlocal failed, answers
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        connection = await asyncio.open_connection("127.0.0.1", port)
         while (now := time.perf_counter()) < start + seconds:
-            writer.write(f"GET /v1/search?k=10&q={quote(next(asked))} HTTP/1.1\r\n"
-                         "Host: localhost\r\n\r\n".encode())
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-            await reader.readexactly(length)
+            status, stays = await ask(connection, next(requests))
             answers += 1
-            if not head.startswith(b"HTTP/1.1 200"):
+            if status != 200:
                 failed += 1
             elif now >= start:
                 took.append(time.perf_counter() - now)
-        writer.close()
+            if not stays:
+                connection[1].close()
+                connection = await asyncio.open_connection("127.0.0.1", port)
+        connection[1].close()
 
     await asyncio.gather(*(client() for _ in range(clients)))
-    p50, p99 = np.percentile(took, [50, 99]) * 1000
+    p50, p99 = np.percentile(took, [50, 99]) * 1000 if took else (float("nan"),) * 2
     return {"qps": len(took) / seconds, "p50": p50, "p99": p99, "failed": failed,
             "answers": answers}
+
+
+async def ask(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes
+              ) -> tuple[int, bool]:
+    """The status of the answer, which is read to its end, and whether the connection stays."""
+    reader, writer = connection
+    writer.write(request)
+    async with asyncio.timeout(60):
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+    stays = head.startswith(b"http/1.1") and b"connection: close" not in head
+    return int(head.split(maxsplit=2)[1]), stays
+
+
+async def overload(port: int, clients: int = 900) -> None:
+    """Prints how soon those are told that are turned away, and the others; and what comes then."""
+    requests = _unique()
+    connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(clients)]
+    took: dict[int, list[float]] = {}
+
+    async def client(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+        start = time.perf_counter()
+        status, _ = await ask(connection, next(requests))
+        took.setdefault(status, []).append((time.perf_counter() - start) * 1000)
+
+    await asyncio.gather(*map(client, connections))
+    for status, times in sorted(took.items()):
+        print(f"status {status}: {len(times)} answers, p50 {np.percentile(times, 50):.0f} ms, "
+              f"p99 {np.percentile(times, 99):.0f} ms")
+    after = await load(port, "repeated", 1, 2)
+    print(f"one client then: p50 {after['p50']:.1f} ms, {after['failed']} failed")
+
+
+def _texts() -> list[str]:
+    return [f"{what} {does} {where}" for where, does, what in itertools.product(
+        _WHERE, _DOES, _WHAT)]
+
+
+def _unique() -> Iterator[bytes]:
+    stamp = time.time_ns() % 10_000  # that no run finds what one before it asked
+    for n, text in enumerate(itertools.cycle(_texts())):
+        yield _get(f"{text} {_word(n + stamp)}")
+
+
+def _repeated() -> Iterator[bytes]:
+    return map(_get, itertools.cycle(_texts()[:100]))
+
+
+def _get(text: str) -> bytes:
+    return (f"GET /v1/search?k=10&q={quote(text)} HTTP/1.1\r\nHost: localhost\r\n\r\n").encode()
+
+
+def _pictures() -> Iterator[bytes]:
+    """The pictures of the demo, as a browser would send them."""
+    demo = files("mmsearch") / "demo"
+    pictures = [one.read_bytes() for one in demo.iterdir() if one.name.endswith(".jpg")]
+    for data in itertools.cycle(pictures):
+        body = (b'--part\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
+                b"Content-Type: image/jpeg\r\n\r\n" + data + b"\r\n--part--\r\n")
+        yield (f"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+               "Content-Type: multipart/form-data; boundary=part\r\n\r\n").encode() + body
 
 
 def _word(number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import ir_measures
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -44,34 +45,57 @@ def test_best_rank_is_the_place_of_the_first_relevant_item(judged):
     assert metrics.best_ranks(scores, relevant).tolist() == expected
 
 
-@given(judged_scores())
-def test_average_precision_follows_its_definition(judged):
-    scores, relevant = judged
-    for row, wanted, value in zip(
-        scores, relevant, metrics.average_precisions(scores, relevant), strict=True
-    ):
-        answers, order = set(wanted.tolist()), ordering(row, wanted)
-        precisions = [
-            len(answers & set(order[: place + 1])) / (place + 1)
-            for place, column in enumerate(order)
-            if column in answers
-        ]
-        assert value == pytest.approx(sum(precisions) / len(answers))
+@st.composite
+def ranks_of_queries(draw):
+    """For each query the ranks of its relevant items, in any order."""
+    ranks = st.lists(st.integers(0, 30), min_size=1, max_size=8, unique=True)
+    return [np.array(row) for row in draw(st.lists(ranks, min_size=1, max_size=6))]
 
 
-@given(judged_scores(), st.integers(1, 12))
-def test_ndcg_follows_its_definition(judged, k):
-    scores, relevant = judged
-    for row, wanted, value in zip(
-        scores, relevant, metrics.ndcg_at(scores, relevant, k), strict=True
-    ):
-        answers = set(wanted.tolist())
-        gains = [1 if column in answers else 0 for column in ordering(row, wanted)]
+@given(ranks_of_queries(), st.integers(1, 12))
+def test_metrics_of_several_positives_follow_their_definitions(rows, k):
+    ranks = metrics.Ranks.of(rows)
+    found = [metrics.average_precisions(ranks), metrics.average_precisions_at_r(ranks),
+             metrics.r_precisions(ranks), metrics.ndcg_at(ranks, k)]
+    for row, values in zip(rows, zip(*found, strict=True), strict=True):
+        gains = [int(place in row) for place in range(31)]
+        total = len(row)
+        precisions = [sum(gains[: place + 1]) / (place + 1) for place in range(31)]
 
         def dcg(gains):
             return sum(gain / math.log2(place + 2) for place, gain in enumerate(gains[:k]))
 
-        assert value == pytest.approx(dcg(gains) / dcg(sorted(gains, reverse=True)))
+        assert values == pytest.approx((
+            sum(p * g for p, g in zip(precisions, gains, strict=True)) / total,
+            sum(p * g for p, g in zip(precisions[:total], gains, strict=False)) / total,
+            precisions[total - 1],
+            dcg(gains) / dcg(sorted(gains, reverse=True)),
+        ))
+    assert ranks.best.tolist() == [min(row) for row in rows]
+
+
+MEASURES = {"AP": metrics.average_precisions, "Rprec": metrics.r_precisions,
+            "RR": lambda ranks: metrics.reciprocal_ranks(ranks.best),
+            "nDCG@10": lambda ranks: metrics.ndcg_at(ranks, 10),
+            "Success@5": lambda ranks: metrics.hits_at(ranks.best, 5)}
+
+
+def test_metrics_agree_with_trec_eval():
+    """ir-measures asks trec_eval, the yardstick of the field since 1992."""
+    generator = np.random.default_rng(0)
+    rows = [generator.choice(100, size=generator.integers(1, 30), replace=False)
+            for _ in range(200)]
+    qrels = [ir_measures.Qrel(str(query), str(item), 1)
+             for query, row in enumerate(rows) for item in row]
+    run = [ir_measures.ScoredDoc(str(query), str(item), -item)
+           for query in range(len(rows)) for item in range(100)]
+    ranks = metrics.Ranks.of(rows)
+    for name, measure in MEASURES.items():
+        asked = ir_measures.parse_measure(name)
+        of_query = {int(one.query_id): one.value
+                    for one in ir_measures.iter_calc([asked], qrels, run)}
+        expected = [of_query[query] for query in range(len(rows))]
+        assert measure(ranks) == pytest.approx(expected), name
 
 
 @given(st.lists(st.integers(0, 40), min_size=1), st.integers(1, 50))
@@ -80,7 +104,7 @@ def test_summaries_of_ranks(ranks, k):
     assert metrics.recall_at(given_ranks, k) == pytest.approx(
         len([rank for rank in ranks if rank < k]) / len(ranks)
     )
-    assert metrics.mrr(given_ranks) == pytest.approx(
+    assert metrics.reciprocal_ranks(given_ranks).mean() == pytest.approx(
         sum(1 / (rank + 1) for rank in ranks) / len(ranks)
     )
     in_order = sorted(rank + 1 for rank in ranks)
@@ -151,7 +175,9 @@ def test_the_seed_decides_the_interval():
         (lambda: metrics.best_ranks(np.zeros((2, 3)), [np.array([1])]), "for 1 queries"),
         (lambda: metrics.recall_at(np.array([1]), 0), "at least 1"),
         (lambda: metrics.recall_at(np.array([], int), 5), "no queries"),
-        (lambda: metrics.ndcg_at(np.zeros((1, 3)), [np.array([1])], 0), "at least 1"),
+        (lambda: metrics.ndcg_at(metrics.Ranks.of([np.array([1])]), 0), "at least 1"),
+        (lambda: metrics.Ranks.of([np.array([1]), np.array([], int)]), "query 1 has no relevant"),
+        (lambda: metrics.Ranks.of([]), "no queries"),
         (lambda: metrics.bootstrap_interval(np.ones(2), groups=np.ones(1, int)), "1 groups for 2"),
         (lambda: metrics.bootstrap_interval(np.ones(2), level=95), "between 0 and 1"),
         (lambda: metrics.ann_recall(np.ones((1, 2), int), np.ones((1, 2), int), 0), "at least 1"),

@@ -25,7 +25,7 @@ from build_model import golden, log, pictures, read_data, recall_of, texts_of
 
 from mmsearch.encoders import BUILTIN_DIR
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.evaluation.recall import Pair, load_pairs
+from mmsearch.evaluation.pairs import Pair, load_pairs
 from mmsearch.records import Vectors
 from mmsearch.search.relevance import make_calibration
 from mmsearch.training.heads import unit

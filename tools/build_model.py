@@ -38,7 +38,7 @@ from tokenizers import Tokenizer
 from tune_text import TuneConfig, as_torch_sees_it, tune
 
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.evaluation.recall import Pair, load_pairs
+from mmsearch.evaluation.pairs import Pair, load_pairs
 from mmsearch.media.decoding import decode
 from mmsearch.search.relevance import SHIPPED, make_calibration
 from mmsearch.training.closed_form import closed_form_heads

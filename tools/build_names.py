@@ -35,7 +35,7 @@ from safetensors.numpy import load_file
 from mmsearch.encoders import BUILTIN_DIR
 from mmsearch.encoders.names import ENDINGS, Names
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.evaluation.recall import Pair, load_pairs
+from mmsearch.evaluation.pairs import Pair, load_pairs
 from mmsearch.records import Vectors
 from mmsearch.training.heads import unit
 

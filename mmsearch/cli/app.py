@@ -19,6 +19,9 @@ from mmsearch import __version__
 from mmsearch.cli.terminal import safe_text, say
 from mmsearch.errors import MmsearchError
 
+# Threads of NumPy's OpenBLAS that are done spin for 25 ms, on a core that a search could use.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
 _COMMANDS = {
     "index": "index", "watch": "watch", "query": "query", "serve": "serve", "dups": "dups",
     "classify": "classify",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,12 +18,24 @@ from mmsearch.cli.options import (
     with_precision,
 )
 from mmsearch.cli.terminal import console, print_json, progress, say, say_extras, say_skipped
+from mmsearch.errors import UsageError
 from mmsearch.search import Query
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from mmsearch.evaluation import Evaluation, How, Pair
 
-    from mmsearch.evaluation import Report
+_SETTINGS: dict[str, Callable[[str], Any]] = {
+    "mode": str, "fusion": str, "text_weight": float, "diverse": float}
+"""Parts of a query that --compare can set, and what reads them."""
+
+
+class System(NamedTuple):
+    """What is measured: a collection, or a model alone; settings: parts of a `Query`."""
+
+    name: str
+    directory: Path | None
+    model: str | None
+    settings: dict[str, Any]
 
 
 def evaluate(
@@ -31,6 +45,14 @@ def evaluate(
         "-i", "--index", help="Search this collection; without it, only PAIRS.",
     )] = None,
     split: Annotated[str | None, typer.Option(help="Only pairs of this split.")] = None,
+    compare: Annotated[list[str] | None, typer.Option(metavar="OTHER", help=(
+        "Measure another one as well, and say what differs: a model, a collection, or settings "
+        "(mode=hybrid,text_weight=0.3). Repeatable."))] = None,
+    merge: Annotated[bool, typer.Option("--merge", help=(
+        "Take equal captions as one query, answered by all their pictures."))] = False,
+    positives: Annotated[list[Path] | None, typer.Option(
+        metavar="FILE", help="Several answers to each query, by their ids, as ECCV Caption has "
+        "them. Repeatable.")] = None,
     k: Annotated[list[int] | None, typer.Option(
         "-k", help="The k of recall@k (default 1, 5 and 10). Repeatable.")] = None,
     model: ModelOption = None,
@@ -41,39 +63,97 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the 95 % intervals.")] = 0,
     json_: JsonOption = False,
 ) -> None:
-    """Measure how well a model or a collection finds: recall@k, MRR and median rank.
+    """Measure how well a model or a collection finds: recall@k, MRR, median rank and more.
 
-    recall@k is how often the right picture is among the first k for its caption, and the right
-    caption for its picture.
+    recall@k is how often the right picture is among the first k for its caption, and a right
+    caption for its picture. Where a query has several answers, mAP@R and R-Precision count all.
 
-    Example: mmsearch eval captions.jsonl --split test
+    Example: mmsearch eval captions.jsonl --split test --compare good
     """
-    from mmsearch.collection import Collection
-    from mmsearch.encoders import load_encoder
-    from mmsearch.evaluation import evaluate_collection, evaluate_model, load_pairs
+    from mmsearch.evaluation import How, load_pairs
 
     loaded = load_pairs(pairs, split=split)
     if len(mixed := dict.fromkeys(pair.split for pair in loaded if pair.split)) > 1:
         say(f"note: all splits are evaluated together ({', '.join(mixed)}); choose one with "
             "--split")
-    cutoffs = tuple(k or (1, 5, 10))
+    how = How(multilingual=multilingual, merge=merge, positives=positives or (),
+              ks=tuple(k or (1, 5, 10)), seed=seed)
     name = with_precision(model or "builtin", precision)
-    if directory is None:
-        load_encoder(name)  # which may ask: a bar would hide that
-    with progress("encoding", lambda: sum(len(pair.captions) + (directory is None)
-                                           for pair in loaded)) as advance:
-        if directory is None:
-            evaluation = evaluate_model(loaded, model=name, multilingual=multilingual,
-                                        ks=cutoffs, seed=seed, progress=advance)
-        else:
-            evaluation = evaluate_collection(
-                Collection.open(directory, model=model), loaded, multilingual=multilingual,
-                ks=cutoffs, seed=seed, progress=advance)
-    say_skipped(evaluation.skipped)
-    say_extras(evaluation.skipped)
-    if json_:
-        print_json(evaluation.to_json())
-        return
+    first = System(str(directory) if directory else name, directory,
+                   name if directory is None else model, {})
+    systems = [first, *(_system(text, first) for text in compare or ())]
+    evaluations = _evaluated(systems, loaded, how)
+    say_skipped(evaluations[0].skipped)
+    say_extras(evaluations[0].skipped)
+    if compare:
+        _show_comparison([system.name for system in systems], evaluations, how, as_json=json_)
+    elif json_:
+        print_json(evaluations[0].to_json())
+    else:
+        _show(evaluations[0])
+
+
+def _system(text: str, first: System) -> System:
+    """What --compare names: `WHAT`, `WHAT,SETTING=VALUE,…`, or settings of what is there already.
+
+    Raises:
+        UsageError: no such setting, or settings without a collection.
+    """
+    what, *rest = [text] if Path(text).exists() else text.split(",")
+    if "=" in what and not Path(what).exists():
+        what, rest = "", [what, *rest]
+    settings = dict(_setting(one) for one in rest)
+    if not what:
+        system = first
+    elif (Path(what) / "catalog.db").exists():
+        system = System(what, Path(what), None, {})
+    else:
+        system = System(what, None, what, {})
+    if settings and system.directory is None:
+        raise UsageError(f"--compare {text}: settings are of searches in a collection; name one "
+                         "with -i")
+    return system._replace(name=text, settings=settings)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if name not in _SETTINGS:
+        raise UsageError(f"--compare: no setting {text!r}; there are {', '.join(_SETTINGS)}, each "
+                         "with =VALUE")
+    try:
+        return name, _SETTINGS[name](value.strip())
+    except ValueError:
+        raise UsageError(f"--compare: {name} must be a number, not {value!r}") from None
+
+
+def _evaluated(systems: Sequence[System], pairs: Sequence[Pair], how: How) -> list[Evaluation]:
+    from mmsearch.collection import Collection
+    from mmsearch.encoders import load_encoder
+    from mmsearch.evaluation import evaluate_collection, evaluate_model
+
+    for system in systems:
+        Query(text="x", **system.settings)  # which says what makes no sense
+        if system.directory is None:
+            load_encoder(system.model or "builtin")  # which may ask: a bar would hide that
+    captions = sum(len(pair.captions) for pair in pairs)
+    found = []
+    with progress("encoding", lambda: sum(
+            captions + len(pairs) * (system.directory is None) for system in systems)) as advance:
+        for system in systems:
+            this = replace(how, search=system.settings)
+            if system.directory is None:
+                found.append(evaluate_model(pairs, this, model=system.model or "builtin",
+                                            progress=advance))
+            else:
+                with Collection.open(system.directory, model=system.model) as collection:
+                    found.append(evaluate_collection(collection, pairs, this, progress=advance))
+    return found
+
+
+def _show(evaluation: Evaluation) -> None:
+    from mmsearch.cli.evaluation_tables import languages_table, report_table
+
     console().print(report_table(evaluation.report))
     if evaluation.languages:
         console().print(languages_table(evaluation.languages))
@@ -81,40 +161,20 @@ def evaluate(
         print(f"approximate index against exact search: {name} {value:.3f}")
 
 
-def languages_table(reports: dict[str, Report]) -> Table:
-    """Recall of each language, text to image, in per cent, one row a language."""
-    from rich.table import Table
+def _show_comparison(names: Sequence[str], evaluations: Sequence[Evaluation], how: How, *,
+                     as_json: bool) -> None:
+    from mmsearch.cli.evaluation_tables import comparison_table
+    from mmsearch.evaluation import compare
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("text to image")
-    for k in next(iter(reports.values())).text_to_image.recall:
-        table.add_column(f"recall@{k} %", justify="right")
-    table.add_column("queries", justify="right")
-    for name, report in reports.items():
-        found = report.text_to_image
-        table.add_row(name, *(f"{100 * share:.1f}" for share in found.recall.values()),
-                      f"{found.queries:,}")
-    return table
-
-
-def report_table(report: Report) -> Table:
-    """An evaluation, one column a direction; recall in per cent with its 95 % interval."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    directions = (report.text_to_image, report.image_to_text)
-    for name in ("text to image", "image to text"):
-        table.add_column(name, justify="right")
-    for k in directions[0].recall:
-        shares = [(way.recall[k], *way.intervals[k]) for way in directions]
-        cells = (f"{100 * r:.1f}  [{100 * low:.1f}, {100 * high:.1f}]" for r, low, high in shares)
-        table.add_row(f"recall@{k} %", *cells)
-    table.add_row("MRR", *(f"{way.mrr:.3f}" for way in directions))
-    table.add_row("median rank", *(f"{way.median_rank:,}" for way in directions))
-    for name in sorted({name for way in directions for name in way.extras}):
-        values = (way.extras.get(name) for way in directions)
-        table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values))
-    table.add_row("queries", *(f"{way.queries:,}" for way in directions))
-    table.add_row("gallery", *(f"{way.gallery:,}" for way in directions))
-    return table
+    reports = [one.report for one in evaluations]
+    differences = [compare(reports[0], other, ks=how.ks, seed=how.seed) for other in reports[1:]]
+    if as_json:
+        print_json([{"name": name, **evaluation.to_json()} | (
+            {"difference_to_first": {
+                way: {measure: one.to_json() for measure, one in by_measure.items()}
+                for way, by_measure in differences[n - 1].items()}} if n else {})
+            for n, (name, evaluation) in enumerate(zip(names, evaluations, strict=True))])
+        return
+    for way in reports[0].directions:
+        if any(way in other.directions for other in reports[1:]):
+            console().print(comparison_table(way, names, reports, differences))

@@ -10,6 +10,7 @@ https://arxiv.org/abs/1907.04307. How well it works: docs/multilingual.md.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -49,15 +50,19 @@ def for_queries(base: Encoder, multilingual: bool | None = None) -> Encoder:
         UsageError: True, but `base` is another encoder.
         MissingExtra: True, but the package is not installed.
     """
-    if multilingual or (multilingual is None and _is_builtin(base) and find_spec(PACKAGE)):
+    if multilingual or (multilingual is None and _is_builtin(base) and _has_package()):
         return Multilingual(base, every=bool(multilingual))
     return base
 
 
 def lacks_package(base: Encoder, texts: Sequence[str]) -> bool:
     """Whether the extra would help: some text surely is not English, and the package is missing."""
-    return (_is_builtin(base) and not find_spec(PACKAGE)
+    return (_is_builtin(base) and not _has_package()
             and any(log_odds(text) <= FOREIGN for text in texts))
+
+
+def _has_package() -> bool:
+    return sys.modules.get(PACKAGE) is not None or find_spec(PACKAGE) is not None
 
 
 def _is_builtin(base: Encoder) -> bool:

@@ -110,7 +110,8 @@ class Names:
         """The rows of the names among words, the longest first; each word belongs to one."""
         at = 0
         while at < len(words):
-            for end in range(min(len(words), at + self._most_words), at, -1):
+            longest = self._most_words.get(words[at], 1)
+            for end in range(min(len(words), at + longest), at, -1):
                 if (row := self._row(" ".join(words[at:end]))) is not None:
                     yield row
                     break
@@ -129,8 +130,12 @@ class Names:
         return {word.decode(): row for row, word in enumerate(self.table["word"])}
 
     @cached_property
-    def _most_words(self) -> int:
-        return max(len(name.split()) for name in self._rows)
+    def _most_words(self) -> dict[str, int]:
+        """Of the names that begin with a word."""
+        found: dict[str, int] = {}
+        for words in map(str.split, self._rows):
+            found[words[0]] = max(found.get(words[0], 1), len(words))
+        return found
 
     def _value(self, likeness: Vectors, rows: Ids) -> Vectors:
         best, least = likeness.max(), self.settings["least"]

@@ -1,8 +1,10 @@
 """Misspelt words of queries: a text tower cuts a word that it does not know into pieces of others.
 
 A word that no list has is replaced by one that is a single slip away: a letter too many, too few or
-another, or two that have changed places (Norvig 2007, How to Write a Spelling Corrector). What
-stands in a query for a name, with a capital or with other signs in it, stays.
+another, or two that have changed places (Norvig 2007, How to Write a Spelling Corrector). Of words
+of four letters, which are often one slip from several others, only the last is taken back, and only
+where it makes a name: "brid" is a bird, "meer" stays. So does what stands in a query for a name,
+with a capital or with other signs in it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from string import ascii_lowercase
 
-_WORD = re.compile(r"(?<![\w'.-])[a-z]{5,25}(?![\w'.-])")
+_WORD = re.compile(r"(?<![\w'.-])[a-z]{4,25}(?![\w'.-])")
+_SHORT = 4
 _LONGEST = 300
 """Letters of a text that is corrected: longer ones are no queries that somebody typed."""
 _ENDINGS = ("s", "es", "ed", "d", "ing", "er", "r", "ly", "y")
@@ -41,8 +44,11 @@ class Spelling:
         """The word that was meant; None if it is one, or could be any."""
         if self._is_known(word):
             return None
-        words = self._words()
-        found = [other for other in slips(word) if other in words or other in self._names]
+        if len(word) == _SHORT:
+            found = [other for other in swaps(word) if other in self._names]
+        else:
+            words = self._words()
+            found = [other for other in slips(word) if other in words or other in self._names]
         return min(found, key=lambda other: (
             other not in self._names, self._rank(other) or 1e9, other), default=None)
 
@@ -54,14 +60,19 @@ class Spelling:
             word, *(word.removesuffix(end) for end in _ENDINGS if word.endswith(end))))
 
 
+def swaps(word: str) -> Iterator[str]:
+    """A word with two neighbours in the other order."""
+    for at in range(len(word) - 1):
+        yield word[:at] + word[at + 1] + word[at] + word[at + 2:]
+
+
 def slips(word: str) -> Iterator[str]:
     """What a word may have been before one slip; some of them more than once."""
+    yield from swaps(word)
     for at in range(len(word) + 1):
         before, after = word[:at], word[at:]
         if after:
             yield before + after[1:]
-        if len(after) > 1:
-            yield before + after[1] + after[0] + after[2:]
         for letter in ascii_lowercase:
             yield before + letter + after
             if after:

@@ -1,222 +1,137 @@
 """How well a model finds a picture by its caption, and a caption by its picture.
 
-Ground truth is any manifest of pictures and captions (see `sources.manifests`), Karpathy's
-``dataset_coco.json`` and ``dataset_flickr8k.json`` among them. What counts as found:
+- text to image: each caption is a query, and the pictures that answer it are to be found;
+- image to text: each picture that has captions is a query, and its captions are.
 
-- text to image: each caption is a query, and only its own picture answers it, even where another
-  picture has the very same caption;
-- image to text: each picture that has captions is a query, and any of its captions among the first
-  k answers it, as the field counts it.
-
-Pictures without captions stay in the gallery as distractors.
+What answers what, `evaluation.truth` says. recall@k is how often any of the answers is among the
+first k, as the field counts it; mAP@R and R-Precision count all of them. Pictures without captions
+stay in the gallery as distractors.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mmsearch import metrics
 from mmsearch.errors import UsageError
+from mmsearch.evaluation.ranking import exact_ranks
+from mmsearch.evaluation.truth import Truth
+from mmsearch.metrics import Floats, Ranks
 from mmsearch.records import Ids, Vectors
-from mmsearch.sources import MANIFEST_SUFFIXES, BadRow, Row, locate, read_rows
-
-_BLOCK_SCORES = 1 << 24
-"""Scores held at a time: 64 MB, whatever the size of the gallery."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """image: an absolute path; captions: in the order of the file, repeats kept, or none;
-    languages: of each caption, by the column `lang`, or none if the file has no such."""
-
-    image: Path
-    captions: tuple[str, ...]
-    split: str = ""
-    languages: tuple[str, ...] = ()
-
-
-def load_pairs(path: Path, *, split: str | None = None) -> list[Pair]:
-    """The pictures of a manifest with their captions, in order of first appearance.
-
-    Rows of the same picture and split become one pair. A picture is looked for beside the manifest,
-    then in ``images/`` there. Without `split`, pairs of every split come back.
-
-    UsageError: the file cannot be read, a row is broken or its picture is not there (with the
-    line), there is no such split (with those there are), or no captions at all.
-    """
-    if path.suffix.lower() not in MANIFEST_SUFFIXES:
-        known = " ".join(sorted(MANIFEST_SUFFIXES))
-        raise UsageError(f"{path}: expected a file of images and captions, one of {known}")
-    captions: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    others: set[str] = set()
-    for row in _good_rows(path):
-        name = str(row.meta.get("split", ""))
-        if split is not None and name != split:
-            others.add(name)
-            continue
-        key = (_find_image(path, row), name)
-        language = str(row.meta.get("lang", ""))
-        captions.setdefault(key, []).extend((text, language) for text in row.captions)
-    if split is not None and not captions:
-        found = ", ".join(sorted(filter(None, others))) or "no splits at all"
-        raise UsageError(f"{path}: no rows of split {split!r}; the file has {found}")
-    if not any(captions.values()):
-        raise UsageError(f"{path}: no captions; expected a column named caption or captions")
-    return [Pair(Path(image), tuple(text for text, _ in found), name,
-                 tuple(language for _, language in found) if any(one[1] for one in found) else ())
-            for (image, name), found in captions.items()]
-
-
-def flatten(pairs: Sequence[Pair]) -> tuple[list[str], Ids]:
-    """All captions in order, and for each the position of its picture: int64 [captions]."""
-    captions = [caption for pair in pairs for caption in pair.captions]
-    sizes = [len(pair.captions) for pair in pairs]
-    return captions, np.repeat(np.arange(len(pairs), dtype=np.int64), sizes)
 
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """One way of searching; recall and its 95 % bootstrap intervals are fractions by k.
+    """One way of searching: means over its queries, fractions but for the median rank.
 
-    extras: measures of its own, image to text: "map" and "ndcg@<largest k>".
+    recall and intervals (95 %, bootstrap): by k; measures: the others, by name;
+    several: whether any query has more than one answer;
+    ranks: of all answers to each query; asked: which captions or pictures the queries are, int64
+    [queries]; groups: which queries are drawn together, int64 [queries].
     """
 
     queries: int
     gallery: int
     recall: dict[int, float]
     intervals: dict[int, tuple[float, float]]
-    mrr: float
     median_rank: int
-    extras: dict[str, float]
+    measures: dict[str, float]
+    several: bool
+    ranks: Ranks = field(compare=False)
+    asked: Ids = field(compare=False)
+    groups: Ids = field(compare=False)
 
     def to_json(self) -> dict[str, Any]:
         values: dict[str, Any] = {"queries": self.queries, "gallery": self.gallery}
         for k, recall in self.recall.items():
             values[f"recall@{k}"] = recall
             values[f"recall@{k}_ci95"] = list(self.intervals[k])
-        return values | {"mrr": self.mrr, "median_rank": self.median_rank} | self.extras
+        return {**values, **self.measures, "median_rank": self.median_rank}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """Both ways of searching, or the only one that was measured."""
+
     text_to_image: Direction
-    image_to_text: Direction
+    image_to_text: Direction | None
+
+    @property
+    def directions(self) -> dict[str, Direction]:
+        """Those measured, by their names in JSON."""
+        ways = {"text_to_image": self.text_to_image, "image_to_text": self.image_to_text}
+        return {name: way for name, way in ways.items() if way is not None}
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "text_to_image": self.text_to_image.to_json(),
-            "image_to_text": self.image_to_text.to_json(),
-        }
+        return {name: way.to_json() for name, way in self.directions.items()}
 
 
 def measure(
     image_vectors: Vectors,
     text_vectors: Vectors,
-    caption_image: Ids,
+    truth: Truth,
     *,
+    rows: Ids | None = None,
     queries: Vectors | None = None,
     ks: Sequence[int] = (1, 5, 10),
     seed: int = 0,
 ) -> Report:
     """Retrieval both ways by dot product, exactly.
 
-    image_vectors: float32 [n, d]; text_vectors: float32 [m, d]; caption_image: int64 [m], the row
-    of the picture that each caption belongs to. Ties count against the model (`mmsearch.metrics`),
-    so two copies of a picture cannot both be found first.
+    image_vectors: float32 [n, d]; text_vectors: float32 [m, d]; both of unit length.
+    truth: of the captions, numbered as text_vectors, and of pictures, numbered as `rows`: which
+    rows of image_vectors they are, int64 [pictures]; without it, all in the same order.
+    Ties count against the model (`mmsearch.metrics`), so two copies of a picture cannot both be
+    found first.
     queries: the texts as queries for pictures, if the model tells them apart from indexed ones.
     seed: of the bootstrap, which draws pictures together with all their captions.
 
-    UsageError: a k below 1.
+    UsageError: a k below 1, or no query in one of the directions.
     """
     if min(ks) < 1:
         raise UsageError(f"-k must be at least 1, not {min(ks)}")
-    captioned, captions_each = np.unique(caption_image, return_counts=True)
-    by_image = np.argsort(caption_image, kind="stable")
-    captions_of = np.split(by_image, np.cumsum(captions_each)[:-1])
-
-    ranks = [
-        metrics.best_ranks(scores, list(caption_image[rows, np.newaxis]))
-        for rows, scores in _blocks(text_vectors if queries is None else queries, image_vectors)
-    ]
-    text_to_image = _direction(
-        np.concatenate(ranks), len(image_vectors), groups=caption_image, ks=ks, seed=seed, extras={}
-    )
-
-    deepest = max(ks)
-    ranks, precisions, gains = [], [], []
-    for rows, scores in _blocks(image_vectors[captioned], text_vectors):
-        relevant = captions_of[rows]
-        ranks.append(metrics.best_ranks(scores, relevant))
-        precisions.append(metrics.average_precisions(scores, relevant))
-        gains.append(metrics.ndcg_at(scores, relevant, deepest))
-    extras = {
-        "map": float(np.concatenate(precisions).mean()),
-        f"ndcg@{deepest}": float(np.concatenate(gains).mean()),
-    }
-    image_to_text = _direction(
-        np.concatenate(ranks), len(text_vectors), groups=None, ks=ks, seed=seed, extras=extras
-    )
-    return Report(text_to_image, image_to_text)
+    by_text, by_image = truth.text_queries, truth.image_queries
+    if not (len(by_text) and len(by_image)):
+        raise UsageError("nothing to evaluate: no caption has a picture")
+    texts = text_vectors if queries is None else queries
+    rows = np.arange(len(image_vectors)) if rows is None else rows
+    found = exact_ranks(texts[by_text], image_vectors,
+                        [rows[truth.images_of[n]] for n in by_text])
+    text_to_image = direction(found, len(image_vectors), asked=by_text, ks=ks, seed=seed,
+                              groups=truth.groups[by_text])
+    found = exact_ranks(image_vectors[rows[by_image]], text_vectors,
+                        [truth.captions_of[n] for n in by_image])
+    return Report(text_to_image, direction(found, len(text_vectors), asked=by_image, ks=ks,
+                                           seed=seed, groups=by_image))
 
 
-def _direction(
-    ranks: Ids,
-    gallery: int,
-    *,
-    groups: Ids | None,
-    ks: Sequence[int],
-    seed: int,
-    extras: dict[str, float],
-) -> Direction:
+def direction(ranks: Ranks, gallery: int, *, asked: Ids, groups: Ids, ks: Sequence[int],
+              seed: int) -> Direction:
+    """What ranks amount to; the arguments as in `Direction`."""
+    each = per_query(ranks, ks)
+    recall = {k: each.pop(f"recall@{k}") for k in ks}
+    drawn = metrics.bootstrap_means(np.stack(list(recall.values()), axis=1), groups=groups,
+                                    seed=seed)
     return Direction(
-        queries=len(ranks),
-        gallery=gallery,
-        recall={k: metrics.recall_at(ranks, k) for k in ks},
-        intervals={
-            k: metrics.bootstrap_interval(metrics.hits_at(ranks, k), groups=groups, seed=seed)
-            for k in ks
-        },
-        mrr=metrics.mrr(ranks),
-        median_rank=metrics.median_rank(ranks),
-        extras=extras,
-    )
+        queries=len(asked), gallery=gallery,
+        recall={k: float(hits.mean()) for k, hits in recall.items()},
+        intervals={k: metrics.interval(means) for k, means in zip(ks, drawn.T, strict=True)},
+        median_rank=metrics.median_rank(ranks.best),
+        measures={name: float(values.mean()) for name, values in each.items()},
+        several=len(ranks.flat) > len(asked), ranks=ranks, asked=asked, groups=groups)
 
 
-def _blocks(queries: Vectors, gallery: Vectors) -> Iterator[tuple[slice, Vectors]]:
-    """Which queries, and their scores float32 [those, gallery], a bounded number at a time."""
-    step = max(1, _BLOCK_SCORES // len(gallery))
-    for start in range(0, len(queries), step):
-        rows = slice(start, start + step)
-        yield rows, queries[rows] @ gallery.T
-
-
-def _good_rows(path: Path) -> Iterator[Row]:
-    try:
-        for row in read_rows(path):
-            if isinstance(row, BadRow):
-                raise UsageError(f"{path}:{row.line}: {row.reason}")
-            yield row
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{path} cannot be read: {reason}") from error
-
-
-def _find_image(manifest: Path, row: Row) -> str:
-    if row.image is None:
-        raise UsageError(f"{manifest}:{row.line}: a caption without an image")
-    for candidate in (manifest.parent / row.image, manifest.parent / "images" / row.image):
-        try:
-            # Not Path.resolve: a collection knows a file by the name of the link, too.
-            found = locate.as_on_disk(os.path.abspath(candidate))  # noqa: PTH100
-            if Path(found).is_file():
-                return found
-        except (OSError, ValueError):  # a name that no file can have
-            continue
-    name = row.image.encode("utf-8", "replace").decode()
-    raise UsageError(f"{manifest}:{row.line}: image not found: {name}")
+def per_query(ranks: Ranks, ks: Sequence[int]) -> dict[str, Floats]:
+    """Every measure that is a mean over queries, float64 [queries] each, by its name."""
+    deepest = max(ks)
+    return {f"recall@{k}": metrics.hits_at(ranks.best, k) for k in ks} | {
+        "mrr": metrics.reciprocal_ranks(ranks.best),
+        "map@r": metrics.average_precisions_at_r(ranks),
+        "r_precision": metrics.r_precisions(ranks),
+        "map": metrics.average_precisions(ranks),
+        f"ndcg@{deepest}": metrics.ndcg_at(ranks, deepest),
+    }

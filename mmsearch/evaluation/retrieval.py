@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,18 +13,44 @@ import numpy as np
 from mmsearch import metrics
 from mmsearch.collection import Collection
 from mmsearch.encoders import BUILTIN, encode_queries, for_queries
-from mmsearch.errors import UsageError
-from mmsearch.evaluation.recall import Pair, Report, flatten, measure
+from mmsearch.errors import MmsearchError, UsageError
+from mmsearch.evaluation.pairs import Pair
+from mmsearch.evaluation.recall import Direction, Report, direction, measure
+from mmsearch.evaluation.truth import Captions, captions_of, one_per_picture
 from mmsearch.records import Ids, Item, Vectors
+from mmsearch.search import Query
 from mmsearch.sources import Skipped
 from mmsearch.uris import path_to_uri
 
 _ANN_QUERIES = 1000
+_TOGETHER = 64
+"""Searches at a time."""
+DEPTH = 100
+"""How many results are looked through where searches are measured as they are: what comes later
+counts as not found."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How pairs are evaluated.
+
+    multilingual: as in `Query`; merge, positives: as in `truth.captions_of`;
+    ks: of recall@k; seed: of the intervals;
+    search: parts of a `Query`, such as its mode. With any, pictures are searched as
+    `Collection.search` does it, and captions are not searched at all.
+    """
+
+    multilingual: bool | None = None
+    merge: bool = False
+    positives: Sequence[Path] = ()
+    ks: Sequence[int] = (1, 5, 10)
+    seed: int = 0
+    search: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """report: both ways of searching, exactly; encoder: its name; multilingual: whether all
+    """report: both ways of searching; encoder: its name; multilingual: whether all
     captions, English ones too, went through the encoder of other languages; skipped: pictures that
     could not be decoded, so are in no figure; ann: recall of the approximate index against exact
     search, by k, None where the collection has none; languages: the report of each, where the pairs
@@ -46,8 +72,7 @@ class Evaluation:
         return values if self.ann is None else {**values, "ann_vs_exact": self.ann}
 
 
-def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN,
-                   multilingual: bool | None = None, ks: Sequence[int] = (1, 5, 10), seed: int = 0,
+def evaluate_model(pairs: Sequence[Pair], how: How = How(), *, model: str = BUILTIN,
                    progress: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Encode the pairs as indexing and querying would, and search them among themselves."""
     with TemporaryDirectory(prefix="mmsearch-eval-") as directory:
@@ -55,52 +80,75 @@ def evaluate_model(pairs: Sequence[Pair], *, model: str = BUILTIN,
         skipped = collection.add(map(_picture, pairs), progress=progress).skipped
         failed = {one.path for one in skipped}
         done = evaluate_collection(
-            collection, [pair for pair in pairs if path_to_uri(pair.image) not in failed],
-            multilingual=multilingual, ks=ks, seed=seed, progress=progress)
+            collection, [pair for pair in pairs if path_to_uri(pair.image) not in failed], how,
+            progress=progress)
         collection.close()
     return replace(done, skipped=skipped)
 
 
-def evaluate_collection(collection: Collection, pairs: Sequence[Pair], *,
-                        multilingual: bool | None = None, ks: Sequence[int] = (1, 5, 10),
-                        seed: int = 0,
+def evaluate_collection(collection: Collection, pairs: Sequence[Pair], how: How = How(), *,
                         progress: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Search for the captions of pairs among all pictures of a collection, and the other way round.
-
-    multilingual: as in `Query`.
 
     Raises:
         UsageError: a picture of the pairs is not in the collection, or none has a caption.
     """
+    pairs = one_per_picture(pairs)
+    captions = captions_of(pairs, merge=how.merge, positives=how.positives)
+    if not captions.texts:
+        raise UsageError("nothing to evaluate: no caption has a picture that can be read")
     rows, images = collection.vectors("image")
-    image_of = {row.item.uri: n for n, row in enumerate(rows)}
+    row_of = {row.item.uri: n for n, row in enumerate(rows)}
     uris = [path_to_uri(pair.image) for pair in pairs]
-    if missing := [uri for uri in uris if uri not in image_of]:
+    if missing := [uri for uri in uris if uri not in row_of]:
         raise UsageError(f"{len(missing)} of {len(uris)} pictures are not in {collection.path} "
                          f"(first: {missing[0]}); index them first")
-    captions, position = flatten(pairs)
-    if not captions:
-        raise UsageError("nothing to evaluate: no caption has a picture that can be read")
-    encoder = for_queries(collection.encoder, multilingual)
-    steps = [encode_queries(encoder, captions[at : at + 256])
-             for at in _steps(len(captions), 256, progress)]
+    multilingual = bool(how.multilingual)
+    if how.search:
+        found = _searched(collection, captions, uris, len(rows), how, progress)
+        return Evaluation(Report(found, None), collection.encoder.name, multilingual, [])
+    encoder = for_queries(collection.encoder, how.multilingual)
+    steps = [encode_queries(encoder, captions.texts[at : at + 256])
+             for at in _steps(len(captions.texts), 256, progress)]
     queries, texts = (np.concatenate(part) for part in zip(*steps, strict=True))
-    owners = np.array([image_of[uri] for uri in uris], np.int64)[position]
+    places = np.array([row_of[uri] for uri in uris], np.int64)
 
-    def measured(rows: Any) -> Report:
-        return measure(images, texts[rows], owners[rows], queries=queries[rows], ks=ks, seed=seed)
+    def measured(kept: Any) -> Report:
+        return measure(images, texts[kept], captions.truth.only(kept), rows=places,
+                       queries=queries[kept], ks=how.ks, seed=how.seed)
 
-    language = np.array([name for pair in pairs
-                         for name in pair.languages or [""] * len(pair.captions)])
-    names = sorted({*language.tolist()} - {""})
-    languages = {name: measured(language == name) for name in names} if len(names) > 1 else {}
-    return Evaluation(measured(slice(None)), encoder.name, bool(multilingual), [],
-                      _ann(collection, queries, ks), languages)
+    language = np.array(captions.languages)
+    names = sorted({*captions.languages} - {""})
+    return Evaluation(
+        measured(np.full(len(texts), True)), encoder.name, multilingual, [],
+        _ann(collection, queries, how.ks),
+        {name: measured(language == name) for name in names} if len(names) > 1 else {})
 
 
 def _picture(pair: Pair) -> Item:
     uri = path_to_uri(pair.image)
     return Item(uri, "image", group=uri)
+
+
+def _searched(collection: Collection, captions: Captions, uris: Sequence[str], gallery: int,
+              how: How, progress: Callable[[int], None]) -> Direction:
+    """Text to image, as searches of the collection find it among their first DEPTH results."""
+    truth, ranks = captions.truth, []
+    asked = truth.text_queries
+    depth = min(max(DEPTH, *how.ks), gallery)
+    for at in _steps(len(asked), _TOGETHER, progress):
+        these = asked[at : at + _TOGETHER]
+        found = collection.search_many([
+            Query(text=captions.texts[n], k=depth, multilingual=how.multilingual, **how.search)
+            for n in these])
+        for n, hits in zip(these, found, strict=True):
+            if isinstance(hits, MmsearchError):
+                raise hits
+            place = {hit.item.uri: rank for rank, hit in enumerate(hits)}
+            ranks.append(np.array([place.get(uris[image], gallery + more)
+                                   for more, image in enumerate(truth.images_of[n])]))
+    return direction(metrics.Ranks.of(ranks), gallery, asked=asked, groups=truth.groups[asked],
+                     ks=how.ks, seed=how.seed)
 
 
 def _ann(collection: Collection, texts: Vectors, ks: Sequence[int]) -> dict[str, float] | None:

@@ -16,10 +16,10 @@ from mmsearch.records import Effort, Ids, IndexSpec, Neighbors, Vectors
 
 GATHER_UP_TO = 20_000
 """A filter that allows no more rows than this is answered from those rows alone."""
-MANY = 8
+MANY = 16
 """Queries from which decoding rows once and multiplying matrices beats scanning rows for each."""
-_GATHERED, _DECODED = 2048, 16_384
-"""Rows copied, or decoded, at a time: what stays in the caches."""
+_SCANNED, _DECODED = 4096, 16_384
+"""Rows scanned, or decoded, at a time: what stays in the caches."""
 
 
 class ExactIndex:
@@ -68,7 +68,7 @@ class ExactIndex:
     def _search(self, queries: Vectors, k: int, allow: npt.NDArray[np.bool_] | None) -> Neighbors:
         many = len(queries) >= MANY
         if allow is None:
-            return self._in_blocks(queries, k) if many else Neighbors(
+            return self.search_rows(queries, k) if len(queries) > 1 else Neighbors(
                 *self._index.search(queries, k))
         allowed = np.flatnonzero(allow[: self.rows])
         if many or len(allowed) <= GATHER_UP_TO:
@@ -78,35 +78,30 @@ class ExactIndex:
         return Neighbors(*self._index.search(
             queries, k, params=faiss.SearchParameters(sel=selector)))
 
-    def search_rows(self, queries: Vectors, k: int, rows: Ids) -> Neighbors:
-        """The k best among `rows` (int64 row numbers), exactly; padded with id -1 to k columns.
+    def search_rows(self, queries: Vectors, k: int, rows: Ids | None = None) -> Neighbors:
+        """The k best among `rows` (int64 row numbers), or of all, exactly; padded with id -1 to k
+        columns.
 
-        The rows are copied a block at a time that stays in the caches, into memory used again.
+        A block that stays in the caches is read once for all queries. For many, it is decoded to
+        float32 and scored by matrix products, which is several times faster than scans.
         """
         faiss = load_faiss()
+        many = len(queries) >= MANY
+        size = _DECODED if many else _SCANNED
         block = faiss.index_factory(self.dim, kinds.factory(self.dim, self.spec),
                                     faiss.METRIC_INNER_PRODUCT)
         best = nothing(queries)
-        for at in range(0, len(rows), _GATHERED):
-            part = rows[at : at + _GATHERED]
-            codes = np.take(self._codes, part, axis=0)
-            if len(queries) >= MANY:
+        for at in range(0, self.rows if rows is None else len(rows), size):
+            codes = self._codes[at:at + size] if rows is None else np.take(
+                self._codes, rows[at:at + size], axis=0)
+            if many:
                 scores, ids = _knn(queries, self._index.sa_decode(codes), k)
             else:
                 block.reset()
                 block.add_sa_codes(codes)
-                scores, ids = block.search(queries, min(k, len(part)))
-            best = top_k([best, Neighbors(scores, part[ids])], k)
-        return top_k([best], k)
-
-    def _in_blocks(self, queries: Vectors, k: int) -> Neighbors:
-        """Many queries at once: rows are decoded to float32 a block at a time and scored by matrix
-        products, which is several times faster than scanning them for each query."""
-        best = nothing(queries)
-        for first in range(0, self.rows, _DECODED):
-            decoded = self._index.reconstruct_n(first, min(_DECODED, self.rows - first))
-            scores, ids = _knn(queries, decoded, k)
-            best = top_k([best, Neighbors(scores, ids + first)], k)
+                scores, ids = block.search(queries, min(k, len(codes)))
+            found = ids + at if rows is None else rows[ids + at]
+            best = top_k([best, Neighbors(scores, found)], k)
         return top_k([best], k)
 
     @property

@@ -17,7 +17,7 @@ from mmsearch.errors import MediaError
 
 _MOST_MISSING = 0.5
 _LONGEST_TEXT, _MOST_TEXT = 1 << 20, 32 << 20
-"""Bytes of a packed text of PNG beyond which Pillow refuses it, and of all that are kept."""
+"""Bytes of a packed text of PNG beyond which Pillow refuses it, and of all that are looked at."""
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 _SHORTEST = {b"cHRM": 32, b"gAMA": 4, b"iCCP": 3, b"pHYs": 9, b"sRGB": 1, b"tRNS": 1}
 _SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xda-\xfe]")
@@ -92,10 +92,12 @@ def _png(data: bytes) -> Mended:
             continue
         fault = _fault(kind, body, check)
         damage = damage or fault
-        length = 0 if fault else _text_length(kind, body)
-        if fault or kind in _ANIMATED or length > _LONGEST_TEXT or texts + length > _MOST_TEXT:
+        if fault or kind in _ANIMATED or (kind in _TEXTS and texts > _MOST_TEXT):
             continue
-        texts += length
+        length = _text_length(kind, body)
+        texts += length  # also of those that are left out: to unpack them takes time
+        if length > _LONGEST_TEXT or texts > _MOST_TEXT:
+            continue
         (after if packed else before).append((kind, body))
     pixels, share, is_whole = _unpacked(bytes(packed), _length(dict(before)[b"IHDR"]))
     if not is_whole:

@@ -35,6 +35,7 @@ from mmsearch.formats import is_raw, sniff
 from mmsearch.media import colour, damaged, hdr
 from mmsearch.media.jpeg import jpeg_file
 from mmsearch.media.jxl import jxl_file
+from mmsearch.media.limited import limited, refuse_comments, refuse_profiles
 from mmsearch.media.raw import Shot, open_raw
 from mmsearch.media.tiff import TiffFile
 from mmsearch.metadata import Metadata, clean_captions, embedded, exif
@@ -134,8 +135,14 @@ def _avif_file(handle: IO[bytes], name: str) -> Image.Image:
     return image
 
 
+def _ppm_file(handle: IO[bytes], name: str) -> Image.Image:
+    refuse_comments(handle)
+    return PpmImagePlugin.PpmImageFile(handle, name)
+
+
 def _png_file(handle: IO[bytes], name: str) -> Image.Image:
     found = re.search(rb"\0\0\0\x04cICP(.)(.)", handle.read(_HEAD), re.DOTALL)
+    refuse_profiles(handle)
     handle.seek(0)
     image = PngImagePlugin.PngImageFile(handle, name)
     if found is not None:
@@ -153,7 +160,7 @@ _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
     "GIF": GifImagePlugin.GifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffFile,
-    "PPM": PpmImagePlugin.PpmImageFile,
+    "PPM": _ppm_file,
     "AVIF": _avif_file,
     "HEIC": _heif_file,
     "JPEG XL": jxl_file,
@@ -292,7 +299,7 @@ def _shot_metadata(shot: Shot, image: Image.Image) -> Metadata:
 def open_image(handle: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """A picture of the format `name`, its header read and its pixels not; MediaError if it claims
     to have none, or too many."""
-    image = _DECODERS[name](handle, "")
+    image = _DECODERS[name](limited(handle), "")
     refuse_size(image, name, max_pixels)
     return image
 

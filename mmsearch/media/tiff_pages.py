@@ -13,6 +13,7 @@ from mmsearch.formats import is_raw, sniff
 from mmsearch.fragments import on_page
 from mmsearch.media.decoding import refuse_size, upright
 from mmsearch.media.keyframes import Frame
+from mmsearch.media.limited import limited
 from mmsearch.media.tiff import TiffFile, pages_of
 
 
@@ -21,7 +22,7 @@ def has_pages(data: bytes) -> bool:
     if sniff(data[:64]) != "TIFF" or is_raw(BytesIO(data)):
         return False
     try:
-        found = pages_of(TiffFile(BytesIO(data), ""))
+        found = pages_of(TiffFile(limited(BytesIO(data)), ""))
         return next(found, None) is not None and next(found, None) is not None
     except Exception:
         return False
@@ -29,7 +30,7 @@ def has_pages(data: bytes) -> bool:
 
 def pages(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Frame]:
     """See `media.frames.read`."""
-    image = TiffFile(handle, "")
+    image = TiffFile(limited(handle), "")
     found = list(pages_of(image))
     bad = 0
     for number, directory in enumerate(found[:most], 1):
@@ -48,7 +49,7 @@ def pages(handle: IO[bytes], name: str, min_side: int, most: int) -> Iterator[Fr
 
 def page(handle: IO[bytes], number: int, min_side: int | None) -> Image.Image:
     """The picture of a page, from 1."""
-    image = TiffFile(handle, "")
+    image = TiffFile(limited(handle), "")
     found = list(pages_of(image))
     if not 1 <= number <= len(found):
         raise MediaError(f"has no page {number}")

@@ -139,7 +139,7 @@ def _relevance(catalog: Catalog, opened: Opened, prepared: Prepared,
             rows = opened.rows(kinds)
             if prepared.condition:
                 rows = len(catalog.select(prepared.condition, kinds))
-            sample = np.concatenate([*opened.sample(kinds, SAMPLED)])
+            sample = opened.sample(kinds, SAMPLED)
             found = relevance_of(cosines, vector, foreign, sample, rows, like)
             for n, value in zip(those, found.tolist(), strict=True):
                 judged[n] = value
@@ -233,21 +233,27 @@ def _ranked(catalog: Catalog, opened: Opened, prepared: Prepared) -> Iterator[Fo
 _NONE = Neighbors(np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64))
 
 
-def _step(catalog: Catalog, query: Query, near: Neighbors, match: Neighbors) -> list[Found]:
-    """What the vectors and the words found, as one ranking of what is live."""
+def _step(catalog: Catalog, query: Query, near: Neighbors, match: Neighbors) -> Iterator[Found]:
+    """What the vectors and the words found, as one ranking of what is live; where only one of them
+    looked, no more rows are fetched at a time than the page will need."""
+    if query.mode != "hybrid":
+        found, by_vector = (near, True) if near.ids.size else (match, False)
+        size = query.offset + query.k + _EXTRA // 2
+        for at in range(0, found.ids.shape[1], size):
+            part = Neighbors(found.scores[:, at:at + size], found.ids[:, at:at + size])
+            rows = catalog.fetch(part.ids[0][part.ids[0] >= 0].tolist())
+            for seq, score in _live(part, rows).items():
+                yield Found(score, rows[seq], *((score, None) if by_vector else (None, score)))
+        return
     rows = catalog.fetch([*near.ids[0][near.ids[0] >= 0].tolist(), *match.ids[0].tolist()])
     cosines, bm25s = _live(near, rows), _live(match, rows)
-    if query.mode != "hybrid":
-        ranking = cosines | bm25s
-    else:
-        parts = [Neighbors(np.array([[*part.values()]], np.float32),
-                           np.array([[*part]], np.int64)) for part in (cosines, bm25s)]
-        weights = (1 - query.text_weight, query.text_weight)
-        fused = (reciprocal_rank(parts, weights) if query.fusion == "rrf"
-                 else weighted_scores(parts, weights, (None, 0.0)))
-        ranking = _live(fused, rows)
-    return [Found(score, rows[seq], cosines.get(seq), bm25s.get(seq))
-            for seq, score in ranking.items()]
+    parts = [Neighbors(np.array([[*part.values()]], np.float32),
+                       np.array([[*part]], np.int64)) for part in (cosines, bm25s)]
+    weights = (1 - query.text_weight, query.text_weight)
+    fused = (reciprocal_rank(parts, weights) if query.fusion == "rrf"
+             else weighted_scores(parts, weights, (None, 0.0)))
+    for seq, score in _live(fused, rows).items():
+        yield Found(score, rows[seq], cosines.get(seq), bm25s.get(seq))
 
 
 def _live(found: Neighbors, rows: dict[int, Row]) -> dict[int, float]:

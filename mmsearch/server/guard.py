@@ -165,13 +165,13 @@ class _Arriving:
             if self.bytes > self.most:
                 raise self._too_large()
             if self.arrived.bytes > self.arrived.most:
-                raise Refused(503, "too much is being sent at the moment; try again",
-                              Connection="close")
+                raise Refused(503, "too much is being sent at the moment; try again")
         return message
 
     def _too_large(self) -> Refused:
-        return Refused(413, f"this request may have {self.most / 1e6:g} MB at most",
-                       Connection="close")
+        """The connection stays open: what still comes is thrown away, and whoever sends it to its
+        end before reading finds the answer."""
+        return Refused(413, f"this request may have {self.most / 1e6:g} MB at most")
 
 
 def own_collection(scope: Scope) -> str | None:

@@ -34,13 +34,15 @@ PARQUET_ROWS, PICTURE_ROWS = 4096, 64
 @dataclass(frozen=True, slots=True)
 class Row:
     """line: in the file, from 1 (in JSON: the position in its list); image: as it was written;
-    data: the picture itself, where the row has it."""
+    data: the picture itself, where the row has it; sentids: the captions' ids in Karpathy's files.
+    """
 
     line: int
     image: str | None
     captions: tuple[str, ...]
     meta: dict[str, Any]
     data: bytes | None = None
+    sentids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,4 +234,6 @@ def _row(line: int, columns: Mapping[str, Any]) -> Row | BadRow:
     image, captions, meta = split_columns(columns, ADDRESS_COLUMNS if data is None else ())
     if image is None and data is None and not captions:
         return BadRow(line, NOTHING)
-    return Row(line, image, captions, meta, data)
+    ids = columns.get("sentids")
+    sentids = tuple(map(str, ids)) if isinstance(ids, list) and len(ids) == len(captions) else ()
+    return Row(line, image, captions, meta, data, sentids)

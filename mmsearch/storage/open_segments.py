@@ -44,6 +44,7 @@ class Opened:
         self._segments: dict[SegmentInfo, Segment] = {}
         self._anns: dict[SegmentInfo, Ann] = {}
         self._parts: dict[tuple[tuple[Kind, ...], bool], list[Segment | Ann]] = {}
+        self._samples: dict[tuple[tuple[Kind, ...], int], Vectors] = {}
 
     def refresh(self, infos: Sequence[SegmentInfo]) -> None:
         """Open what is new and let go of what is no longer part of the collection.
@@ -52,7 +53,7 @@ class Opened:
             FileNotFoundError: a file went away since the catalog was read; read it again.
             CollectionDamaged: a file is cut short or altered.
         """
-        files, self._parts = self._files, {}
+        files, self._parts, self._samples = self._files, {}, {}
         with files.lock:
             self._segments = {
                 info: files.segments.get(info) or Segment(directory(self.root, info))
@@ -134,9 +135,15 @@ class Opened:
             out[np.searchsorted(seqs, segment.ids[at])] = segment.index.vectors[at]
         return out
 
-    def sample(self, kinds: Iterable[Kind], count: int) -> Iterator[Vectors]:
-        """Up to `count` vectors, spread evenly over all rows of these kinds, as float32 blocks;
-        four neighbours at a time, since the first look at each place in a file costs most."""
+    def sample(self, kinds: Sequence[Kind], count: int) -> Vectors:
+        """Up to `count` vectors, spread evenly over all rows of these kinds, float32 [n, dim]."""
+        key = (tuple(kinds), count)
+        if key not in self._samples:
+            self._samples[key] = np.concatenate([*self._sampled(kinds, count)])
+        return self._samples[key]
+
+    def _sampled(self, kinds: Sequence[Kind], count: int) -> Iterator[Vectors]:
+        """Four neighbours at a time, since the first look at each place in a file costs most."""
         segments = self.of_kinds(kinds)
         rows = sum(segment.rows for segment in segments)
         at = np.arange(rows) if rows <= count else (

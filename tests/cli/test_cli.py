@@ -166,6 +166,8 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
     (2, ["query", "--image", "nowhere.jpg"], ""),
     (2, ["delete"], ""),
     (2, ["eval", "nowhere.jsonl"], ""),
+    (2, ["eval", DEMO / "captions.jsonl", "--compare", "small,mode=text"], "name one with -i"),
+    (2, ["eval", DEMO / "captions.jsonl", "--compare", "builtin,k=3"], "no setting 'k=3'"),
     (1, ["query", "x", "-i", "nowhere"], "holds no collection"),
     (1, ["query", "--image", ROOT / "LICENSE"], "LICENSE: not an image"),
     (1, ["query", "x", "--model", "ViT-B-32/nonsense"], "nonsense"),
@@ -268,6 +270,21 @@ def test_eval_measures_pairs_alone_or_in_a_collection(cli: Cli, demo_index: Path
         assert alone[way]["recall@10"] == pytest.approx(within[way]["recall@10"], abs=0.021)
     table = cli("eval", DEMO / "captions.jsonl", "-k", 3).stdout
     assert "recall@3" in table
+
+
+def test_eval_compares(cli: Cli, demo_index: Path) -> None:
+    asked = ("eval", DEMO / "captions.jsonl", "-i", demo_index, "-k", 3, "--compare", "mode=text")
+    first, second = json.loads(cli(*asked, "--json", check=True).stdout)
+    assert (first["name"], second["name"]) == (str(demo_index), "mode=text")
+    found = second["difference_to_first"]["text_to_image"]["recall@3"]
+    assert found["difference"] == pytest.approx(
+        second["text_to_image"]["recall@3"] - first["text_to_image"]["recall@3"])
+    assert found["ci95"][0] <= found["difference"] <= found["ci95"][1]
+    assert 0 < found["p"] <= 1
+    shown = cli(*asked, check=True).stdout
+    assert re.search(rf"^mode=text +{100 * second['text_to_image']['recall@3']:.1f}", shown, re.M)
+    assert re.search(r"^  p  ", shown, re.M)
+    assert "image to text" not in shown
 
 
 def test_the_index_is_taken_from_the_environment_or_the_default(

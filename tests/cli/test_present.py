@@ -14,9 +14,9 @@ from hits import HOSTILE, NAMES, image_hit, is_harmless, rendered, text_hit
 from hypothesis import example, given, strategies as st
 from rich.cells import cell_len
 
-from mmsearch.cli import evaluate, info, present
+from mmsearch.cli import evaluation_tables, info, present
 from mmsearch.cli.terminal import safe_text
-from mmsearch.evaluation import recall
+from mmsearch.evaluation import recall, truth
 from mmsearch.records import Hit, Item
 
 # --- safe_text -----------------------------------------------------------------------------------
@@ -215,8 +215,13 @@ def test_sizes(size, shown):
 
 def test_report_table():
     vectors = np.eye(4, dtype=np.float32)
-    shown = rendered(evaluate.report_table(recall.measure(vectors, vectors, np.arange(4))))
+    shown = rendered(evaluation_tables.report_table(recall.measure(
+        vectors, vectors, truth.Truth.owned(np.arange(4), 4))))
     assert re.search(r"recall@1 %\s+100\.0  \[100\.0, 100\.0\]\s+100\.0", shown)
     assert re.search(r"median rank\s+1\s+1\n", shown)
-    assert re.search(r"ndcg@10\s+1\.000\n", shown)
+    assert "mAP" not in shown  # which says nothing new where each query has one answer
     assert re.search(r"gallery\s+4\s+4\n", shown)
+    several = truth.Truth([np.array([0, 1])], [np.array([0])] * 2, np.array([0]))
+    report = recall.measure(vectors[:2], vectors[:1], several)
+    shown = rendered(evaluation_tables.report_table(report))
+    assert re.search(r"mAP@R\s+1\.000\s*\n", shown)

@@ -292,8 +292,8 @@ def test_any_history_finds_what_one_flat_list_would(
 
 def test_eval_of_a_collection_says_what_its_approximate_index_misses(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmsearch.evaluation.recall import load_pairs
-    from mmsearch.evaluation.retrieval import evaluate_collection
+    from mmsearch.evaluation.pairs import load_pairs
+    from mmsearch.evaluation.retrieval import How, evaluate_collection
 
     pairs = load_pairs(DEMO / "captions.jsonl")
     collection = Collection.create(tmp_path / "index")
@@ -301,7 +301,7 @@ def test_eval_of_a_collection_says_what_its_approximate_index_misses(
     assert evaluate_collection(collection, pairs).ann is None
     approximate_from(monkeypatch, 20)
     collection.compact()
-    ann = evaluate_collection(collection, pairs, ks=(1, 10)).ann
+    ann = evaluate_collection(collection, pairs, How(ks=(1, 10))).ann
     assert ann is not None
     assert set(ann) == {"recall@1", "recall@10"}
     assert ann["recall@10"] >= 0.9

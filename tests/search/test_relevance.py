@@ -151,11 +151,11 @@ def test_a_sample_is_spread_over_all_segments(tmp_path: Path) -> None:
                                    lambda f=first, n=last: iter([rows[f:n]])))
     opened.refresh(infos)
     places = []
-    for row in np.concatenate([*opened.sample(["image"], 64)]):
+    for row in opened.sample(["image"], 64):
         places.append(int(np.argmax(rows @ row)))
     assert len(set(places)) == len(places) == 64
     assert np.diff(sorted(places)).max() < 45
-    assert len(np.concatenate([*opened.sample(["image"], 1000)])) == 700
+    assert len(opened.sample(["image"], 1000)) == 700
 
 
 # -- searching -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from functools import partial
@@ -85,6 +86,22 @@ def test_the_page_and_nothing_beside_it(client: httpx.Client) -> None:
     for path in ("/page/../app.py", "/page/%2e%2e/app.py", "/page//etc/passwd", "/page/..%2fapp.py",
                  "/page/%2fetc%2fpasswd", "/v1", "/docs", "/page/"):
         assert detail(client.get(path), 404)
+
+
+def test_the_page_is_packed_and_asked_for_once(client: httpx.Client) -> None:
+    index = client.get("/")
+    assert index.headers["cache-control"] == "no-cache"
+    again = client.get("/", headers={"If-None-Match": index.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    addresses = set(re.findall(r'"(/page/[^"]+)"', index.text))
+    assert len(addresses) > 10
+    for address in addresses:
+        packed, plain = client.get(address), client.get(address, headers={"Accept-Encoding": "br"})
+        assert packed.headers["content-encoding"] == "gzip" and packed.content == plain.content
+        assert "content-encoding" not in plain.headers
+        assert "immutable" in packed.headers["cache-control"]
+        assert packed.headers["content-type"].split(";")[0] in (
+            "text/javascript", "text/css", "image/svg+xml")
 
 
 def test_several_processes_answer_and_one_that_dies_is_replaced(demo_index: Path) -> None:

@@ -9,6 +9,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -300,6 +301,10 @@ def test_what_is_too_large_is_not_read(bearer: httpx.Client, guarded: Serving) -
     answer = bearer.post("/v1/search", content=chunks(),
                          headers={"Content-Type": "application/json"})
     assert "2 MB" in detail(answer, 413)
+    for large in (bytes(30_000_000), b'{"text": "%s"}' % bytes(30_000_000)):
+        answer = bearer.post("/v1/search", content=large,
+                             headers={"Content-Type": "application/json"})
+        assert "2 MB" in detail(answer, 413)  # also for who reads only when all is sent
     assert bearer.post("/v1/embed", files=[("image", CAT)] * 200).status_code in (400, 413)
     many = {f"field{n}": "x" for n in range(2000)}
     assert bearer.post("/v1/search", data=many, files={"image": CAT}).status_code == 400
@@ -329,6 +334,37 @@ def test_slow_clients_are_left_and_others_served(bearer: httpx.Client, guarded: 
     # No end of a head: hung up. No end of a body: told so.
     assert sum(answer == b"" for answer in answers) == 60
     assert sum(b" 408 " in answer.splitlines()[0] for answer in answers if answer) == 40
+
+
+def test_idle_connections_shut_nobody_out(demo_index: Path) -> None:
+    """Though there are as many as the server takes."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(4096, limits[1])
+    if most < 2000:
+        pytest.skip("this process may not open 2,000 files")
+    body = b'{"text": "a cat"}'
+    head = (b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+    with ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        server = stack.enter_context(serving(demo_index, head_seconds=3600.0))
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 60))
+
+        asking = connect()
+        asking.sendall(head)
+        assert asking.recv(100).startswith(b"HTTP/1.1 100 ")
+        idle = [connect() for _ in range(1100)]
+        for n in range(20):
+            with httpx.Client(base_url=server.client.base_url, timeout=60) as client:
+                assert client.get("/v1/search", params={"q": f"cat {n}"}).status_code == 200
+        with suppress(ConnectionResetError):
+            assert idle[0].recv(1) == b""
+        asking.sendall(body)
+        assert asking.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_who_does_not_read_is_hung_up_on(tmp_path: Path) -> None:

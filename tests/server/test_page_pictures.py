@@ -62,6 +62,26 @@ def test_a_dragged_file_shows_where_to_drop_it(visit: Any) -> None:
     expect(page.locator("#drop")).to_be_hidden()
 
 
+def test_a_picture_of_another_page_is_not_followed(visit: Any) -> None:
+    page = visit()
+    expect(first(page)).to_be_visible()
+    assert page.evaluate("""() => {
+        const data = new DataTransfer();
+        data.setData("text/uri-list", "https://example.org/cat.jpg");
+        const drop = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: data });
+        return !document.body.dispatchEvent(drop);  // the browser does not leave for it
+    }""")
+    expect(page.locator("#toast")).to_contain_text("Copy the picture and paste it")
+
+
+def test_a_search_takes_eight_pictures(visit: Any) -> None:
+    page = visit()
+    drop(page, *sorted(DEMO.glob("*.jpg"))[:9])
+    expect(page.locator("#toast")).to_contain_text("8 pictures")
+    expect(page.locator(".given")).to_have_count(8)
+    expect(first(page)).to_be_visible()
+
+
 def test_more_and_less_like_a_result(visit: Any) -> None:
     page = visit("/?q=animal")
     expect(first(page)).to_be_visible()

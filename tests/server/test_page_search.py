@@ -145,7 +145,18 @@ def test_nothing_is_a_match(visit: Any) -> None:
 def test_what_cannot_be_asked_says_so(visit: Any) -> None:
     page = visit("/?q=dog&f=width+%3E%3E+3", quiet=False)  # the answer is a 400, which is logged
     expect(page.locator("#message")).to_contain_text("cannot read the condition")
-    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    page.get_by_role("button", name="Start over").click()
+    expect(page.locator(".tile").first).to_be_visible()
+
+
+def test_what_is_looked_for_is_a_chip(visit: Any) -> None:
+    page = visit("/?q=bird")
+    page.locator("#menu-button").click()
+    page.get_by_label("Find").select_option("texts")
+    expect(page.locator("#menu")).to_be_hidden()
+    expect(page.locator(".words").first).to_be_visible()
+    page.get_by_role("button", name="Remove the filter texts").click()
+    expect(first(page)).to_have_text("osprey.jpg")
 
 
 def test_a_typo_is_corrected_and_said(visit: Any) -> None:

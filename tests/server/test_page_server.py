@@ -98,9 +98,14 @@ def test_a_folder_alone_is_indexed_and_its_copies_are_found(
     for n in range(2):
         shutil.copy(DEMO / "cat.jpg", tmp_path / f"cat{n}.jpg")
     shutil.copy(DEMO / "bus.jpg", tmp_path)
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
     page = visit(serve(tmp_path, "-i", tmp_path / "index").url)
     expect(page.locator(".tile")).to_have_count(3)  # without a reload
     page.locator("#menu-button").click()
+    expect(page.locator("#index li")).to_be_hidden()
+    page.get_by_text("1 file could not be read").click()
+    expect(page.locator("#index li")).to_contain_text("broken.jpg")
+    expect(page.locator("#index li .dim")).not_to_be_empty()  # why
     page.get_by_role("button", name="Duplicates").click()
     expect(page.locator(".group figure")).to_have_count(2)
     expect(page.locator(".group .says").first).to_have_text("keep")

@@ -12,7 +12,7 @@ import pytest
 from conftest import DEMO, Cli, add, scanned
 
 from mmsearch.collection.collection import Collection
-from mmsearch.evaluation.recall import load_pairs
+from mmsearch.evaluation.pairs import load_pairs
 from mmsearch.sources.locate import uri_of
 from mmsearch.sources.sidecars import paired
 

@@ -46,7 +46,8 @@ async function call(path, options = {}) {
 			await pause(Math.min(8, Number(answer.headers.get("Retry-After")) || 1));
 			if (options.signal?.aborted) throw new DOMException("", "AbortError");
 		} else {
-			throw new Error(await sentence(answer) || `The server says ${answer.status}.`);
+			throw Object.assign(new Error(await sentence(answer) || `The server says ${answer.status}.`),
+				{ status: answer.status });
 		}
 	}
 }

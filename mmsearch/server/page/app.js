@@ -43,7 +43,7 @@ const results = new Results({
 		if (isMore) toast(error.message);
 		else {
 			grid.show([], { complete: true });
-			showMessage(failure(error, () => results.load(state, pictures, { fresh: true })));
+			showMessage(failure(error, () => results.load(state, pictures, { fresh: true }), startOver));
 		}
 	},
 });
@@ -79,8 +79,7 @@ const box = new Box({
 });
 
 const filters = new Filters($("#filters"), {
-	change: (f, taken = state.taken) => go({ f, taken }),
-	clear: () => go({ f: [], taken: "" }),
+	change: (part) => go(part),
 	load: (field) => api.facets(server.named(state.c), conditions(state, field), looking.signal),
 });
 const dates = new Dates($("#dates"), (taken) => go({ taken }));
@@ -91,6 +90,7 @@ const server = new Server({
 		// Who has scrolled down, or looks at one picture, is not disturbed.
 		if (name === server.named(state.c) && scrollY < innerHeight && !state.item) reload();
 	},
+	looked: () => menu.index(),
 	back: () => reload(),
 });
 
@@ -100,6 +100,15 @@ const menu = new Menu({
 	server,
 	state: () => state,
 });
+
+const MOST = 8;  // pictures that a search takes
+
+/** Whether there is room for one more. */
+function fits(sign) {
+	if (state[sign].length < MOST) return true;
+	toast(`A search takes ${MOST} pictures.`);
+	return false;
+}
 
 const without = (list, one) => list.filter((other) => other !== one);
 const at = () => grid.hits.findIndex((hit) => hit.key === state.item);
@@ -152,8 +161,13 @@ function show() {
 
 const narrowing = () => JSON.stringify([state.c, conditions(state, "taken")]);
 
+function startOver() {
+	go({ ...nothing(), c: state.c });
+	scrollTo({ top: 0, behavior: "instant" });
+}
+
 function stopped(error) {
-	if (error.name !== "AbortError") showMessage(failure(error, show));
+	if (error.name !== "AbortError") showMessage(failure(error, show, startOver));
 }
 
 /** What filters there are: as the state is but for its dates. */
@@ -228,6 +242,7 @@ function like(hit, sign) {
 		toast("Search for something first, then leave out what does not fit.");
 		return;
 	}
+	if (!fits(sign)) return;
 	toGrid = viewer.isOpen || $("#grid").contains(document.activeElement);
 	pictures[hit.key] = { name: hit.name, thumb: hit.thumb(160) };
 	const other = sign === "like" ? "unlike" : "like";
@@ -239,6 +254,7 @@ function like(hit, sign) {
 
 async function take(files) {
 	for (const file of files) {
+		if (!fits("like")) return;
 		$("#busy").hidden = false;
 		try {
 			const { send, thumb } = await prepared(file);
@@ -295,8 +311,7 @@ function start() {
 	$(".brand").addEventListener("click", (event) => {
 		if (event.ctrlKey || event.metaKey || event.shiftKey) return;
 		event.preventDefault();
-		go({ ...nothing(), c: state.c });
-		scrollTo({ top: 0, behavior: "instant" });
+		startOver();
 	});
 	server.start();
 	restore();

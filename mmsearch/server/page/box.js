@@ -43,7 +43,7 @@ export class Box {
 		this.list.hidden = !keys.length;
 		this.list.replaceChildren(...keys.map(([key, sign]) => this.#picture(names[key], key, sign)));
 		this.clear.hidden = !state.q && !keys.length;
-		this.input.placeholder = keys.length ? "and words" : "Describe a picture or drop one here";
+		this.input.placeholder = keys.length ? "and words" : "Describe or drop a picture";
 	}
 
 	#picture(known, key, sign) {

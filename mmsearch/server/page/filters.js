@@ -11,6 +11,7 @@ const ORDER = ["people", "cities", "countries", "cameras", "keywords", "colours"
 const FIELDS = { cameras: "camera", countries: "country", cities: "city", people: "people",
 	keywords: "keywords", ratings: "rating", colours: "colour" };
 const TYPES = { image: "Pictures", video: "Videos", document: "Documents" };
+const WAYS = { find: { text: "texts", any: "pictures and texts" }, mode: { vector: "by meaning", text: "by words" } };
 const SEARCHABLE = 12;
 
 function label(name, value) {
@@ -23,7 +24,7 @@ function label(name, value) {
 const same = (one, other) => fieldOf(one) === fieldOf(other) && valueOf(one) === valueOf(other);
 
 export class Filters {
-	/** on: {change(f), clear(), load(field) -> facets without the conditions of that field} */
+	/** on: {change(part of a state), load(field) -> facets without the conditions of that field} */
 	constructor(box, on) {
 		Object.assign(this, { box, on, state: null, facets: [] });
 		this.buttons = el("span", { class: "facets" });
@@ -36,9 +37,13 @@ export class Filters {
 		this.facets = facets;
 		const active = document.activeElement?.dataset?.filter;
 		this.chips.replaceChildren(
-			...state.f.map((where) => this.#chip(where)),
-			...(state.taken ? [this.#removing("taken", state.taken, state.f, "")] : []),
-			...(state.f.length + Boolean(state.taken) > 1 ? [button({ class: "quiet", onclick: () => this.on.clear() }, "Clear all")] : []));
+			...["find", "mode", "taken"].filter((name) => state[name]).map((name) =>
+				this.#removing(name, WAYS[name]?.[state[name]] ?? state[name], { [name]: "" })),
+			...state.f.map((where) => this.#chip(where)));
+		if (this.chips.childElementCount > 1) {
+			this.chips.append(button({ class: "quiet", onclick: () =>
+				this.on.change({ f: [], taken: "", find: "", mode: "" }) }, "Clear all"));
+		}
 		if (!this.buttons.querySelector(":popover-open")) this.#facets();  // one that is open stays
 		if (active) this.box.querySelector(`[data-filter="${CSS.escape(active)}"]`)?.focus();
 	}
@@ -54,13 +59,13 @@ export class Filters {
 		const facet = this.facets.find((one) => one.values.some((value) => same(value.where, where)));
 		const found = facet?.values.find((value) => same(value.where, where));
 		const text = facet ? label(facet.name, found.value) : shown(valueOf(where));
-		return this.#removing(where, text, this.state.f.filter((one) => one !== where));
+		return this.#removing(where, text, { f: this.state.f.filter((one) => one !== where) });
 	}
 
-	/** A chip that leaves the filters f, taken when it is pressed. */
-	#removing(filter, text, f, taken) {
+	/** A chip that changes a part of the state when it is pressed. */
+	#removing(filter, text, part) {
 		return button({ class: "chip on", "data-filter": filter, "aria-label": `Remove the filter ${text}`,
-			title: "Remove", onclick: () => this.on.change(f, taken) }, foreign("span", text), icon("close"));
+			title: "Remove", onclick: () => this.on.change(part) }, foreign("span", text), icon("close"));
 	}
 
 	#set(facet) {
@@ -117,7 +122,7 @@ export class Filters {
 		const checked = this.state.f.some((one) => same(one, where));
 		const input = el("input", { type: "checkbox", checked, onchange: () => {
 			const rest = this.state.f.filter((one) => !same(one, where));
-			this.on.change(input.checked ? [...rest, where] : rest);
+			this.on.change({ f: input.checked ? [...rest, where] : rest });
 		} });
 		const colour = facet.name === "colours" ? el("span", { class: "swatch" }) : null;
 		if (colour) colour.style.background = value;  // the basic colours are names in CSS, too

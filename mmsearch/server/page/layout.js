@@ -1,7 +1,7 @@
 // Where each tile goes: full rows of one height, left to right, as photographers lay out contact
 // sheets. Rows that are full never change again, so nothing jumps when more results come.
 
-const NARROWEST = 0.5, WIDEST = 3.2;  // width : height
+const NARROWEST = 0.5, WIDEST = 5;  // width : height
 const HEADING = 54;  // pixels
 
 /** Width : height of what is shown; a text without a size is a card. */

@@ -1,40 +1,34 @@
 // Asking for the token of a server that has one.
 
-import { $, el } from "./dom.js";
+import { $ } from "./dom.js";
 import { login } from "./api.js";
 
-let waiting = null;
+const dialog = $("#login"), form = $("form", dialog), token = $("#token");
+let waiting = null, done;
 
 /** Resolves when somebody is logged in; asked again meanwhile, it is the same dialog. */
 export function askToLogIn() {
-	waiting ??= new Promise((done) => { show(done); }).finally(() => { waiting = null; });
+	waiting ??= new Promise((resolve) => {
+		done = resolve;
+		dialog.showModal();
+	}).finally(() => { waiting = null; });
 	return waiting;
 }
 
-function show(done) {
-	const dialog = $("#login");
-	const token = el("input", { id: "token", type: "password", name: "token", required: true,
-		autocomplete: "current-password" });
-	const wrong = el("p", { class: "wrong", role: "alert" });
-	const send = el("button", { type: "submit", class: "solid" }, "Log in");
-	const form = el("form", { onsubmit: async (event) => {
-		event.preventDefault();
-		send.disabled = true;
-		try {
-			await login(token.value);
-			dialog.close();
-			done();
-		} catch (error) {
-			wrong.textContent = error.message;
-			token.select();
-		}
-		send.disabled = false;
-	} },
-	el("h2", { id: "login-title" }, "Log in"),
-	el("p", {}, "This collection is protected. Enter the token that the server was started with."),
-	el("label", { for: "token" }, "Token"), token, wrong, send);
-	dialog.replaceChildren(form);
-	dialog.addEventListener("cancel", (event) => event.preventDefault());
-	if (!dialog.open) dialog.showModal();
-	token.focus();
-}
+dialog.addEventListener("cancel", (event) => event.preventDefault());
+form.addEventListener("submit", async (event) => {
+	event.preventDefault();
+	const wrong = $(".wrong", form), send = $("button", form);
+	send.disabled = true;
+	try {
+		await login(token.value);
+		form.reset();
+		wrong.textContent = "";
+		dialog.close();
+		done();
+	} catch (error) {
+		wrong.textContent = error.message;
+		token.select();
+	}
+	send.disabled = false;
+});

@@ -35,10 +35,11 @@ export function message(state, results, server, clear) {
 		: shown(results?.note) || "Describe it in other words, or give a picture that looks like it."));
 }
 
-/** What failed, with what to do; retry(): once more. */
-export function failure(error, retry) {
+/** What failed, with what to do; retry(): once more; leave(): ask for something else. */
+export function failure(error, retry, leave) {
+	const asked = error.status >= 400 && error.status < 500 && error.status !== 429;  // it would fail again
 	return say("That did not work", foreign("p", error.message),
-		button({ class: "solid", onclick: retry }, "Try again"));
+		button({ class: "solid", onclick: asked ? leave : retry }, asked ? "Start over" : "Try again"));
 }
 
 /** The line above the results. */
@@ -50,7 +51,7 @@ export function summary(state, results) {
 		return all >= 0 ? plural(all, state.find === "text" ? "text" : "picture") : "";
 	}
 	if (state.sort === "date") return plural(hits.length, "likely match", "likely matches");
-	if (divider > 0) return plural(divider, "match", "matches");
+	if (divider >= 0) return plural(divider, "match", "matches");
 	return complete ? plural(all, "result") : `${number(hits.length)}+ results`;
 }
 

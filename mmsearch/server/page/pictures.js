@@ -9,7 +9,9 @@ const LARGEST = 1024;  // pixels sent: models look at fewer
 export function listen(take) {
 	const drop = $("#drop"), input = $("#file");
 	const files = (data) => [...(data?.files ?? [])].filter((file) => file.size);
-	const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+	// A link, or a picture of another page, that is dropped elsewhere than in the box
+	const carries = ({ dataTransfer, target }) => ["Files", "text/uri-list"].some((type) =>
+		dataTransfer?.types.includes(type)) && !target.closest?.("input");
 	let depth = 0;  // of entered elements: a drag over a child leaves its parent
 	const end = () => { depth = 0; drop.hidden = true; };
 	addEventListener("dragenter", (event) => {
@@ -23,7 +25,9 @@ export function listen(take) {
 		if (!carries(event)) return;
 		event.preventDefault();
 		end();
-		take(files(event.dataTransfer));
+		const dropped = files(event.dataTransfer);
+		if (dropped.length) take(dropped);
+		else toast("This page loads nothing from other sites. Copy the picture and paste it here, or drop its file.");
 	});
 	addEventListener("paste", (event) => {
 		const pasted = files(event.clipboardData);

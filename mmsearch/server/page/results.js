@@ -49,11 +49,6 @@ export class Results {
 		});
 	}
 
-	forget() {
-		this.kept.clear();
-		this.now = null;
-	}
-
 	#add({ hits, cursor, offset, total, note, corrected }) {
 		const { now } = this, known = new Set(now.hits.map((hit) => hit.key));
 		now.hits.push(...hits.filter((hit) => !now.given.has(hit.key) && !known.has(hit.key)));

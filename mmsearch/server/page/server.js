@@ -9,7 +9,7 @@ const CALM = 15, EAGER = 1.5, GONE = 2;  // seconds between looks
 export class Server {
 	#known;
 
-	/** on: {changed(name): a collection has other items, back(): after it was gone} */
+	/** on: {changed(name): a collection has other items, looked(): at how far they are, back(): after it was gone} */
 	constructor(on) {
 		Object.assign(this, { on, collections: [], status: [], login: false, isGone: false, timer: 0 });
 		api.on.gone = () => this.#gone();
@@ -58,6 +58,7 @@ export class Server {
 				});
 				if (other.length) await this.#collections();
 				this.#run();
+				this.on.looked();
 				for (const one of other) this.on.changed(one.name);
 			}
 		} catch {

@@ -8,8 +8,8 @@
 
 const REPEATED = ["like", "unlike", "f"];
 const SINGLE = ["q", "taken", "sort", "mode", "find", "c", "view", "item"];
-const ALL_HOLD = new Set(["people", "keywords", "colour"]);
 /** Fields of several values; those of other fields are alternatives. */
+const ALL_HOLD = new Set(["people", "keywords", "colour"]);
 const LIKELY = 0.25;  // relevance of what is sorted by date: else it would be everything
 
 export const nothing = () => ({ q: "", like: [], unlike: [], f: [], taken: "", sort: "", mode: "",
@@ -55,7 +55,7 @@ export const fieldOf = (where) => /^\(*"?([^\s"=~<>!]+)/.exec(where)?.[1] ?? whe
 
 /** "camera = 'Canon'" -> "Canon"; other conditions stay themselves. */
 export function valueOf(where) {
-	const found = /^[\w"]+ = (?:'((?:[^']|'')*)'|([^'\s]+))$/.exec(where);
+	const found = /^[\w":]+ = (?:'((?:[^']|'')*)'|([^'\s]+))$/.exec(where);
 	return found ? found[1]?.replaceAll("''", "'") ?? found[2] : where;
 }
 

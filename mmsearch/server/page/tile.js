@@ -6,7 +6,7 @@ import { address, parse } from "./state.js";
 /** "osprey.jpg", "clip.mp4 at 0:12", "paper.pdf, page 3" */
 export function titleOf(hit) {
 	const name = shown(hit.name);
-	if (hit.time !== null) return `${name} at ${clock(hit.time)}`;
+	if (hit.media === "video") return `${name} at ${clock(hit.time)}`;
 	if (hit.page !== null) return `${name}, page ${hit.page}`;
 	return hit.region ? `part of ${name}` : name;
 }
@@ -18,8 +18,11 @@ export const matchOf = (hit) =>
 /** The address that opens a result. */
 const linkTo = (hit) => address({ ...parse(location.search), item: hit.key });
 
-const BADGES = { time: ["play", (hit) => clock(hit.time || hit.duration || 0)], page: ["page", (hit) => `p. ${hit.page}`],
-	region: ["tile", () => "part"] };
+/** "0:12" of a video, "GIF" */
+const moving = (hit) => (hit.media === "video" ? clock(hit.time || hit.duration || 0)
+	: hit.media_type?.replace(/.*\//, "").toUpperCase());
+
+const BADGES = { time: ["play", moving], page: ["page", (hit) => `p. ${hit.page}`], region: ["tile", () => "part"] };
 
 function badge(hit) {
 	const kind = Object.keys(BADGES).find((name) => hit[name] !== null);

@@ -1,54 +1,46 @@
 // One result, large: a picture that zooms, a video at its moment, a page, a part of a picture.
 
-import { $, button, clock, copy, el, foreign, icon, iconButton, shown } from "./dom.js";
+import { $, clock, copy, el, foreign, shown } from "./dom.js";
 import { details } from "./details.js";
 import { titleOf } from "./tile.js";
 import { Zoom } from "./zoom.js";
 
 const NARROW = 720;  // pixels of a screen on which the picture comes first
-const MOVING = "image/gif";
-const SHOWN_BY_BROWSERS = new Set(["jpeg", "png", "webp", "gif", "avif", "bmp"]);
+const SHOWN_BY_BROWSERS = /^image.(jpeg|png|webp|gif|avif|bmp)$/;
 
 /** How high a picture can be seen here, in pixels. */
 const large = () => innerHeight * Math.min(devicePixelRatio, 2);
+
+/** What a key does, as in `acts`. */
+const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down", "+": "in", "=": "in",
+	"-": "out", 0: "fit", z: "toggle", i: "info", c: "copy", d: "download", m: "like", l: "unlike" };
 
 export class Viewer {
 	/** on: {step(by), closed(), like(hit), unlike(hit), narrow(field, value), item(hit)} */
 	constructor(dialog, on) {
 		Object.assign(this, { dialog, on, hit: null, about: null });
 		this.info = (localStorage.getItem("info") ?? (innerWidth > NARROW ? "yes" : "no")) === "yes";
-		this.#build();
-		this.zoom = new Zoom(this.stage, (scale) => this.#zoomed(scale), (by) => this.on.step(by));
+		for (const part of ["stage", "panel", "position"]) this[part] = $(`.${part}`, dialog);
+		this.download = $("#download");
+		this.zoom = new Zoom(this.stage, (scale) => this.#zoomed(scale), on.step);
+		const pan = (dx, dy, by) => (this.zoom.scale > 1 ? this.zoom.pan(dx, dy) : by && on.step(by));
+		this.acts = {
+			close: on.closed, like: () => on.like(this.hit), unlike: () => on.unlike(this.hit),
+			previous: () => on.step(-1), next: () => on.step(1),
+			left: () => pan(80, 0, -1), right: () => pan(-80, 0, 1), up: () => pan(0, 80), down: () => pan(0, -80),
+			in: () => this.zoom.by(1.6), out: () => this.zoom.by(1 / 1.6), fit: () => this.zoom.fit(),
+			toggle: () => this.zoom.toggle(), copy: () => copy(this.hit.place, "Path copied"),
+			download: () => this.download.click(), info: () => this.#toggleInfo() };
+		dialog.addEventListener("click", (event) => this.acts[event.target.closest("[data-does]")?.dataset.does]?.());
 		dialog.addEventListener("keydown", (event) => this.#key(event));
-		dialog.addEventListener("cancel", (event) => { event.preventDefault(); this.on.closed(); });
+		dialog.addEventListener("cancel", (event) => { event.preventDefault(); on.closed(); });
+		this.#showInfo();
 	}
 
 	get isOpen() { return this.dialog.open; }
 
-	#build() {
-		this.stage = el("div", { class: "stage" });
-		this.position = el("p", { class: "position" });
-		this.said = el("p", { class: "hidden", role: "status" });
-		this.panel = el("aside", { class: "panel", "aria-label": "About this picture", tabindex: "0" });
-		this.previous = iconButton("left", "Previous (left arrow)", () => this.on.step(-1), { class: "icon-button turn before" });
-		this.next = iconButton("right", "Next (right arrow)", () => this.on.step(1), { class: "icon-button turn after" });
-		this.infoButton = iconButton("info", "About this picture (i)", () => this.#toggleInfo());
-		this.download = el("a", { class: "icon-button", "aria-label": "Download (d)",
-			title: "Download (d)", download: "" }, icon("download"));
-		this.zoomIn = iconButton("in", "Zoom in (+)", () => this.zoom.by(1.6));
-		this.zoomOut = iconButton("out", "Zoom out (−)", () => this.zoom.by(1 / 1.6));
-		this.dialog.append(
-			el("div", { class: "bar" },
-				iconButton("close", "Close (Esc)", () => this.on.closed(), { class: "icon-button close" }),
-				this.position,
-				button({ class: "quiet", onclick: () => this.on.like(this.hit) },
-					icon("more"), el("span", {}, "More like this")),
-				button({ class: "quiet", onclick: () => this.on.unlike(this.hit) },
-					icon("less"), el("span", {}, "Less like this")),
-				el("span", { class: "zooms" }, this.zoomOut, this.zoomIn),
-				iconButton("copy", "Copy the path (c)", () => this.copy()), this.download, this.infoButton),
-			el("div", { class: "view" }, this.previous, this.stage, this.next), this.panel, this.said);
-		this.#showInfo();
+	#button(does) {
+		return $(`[data-does=${does}]`, this.dialog);
 	}
 
 	show(hit) {
@@ -57,16 +49,15 @@ export class Viewer {
 		this.#media(hit);
 		this.download.href = hit.download;
 		if (opening) this.dialog.showModal();
-		if (opening) $(".close", this.dialog).focus();
-		this.said.textContent = titleOf(hit);
+		$("[role=status]", this.dialog).textContent = titleOf(hit);
 		this.#about(hit);
 	}
 
 	/** Where it is among the results; -1: nowhere. */
 	place(index, total) {
 		this.position.textContent = index < 0 ? "" : `${index + 1} / ${total}`;
-		this.previous.disabled = index <= 0;
-		this.next.disabled = index < 0 || index === total - 1;
+		this.#button("previous").disabled = index <= 0;
+		this.#button("next").disabled = index < 0 || index === total - 1;
 	}
 
 	close() {
@@ -75,10 +66,6 @@ export class Viewer {
 		this.zoom.show(null);
 		this.hit = null;
 		if (this.dialog.open) this.dialog.close();
-	}
-
-	copy() {
-		copy(this.hit.place, "Path copied");
 	}
 
 	async #about(hit) {
@@ -103,7 +90,7 @@ export class Viewer {
 		this.stage.replaceChildren(view);
 		const zooms = view.classList.contains("frame");
 		this.zoom.show(zooms ? view : null);
-		for (const button of [this.zoomIn, this.zoomOut]) button.hidden = !zooms;
+		$(".zooms", this.dialog).hidden = !zooms;
 	}
 
 	#words(hit) {
@@ -125,7 +112,8 @@ export class Viewer {
 	}
 
 	#picture(hit) {
-		const img = el("img", { src: hit.media_type === MOVING ? hit.file : hit.thumb(large()),
+		const moves = hit.time !== null && SHOWN_BY_BROWSERS.test(hit.media_type);
+		const img = el("img", { src: moves ? hit.file : hit.thumb(large()),
 			width: hit.height && hit.width, height: hit.width && hit.height, alt: shown(hit.text) || titleOf(hit), draggable: "false" });
 		if (hit.width && hit.height) {  // its place, before it is there
 			img.style.setProperty("--w", hit.width);
@@ -154,11 +142,10 @@ export class Viewer {
 
 	/** Enlarged, the file itself is shown, where a browser can. */
 	#zoomed(scale) {
-		this.zoomOut.disabled = scale <= 1;
+		this.#button("out").disabled = scale <= 1;
 		const img = $(".frame img", this.stage);
 		if (scale <= 1.2 || !img || this.hit.page !== null || this.hit.time !== null) return;
-		const format = (this.about?.meta.format ?? "").toLowerCase();
-		if (!SHOWN_BY_BROWSERS.has(format) || img.dataset.full) return;
+		if (!SHOWN_BY_BROWSERS.test(this.hit.media_type) || img.dataset.full) return;
 		img.dataset.full = "yes";
 		const full = new Image();
 		full.src = this.hit.file;
@@ -173,27 +160,14 @@ export class Viewer {
 
 	#showInfo() {
 		this.dialog.classList.toggle("with-info", this.info);
-		this.infoButton.setAttribute("aria-pressed", String(this.info));
+		this.#button("info").setAttribute("aria-pressed", String(this.info));
 	}
 
 	#key(event) {
-		if (event.ctrlKey || event.metaKey || event.altKey) return;
-		const inVideo = event.target.closest("video"), inPanel = event.target.closest(".panel");
-		const keys = {
-			ArrowLeft: () => (this.zoom.scale > 1 ? this.zoom.pan(80, 0) : this.on.step(-1)),
-			ArrowRight: () => (this.zoom.scale > 1 ? this.zoom.pan(-80, 0) : this.on.step(1)),
-			"+": () => this.zoom.by(1.6), "=": () => this.zoom.by(1.6), "-": () => this.zoom.by(1 / 1.6),
-			0: () => this.zoom.fit(), z: () => this.zoom.toggle(), i: () => this.#toggleInfo(),
-			c: () => this.copy(), d: () => this.download.click(), m: () => this.on.like(this.hit),
-			l: () => this.on.unlike(this.hit) };
-		if (this.zoom.scale > 1) {
-			keys.ArrowUp = () => this.zoom.pan(0, 80);
-			keys.ArrowDown = () => this.zoom.pan(0, -80);
-		}
-		if (!keys[event.key] || (inVideo && event.key.startsWith("Arrow"))) return;
-		if (inPanel && (event.key === "ArrowUp" || event.key === "ArrowDown")) return;
+		const does = KEYS[event.key], isArrow = event.key.startsWith("Arrow");
+		if (!does || event.ctrlKey || event.metaKey || event.altKey) return;
+		if (isArrow && event.target.closest(does === "up" || does === "down" ? "video, .panel, .reading" : "video")) return;
 		event.preventDefault();
-		keys[event.key]();
+		this.acts[does]();
 	}
 }
-
