@@ -3,8 +3,8 @@
     python bench/evaluate.py --sizes 1000x5000 100000x100000
 
 Vectors are random unit vectors of 384 numbers; each caption's is near its picture's. All measures
-of both directions are computed, with their intervals. For sizes that take hours, --share 0.01 asks
-1 % of the queries.
+of both directions are computed, with their intervals. For sizes that take hours, --share 0.001
+asks 0.1 % of the queries.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
         rows.append((size, args.share, *map(float, done.output.split()), done.peak_mb))
     print(machine())
     print(table(("pictures x captions", "queries asked", "seconds", "CPU seconds", "peak MB"),
-                [(size, f"{share:.0%}", f"{seconds:.2f}", f"{cpu:.2f}", f"{peak:,.0f}")
+                [(size, f"{share:.1%}", f"{seconds:.2f}", f"{cpu:.2f}", f"{peak:,.0f}")
                  for size, share, seconds, cpu, peak in rows]))
     write_json(args.json, rows=rows)
 

@@ -49,7 +49,8 @@ class Hit:
     """One result.
 
     score: what it was ranked by: the cosine, with mode text BM25, with mode hybrid both, fused.
-    cosine: between query and item, -1 to 1; None if it was found by its words alone.
+    cosine: between query and item, -1 to 1, raised or lowered by the captions of a picture where
+        these count; None if it was found by its words alone.
     bm25: how well its words match, above 0; None if it was found by its vector alone.
     cursor: for `after`, with mode vector: what follows this hit.
     relevance: how likely it is a match, 0 to 1, whatever the model and the kind of query (see

@@ -24,11 +24,11 @@ from mmsearch.classification.choices import Features
 from mmsearch.classification.labels import Label
 from mmsearch.classification.things import Floats, Things
 from mmsearch.encoders import Encoder, encode_queries
-from mmsearch.records import Vectors
+from mmsearch.records import Ids, Vectors
 from mmsearch.search import calibration_of, kept_calibration
 
 FITS = 1.0
-_BLOCK = 8192
+_BLOCK, _TEXTS = 8192, 256
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,21 @@ def open_softmax(heights: Floats, *, fits: float = FITS, always: bool = False) -
 def zero_shot(encoder: Encoder, labels: Sequence[Label], features: Features = "image", *,
               always: bool = False, progress: Callable[[int], None] = lambda done: None
               ) -> ZeroShot:
-    """always: every item gets one of the labels, however little it fits."""
-    images: list[Vectors] = []
-    texts: list[Vectors] = []
-    for label in labels:
-        for pile, vectors in zip((images, texts), encode_queries(encoder, label.prompts),
-                                 strict=True):
-            mean = vectors.mean(0)
-            pile.append(mean / max(float(np.linalg.norm(mean)), 1e-6))
-        progress(1)
+    """always: every item gets one of the labels, however little it fits; progress: is told of the
+    prompts that are encoded."""
+    prompts = [prompt for label in labels for prompt in label.prompts]
+    parts = []
+    for at in range(0, len(prompts), _TEXTS):
+        parts.append(encode_queries(encoder, prompts[at : at + _TEXTS]))
+        progress(len(prompts[at : at + _TEXTS]))
+    of = np.repeat(np.arange(len(labels)), [len(label.prompts) for label in labels])
+    images, texts = (_means(np.concatenate(side), of) for side in zip(*parts, strict=True))
     known = calibration_of(encoder.name, None, encoder.dim) or kept_calibration(encoder)
-    return ZeroShot([label.name for label in labels], np.array(images, np.float32),
-                    np.array(texts, np.float32), known.texts, features, always)
+    return ZeroShot([label.name for label in labels], images, texts, known.texts, features, always)
+
+
+def _means(vectors: Vectors, of: Ids) -> Vectors:
+    """The mean of the rows of each label, at length 1; of: int64 [rows], ascending."""
+    sums: Vectors = np.add.reduceat(vectors, np.flatnonzero(np.diff(of, prepend=-1)), axis=0)
+    sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
+    return sums.astype(np.float32)

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from mmsearch.encoders import BUILTIN_DIR
 from mmsearch.errors import UsageError
 
 TEMPLATES = ("{}", "a photo of a {}", "a {} on a white background")
@@ -54,6 +57,14 @@ def labels_of(lines: Iterable[str], templates: Sequence[str] = TEMPLATES) -> lis
     if len(prompts) > MOST:
         raise UsageError(f"{len(prompts)} labels are too many; {MOST} is the most")
     return [Label(name, tuple(dict.fromkeys(said))) for name, said in prompts.items()]
+
+
+def common_words() -> list[Label]:
+    """The single words of the built-in model's memory of names, some 2,400, for any model: things,
+    animals, places, materials, colours."""
+    words = np.load(BUILTIN_DIR / "names.npy", mmap_mode="r")["word"]
+    return [Label(word, (word,)) for word in (one.decode() for one in words)
+            if word.isalpha() and len(word) > 2]
 
 
 def is_file(given: str) -> bool:

@@ -79,14 +79,12 @@ def from_server(place: str, asked: Query) -> Answer:
 
 def from_directory(directory: Path, asked: Query, model: str | None, device: Device) -> Answer:
     from mmsearch.collection import Reader
-    from mmsearch.encoders import for_queries, lacks_package, spelled
+    from mmsearch.encoders import lacks_package
 
     collection = Reader.open(directory, model=model, device=device)
     hits = collection.search(asked)
     texts = [*several(asked.text), *several(asked.without)] if asked.mode != "text" else []
-    encoder = for_queries(collection.encoder, asked.multilingual) if texts else None
-    if encoder is not None:
-        say_corrected({text: right for text in texts if (right := spelled(encoder, text)) != text})
+    say_corrected(collection.corrected(asked))
     if asked.multilingual is None and texts and lacks_package(collection.encoder, texts):
         say("note: this does not look English; for Arabic, Chinese, Dutch, French, German, "
             "Italian, Japanese, Korean, Polish, Portuguese, Russian, Spanish, Thai and Turkish: "
@@ -99,7 +97,8 @@ def from_directory(directory: Path, asked: Query, model: str | None, device: Dev
 
 def say_corrected(corrected: dict[str, str]) -> None:
     for text, right in corrected.items():
-        say(f"note: searched for {right!r}; {text!r} is taken for a misspelling")
+        say(f"note: searched for {right!r}; {text!r} is taken for a misspelling "
+            "(--no-spelling takes it as it is)")
 
 
 def check_fields(collection: Reader, where: Sequence[str] | None) -> None:

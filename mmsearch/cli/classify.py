@@ -125,7 +125,8 @@ def _classifier(collection: Collection, labels: str | None, examples: Path | Non
 
     if labels is not None:
         asked = read_labels(labels, templates or TEMPLATES)
-        with progress("encoding labels", lambda: len(asked)) as advance:
+        with progress("encoding labels",
+                      lambda: sum(len(one.prompts) for one in asked)) as advance:
             return zero_shot(collection.encoder, asked, features, always=always,
                              progress=advance)
     if always or templates:

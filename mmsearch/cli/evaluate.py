@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
@@ -22,10 +22,19 @@ from mmsearch.errors import UsageError
 from mmsearch.search import Query
 
 if TYPE_CHECKING:
-    from mmsearch.evaluation import Evaluation, How, Pair
+    from mmsearch.evaluation import Difference, Evaluation, How, Pair
+
+    ByWay: TypeAlias = dict[str, dict[str, Difference]]
+    """By direction and measure."""
+
+
+def _yes_or_no(text: str) -> bool:
+    return {"yes": True, "no": False}[text]
+
 
 _SETTINGS: dict[str, Callable[[str], Any]] = {
-    "mode": str, "fusion": str, "text_weight": float, "diverse": float}
+    "mode": str, "fusion": str, "text_weight": float, "diverse": float, "min_score": float,
+    "multilingual": _yes_or_no, "captions": _yes_or_no}
 """Parts of a query that --compare can set, and what reads them."""
 
 
@@ -40,19 +49,26 @@ class System(NamedTuple):
 
 def evaluate(
     pairs: Annotated[Path, typer.Argument(
-        metavar="PAIRS", help="Images and captions: .jsonl, .csv, .tsv, or Karpathy's .json.")],
+        metavar="PAIRS", help="Images and captions: .jsonl, .csv, .tsv, .parquet, Karpathy's "
+        ".json, or a .tar or folder of shards as webdataset and CLIP_benchmark have them.")],
     directory: Annotated[Path | None, typer.Option(
         "-i", "--index", help="Search this collection; without it, only PAIRS.",
     )] = None,
-    split: Annotated[str | None, typer.Option(help="Only pairs of this split.")] = None,
+    split: Annotated[str | None, typer.Option(
+        help="Only pairs of this split; of a folder, the folder in it.")] = None,
     compare: Annotated[list[str] | None, typer.Option(metavar="OTHER", help=(
         "Measure another one as well, and say what differs: a model, a collection, or settings "
-        "(mode=hybrid,text_weight=0.3). Repeatable."))] = None,
+        "(mode=hybrid). Repeatable."))] = None,
     merge: Annotated[bool, typer.Option("--merge", help=(
         "Take equal captions as one query, answered by all their pictures."))] = False,
     positives: Annotated[list[Path] | None, typer.Option(
         metavar="FILE", help="Several answers to each query, by their ids, as ECCV Caption has "
         "them. Repeatable.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE.html", help=(
+        "Write a report as a web page: curves, scores, and the worst queries with pictures."
+    ))] = None,
+    clip_benchmark: Annotated[Path | None, typer.Option(metavar="FILE.json", help=(
+        "Write recall as CLIP_benchmark does."))] = None,
     k: Annotated[list[int] | None, typer.Option(
         "-k", help="The k of recall@k (default 1, 5 and 10). Repeatable.")] = None,
     model: ModelOption = None,
@@ -70,14 +86,19 @@ def evaluate(
 
     Example: mmsearch eval captions.jsonl --split test --compare good
     """
-    from mmsearch.evaluation import How, load_pairs
+    import json
 
-    loaded = load_pairs(pairs, split=split)
+    from mmsearch.evaluation import How, as_clip_benchmark, pairs_in
+
+    for option, file in (("--html", html), ("--clip-benchmark", clip_benchmark)):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise UsageError(f"{option} {file}: there is no such directory")
+    loaded = pairs_in(pairs, split=split)
     if len(mixed := dict.fromkeys(pair.split for pair in loaded if pair.split)) > 1:
         say(f"note: all splits are evaluated together ({', '.join(mixed)}); choose one with "
             "--split")
     how = How(multilingual=multilingual, merge=merge, positives=positives or (),
-              ks=tuple(k or (1, 5, 10)), seed=seed)
+              ks=tuple(k or (1, 5, 10)), seed=seed, diagnose=html is not None)
     name = with_precision(model or "builtin", precision)
     first = System(str(directory) if directory else name, directory,
                    name if directory is None else model, {})
@@ -85,8 +106,17 @@ def evaluate(
     evaluations = _evaluated(systems, loaded, how)
     say_skipped(evaluations[0].skipped)
     say_extras(evaluations[0].skipped)
+    names = [system.name for system in systems]
+    differences = _differences(evaluations, how)
+    if html is not None:
+        _write_report(html, f"{pairs.name}{f', {split}' if split else ''}", names, evaluations,
+                      differences)
+    if clip_benchmark is not None:
+        written = as_clip_benchmark(pairs, loaded, evaluations[0])
+        clip_benchmark.write_text(json.dumps(written) + "\n", "utf-8")
+        say(f"wrote {clip_benchmark}")
     if compare:
-        _show_comparison([system.name for system in systems], evaluations, how, as_json=json_)
+        _show_comparison(names, evaluations, differences, as_json=json_)
     elif json_:
         print_json(evaluations[0].to_json())
     else:
@@ -99,6 +129,8 @@ def _system(text: str, first: System) -> System:
     Raises:
         UsageError: no such setting, or settings without a collection.
     """
+    if not text.strip():
+        raise UsageError("--compare is empty (an unset variable?)")
     what, *rest = [text] if Path(text).exists() else text.split(",")
     if "=" in what and not Path(what).exists():
         what, rest = "", [what, *rest]
@@ -123,8 +155,9 @@ def _setting(text: str) -> tuple[str, Any]:
                          "with =VALUE")
     try:
         return name, _SETTINGS[name](value.strip())
-    except ValueError:
-        raise UsageError(f"--compare: {name} must be a number, not {value!r}") from None
+    except (ValueError, KeyError):
+        expected = "yes or no" if _SETTINGS[name] is _yes_or_no else "a number"
+        raise UsageError(f"--compare: {name} must be {expected}, not {value!r}") from None
 
 
 def _evaluated(systems: Sequence[System], pairs: Sequence[Pair], how: How) -> list[Evaluation]:
@@ -140,8 +173,8 @@ def _evaluated(systems: Sequence[System], pairs: Sequence[Pair], how: How) -> li
     found = []
     with progress("encoding", lambda: sum(
             captions + len(pairs) * (system.directory is None) for system in systems)) as advance:
-        for system in systems:
-            this = replace(how, search=system.settings)
+        for n, system in enumerate(systems):
+            this = replace(how, search=system.settings, diagnose=how.diagnose and n == 0)
             if system.directory is None:
                 found.append(evaluate_model(pairs, this, model=system.model or "builtin",
                                             progress=advance))
@@ -161,13 +194,19 @@ def _show(evaluation: Evaluation) -> None:
         print(f"approximate index against exact search: {name} {value:.3f}")
 
 
-def _show_comparison(names: Sequence[str], evaluations: Sequence[Evaluation], how: How, *,
-                     as_json: bool) -> None:
-    from mmsearch.cli.evaluation_tables import comparison_table
+def _differences(evaluations: Sequence[Evaluation], how: How) -> list[ByWay]:
+    """What each but the first differs by from the first."""
     from mmsearch.evaluation import compare
 
+    first, *others = (one.report for one in evaluations)
+    return [compare(first, other, ks=how.ks, seed=how.seed) for other in others]
+
+
+def _show_comparison(names: Sequence[str], evaluations: Sequence[Evaluation],
+                     differences: Sequence[ByWay], *, as_json: bool) -> None:
+    from mmsearch.cli.evaluation_tables import comparison_table
+
     reports = [one.report for one in evaluations]
-    differences = [compare(reports[0], other, ks=how.ks, seed=how.seed) for other in reports[1:]]
     if as_json:
         print_json([{"name": name, **evaluation.to_json()} | (
             {"difference_to_first": {
@@ -178,3 +217,11 @@ def _show_comparison(names: Sequence[str], evaluations: Sequence[Evaluation], ho
     for way in reports[0].directions:
         if any(way in other.directions for other in reports[1:]):
             console().print(comparison_table(way, names, reports, differences))
+
+
+def _write_report(path: Path, title: str, names: Sequence[str], evaluations: Sequence[Evaluation],
+                  differences: Sequence[ByWay]) -> None:
+    from mmsearch.cli.evaluation_report import report
+
+    path.write_text(report(title, names, evaluations, differences), "utf-8")
+    say(f"wrote {path}")

@@ -16,11 +16,11 @@ _NAMES = {"mrr": "MRR", "map@r": "mAP@R", "r_precision": "R-Precision", "map": "
 """As the field writes them."""
 
 
-def _name(measure: str) -> str:
+def measure_name(measure: str) -> str:
     return _NAMES.get(measure, measure.replace("ndcg", "nDCG"))
 
 
-def _measures(ways: Sequence[Direction]) -> list[str]:
+def shown_measures(ways: Sequence[Direction]) -> list[str]:
     """Those besides recall that say something: with one answer to each query, all but MRR do what
     MRR and recall@1 do."""
     return [name for name in ways[0].measures
@@ -54,8 +54,8 @@ def report_table(report: Report) -> Table:
         cells = (f"{100 * r:.1f}  [{100 * low:.1f}, {100 * high:.1f}]" for r, low, high in shares)
         table.add_row(f"recall@{k} %", *cells)
     table.add_row("median rank", *(f"{way.median_rank:,}" for way in ways))
-    for name in _measures(ways):
-        table.add_row(_name(name), *(
+    for name in shown_measures(ways):
+        table.add_row(measure_name(name), *(
             f"{way.measures[name]:.3f}" if way.several or name == "mrr" else "" for way in ways))
     table.add_row("queries", *(f"{way.queries:,}" for way in ways))
     table.add_row("gallery", *(f"{way.gallery:,}" for way in ways))
@@ -67,10 +67,10 @@ def comparison_table(way: str, names: Sequence[str], reports: Sequence[Report],
     """One direction of several systems, and what each but the first differs by from the first:
     the difference, its 95 % interval, and p."""
     measured = [report.directions[way] for report in reports if way in report.directions]
-    measures = _measures(measured)
+    measures = shown_measures(measured)
     ks = list(measured[0].recall)
-    table = _table(way.replace("_", " "), *(f"recall@{k} %" for k in ks), *map(_name, measures),
-                   "median rank")
+    table = _table(way.replace("_", " "), *(f"recall@{k} %" for k in ks),
+                   *map(measure_name, measures), "median rank")
     for n, (name, report) in enumerate(zip(names, reports, strict=True)):
         if (found := report.directions.get(way)) is None:
             continue

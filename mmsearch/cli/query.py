@@ -56,6 +56,8 @@ def query(
     fusion: Annotated[Fusion | None, part_option("fusion", show_default=Query.fusion)] = None,
     text_weight: Annotated[float | None, part_option(
         "text_weight", metavar="W", show_default=str(Query.text_weight))] = None,
+    captions: Annotated[bool, part_option(
+        "captions", "--captions/--no-captions")] = Query.captions,
     diverse: Annotated[float | None, part_option(
         "diverse", metavar="LAMBDA")] = Query.diverse,
     collapse: Annotated[str | None, part_option("collapse", metavar="COLUMN")] = None,
@@ -64,6 +66,7 @@ def query(
                                   "every caption.")] = False,
     multilingual: Annotated[bool | None, part_option(
         "multilingual", "--multilingual/--no-multilingual")] = Query.multilingual,
+    spelling: Annotated[bool, part_option("spelling", "--spelling/--no-spelling")] = Query.spelling,
     place: PlaceOption = str(DEFAULT_INDEX),
     model: ModelOption = None,
     yes: YesOption = False,
@@ -105,6 +108,7 @@ def query(
         without=without or (), without_image=without_image or (), weights=weight or (), find=find,
         k=top, offset=offset, min_score=min_score, where=where or (), mode=mode,
         fusion=fusion or Query.fusion, diverse=diverse, multilingual=multilingual,
+        captions=captions, spelling=spelling,
         text_weight=Query.text_weight if text_weight is None else text_weight,
         collapse=not no_collapse and (collapse or Query.collapse))
     answer = answered(place, asked, model, device)

@@ -85,15 +85,16 @@ def _tile(tile: Tile, view: str) -> str:
     folder, file = split(shown_path(address_of(item)))
     place = str(part_of(item) or "") or (
         item.uri.rpartition("#")[2] if item.kind == "text" and "#" in item.uri else "")
-    name = _html(f"{file} · {place}" if place else file)
+    name = _html(f"{file} · {place}" if place else file) if item.uri else ""
     note = f'<span class="note" dir="auto">{_html(tile.note)}</span>' if tile.note else ""
+    path = f'<span class="path">{_html(folder or ".")}</span>' if item.uri else ""
     match = (f'<span class="match" title="how likely this is a match">{tile.match}</span>'
              if tile.match else "")
     return (
         f'<li>\n{view}\n<div class="about"><span class="rank">{_html(tile.label)}</span>'
         f'<a class="name" title="{name}"{_href(item)}>{name}</a>'
         f'<span class="score" title="{_html(tile.hint)}">{_html(tile.figure)}</span>{match}'
-        f'<span class="path">{_html(folder or ".")}</span>{note}</div>\n</li>'
+        f"{path}{note}</div>\n</li>"
     )
 
 

@@ -5,17 +5,28 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from mmsearch.collection.pool import Connection
 from mmsearch.errors import ItemNotFound, MmsearchError, UsageError
 from mmsearch.records import Hit, Item, Kind, Vectors
-from mmsearch.search import KINDS, Embedded, Find, Query, several
-from mmsearch.storage import Condition, Facet, Page, Row, Wanted, parse_where
+from mmsearch.search import KINDS, Calibration, Embedded, Find, Query, calibration_of, several
+from mmsearch.storage import Catalog, Condition, Facet, Page, Row, Wanted, parse_where
+
+if TYPE_CHECKING:
+    from mmsearch.search import Duplicates
 
 T = TypeVar("T")
+
+
+class Taught(NamedTuple):
+    """A name, a word for what it is or "", and where its pictures came from: uris."""
+
+    name: str
+    is_a: str
+    pictures: list[str]
 
 
 class Browsing(ABC):
@@ -57,6 +68,12 @@ class Browsing(ABC):
     def holds(self, uris: Sequence[str]) -> bool:
         """Whether anything at or below `uris` is indexed."""
         return self._read(lambda one: any(True for _ in one.catalog.named(uris)))
+
+    def taught(self) -> list[Taught]:
+        """The names that were taught."""
+        rows = self._read(lambda one: one.catalog.taught())
+        return [Taught(name, is_a, [row.uri for row in rows if row.name == name])
+                for name, is_a in dict.fromkeys((row.name, row.is_a) for row in rows)]
 
     def info(self) -> dict[str, Any]:
         """What is in the collection: counts, model, size on disk, index kinds."""
@@ -125,6 +142,27 @@ class Browsing(ABC):
             raise found
         return [hit for hit in found if hit.id != id][:k]
 
+    def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
+                   where: str | Sequence[str] = (), k: int | None = None,
+                   progress: Callable[[int], None] = lambda done: None) -> Duplicates:
+        """Groups of the same picture, largest first; nothing is deleted or written.
+
+        Args:
+            exact: only files of the same content; nothing is decoded.
+            threshold: how much of the detail of two pictures must agree, 0 to 1.
+            where: only among items that meet these conditions.
+            k: at most this many groups.
+            progress: called with the number of pictures done since the last call.
+
+        Raises:
+            UsageError: a threshold or number out of range, or a condition that cannot be read.
+        """
+        from mmsearch.search import find_duplicates
+
+        return find_duplicates(
+            lambda work: self._retrying(lambda one: work(one.catalog, one.opened)),
+            condition_of(where), exact=exact, threshold=threshold, k=k, progress=progress)
+
     def group(self, item: Item) -> list[Row]:
         """All items that belong together with one, itself among them: captions, frames, pages,
         tiles."""
@@ -142,6 +180,12 @@ class Browsing(ABC):
     def facets(self, *, where: str | Sequence[str] = ()) -> list[Facet]:
         """What files can be filtered by, with counts and the conditions for it."""
         return self._read(lambda one: one.catalog.facets(condition_of(where)))
+
+
+def calibration_in(catalog: Catalog) -> Calibration | None:
+    """What tells how relevant a hit is, for the model of a collection; None if nothing does yet."""
+    settings = catalog.settings
+    return calibration_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))
 
 
 def condition_of(where: str | Sequence[str]) -> Condition | None:

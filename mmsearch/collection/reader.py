@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
-from mmsearch.collection.browsing import Browsing, condition_of
+from mmsearch.collection.browsing import Browsing, calibration_in, condition_of
 from mmsearch.collection.pool import Connection, Pool, refuse_odd_name, usable
 from mmsearch.encoders import (
     BUILTIN,
@@ -20,6 +20,7 @@ from mmsearch.encoders import (
     ExternalEncoder,
     for_queries,
     load_encoder,
+    spelled,
 )
 from mmsearch.errors import (
     CollectionDamaged,
@@ -35,23 +36,23 @@ from mmsearch.search import (
     Asked,
     Calibration,
     Find,
+    Names,
     Prepared,
     Query,
     TextVectors,
     asked_of,
-    calibration_of,
     nearest,
     search_many,
+    several,
     share_of_images,
     takes_parts_of,
 )
 from mmsearch.sources import locate
-from mmsearch.storage import Catalog, Condition
+from mmsearch.storage import Catalog, Condition, TaughtPicture
 from mmsearch.uris import is_unchanged
 
 if TYPE_CHECKING:
     from mmsearch.collection.export import Exported, Format
-    from mmsearch.search import Duplicates
 
 
 T = TypeVar("T")
@@ -79,6 +80,7 @@ class Reader(Browsing):
         self._model = model
         self._calibration: tuple[str, Calibration] | None = None
         """With the encoder that it is for."""
+        self._names: tuple[list[TaughtPicture], Names | None] = [], None
         self.texts = TextVectors()
         """Those asked for last."""
 
@@ -217,7 +219,31 @@ class Reader(Browsing):
                ) -> list[Asked | MmsearchError | None]:
         return asked_of(queries, int(settings["dim"]), lambda multilingual: for_queries(
             self._encoder(settings), multilingual),
-            partial(self._stored, settings["encoder"]), self.texts)
+            partial(self._stored, settings["encoder"]), self.texts,
+            self._taught_names(settings) if any(query.text or query.without for query in queries)
+            else None)
+
+    def _taught_names(self, settings: dict[str, Any]) -> Names | None:
+        """Those taught by pictures that the encoder of `settings` has encoded."""
+        def read(one: Connection) -> Names | None:
+            if (taught := one.catalog.taught()) is not self._names[0]:
+                mine = [name for name in taught if name.encoder == settings["encoder"]]
+                calibration = self._calibrated(one.catalog) if mine else None
+                self._names = taught, Names(mine, calibration) if calibration else None
+            return self._names[1]
+
+        return self._read(read)
+
+    def corrected(self, query: Query) -> dict[str, str]:
+        """The misspelt texts of a query, and as what they are taken; no name that was taught is."""
+        texts = [*several(query.text), *several(query.without)] if query.mode != "text" else []
+        if not texts or not query.spelling:
+            return {}
+        encoder, names = for_queries(self.encoder, query.multilingual), \
+            self._taught_names(self._settings)
+        change = partial(spelled, encoder)
+        return {text: right for text in texts if (right := names.outside(text, change)
+                                                  if names else change(text)) != text}
 
     def embed(self, texts: Sequence[str] = (), images: Sequence[Any] = (),
               without: Sequence[str] = (), without_images: Sequence[Any] = (),
@@ -237,27 +263,6 @@ class Reader(Browsing):
         rows of deleted items may be among them (`search` leaves them out)."""
         return self._retrying(
             lambda one: nearest(one.opened, queries, k, KINDS[find], allowed, exact))
-
-    def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
-                   where: str | Sequence[str] = (), k: int | None = None,
-                   progress: Callable[[int], None] = lambda done: None) -> Duplicates:
-        """Groups of the same picture, largest first; nothing is deleted or written.
-
-        Args:
-            exact: only files of the same content; nothing is decoded.
-            threshold: how much of the detail of two pictures must agree, 0 to 1.
-            where: only among items that meet these conditions.
-            k: at most this many groups.
-            progress: called with the number of pictures done since the last call.
-
-        Raises:
-            UsageError: a threshold or number out of range, or a condition that cannot be read.
-        """
-        from mmsearch.search import find_duplicates
-
-        return find_duplicates(
-            lambda work: self._retrying(lambda one: work(one.catalog, one.opened)),
-            condition_of(where), exact=exact, threshold=threshold, k=k, progress=progress)
 
     def export(self, directory: Path | str, *, where: str | Sequence[str] = (),
                dtype: str = "float16", format: Format = "parquet",
@@ -338,9 +343,3 @@ class Reader(Browsing):
         with suppress(MediaError):  # what is wrong with the file is said by its decoder
             now = locate.fingerprint(uri)
         return self._retrying(read)
-
-
-def calibration_in(catalog: Catalog) -> Calibration | None:
-    """What tells how relevant a hit is, for the model of a collection; None if nothing does yet."""
-    settings = catalog.settings
-    return calibration_of(settings["encoder"], catalog.setting("ruler"), int(settings["dim"]))

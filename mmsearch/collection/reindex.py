@@ -24,6 +24,7 @@ from typing import get_args
 import numpy as np
 
 from mmsearch.collection.report import Reindexed
+from mmsearch.collection.teaching import encoded_again
 from mmsearch.encoders import EXTERNAL, load_encoder, pinned_name
 from mmsearch.errors import GpuUnavailable, MissingExtra, UsageError
 from mmsearch.fragments import file_uri, is_tile
@@ -212,6 +213,7 @@ class Generation:
         shipped = calibration_of(encoder.name, None, encoder.dim)
         change.settings = {"encoder": encoder.name, "dim": encoder.dim, "model": self.model,
                            "ruler": None if shipped else kept_calibration(encoder).to_json()}
+        change.teach = encoded_again(self.catalog.taught(pictures=True), encoder)
         opened = Opened(self.path)
         opened.refresh(self.infos)
         for kind in _KINDS:

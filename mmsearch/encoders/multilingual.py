@@ -116,11 +116,12 @@ class Multilingual:
         right = spelled(self._base, text)
         return is_english(right) and (right != text or _knows(self._base, text))
 
-    def encode_queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+    def encode_queries(self, texts: Sequence[str], *, spelling: bool = True
+                       ) -> tuple[Vectors, Vectors]:
         other = [n for n, text in enumerate(texts) if not self._is_english(text)]
         english = sorted(set(range(len(texts))) - set(other))
         if not other:
-            return encode_queries(self._base, texts)
+            return encode_queries(self._base, texts, spelling=spelling)
         table, names, hubness, encoder = _loaded()
         sentences = encoder.encode([texts[n] for n in other])
         mapped = unit(sentences, table)
@@ -128,7 +129,8 @@ class Multilingual:
         if not english:
             return found
         both = np.empty((2, len(texts), self.dim), np.float32)
-        both[:, english] = encode_queries(self._base, [texts[n] for n in english])
+        both[:, english] = encode_queries(self._base, [texts[n] for n in english],
+                                          spelling=spelling)
         both[:, other] = found
         return both[0], both[1]
 

@@ -83,10 +83,11 @@ class OnnxEncoder:
         vectors = self.run_texts(texts)[0]
         return self._hubness.texts(vectors) if self._hubness else vectors
 
-    def encode_queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+    def encode_queries(self, texts: Sequence[str], *, spelling: bool = True
+                       ) -> tuple[Vectors, Vectors]:
         """Texts, spelled right, as queries for pictures, which names in them move (see
         `encoders.names`), and as queries for texts."""
-        right = [self.corrected(text) for text in texts]
+        right = [self.corrected(text) for text in texts] if spelling else texts
         if self._names and texts:
             moved, plain = self._names.queries(right, self.run_texts)
         else:

@@ -43,12 +43,16 @@ class Encoder(Protocol):
         """Texts -> float32 [n, dim], unit rows."""
 
 
-def encode_queries(encoder: Encoder, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+def encode_queries(encoder: Encoder, texts: Sequence[str], *, spelling: bool = True
+                   ) -> tuple[Vectors, Vectors]:
     """Texts as queries for pictures, and for texts: float32 [n, dim] each, unit rows; the very same
-    array where an encoder does not tell them apart."""
+    array where an encoder does not tell them apart.
+
+    spelling: whether an encoder that can puts misspelt words right.
+    """
     if (encode := getattr(encoder, "encode_queries", None)) is None:
         return (plain := encoder.encode_texts(texts)), plain
-    found: tuple[Vectors, Vectors] = encode(texts)
+    found: tuple[Vectors, Vectors] = encode(texts, spelling=spelling)
     return found
 
 

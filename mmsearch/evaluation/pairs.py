@@ -1,7 +1,7 @@
-"""Pictures and their captions from a manifest: what is searched for, and what should be found.
+"""Pictures and their captions: what is searched for, and what should be found.
 
 Any manifest will do (see `sources.manifests`), Karpathy's ``dataset_coco.json`` and
-``dataset_flickr8k.json`` among them.
+``dataset_flickr8k.json`` among them; and shards of webdataset, as CLIP_benchmark has them.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmsearch.errors import UsageError
-from mmsearch.sources import MANIFEST_SUFFIXES, BadRow, Row, locate, read_rows
+from mmsearch.sources import MANIFEST_SUFFIXES, BadRow, Row, Scan, iter_items, locate, read_rows
+from mmsearch.uris import is_archive, path_to_uri
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """image: an absolute path; captions: in the order of the file, repeats kept, or none;
     languages: of each caption, by the column `lang`, or none if the file has no such;
-    id, caption_ids: the picture's `cocoid` and the captions' `sentids` in Karpathy's files."""
+    id, caption_ids: the picture's `cocoid` and the captions' `sentids` in Karpathy's files;
+    address: where a picture is that is in an archive."""
 
     image: Path
     captions: tuple[str, ...]
@@ -27,6 +29,41 @@ class Pair:
     languages: tuple[str, ...] = ()
     id: str = ""
     caption_ids: tuple[str, ...] = ()
+    address: str = ""
+
+    @property
+    def uri(self) -> str:
+        return self.address or path_to_uri(self.image)
+
+
+def pairs_in(path: Path, *, split: str | None = None) -> list[Pair]:
+    """The pictures of a manifest, of a tar, or of all tars in a folder, with their captions.
+
+    Of a folder, `split` is the folder in it that is read, as CLIP_benchmark has them.
+
+    UsageError: as `load_pairs`, or the shards cannot be read.
+    """
+    if not (path.is_dir() or is_archive(path.name)):
+        return load_pairs(path, split=split)
+    if split is not None and path.is_dir():
+        if not (path / split).is_dir():
+            folders = ", ".join(sorted(one.name for one in path.iterdir() if one.is_dir()))
+            raise UsageError(f"{path} has no folder {split!r}; it has {folders or 'none at all'}")
+        path /= split
+    scan = Scan()
+    captions: dict[str, list[str]] = {}
+    for item in iter_items([path], archives=True, scan=scan):
+        if item.kind == "image":
+            captions.setdefault(item.uri, [])
+        elif item.group in captions:
+            captions[item.group].append(item.text)
+    if scan.skipped:
+        raise UsageError(f"{scan.skipped[0].path}: {scan.skipped[0].reason}")
+    if not any(captions.values()):
+        raise UsageError(f"{path}: no captions; expected tars of pictures with texts beside them "
+                         "(0007.jpg, 0007.txt)")
+    return [Pair(Path(uri), tuple(texts), split or "", address=uri)
+            for uri, texts in captions.items()]
 
 
 def load_pairs(path: Path, *, split: str | None = None) -> list[Pair]:

@@ -30,7 +30,8 @@ class Direction:
 
     recall and intervals (95 %, bootstrap): by k; measures: the others, by name;
     several: whether any query has more than one answer;
-    ranks: of all answers to each query; asked: which captions or pictures the queries are, int64
+    ranks: of all answers to each query; depth: of how many results they are known, None: of all;
+    asked: which captions or pictures the queries are, int64
     [queries]; groups: which queries are drawn together, int64 [queries].
     """
 
@@ -44,6 +45,7 @@ class Direction:
     ranks: Ranks = field(compare=False)
     asked: Ids = field(compare=False)
     groups: Ids = field(compare=False)
+    depth: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         values: dict[str, Any] = {"queries": self.queries, "gallery": self.gallery}
@@ -110,7 +112,7 @@ def measure(
 
 
 def direction(ranks: Ranks, gallery: int, *, asked: Ids, groups: Ids, ks: Sequence[int],
-              seed: int) -> Direction:
+              seed: int, depth: int | None = None) -> Direction:
     """What ranks amount to; the arguments as in `Direction`."""
     each = per_query(ranks, ks)
     recall = {k: each.pop(f"recall@{k}") for k in ks}
@@ -122,7 +124,8 @@ def direction(ranks: Ranks, gallery: int, *, asked: Ids, groups: Ids, ks: Sequen
         intervals={k: metrics.interval(means) for k, means in zip(ks, drawn.T, strict=True)},
         median_rank=metrics.median_rank(ranks.best),
         measures={name: float(values.mean()) for name, values in each.items()},
-        several=len(ranks.flat) > len(asked), ranks=ranks, asked=asked, groups=groups)
+        several=len(ranks.flat) > len(asked), ranks=ranks, asked=asked, groups=groups,
+        depth=depth)
 
 
 def per_query(ranks: Ranks, ks: Sequence[int]) -> dict[str, Floats]:

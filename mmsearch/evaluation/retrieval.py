@@ -14,13 +14,13 @@ from mmsearch import metrics
 from mmsearch.collection import Collection
 from mmsearch.encoders import BUILTIN, encode_queries, for_queries
 from mmsearch.errors import MmsearchError, UsageError
+from mmsearch.evaluation.diagnosis import Diagnosis, Measured, diagnose
 from mmsearch.evaluation.pairs import Pair
 from mmsearch.evaluation.recall import Direction, Report, direction, measure
 from mmsearch.evaluation.truth import Captions, captions_of, one_per_picture
 from mmsearch.records import Ids, Item, Vectors
 from mmsearch.search import Query
 from mmsearch.sources import Skipped
-from mmsearch.uris import path_to_uri
 
 _ANN_QUERIES = 1000
 _TOGETHER = 64
@@ -36,6 +36,7 @@ class How:
 
     multilingual: as in `Query`; merge, positives: as in `truth.captions_of`;
     ks: of recall@k; seed: of the intervals;
+    diagnose: also find out why, which takes some seconds;
     search: parts of a `Query`, such as its mode. With any, pictures are searched as
     `Collection.search` does it, and captions are not searched at all.
     """
@@ -45,23 +46,26 @@ class How:
     positives: Sequence[Path] = ()
     ks: Sequence[int] = (1, 5, 10)
     seed: int = 0
+    diagnose: bool = False
     search: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """report: both ways of searching; encoder: its name; multilingual: whether all
-    captions, English ones too, went through the encoder of other languages; skipped: pictures that
-    could not be decoded, so are in no figure; ann: recall of the approximate index against exact
-    search, by k, None where the collection has none; languages: the report of each, where the pairs
-    name several."""
+    """report: both ways of searching; model: as it was asked for; encoder: its name;
+    multilingual: whether all captions, English ones too, went through the encoder of other
+    languages; skipped: pictures that could not be decoded, so are in no figure;
+    ann: recall of the approximate index against exact search, by k, None where the collection has
+    none; languages: the report of each, where the pairs name several; diagnosis: if asked for."""
 
     report: Report
+    model: str
     encoder: str
     multilingual: bool
     skipped: list[Skipped]
     ann: dict[str, float] | None = None
     languages: dict[str, Report] = field(default_factory=dict)
+    diagnosis: Diagnosis | None = None
 
     def to_json(self) -> dict[str, Any]:
         values = {**self.report.to_json(), "encoder": self.encoder,
@@ -69,6 +73,8 @@ class Evaluation:
                   "skipped": [[s.path, s.reason] for s in self.skipped]}
         if self.languages:
             values["languages"] = {name: one.to_json() for name, one in self.languages.items()}
+        if self.diagnosis is not None:
+            values |= self.diagnosis.to_json()
         return values if self.ann is None else {**values, "ann_vs_exact": self.ann}
 
 
@@ -80,7 +86,7 @@ def evaluate_model(pairs: Sequence[Pair], how: How = How(), *, model: str = BUIL
         skipped = collection.add(map(_picture, pairs), progress=progress).skipped
         failed = {one.path for one in skipped}
         done = evaluate_collection(
-            collection, [pair for pair in pairs if path_to_uri(pair.image) not in failed], how,
+            collection, [pair for pair in pairs if pair.uri not in failed], how,
             progress=progress)
         collection.close()
     return replace(done, skipped=skipped)
@@ -99,14 +105,15 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], how: How 
         raise UsageError("nothing to evaluate: no caption has a picture that can be read")
     rows, images = collection.vectors("image")
     row_of = {row.item.uri: n for n, row in enumerate(rows)}
-    uris = [path_to_uri(pair.image) for pair in pairs]
+    uris = [pair.uri for pair in pairs]
     if missing := [uri for uri in uris if uri not in row_of]:
         raise UsageError(f"{len(missing)} of {len(uris)} pictures are not in {collection.path} "
                          f"(first: {missing[0]}); index them first")
     multilingual = bool(how.multilingual)
     if how.search:
         found = _searched(collection, captions, uris, len(rows), how, progress)
-        return Evaluation(Report(found, None), collection.encoder.name, multilingual, [])
+        return Evaluation(Report(found, None), collection.model, collection.encoder.name,
+                          multilingual, [])
     encoder = for_queries(collection.encoder, how.multilingual)
     steps = [encode_queries(encoder, captions.texts[at : at + 256])
              for at in _steps(len(captions.texts), 256, progress)]
@@ -119,15 +126,18 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], how: How 
 
     language = np.array(captions.languages)
     names = sorted({*captions.languages} - {""})
+    report = measured(np.full(len(texts), True))
+    diagnosis = diagnose(
+        collection, encoder, Measured([row.item for row in rows], images, queries, texts, captions,
+                                      places),
+        report, multilingual=how.multilingual, seed=how.seed) if how.diagnose else None
     return Evaluation(
-        measured(np.full(len(texts), True)), encoder.name, multilingual, [],
-        _ann(collection, queries, how.ks),
-        {name: measured(language == name) for name in names} if len(names) > 1 else {})
+        report, collection.model, encoder.name, multilingual, [], _ann(collection, queries, how.ks),
+        {name: measured(language == name) for name in names} if len(names) > 1 else {}, diagnosis)
 
 
 def _picture(pair: Pair) -> Item:
-    uri = path_to_uri(pair.image)
-    return Item(uri, "image", group=uri)
+    return Item(pair.uri, "image", group=pair.uri)
 
 
 def _searched(collection: Collection, captions: Captions, uris: Sequence[str], gallery: int,
@@ -139,7 +149,8 @@ def _searched(collection: Collection, captions: Captions, uris: Sequence[str], g
     for at in _steps(len(asked), _TOGETHER, progress):
         these = asked[at : at + _TOGETHER]
         found = collection.search_many([
-            Query(text=captions.texts[n], k=depth, multilingual=how.multilingual, **how.search)
+            Query(**{"multilingual": how.multilingual, **how.search}, text=captions.texts[n],
+                  k=depth)
             for n in these])
         for n, hits in zip(these, found, strict=True):
             if isinstance(hits, MmsearchError):
@@ -148,7 +159,7 @@ def _searched(collection: Collection, captions: Captions, uris: Sequence[str], g
             ranks.append(np.array([place.get(uris[image], gallery + more)
                                    for more, image in enumerate(truth.images_of[n])]))
     return direction(metrics.Ranks.of(ranks), gallery, asked=asked, groups=truth.groups[asked],
-                     ks=how.ks, seed=how.seed)
+                     ks=how.ks, seed=how.seed, depth=depth)
 
 
 def _ann(collection: Collection, texts: Vectors, ks: Sequence[int]) -> dict[str, float] | None:

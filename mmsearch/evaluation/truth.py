@@ -64,11 +64,11 @@ class Captions:
 
 def one_per_picture(pairs: Iterable[Pair]) -> list[Pair]:
     """Pairs of the same picture in several splits become one."""
-    found: dict[Path, Pair] = {}
+    found: dict[str, Pair] = {}
     for pair in pairs:
-        same = found.setdefault(pair.image, pair)
+        same = found.setdefault(pair.uri, pair)
         if same is not pair:
-            found[pair.image] = replace(
+            found[pair.uri] = replace(
                 same, captions=same.captions + pair.captions,
                 languages=_known(same.languages, same) + _known(pair.languages, pair),
                 caption_ids=_known(same.caption_ids, same) + _known(pair.caption_ids, pair))

@@ -9,6 +9,7 @@ What merging costs is in docs/format.md.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, groupby, takewhile
@@ -303,6 +304,7 @@ def info(root: Path, catalog: Catalog) -> dict[str, Any]:
         "recall": catalog.settings.get("recall", kinds.DEFAULT_RECALL),
         "tiles": str(tiling_of(catalog.settings.get("tiles")).grid),
         "index": {kind: _index_kind(root, kind, infos) for kind in counts},
+        "names": dict(Counter(one.name for one in catalog.taught())),
         "approximate": {info.kind: facts for info in infos if info.role == "ann"
                         and (facts := _ann_facts(root, info, infos))},
         "bytes": sum(info.bytes for info in infos) + sum(

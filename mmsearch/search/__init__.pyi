@@ -11,13 +11,9 @@ from .duplicates import (
     Member as Member,
     find_duplicates as find_duplicates,
 )
-from .pipeline import (
-    KINDS as KINDS,
-    Prepared as Prepared,
-    has_value as has_value,
-    nearest as nearest,
-    search_many as search_many,
-)
+from .looks import KINDS as KINDS, Prepared as Prepared, nearest as nearest
+from .names import Names as Names
+from .pipeline import has_value as has_value, search_many as search_many
 from .query import (
     Asked as Asked,
     Find as Find,

@@ -17,6 +17,7 @@ from mmsearch.errors import MediaError, MmsearchError, UsageError
 from mmsearch.fragments import named
 from mmsearch.media import Crop
 from mmsearch.records import Vectors
+from mmsearch.search.names import Names
 from mmsearch.search.query import Asked, Query, several
 from mmsearch.sources import locate
 
@@ -36,38 +37,44 @@ Example: TypeAlias = Any
 Stored: TypeAlias = Callable[[os.PathLike[str] | str], Vectors | None]
 
 
+class How(NamedTuple):
+    """What `Query` says of how its texts are encoded."""
+
+    multilingual: bool | None
+    spelling: bool
+
+
 class TextVectors:
     """Texts that were asked before, with their vectors: those used last. For many threads."""
 
     def __init__(self, most: int = 4096) -> None:
         self.most, self.hits, self.misses = most, 0, 0
-        self._known: OrderedDict[tuple[str, bool | None, str], tuple[Vectors, Vectors]] = \
-            OrderedDict()
+        self._known: OrderedDict[tuple[str, How, str], tuple[Vectors, Vectors]] = OrderedDict()
         self._lock = Lock()
 
-    def of(self, encoder: Encoder, multilingual: bool | None, texts: Iterable[str]
+    def of(self, encoder: Encoder, how: How, texts: Iterable[str]
            ) -> dict[str, tuple[Vectors, Vectors]]:
         """Of each text, the vector for pictures and that for texts, float32 [dim] each; the very
         same array where the encoder does not tell them apart.
 
-        encoder: as `encoders.for_queries` gives it for `multilingual`.
+        encoder: as `encoders.for_queries` gives it for `how.multilingual`.
         """
         found: dict[str, tuple[Vectors, Vectors]] = {}
         with self._lock:
             for text in dict.fromkeys(texts):
-                key = encoder.name, multilingual, text
+                key = encoder.name, how, text
                 if key in self._known:
                     self._known.move_to_end(key)
                 found[text] = self._known.get(key, _UNKNOWN)
         new = [text for text, known in found.items() if known is _UNKNOWN]
         self.hits, self.misses = self.hits + len(found) - len(new), self.misses + len(new)
         if new:
-            pictures, plain = encode_queries(encoder, new)
+            pictures, plain = encode_queries(encoder, new, spelling=how.spelling)
             for text, one, other in zip(new, pictures, plain, strict=True):
                 found[text] = (one, one if plain is pictures else other)
         with self._lock:
             for text in new:
-                self._known[encoder.name, multilingual, text] = found[text]
+                self._known[encoder.name, how, text] = found[text]
             while len(self._known) > self.most:
                 self._known.popitem(last=False)
         return found
@@ -77,30 +84,37 @@ _UNKNOWN = np.zeros(0, np.float32), np.zeros(0, np.float32)
 
 
 def asked_of(queries: Sequence[Query], dim: int, encoder: Callable[[bool | None], Encoder],
-             stored: Stored, texts: TextVectors) -> list[Asked | MmsearchError | None]:
+             stored: Stored, texts: TextVectors, names: Names | None = None
+             ) -> list[Asked | MmsearchError | None]:
     """The vectors of each query, or what is wrong with it; None if it matches words alone.
 
     encoder: what encodes queries, see `encoders.for_queries`.
     stored: the vector of a file that has been encoded before, if there is one.
+    names: those that were taught.
     """
     found: list[Asked | MmsearchError | None] = [None] * len(queries)
-    alike: dict[bool | None, list[int]] = {}
+    alike: dict[How, list[int]] = {}
     for n, query in enumerate(queries):
         try:
             if query.vector is not None:
                 found[n] = Asked(*[unit(query.vector, dim)] * 2)
             elif query.mode != "text":
-                alike.setdefault(query.multilingual, []).append(n)
+                alike.setdefault(_how(query), []).append(n)
         except UsageError as error:
             found[n] = error
-    for multilingual, those in alike.items():
+    for how, those in alike.items():
         try:
-            together = composed(encoder(multilingual), [queries[n] for n in those], stored, texts)
+            together = composed(encoder(how.multilingual), [queries[n] for n in those], stored,
+                                texts, names)
         except MmsearchError as error:  # of the model
             together = [error] * len(those)
         for n, one in zip(those, together, strict=True):
             found[n] = one
     return found
+
+
+def _how(query: Query) -> How:
+    return How(query.multilingual, query.spelling)
 
 
 class _Parts(NamedTuple):
@@ -115,8 +129,8 @@ class _Parts(NamedTuple):
     wanted: int
 
 
-def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: TextVectors
-             ) -> list[Asked | MmsearchError]:
+def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: TextVectors,
+             names: Names | None = None) -> list[Asked | MmsearchError]:
     """Of each query the weighted sum of the embeddings of its texts and images, less those of what
     it keeps away from, at unit length: scores stay cosines. All that is new is encoded at once.
     What is wrong with one query is in its place:
@@ -125,7 +139,7 @@ def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: 
         that reaches beyond its own.
     MediaError: an image cannot be decoded.
 
-    encoder: for queries that agree in `multilingual`.
+    encoder: for these queries, which agree in `How`.
     stored: the vector of a file that has been encoded before, if there is one.
     """
     taken: list[_Parts | MmsearchError] = []
@@ -137,8 +151,10 @@ def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: 
     parts = [one for one in taken if isinstance(one, _Parts)]
     if not parts:
         return [one for one in taken if isinstance(one, MmsearchError)]
-    words = (text for one in parts for text in one.texts)
-    known = texts.of(encoder, queries[0].multilingual, words)
+    words = [text for one in parts for text in one.texts]
+    known = texts.of(encoder, _how(queries[0]), names.wordings(words) if names else words)
+    if names:
+        known = names.moved(words, known)
     pictures = [example for one in parts for example in one.examples
                 if not isinstance(example, np.ndarray)]
     encoded = iter(encoder.encode_images(pictures) if pictures else ())

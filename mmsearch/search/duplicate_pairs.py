@@ -20,7 +20,7 @@ from mmsearch.errors import MediaError
 from mmsearch.ingest import content_hash
 from mmsearch.media import Alike, Likeness, closeup, decode, perceptual, pixel_hash
 from mmsearch.records import Ids, Kind, Vectors
-from mmsearch.search.pipeline import nearest
+from mmsearch.search.looks import nearest
 from mmsearch.sources import Skipped, locate, own_fingerprint
 from mmsearch.storage import Catalog, Opened, Row
 from mmsearch.uris import is_unchanged

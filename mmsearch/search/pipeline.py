@@ -11,51 +11,36 @@ is a place in the order of scores: what comes late from before it is passed over
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import accumulate, islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from mmsearch.errors import MmsearchError, UsageError
-from mmsearch.indexes import nothing, reciprocal_rank, top_k, weighted_scores
-from mmsearch.records import Hit, Ids, Item, Kind, Neighbors, Vectors
+from mmsearch.indexes import reciprocal_rank, weighted_scores
+from mmsearch.records import Hit, Item, Neighbors, Vectors
 from mmsearch.search.diversity import spread
+from mmsearch.search.looks import (
+    DEEPER,
+    EXTRA,
+    KINDS,
+    Prepared,
+    by_vector,
+    first_depth,
+    look,
+    look_together,
+    pool_of,
+)
 from mmsearch.search.moments import Moments
-from mmsearch.search.query import Asked, Find, Query, several
-from mmsearch.search.relevance import SAMPLED, Calibration, relevance_of
-from mmsearch.storage import Ann, Catalog, Condition, Opened, Row
+from mmsearch.search.query import Query, several
+from mmsearch.search.relevance import SAMPLED, relevance_of
+from mmsearch.storage import Catalog, Opened, Row
 
-KINDS: dict[Find, tuple[Kind, ...]] = {
-    "image": ("image", "frame"), "text": ("text",), "any": ("image", "frame", "text")}
 _LEAST = 0.8
 """See `Catalog.match`. Without it, any picture that shares an "a" with the query passes all those
 without captions: in the second measurement at `Query.text_weight` rrf then finds 0.6 % of these
 among ten, with it 55."""
-_EXTRA = 16
-"""Candidates asked for beyond those wanted, since some may have been deleted or share a group."""
 _JUDGED = 100
-_FIRST, _FIRST_FUSED, _DEEPER = 40, 200, 4
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A query as one collection answers it.
-
-    asked: its vectors; None where words alone are matched.
-    condition: its `where`, read.
-    pictures: the share of pictures in what is asked for, 0 (words alone) to 1.
-    calibration: tells how relevant hits are; None where nothing does.
-    first: its nearest rows, of as many as the first look takes, where that was made for many
-        queries at once.
-    """
-
-    query: Query
-    asked: Asked | None
-    condition: Condition | None
-    pictures: float
-    calibration: Calibration | None
-    first: Neighbors | None = None
 
 
 class Found(NamedTuple):
@@ -70,7 +55,7 @@ def search_many(catalog: Catalog, opened: Opened, prepared: Sequence[Prepared]
     """As `search`, for each query; what is wrong with one is in its place. Queries that look at the
     same rows look at them together."""
     found: list[list[Hit] | MmsearchError] = []
-    for one in _looked(catalog, opened, prepared) if len(prepared) > 1 else prepared:
+    for one in look_together(catalog, opened, prepared) if len(prepared) > 1 else prepared:
         try:
             found.append(search(catalog, opened, one))
         except MmsearchError as error:
@@ -86,7 +71,7 @@ def search(catalog: Catalog, opened: Opened, prepared: Prepared) -> list[Hit]:
         raise UsageError(f"{opened.root} has no calibration set, which --min-score needs; "
                          f"run `mmsearch index PATH -i {opened.root}` once")
     end = query.offset + query.k
-    pool = _pool(end) if query.diverse is not None else end
+    pool = pool_of(end) if query.diverse is not None else end
     ranked = _one_each(_ranked(catalog, opened, prepared), query.collapse)
     if query.min_score is not None:
         ranked = _relevant(catalog, opened, prepared, ranked)
@@ -146,88 +131,26 @@ def _relevance(catalog: Catalog, opened: Opened, prepared: Prepared,
     return judged
 
 
-def nearest(opened: Opened, queries: Vectors, k: int, kinds: Sequence[Kind],
-            allowed: Ids | None = None, exact: bool = False) -> Neighbors:
-    """The k nearest rows of each query, as sequence numbers, over all parts of a collection."""
-    parts = [part.search(queries, k, allowed)
-             for part in opened.parts(kinds, k, exact)]
-    return top_k(parts or [nothing(queries)], k)
-
-
-def _near(opened: Opened, asked: Asked, k: int, kinds: Sequence[Kind],
-          allowed: Ids | None) -> Neighbors:
-    return top_k([nearest(opened, vector[None], k, those, allowed)
-                  for those, vector in ((KINDS["image"], asked.pictures),
-                                        (KINDS["text"], asked.texts))
-                  if set(those) <= set(kinds)], k)
-
-
-def _looked(catalog: Catalog, opened: Opened, prepared: Sequence[Prepared]) -> list[Prepared]:
-    """Queries with their first looks, made together where they look at the same rows, and for
-    pictures or for texts."""
-    alike: dict[Any, list[int]] = {}
-    for n, one in enumerate(prepared):
-        if _by_vector(one.query) and one.query.find != "any":
-            depth = _first_depth(opened, one.query)
-            alike.setdefault((one.query.find, depth, one.condition), []).append(n)
-    found = list(prepared)
-    for (find, depth, condition), those in alike.items():
-        if len(those) == 1:
-            continue
-        kinds = KINDS[find]
-        allowed = catalog.select(condition, kinds) if condition else None
-        asked = [prepared[n].asked for n in those]
-        vectors = np.stack([one.pictures if find == "image" else one.texts
-                            for one in asked if one is not None])
-        near = nearest(opened, vectors, max(min(depth, opened.rows(kinds)), 1), kinds, allowed)
-        for row, n in enumerate(those):
-            found[n] = replace(prepared[n], first=Neighbors(
-                near.scores[row:row + 1], near.ids[row:row + 1]))
-    return found
-
-
-def _by_vector(query: Query) -> bool:
-    return query.mode == "vector" or (query.mode == "hybrid" and query.text_weight < 1)
-
-
-def _first_depth(opened: Opened, query: Query) -> int:
-    """How many neighbours are asked for at first: enough for the page, where that costs nothing."""
-    depth = _FIRST_FUSED if query.mode == "hybrid" else _FIRST
-    approximate = _by_vector(query) and any(
-        isinstance(part, Ann) for part in opened.parts(KINDS[query.find], depth))
-    end = query.offset + query.k
-    wanted = _pool(end) if query.diverse is not None else end
-    while query.mode != "hybrid" and not approximate and depth < wanted + _EXTRA:
-        depth *= _DEEPER
-    return depth
-
-
 def _ranked(catalog: Catalog, opened: Opened, prepared: Prepared) -> Iterator[Found]:
     """Live items, best first, each once."""
-    query, condition = prepared.query, prepared.condition
+    query = prepared.query
     kinds, without = KINDS[query.find], several(query.without)
-    looks = _by_vector(query)
-    allowed = catalog.select(condition, kinds) if condition and looks else None
-    rows = opened.rows(kinds) if looks else 0
-    depth, first = _first_depth(opened, query), prepared.first
+    start = depth = first_depth(opened, prepared)
     seen: set[int] = set()
     while True:
-        near = match = _NONE
-        if looks:
-            assert prepared.asked is not None
-            near = first or _near(opened, prepared.asked, max(min(depth, rows), 1), kinds, allowed)
-            first = None
+        near, more, match = _NONE, False, _NONE
+        if by_vector(query):
+            near, more = look(catalog, opened, prepared, depth, depth == start)
         if query.mode == "text" or (query.mode == "hybrid" and query.text_weight > 0):
-            match = catalog.match(query.words, depth, condition, kinds, without,
+            match = catalog.match(query.words, depth, prepared.condition, kinds, without,
                                   least=_LEAST if query.mode == "hybrid" else 0.0)
-        more = (depth < rows and near.ids[0, -1] >= 0) or match.ids.shape[1] == depth
         for found in _step(catalog, query, near, match):
             if found.row.seq not in seen:
                 seen.add(found.row.seq)
                 yield found
-        if not more:
+        if not more and match.ids.shape[1] < depth:
             return
-        depth *= _DEEPER
+        depth *= DEEPER
 
 
 _NONE = Neighbors(np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64))
@@ -237,13 +160,13 @@ def _step(catalog: Catalog, query: Query, near: Neighbors, match: Neighbors) -> 
     """What the vectors and the words found, as one ranking of what is live; where only one of them
     looked, no more rows are fetched at a time than the page will need."""
     if query.mode != "hybrid":
-        found, by_vector = (near, True) if near.ids.size else (match, False)
-        size = query.offset + query.k + _EXTRA // 2
+        found, is_near = (near, True) if near.ids.size else (match, False)
+        size = query.offset + query.k + EXTRA // 2
         for at in range(0, found.ids.shape[1], size):
             part = Neighbors(found.scores[:, at:at + size], found.ids[:, at:at + size])
             rows = catalog.fetch(part.ids[0][part.ids[0] >= 0].tolist())
             for seq, score in _live(part, rows).items():
-                yield Found(score, rows[seq], *((score, None) if by_vector else (None, score)))
+                yield Found(score, rows[seq], *((score, None) if is_near else (None, score)))
         return
     rows = catalog.fetch([*near.ids[0][near.ids[0] >= 0].tolist(), *match.ids[0].tolist()])
     cosines, bm25s = _live(near, rows), _live(match, rows)
@@ -294,15 +217,6 @@ def has_value(item: Item, collapse: str) -> bool:
 def _value(item: Item, column: str) -> str | None:
     value = item.meta.get(column, item.meta.get(column.removeprefix("meta.")))
     return None if value is None else str(value)
-
-
-def _pool(end: int) -> int:
-    """From how many candidates `end` diverse hits are chosen: 100, 500, 2,500, ...: the steps
-    within which pages fit together."""
-    pool = 100
-    while pool < 5 * end:
-        pool *= 5
-    return pool
 
 
 def _spread(opened: Opened, pool: list[Found], trade: float, count: int) -> Iterator[Found]:

@@ -84,10 +84,13 @@ class Query:
         "weighted", "How the mode hybrid combines meanings and words: by scores (weighted) or by "
         "ranks (rrf).", "See `indexes.fusion`.")
     # Half, and a little more: what is named comes before what only looks alike. 1,000 pictures of
-    # Flickr8k val, caption 5 as the query, recall@1/5/10 of the pictures: vectors alone
+    # Flickr8k val, caption 5 as the query, recall@1/5/10 of the pictures: pictures alone
     # 27.8/57.1/71.0; with captions 1 to 4 of all pictures listed 51.9/76.5/85.7, of every other one
     # 33.2/59.7/72.8 (by rrf 50.1/75.5/84.9 and 31.8/57.1/71.2).
     text_weight: float = _part(0.51, "How much words count in the mode hybrid, 0 to 1.")
+    captions: bool = _part(
+        True, "Whether the captions of a picture count, besides what it shows, where words ask for "
+        "pictures in the modes vector and hybrid.", "See `search.captions`.")
     diverse: float | None = _part(
         None, "Show fewer look-alikes, 0 to 1: 1 changes nothing, 0 spreads most; try 0.5.",
         "See `search.diversity`; pages fit together up to result 20, from there to 100, to 500, "
@@ -100,6 +103,9 @@ class Query:
         "Chinese, Dutch, French, German, Italian, Japanese, Korean, Polish, Portuguese, Russian, "
         "Spanish, Thai, Turkish. By default, those that do not look English. For the built-in "
         "model, with the extra `multilingual`.")
+    spelling: bool = _part(
+        True, "Whether to put misspelt words of the texts right.",
+        "Done by the built-in model; the words of the mode text are matched as they are.")
 
     @property
     def words(self) -> str:

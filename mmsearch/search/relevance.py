@@ -32,7 +32,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import get_ident
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -137,11 +137,23 @@ def relevance_of(scores: Sequence[float], query: Vectors, foreign: Vectors, samp
     like: what share of the query is of the hits' own kind, 0 to 1: 1 for a picture that asks for
         pictures; a half where that is not known.
     """
+    scale = scale_of(query, foreign, sample)
+    coefficients = like * np.array(WITHIN) + (1 - like) * np.array(ACROSS)
+    return probability(above(np.asarray(scores, np.float64), *scale), rows, coefficients)
+
+
+class Scale(NamedTuple):
+    """The mean of a query's cosines to what is foreign to it, and their deviation."""
+
+    centre: float
+    spread: float
+
+
+def scale_of(query: Vectors, foreign: Vectors, sample: Vectors) -> Scale:
+    """See `relevance_of`."""
     known = np.sort(foreign @ query).astype(np.float64)
     centre = (known.sum() + (sample @ query).sum()) / (len(known) + len(sample))
-    spread = known[: len(known) * 9 // 10].std()
-    coefficients = like * np.array(WITHIN) + (1 - like) * np.array(ACROSS)
-    return probability(above(np.asarray(scores, np.float64), centre, spread), rows, coefficients)
+    return Scale(float(centre), max(float(known[: len(known) * 9 // 10].std()), 1e-6))
 
 
 def above(scores: Floats, centre: float | Floats, spread: float | Floats) -> Floats:

@@ -97,6 +97,7 @@ class QueryIn(BaseModel):
     mode: Mode = "vector"
     fusion: Fusion = "weighted"
     text_weight: Share = Query.text_weight
+    captions: bool = True
     k: K = 10
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     after: Annotated[str, Field(max_length=100)] = ""
@@ -104,6 +105,7 @@ class QueryIn(BaseModel):
     diverse: Share | None = None
     collapse: bool | Annotated[str, Field(max_length=200)] = True
     multilingual: bool | None = None
+    spelling: bool = True
 
     @model_validator(mode="after")
     def _short(self) -> Self:

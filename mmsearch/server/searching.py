@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query as Param, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
-from mmsearch.encoders import for_queries, lacks_package, spelled
+from mmsearch.encoders import lacks_package
 from mmsearch.records import Hit
 from mmsearch.search import Find, Mode, Query, several
 from mmsearch.server import bodies
@@ -84,13 +84,14 @@ def routes(server: Server) -> APIRouter:
             find: Find = "image", mode: Mode = "vector", k: K = 10,
             offset: Annotated[int, Param(ge=0, le=1_000_000)] = 0,
             after: Annotated[str, Param(max_length=100)] = "", min_score: Share | None = None,
-            sort: Literal["relevance", "taken"] = "relevance",
+            sort: Literal["relevance", "taken"] = "relevance", spelling: bool = True,
             collection: str | None = None) -> Response:
         """The same for people with curl."""
         return await answered(SearchIn(
             collection=collection, text=[q] if q else [], without=[without] if without else [],
             image=[PictureIn(item=item)] if item else [], where=where,
-            find=find, mode=mode, k=k, offset=offset, after=after, min_score=min_score, sort=sort))
+            find=find, mode=mode, k=k, offset=offset, after=after, min_score=min_score, sort=sort,
+            spelling=spelling))
 
     @router.get("/items/{id}/similar", response_model=Answer)
     async def similar(id: Id, k: K = 10, after: Annotated[str, Param(max_length=100)] = "",
@@ -159,11 +160,9 @@ def remarks(query: Query, served: Served, hits: Sequence[Hit]
     texts = [*several(query.text), *several(query.without)] if query.mode != "text" else []
     if not texts:
         return {}, why
-    base = served.reader.encoder
-    encoder = for_queries(base, query.multilingual)
-    corrected = {text: right for text in texts if (right := spelled(encoder, text)) != text}
-    lacking = query.multilingual is None and lacks_package(base, texts)
-    return corrected, "this does not look English; other languages need an extra on the server: " \
+    lacking = query.multilingual is None and lacks_package(served.reader.encoder, texts)
+    return served.reader.corrected(query), \
+        "this does not look English; other languages need an extra on the server: " \
         "pip install 'mmsearch[multilingual]'" if lacking else why
 
 

@@ -31,6 +31,7 @@ from .segments import (
     written_whole as written_whole,
 )
 from .sqlite_errors import damaged as damaged
+from .taught import TaughtPicture as TaughtPicture, key_of as key_of
 from .verify import (
     check_catalog as check_catalog,
     find_problems as find_problems,

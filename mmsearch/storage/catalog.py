@@ -16,7 +16,7 @@ from typing import Any
 
 from mmsearch.errors import CollectionError
 from mmsearch.records import Item, SegmentInfo
-from mmsearch.storage import fulltext, labels
+from mmsearch.storage import fulltext, labels, taught
 from mmsearch.storage.reading import SEGMENT, CatalogReader
 from mmsearch.storage.rows import (
     COUNT_DROPPED,
@@ -29,6 +29,7 @@ from mmsearch.storage.rows import (
 from mmsearch.storage.schema import open_to_read, open_to_write
 from mmsearch.storage.segments import TEMPORARY, sync
 from mmsearch.storage.sqlite_errors import plainly
+from mmsearch.storage.taught import TaughtPicture
 
 CATALOG = "catalog.db"
 _PUT_AT_ONCE = 10_000
@@ -49,6 +50,10 @@ class Change:
     add_segments: list[SegmentInfo] = field(default_factory=list)
     drop_segments: list[SegmentInfo] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    teach: list[TaughtPicture] = field(default_factory=list)
+    """Pictures of names; one that a name has already is replaced."""
+    forget: list[str] = field(default_factory=list)
+    """Names that go."""
 
     def __bool__(self) -> bool:
         return any(vars(self).values())
@@ -104,6 +109,9 @@ class Catalog(CatalogReader):
                 self._put(some)
                 highest = max(highest, max(seq for seq, _, _ in some))
             self._swap_segments(change)
+            self._conn.executemany("DELETE FROM taught WHERE key = ?",
+                                   [(taught.key_of(name),) for name in change.forget])
+            self._conn.executemany(taught.PUT, [one.row() for one in change.teach])
             self._conn.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", [
                 (key, json.dumps(value)) for key, value in change.settings.items()])
             self._conn.execute("UPDATE settings SET value = CAST(max(CAST(value AS INTEGER), ?) AS "

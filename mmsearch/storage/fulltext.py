@@ -46,9 +46,12 @@ LIST_ALL = (f"INSERT INTO {TABLE} ({TABLE}) VALUES ('delete-all')",
             f"INSERT INTO {TABLE} (rowid, {_COLUMNS}) SELECT id, {_COLUMNS} FROM {VIEW}")
 # A picture is found by its captions too; a caption by itself alone; a page of a document by its own
 # text, which has its uri, and not by that of other pages.
-_REACHED = ("JOIN items i ON i.id = m.id OR (m.kind = 'text' AND i.kind <> 'text' "
-            "AND i.grp = m.grp AND (i.uri = m.uri "
-            "OR substr(m.uri, length(m.grp) + 1, 6) <> '#page='))")
+_IS_CAPTION = ("(m.kind = 'text' AND i.kind <> 'text' AND i.grp = m.grp AND (i.uri = m.uri "
+               "OR substr(m.uri, length(m.grp) + 1, 6) <> '#page='))")
+_REACHED = f"JOIN items i ON i.id = m.id OR {_IS_CAPTION}"
+CAPTIONED = " UNION ".join(
+    f"SELECT i.seq, m.seq FROM items i JOIN items m ON {_IS_CAPTION} "
+    f"WHERE {one}.seq IN (SELECT value FROM json_each(?))" for one in "im")
 MATCHES = (f"WITH found AS MATERIALIZED (SELECT rowid AS id, "
            f"-bm25({TABLE}, {', '.join(map(str, WEIGHTS.values()))}) AS score "
            f"FROM {TABLE} WHERE {TABLE} MATCH ?) "

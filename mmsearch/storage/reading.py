@@ -21,6 +21,7 @@ from mmsearch.storage.conditions import Condition
 from mmsearch.storage.rows import COLUMNS, ITEM, Row, as_row, where_sql
 from mmsearch.storage.schema import FORMAT, READABLE
 from mmsearch.storage.sqlite_errors import damaged, plainly
+from mmsearch.storage.taught import TaughtPicture, taught_in
 from mmsearch.uris import inside_of, nfc
 
 T = TypeVar("T")
@@ -105,6 +106,20 @@ class CatalogReader:
 
         return self._once((sql, *parameters), selected)
 
+    def captions_of(self, where: Condition) -> Ids:
+        """Sequence numbers (int64, ascending) of the texts in the groups of pictures that meet a
+        condition."""
+        conditions, parameters = where_sql(where, ("image", "frame"))
+        rows = self._rows("SELECT DISTINCT m.seq FROM items i JOIN items m ON m.grp = i.grp AND "
+                          f"m.kind = 'text'{conditions} ORDER BY m.seq", parameters)
+        return np.array(rows, np.int64).reshape(-1)
+
+    def captioned(self, pictures: Ids, texts: Ids) -> Ids:
+        """Pairs of a picture and a text of it, as sequence numbers, int64 [n, 2]: all of these
+        pictures, and all of these texts."""
+        return np.array(self._rows(fulltext.CAPTIONED, [
+            json.dumps(seqs.tolist()) for seqs in (pictures, texts)]), np.int64).reshape(-1, 2)
+
     def match(self, text: str, k: int, where: Condition | None = None, kinds: Sequence[Kind] = (),
               without: Sequence[str] = (), least: float = 0.0) -> Neighbors:
         """The k items that the terms of `text` match best, see `storage.fulltext`: sequence
@@ -172,6 +187,15 @@ class CatalogReader:
     def facets(self, where: Condition | None) -> list[browse.Facet]:
         """What files can be filtered by; see `storage.browse`."""
         return self._once(("facets", where), lambda: browse.facets(self._rows, where))
+
+    def taught(self, *, pictures: bool = False) -> list[TaughtPicture]:
+        """What names were given to, in the order of the names.
+
+        pictures: with the copies of the pictures."""
+        try:
+            return self._once(("taught", pictures), lambda: taught_in(self._rows, pictures))
+        except (ValueError, TypeError) as error:
+            raise damaged(self.path, "a name that was taught") from error
 
     def find(self, uri: str, kind: Kind) -> Row | None:
         return next(self._items("WHERE i.uri = ? AND i.kind = ?", [uri, kind]), None)

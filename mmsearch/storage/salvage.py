@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.records import Problem, SegmentInfo
-from mmsearch.storage import fulltext
+from mmsearch.storage import fulltext, taught
 from mmsearch.storage.catalog import Catalog, Change, take_place, without_leftovers
 from mmsearch.storage.open_segments import directory
 from mmsearch.storage.reading import SEGMENT, as_segment
@@ -39,6 +39,7 @@ from mmsearch.storage.segments import (
     written_whole,
 )
 from mmsearch.storage.sqlite_errors import NOTHING_LEFT, plainly
+from mmsearch.storage.taught import as_taught
 
 
 def salvage_catalog(path: Path) -> list[Problem]:
@@ -106,6 +107,11 @@ def _copy(old: _Damaged, new: sqlite3.Connection) -> None:
         with suppress(ValueError):
             new.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
                         astuple(as_segment(row)))
+    if any(old.read(taught.THERE)):
+        for row in old.rows("taught", taught.COLUMNS):
+            with suppress(ValueError, TypeError):
+                as_taught(row)
+                new.execute(taught.PUT, row)
     put = f"INSERT OR REPLACE INTO items (id, {', '.join(PUT)}) VALUES (?{', ?' * len(PUT)})"
     indexes = [name for (name,) in new.execute(
         "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'items'")]

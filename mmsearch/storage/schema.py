@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmsearch.storage import fulltext
+from mmsearch.storage import fulltext, taught
 from mmsearch.uris import nfc
 
 if TYPE_CHECKING:
@@ -68,6 +68,10 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     def text_without_labels(db: Database) -> None:
         db.execute(f"DROP VIEW {fulltext.VIEW}")
         db.execute(fulltext.CREATE_VIEW)
+
+    @migrations()
+    def names(db: Database) -> None:  # earlier versions read and write what is without them
+        db.execute(taught.CREATE)
 
     # Autocommit: a transaction is open only inside `atomic`. Full sync: a commit survives a
     # power cut.

@@ -168,6 +168,9 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
     (2, ["eval", "nowhere.jsonl"], ""),
     (2, ["eval", DEMO / "captions.jsonl", "--compare", "small,mode=text"], "name one with -i"),
     (2, ["eval", DEMO / "captions.jsonl", "--compare", "builtin,k=3"], "no setting 'k=3'"),
+    (2, ["eval", DEMO / "captions.jsonl", "--compare", "captions=1"], "must be yes or no, not"),
+    (2, ["eval", DEMO / "captions.jsonl", "--compare", "text-weight=x"], "must be a number, not"),
+    (2, ["eval", DEMO / "captions.jsonl", "--compare", ""], "--compare is empty"),
     (1, ["query", "x", "-i", "nowhere"], "holds no collection"),
     (1, ["query", "--image", ROOT / "LICENSE"], "LICENSE: not an image"),
     (1, ["query", "x", "--model", "ViT-B-32/nonsense"], "nonsense"),
@@ -301,7 +304,7 @@ def test_every_help_text_has_an_example_that_names_real_options(cli: Cli) -> Non
     assert cli("query", "x", "--no-such-option").returncode == 2
     assert set(commands) == {"index", "query", "eval", "info", "delete", "verify", "compact",
                              "train", "demo", "dups", "export", "watch", "models", "reindex",
-                             "serve", "mcp"}
+                             "serve", "mcp", "teach"}
     for command in commands:
         text = cli(command, "--help").stdout
         assert f"Example: mmsearch {command}" in text
@@ -353,3 +356,35 @@ def test_train_writes_a_model_that_index_and_query_take(cli: Cli) -> None:
     assert cli("index", DEMO, "-i", "x", "--model", "mine").returncode == 0
     assert "/cat.jpg" in cli("query", "a cat", "-k", "1", "-i", "x").stdout
     assert "exists already" in complaint(cli("train", DEMO / "captions.jsonl", "-o", "mine"), 2)
+
+
+# -- teach ---------------------------------------------------------------------------------------
+
+
+def test_teach_names_lists_them_and_forgets_them(cli: Cli, photos: Path) -> None:
+    cli("index", photos, "-i", "x", check=True)
+    bus = photos / "bus.jpg"
+    done = cli("teach", "Zorblax", bus, "--is", "bus", "-i", "x")
+    assert done.stdout == "Zorblax has 1 picture\n"
+    done = cli("query", "zorblax", "-k", "1", "--filepath-only", "-i", "x", check=True)
+    assert (done.stdout, done.stderr) == (f"{bus}\n", "")
+    assert cli("teach", "--list", "-i", "x").stdout == f"Zorblax\tbus\t{bus}\n"
+    assert json.loads(cli("teach", "--list", "--json", "-i", "x").stdout) == [
+        {"name": "Zorblax", "is_a": "bus", "pictures": [str(bus)]}]
+    assert "names.Zorblax" in cli("info", "-i", "x").stdout
+    done = cli("teach", "zorblax", bus, "--crop", "0,0,50%,100%", "-i", "x", "--json")
+    assert json.loads(done.stdout) == {"name": "zorblax", "pictures": 2}
+    assert cli("teach", "--forget", "Zorblax", "-i", "x").stdout == "forgot Zorblax\n"
+    assert "no name Zorblax" in complaint(cli("teach", "--forget", "Zorblax", "-i", "x"), 1)
+    assert "no name was taught" in cli("teach", "--list", "-i", "x", check=True).stderr
+
+
+@pytest.mark.parametrize(("arguments", "code", "says"), [
+    ([], 2, "give a name and its pictures, or --forget NAME, or --list"),
+    (["Rex", "--list"], 2, "or --list"), (["Rex"], 2, "at least one picture of Rex"),
+    (["Rex", "nothing.jpg"], 2, "nothing.jpg does not exist"),
+    (["!", "cat.jpg"], 2, "at least one letter"),
+    (["Rex", "cat.jpg", "--crop", "1,2"], 2, "a crop is x,y,w,h")])
+def test_teach_complains_plainly(cli: Cli, demo_index: Path, arguments: list[str], code: int,
+                                 says: str) -> None:
+    assert says in complaint(cli("teach", *arguments, "-i", demo_index), code)

@@ -51,6 +51,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(DEMO / "cat.jpg", home / "cat.jpg")
     shutil.copy(DEMO / "bus.jpg", home / "street.jpg")
     shutil.copy(DEMO / "dogs.jpg", home / "Pictures" / "IMG_2041.jpg")
+    for n in (1, 2, 3):
+        shutil.copy(DEMO / "dogs.jpg", home / f"rex{n}.jpg")
     (home / "Pictures" / "notes.txt").write_text("a cat\n")
     assert run(home, "mmsearch index ~/Pictures").returncode == 0
     return home
@@ -67,6 +69,13 @@ def test_a_command_works(home: Path, command: str) -> None:
     done = run(home, command)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() or "--html" in command or "--where" in command
+
+
+def test_the_commands_of_teaching_work_one_after_the_other(home: Path) -> None:
+    for command in searches(ROOT / "docs" / "teaching.md"):
+        done = run(home, command)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
 
 
 def test_the_other_commands_are_those_that_make_runs() -> None:

@@ -16,7 +16,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from conftest import Cli, add, approximate_from, flip, unit_vectors
+from conftest import DEMO, Cli, add, approximate_from, flip, unit_vectors
 from making import animation, document, film
 from PIL import Image
 
@@ -406,3 +406,26 @@ def test_another_model_is_refused_with_the_command_that_switches(
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("encoded 52; the model is small@")
     assert cli("query", "a dog", "-i", filled.path).returncode == 0
+
+
+def test_names_are_taught_again_from_their_copies(tmp_path: Path, model: str) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("bus", "cat", "pizza"):
+        shutil.copy(DEMO / f"{name}.jpg", folder)
+    away = Path(shutil.copy(DEMO / "moose.jpg", tmp_path))
+    with Collection.create(tmp_path / "x") as collection:
+        add(collection, folder)
+        collection.teach("Zorblax", [away], is_a="moose")
+        away.unlink()
+        collection.reindex(model)
+        with collection._pool.connection() as one:
+            (taught,) = one.catalog.taught()
+        encoder = collection.encoder
+        assert taught.encoder == encoder.name == collection.info()["encoder"]
+        moose = encoder.encode_images([Image.open(DEMO / "moose.jpg").convert("RGB")])[0]
+        assert taught.vector @ moose > 0.98
+        collection.teach("Zorblax", [folder / "bus.jpg"])
+        (name,) = collection.taught()
+        assert (name.is_a, len(name.pictures)) == ("moose", 2)
+        assert collection.search(text="Zorblax", k=1)

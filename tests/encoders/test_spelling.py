@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import DEMO, Cli
 from hypothesis import given, settings, strategies as st
 
 from mmsearch import load_encoder
+from mmsearch.collection import Reader
 from mmsearch.encoders import BUILTIN_DIR, OnnxEncoder, encode_queries, for_queries, spelled
 from mmsearch.encoders.spelling import Spelling, slips
 from mmsearch.errors import ModelError
@@ -22,8 +24,8 @@ assert SPELLING is not None
 
 @pytest.mark.parametrize(("typed", "meant"), [
     ("snowbaord", "snowboard"), ("koalla", "koala"), ("giraff", "giraffe"),
-    ("elephent", "elephant"), ("a brid and a biek", "a bird and a bike"), ("a photo of a mountian lake",
-                                                         "a photo of a mountain lake"),
+    ("elephent", "elephant"), ("a brid and a biek", "a bird and a bike"),
+    ("a photo of a mountian lake", "a photo of a mountain lake"),
     ("restarant, spagetti", "restaurant, spaghetti"), ("skatebording", "skateboarding")])
 def test_one_slip_is_put_right(typed: str, meant: str) -> None:
     assert SPELLING.corrected(typed) == meant
@@ -33,7 +35,8 @@ def test_one_slip_is_put_right(typed: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "", "meer", "brod", "feta", "sont", "puffin", "quokka", "tench", "corgi", "selfies", "a dog on the beach", "Merkel in Zermatt",
+    "", "meer", "brod", "feta", "sont", "puffin", "quokka", "tench", "corgi", "selfies",
+    "a dog on the beach", "Merkel in Zermatt",
     "Biden", "ramen", "matcha", "nikon", "bokeh", "quinoa", "Acordion", "ibiza", "barista",
     "DSC_0042.JPG", "beach2015", "o'neill", "kreuzberg", "IMG-abcde", "\u732b", "ab" * 50_000,
     "elephent " * 50])
@@ -72,9 +75,25 @@ def test_a_misspelt_name_is_not_taken_for_another_language() -> None:
 def test_a_correction_is_said(cli: Cli, tmp_path: Path) -> None:
     assert cli("index", DEMO / "cat.jpg", DEMO / "lake.jpg").returncode == 0
     done = cli("query", "snowbaord")
-    assert done.stderr == "note: searched for 'snowboard'; 'snowbaord' is taken for a misspelling\n"
+    assert done.stderr == ("note: searched for 'snowboard'; 'snowbaord' is taken for a misspelling "
+                           "(--no-spelling takes it as it is)\n")
     assert done.stdout == cli("query", "snowboard").stdout
+    as_typed = cli("query", "snowbaord", "--no-spelling")
+    assert as_typed.stderr == "" and as_typed.stdout != done.stdout
     assert cli("query", "snowboard").stderr == ""
+
+
+def test_words_can_be_taken_as_they_are(demo_index: Path) -> None:
+    """Also right after they were corrected, and by the encoder of other languages."""
+    reader = Reader.open(demo_index)
+    (right,), (typed,) = reader.search(text="snowboard", k=1), reader.search(
+        text="snowbaord", k=1, spelling=False)
+    (corrected,) = reader.search(text="snowbaord", k=1)
+    assert corrected.score == right.score != typed.score
+    (row,), _ = ENCODER.encode_queries(["snowbaord"], spelling=False)
+    assert not np.array_equal(row, ENCODER.encode_queries(["snowbaord"])[0][0])
+    np.testing.assert_array_equal(
+        for_queries(ENCODER).encode_queries(["snowbaord"], spelling=False)[0][0], row)
 
 
 def test_captions_are_not_corrected() -> None:

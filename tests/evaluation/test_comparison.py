@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mmsearch.errors import UsageError
-from mmsearch.evaluation.comparison import compare
-from mmsearch.evaluation.recall import measure
+from mmsearch.evaluation.comparison import compare, moved
+from mmsearch.evaluation.recall import Report, measure
 from mmsearch.evaluation.truth import Truth
-from mmsearch.metrics import paired_bootstrap
+from mmsearch.metrics import Ranks, paired_bootstrap
 
 
 def by_permutation(differences, generator):
@@ -70,9 +72,34 @@ def test_a_better_system_differs_and_one_with_other_noise_does_not():
     assert compare(one, same, ks=(1,))["image_to_text"]["recall@1"].p > 0.05
 
 
+def test_what_moved_most_comes_first_and_each_picture_once():
+    one, other = noisy(1, 1.2).text_to_image, noisy(3, 1.2).text_to_image
+    worse, better = moved(one, other, 5)
+    assert [len(side) for side in (worse, better)] == [5, 5]
+    for side, sign in ((worse, 1), (better, -1)):
+        ratios = [sign * np.log(query.after / query.before) for query in side]
+        assert ratios == sorted(ratios, reverse=True)
+        assert min(ratios) > 0
+        assert len({query.query // 2 for query in side}) == 5
+    first = worse[0]
+    assert (first.before, first.after) == (one.ranks.best[first.query] + 1,
+                                           other.ranks.best[first.query] + 1)
+    assert moved(one, one, 5) == ([], [])
+
+
 def test_only_the_same_queries_are_compared():
     vectors = np.eye(4, dtype=np.float32)
     some = measure(vectors, vectors[:3], Truth.owned(np.arange(3), 4))
     every = measure(vectors, vectors, Truth.owned(np.arange(4), 4))
     with pytest.raises(UsageError, match="answered the same queries"):
         compare(some, every, ks=(1,))
+
+
+def test_what_only_one_system_knows_makes_no_difference():
+    """Searches know 100 results: ranks behind them must not count for what knows them all."""
+    known = noisy(1, 3).text_to_image
+    cut = np.where(known.ranks.flat < 20, known.ranks.flat, 1000)
+    some = replace(known, ranks=Ranks(cut, known.ranks.starts), depth=20)
+    assert not np.array_equal(cut, known.ranks.flat)
+    found = compare(Report(known, None), Report(some, None), ks=(1, 10))["text_to_image"]
+    assert {(one.difference, one.p) for one in found.values()} == {(0, 1)}

@@ -64,7 +64,7 @@ def test_searches_as_they_are_find_what_vectors_do(demo_index: Path) -> None:
     pairs = load_pairs(DEMO / "captions.jsonl")[:12]
     collection = Collection.open(demo_index)
     plain = evaluate_collection(collection, pairs, How()).report.text_to_image
-    found = evaluate_collection(collection, pairs, How(search={"mode": "vector"})).report
+    found = evaluate_collection(collection, pairs, How(search={"captions": False})).report
     assert found.image_to_text is None
     assert found.text_to_image.ranks.flat.tolist() == plain.ranks.flat.tolist()
     words = evaluate_collection(collection, pairs, How(search={"mode": "text"})).report

@@ -161,6 +161,14 @@ def test_what_is_looked_for_is_a_chip(visit: Any) -> None:
 
 def test_a_typo_is_corrected_and_said(visit: Any) -> None:
     page = visit("/?q=a+bicylce")
-    expect(page.locator("#remarks")).to_contain_text("Searched for “a bicycle”")
+    expect(page.locator("#remarks")).to_have_text(
+        re.compile(r"Showing results for a bicycle\. Search instead for a bicylce\."))
+    with page.expect_response("**/v1/search") as answer:
+        page.get_by_role("button", name="a bicylce").click()
+    assert answer.value.request.post_data_json["spelling"] is False
+    expect(page.locator("#remarks")).to_be_hidden()
+    expect(page.locator("#q")).to_have_value("a bicylce")
+    page.fill("#q", "a brid")  # other words are put right again
+    expect(page.locator("#remarks")).to_contain_text("Showing results for a bird")
     page.fill("#q", "a cat")
     expect(page.locator("#remarks")).to_be_hidden()

@@ -28,6 +28,7 @@ def hits(answer: httpx.Response) -> list[dict[str, Any]]:
     {"text": "bird", "mode": "text", "find": "text"},
     {"text": "a dog", "where": ["width > 300", "colour = brown"], "min_score": 0.1},
     {"text": "food", "diverse": 0.3, "offset": 2, "k": 3}, {"text": "a dgo", "collapse": False},
+    {"text": "a mountian lake", "spelling": False},
     {"text": ["red", "blue"], "weights": [1.0, 0.5], "fusion": "rrf"}])
 def test_a_search_finds_what_the_library_finds(client: httpx.Client, demo_index: Path,
                                                asked: dict[str, Any]) -> None:
@@ -101,6 +102,9 @@ def test_a_misspelt_parameter_is_not_overlooked(client: httpx.Client, address: s
 
 def test_corrections_and_remarks_are_told(client: httpx.Client) -> None:
     assert client.post("/v1/search", json={"text": "elefant on a motorcylce"}).json()["corrected"]
+    for as_typed in (client.post("/v1/search", json={"text": "motorcylce", "spelling": False}),
+                     client.get("/v1/search", params={"q": "motorcylce", "spelling": "false"})):
+        assert as_typed.json()["corrected"] == {}
     answer = client.get("/v1/search", params={"q": "dog", "where": "width > 100000"}).json()
     assert answer["hits"] == [] and answer["note"] == "nothing meets the condition"
 

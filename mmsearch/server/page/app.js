@@ -13,7 +13,7 @@ import { failure, message, remarks, showMessage, summary } from "./messages.js";
 import { listen, prepared, wrong } from "./pictures.js";
 import { Results } from "./results.js";
 import { Server } from "./server.js";
-import { address, condition, conditions, isEmpty, nothing, parse } from "./state.js";
+import { address, condition, conditions, isEmpty, nothing, parse, question } from "./state.js";
 import { Viewer } from "./viewer.js";
 
 let state = nothing();
@@ -71,11 +71,11 @@ const viewer = new Viewer($("#viewer"), {
 
 const box = new Box({
 	words: (q, { fresh }) => {
-		if (q !== state.q || state.view) go({ q, view: "" }, { replace: !fresh && !state.view });
+		if (q !== state.q || state.view) go({ q, view: "", exact: "" }, { replace: !fresh && !state.view });
 	},
 	remove: (key) => go({ like: without(state.like, key), unlike: without(state.unlike, key) }),
 	down: () => grid.focus(0),
-	clear: () => go({ q: "", like: [], unlike: [] }),
+	clear: () => go({ q: "", like: [], unlike: [], exact: "" }),
 });
 
 const filters = new Filters($("#filters"), {
@@ -136,8 +136,7 @@ function apply(next) {
 	box.show(state, pictures);
 	$("#sort").value = state.sort;
 	$(".sort").hidden = isEmpty(state) || state.view !== "";
-	const differs = address({ ...before, item: "" }) !== address({ ...state, item: "" });
-	if (differs || !results.now) show();
+	if (question(before) !== question(state) || !results.now) show();
 	viewed();
 }
 
@@ -211,9 +210,9 @@ function said(found) {
 	});
 	const text = summary(state, found);
 	$("#summary").textContent = text;
-	$("#remarks").replaceChildren(...remarks(found));
+	$("#remarks").replaceChildren(...remarks(found, () => go({ exact: "yes" })));
 	$("#remarks").hidden = !$("#remarks").firstChild;
-	announce(text || "Nothing found");
+	announce([text || "Nothing found", $("#remarks").textContent].join(". "));
 }
 
 /** The viewer shows the item of the address bar. */

@@ -1,6 +1,6 @@
 // What is known of a picture, for people: when, where, who, with what, which file.
 
-import { button, bytes, el, foreign, number, shown } from "./dom.js";
+import { button, bytes, clock, el, foreign, number, shown } from "./dom.js";
 import { titleOf, matchOf } from "./tile.js";
 
 const COVERED = new Set(["width", "height", "format", "size", "damaged", "colour", "taken", "camera",
@@ -73,10 +73,11 @@ function file({ meta, path }) {
 
 const scalar = (value) => ["string", "number", "boolean"].includes(typeof value);
 
-function others(meta) {
+function others(meta, narrow) {
 	return Object.entries(meta)
 		.filter(([name, value]) => !COVERED.has(name) && (scalar(value) || Array.isArray(value)))
-		.flatMap(([name, value]) => row(shown(name), line(list(value).join(", "))));
+		.flatMap(([name, value]) => row(shown(name), name.startsWith("label:") ? links(name, value, narrow)
+			: line(name === "duration" ? clock(value) : list(value).join(", "))));
 }
 
 /** narrow(field, value): look only at what has that value. */
@@ -97,6 +98,6 @@ export function details(item, hit, narrow) {
 			row("Colours", links("colour", meta.colour, narrow)),
 			row("Camera", links("camera", meta.camera, narrow), line(meta.lens), line(shot(meta))),
 			row("File", file(item)),
-			others(meta)),
+			others(meta, narrow)),
 	].flat().filter(Boolean);
 }

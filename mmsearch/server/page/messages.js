@@ -24,7 +24,7 @@ export function message(state, results, server, clear) {
 			el("kbd", {}, "mmsearch index ~/Pictures")));
 	}
 	if (isNarrowed(state)) {
-		return say("Nothing meets these filters", button({ class: "solid",
+		return say("Nothing found with these filters", button({ class: "solid",
 			onclick: clear }, "Clear the filters"));
 	}
 	if (state.sort === "date") {
@@ -55,12 +55,11 @@ export function summary(state, results) {
 	return complete ? plural(all, "result") : `${number(hits.length)}+ results`;
 }
 
-/** What was corrected, and what else the server says. */
-export function remarks(results) {
-	const corrected = Object.entries(results?.corrected ?? {});
-	const lines = corrected.map(([from, to]) => `Searched for “${shown(to)}” instead of “${shown(from)}”.`);
-	if (results?.note && results.hits.length) lines.push(shown(results.note));
-	return lines.map((line) => foreign("span", `${line} `));
+/** What was corrected, and what else the server says. exactly(): search for what was typed. */
+export function remarks({ corrected, note, hits }, exactly) {
+	const lines = Object.entries(corrected).map(([from, to]) => el("span", {}, "Showing results for ",
+		foreign("strong", to), ". Search instead for ", button({ onclick: exactly }, foreign("span", from)), ". "));
+	return note && hits.length ? [...lines, foreign("span", note)] : lines;
 }
 
 export function showMessage(content) {

@@ -1,18 +1,19 @@
 // What is asked and shown, as the address bar has it: links, reloads and the back button work.
 //
 //   ?q=a dog -people       words; what has a minus is left out
+//   &exact=yes             the words as they are, misspelt or not
 //   &like=12 &unlike=99    items of the collection, or u:NAME for a picture that was dropped
 //   &f=camera = 'Canon'    a condition, as `--where` takes it
 //   &taken=2021-05 &sort=date &mode=vector &find=any &c=COLLECTION
 //   &item=12               what the viewer shows; &view=copies: the page of duplicates
 
 const REPEATED = ["like", "unlike", "f"];
-const SINGLE = ["q", "taken", "sort", "mode", "find", "c", "view", "item"];
+const SINGLE = ["q", "exact", "taken", "sort", "mode", "find", "c", "view", "item"];
 /** Fields of several values; those of other fields are alternatives. */
 const ALL_HOLD = new Set(["people", "keywords", "colour"]);
 const LIKELY = 0.25;  // relevance of what is sorted by date: else it would be everything
 
-export const nothing = () => ({ q: "", like: [], unlike: [], f: [], taken: "", sort: "", mode: "",
+export const nothing = () => ({ q: "", exact: "", like: [], unlike: [], f: [], taken: "", sort: "", mode: "",
 	find: "", c: "", view: "", item: "" });
 
 export function parse(search) {
@@ -85,5 +86,6 @@ export function asked(state, uploads, k) {
 	if (state.sort === "date" && query.mode !== "text") query.min_score = LIKELY;
 	if (text) query.text = text;
 	if (query.mode === "text") return query;
+	if (state.exact) query.spelling = false;
 	return { ...query, without, image, without_image: pictures(state.unlike) };
 }
