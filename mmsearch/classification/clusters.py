@@ -40,7 +40,8 @@ def cluster(vectors: Vectors, count: int | None = None, seed: int = 0) -> tuple[
     """The cluster of each item, int64 [n], largest first, and their centres, float32 [clusters,
     dim]: k-means (scikit-learn's).
 
-    count: of clusters; by default the root of half the items, 40 at most.
+    count: of clusters; by default 1.5 times the number of items to the power of 0.4, 40 at most:
+        7 of 50 items, 24 of 1,000.
 
     Raises:
         UsageError: a count below 2 or above MOST.
@@ -53,7 +54,7 @@ def cluster(vectors: Vectors, count: int | None = None, seed: int = 0) -> tuple[
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise MissingExtra("a map", "map") from error
-    wanted = count or min(40, max(2, round(np.sqrt(len(vectors) / 2))))
+    wanted = count or min(40, max(2, round(1.5 * len(vectors) ** 0.4)))
     wanted = min(wanted, len(np.unique(vectors, axis=0)) if len(vectors) <= MOST else wanted)
     random = np.random.default_rng(seed)
     sample = vectors if len(vectors) <= _SAMPLE else vectors[

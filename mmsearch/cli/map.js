@@ -121,9 +121,10 @@ function choose(i) {
   about.replaceChildren();
   if (i >= 0) {
     const [name, folder, caption] = data.entries[i], [group, confidence] = data.clusters[data.cluster[i]];
-    const title = document.createElement(data.links[i] ? "a" : "b");
+    const [base, rest] = data.links[i], link = data.bases[base] + rest;
+    const title = document.createElement(link ? "a" : "b");
     title.textContent = name;
-    if (data.links[i]) Object.assign(title, {href: data.links[i], target: "_blank", rel: "noopener"});
+    if (link) Object.assign(title, {href: link, target: "_blank", rel: "noopener"});
     about.append(title);
     for (const line of [caption, data.folders[folder], `${group}, ${Math.round(100 * confidence)} %`]) {
       if (line) about.appendChild(document.createElement("span")).textContent = line;
@@ -196,7 +197,7 @@ addEventListener("keydown", event => {
   else if (event.key === "n") next();
   else if (event.key === "p") next(-1);
   else if (event.key === "Escape") choose(-1);
-  else if (moves[event.key] && event.target === canvas) {
+  else if (moves[event.key]) {
     left += moves[event.key][0] * 80;
     top_ += moves[event.key][1] * 80;
     draw();
@@ -235,4 +236,3 @@ addEventListener("resize", fit);
 dark.addEventListener("change", draw);
 fit();
 showAll();
-canvas.focus();

@@ -41,8 +41,8 @@ def map(
         cluster,
         common_words,
         gather,
-        places_of,
         named,
+        places_of,
         read_labels,
     )
     from mmsearch.cli.mapped import map_json, map_page

@@ -67,7 +67,7 @@ def map_page(collection: Reader, things: Things, of: Ids, groups: Sequence[Clust
     data = {
         "x": packed(places[:, 0]), "y": packed(1 - places[:, 1]),
         "cluster": of.tolist(), "thumbnail": thumbnail.tolist(), "entries": entries,
-        "folders": list(folders), "links": _bases(items), "sheets": sheets,
+        "folders": list(folders), **_links(items), "sheets": sheets,
         "side": _SIDE, "across": _ACROSS, "sheet": _SHEET,
         "clusters": [[safe_text(one.name), round(one.confidence, 2), len(one.items),
                       [safe_text(word) for word in one.also]] for one in groups]}
@@ -146,6 +146,12 @@ def _url(sheet: Image, used: int) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _bases(items: Sequence[Item]) -> list[str]:
-    """A link to the file of each item; empty where there is none."""
-    return [locate.link(own_uri(item)) or "" for item in items]
+def _links(items: Sequence[Item]) -> dict[str, Any]:
+    """A link to the file of each item, the number of its folder among `bases` and the rest; empty
+    where there is none."""
+    bases: dict[str, int] = {}
+    links = []
+    for item in items:
+        base, slash, name = (locate.link(own_uri(item)) or "").rpartition("/")
+        links.append([bases.setdefault(base + slash, len(bases)), name])
+    return {"bases": list(bases), "links": links}
