@@ -8,6 +8,7 @@ al. 2019, "SimpleShot").
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,7 +138,9 @@ def _probe(x: Vectors, y: Ids, strength: float) -> Any:
     except ImportError as error:
         raise MissingExtra("learning labels from examples", "classify",
                            "give the labels as words: --labels") from error
-    with threadpool_limits(1):  # threads wait for each other 70 times longer than they work
+    # Threads wait for each other 70 times longer than they work; a label with one example is fine.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         return LogisticRegression(C=strength, max_iter=300, tol=1e-3).fit(x, y)
 
 

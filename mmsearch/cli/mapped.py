@@ -86,15 +86,17 @@ def packed(values: Vectors) -> str:
 
 
 def spread(places: Vectors, most: int) -> list[int]:
-    """`most` items, as even over the map as can be: one of each cell of a grid, then a second."""
+    """`most` items, as even over the map as can be: one of each cell of a grid, then a second of
+    each, until there are enough, in no order of the cells."""
     if most >= len(places):
         return list(range(len(places)))
-    cells = max(1, int(np.sqrt(most) * 1.5))
+    cells = max(1, int(np.sqrt(most)))
     cell = np.minimum((places * cells).astype(np.int64), cells - 1) @ [cells, 1]
     order = np.argsort(cell, kind="stable")
     starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
     turn = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
-    found: list[int] = np.sort(order[np.argsort(turn, kind="stable")[:most]]).tolist()
+    chance = np.random.default_rng(0).random(len(order))
+    found: list[int] = np.sort(order[np.lexsort((chance, turn))[:most]]).tolist()
     return found
 
 

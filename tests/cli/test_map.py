@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browsing import BINARY, FLAGS, skip_without_browser
 from conftest import DEMO, Cli
 from test_cli import complaint
 from test_extras import without
 
 from mmsearch.cli.mapped import spread
 
+CHROMIUM = shutil.which("chromium")
+
 
 @pytest.fixture(scope="module")
 def made(demo_index: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A page of some of the pictures' thumbnails, and the same map as JSON."""
-    import sys
-
     folder = tmp_path_factory.mktemp("map")
     (folder / "words.txt").write_text("animal\nbuilding\nplant\nfood\nlandscape\n<b>vehicle\n")
     done = subprocess.run(
@@ -36,11 +37,12 @@ def made(demo_index: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 @pytest.fixture(scope="module")
 def page(made: tuple[Path, Any]) -> Iterator[Any]:
-    skip_without_browser()
+    if CHROMIUM is None:
+        pytest.skip("no Chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BINARY, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1100, "height": 700})
         page.errors = []  # type: ignore[attr-defined]
         page.on("pageerror", lambda error: page.errors.append(str(error)))  # type: ignore[attr-defined]
@@ -86,7 +88,7 @@ def test_search_and_keys_work_in_a_browser(page: Any) -> None:
     page.keyboard.press("+")
     assert page.evaluate("scale") == pytest.approx(before * 1.5)
     page.keyboard.press("0")
-    assert page.evaluate("scale") < before
+    assert page.evaluate("scale") == pytest.approx(before)
     assert page.errors == []
 
 
@@ -101,7 +103,7 @@ def test_a_click_on_a_picture_and_on_a_group_show_them(page: Any) -> None:
     expect(page.locator("#about a")).to_have_text(name)
     before = page.evaluate("scale")
     page.locator("#groups button").last.click()
-    assert page.evaluate("scale") > before
+    assert page.evaluate("scale") != before
     page.mouse.move(700, 300)
     page.mouse.wheel(0, 400)
     page.wait_for_function(f"scale < {page.evaluate('scale') * 1.01}")
