@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.classification import Features, Find
-from mmsearch.cli.answers import check_fields
 from mmsearch.cli.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
 from mmsearch.cli.terminal import console, print_json, progress, say, say_extras, say_skipped
 from mmsearch.errors import UsageError
@@ -84,7 +83,7 @@ def classify(
         return
     things = gather(collection, features, find=find, where=where or ())
     if not things.rows:
-        check_fields(collection, where)
+        collection.check_fields(where or ())
         raise UsageError(_nothing(features, find, bool(where)))
     decided = decide(classifier.labels, classifier.probabilities(things), min_confidence)
     if save is not None:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.answers import check_fields
 from mmsearch.cli.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
 from mmsearch.cli.terminal import print_json, progress, say
 from mmsearch.errors import UsageError
@@ -53,7 +52,7 @@ def map(
     collection = Collection.open(directory)
     things = gather(collection, "image", where=where or ())
     if len(things.rows) < 2:
-        check_fields(collection, where)
+        collection.check_fields(where or ())
         raise UsageError("a map needs two pictures or more" + " that meet the condition" * bool(
             where))
     vocabulary = common_words() if words is None else read_labels(str(words), ["{}"])
