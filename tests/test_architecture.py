@@ -22,7 +22,7 @@ FLOORS = [
     {"ingest"},
     {"search"},
     {"client", "collection"},
-    {"evaluation", "training"},
+    {"classification", "evaluation", "training"},
     {"cli", "server"},
 ]
 """The table of docs/architecture.md, from the ground up. A room may import the floors below it."""

@@ -25,7 +25,7 @@ def test_folder_holds_the_listed_pictures_and_nothing_else(listed: list[dict[str
     assert 36 <= len(images) <= 60
     assert len(images) == len(set(images))
     files = {file.name for file in DEMO.iterdir() if file.name != "__pycache__"}
-    assert files == {*images, "captions.jsonl", "LICENCES.md"}
+    assert files == {*images, "captions.jsonl", "moods.csv", "LICENCES.md"}
     assert sum(file.stat().st_size for file in DEMO.iterdir()) < 5_000_000
 
 

@@ -55,10 +55,12 @@ class Browsing(ABC):
         """From one snapshot, without vectors."""
         return self._retrying(read, vectors=False)
 
-    def vectors(self, kind: Kind) -> tuple[list[Row], Vectors]:
-        """All live items of a kind and their vectors, float32 [n, dim], in the same order."""
+    def vectors(self, kind: Kind, *, where: str | Sequence[str] = ()
+                ) -> tuple[list[Row], Vectors]:
+        """All live items of a kind that meet the conditions and their vectors, float32 [n, dim], in
+        the same order."""
         def read(one: Connection) -> tuple[list[Row], Vectors]:
-            rows = sorted(one.catalog.rows(None, [kind]), key=lambda row: row.seq)
+            rows = sorted(one.catalog.rows(condition_of(where), [kind]), key=lambda row: row.seq)
             seqs = np.array([row.seq for row in rows], np.int64)
             return rows, one.opened.gather(seqs, kind, int(one.catalog.settings["dim"]))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.collection.browsing import calibration_in
+from mmsearch.collection.labelling import Labelling
 from mmsearch.collection.making import make_collection
 from mmsearch.collection.pool import usable
 from mmsearch.collection.report import AddReport, Reindexed
@@ -63,7 +64,7 @@ from mmsearch.storage import (
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
 
-class Collection(Teaching):
+class Collection(Labelling, Teaching):
     """An open collection: what `collection.reader.Reader` does without a lock, and writing."""
 
     @classmethod

@@ -12,7 +12,7 @@ from mmsearch.fragments import file_uri, is_tile, part_of
 from mmsearch.ingest.hashes import hash_at, hash_of_file
 from mmsearch.ingest.shards import Ready
 from mmsearch.media import as_tile, tiling_of
-from mmsearch.metadata import CONTAINER_FIELDS, FIELDS
+from mmsearch.metadata import CONTAINER_FIELDS, FIELDS, is_label
 from mmsearch.records import Item, Kind, Vectors
 from mmsearch.sources import (
     brought_up,
@@ -25,7 +25,7 @@ from mmsearch.sources import (
 from mmsearch.storage import Catalog, Row
 
 _DECODED = FIELDS.keys() | CONTAINER_FIELDS
-"""Metadata that decoding adds: not part of what a source says of an item."""
+"""Metadata that decoding adds: not part of what a source says of an item; nor are labels."""
 
 
 @dataclass
@@ -290,8 +290,12 @@ def _differs_in_change_alone(one: Item, other: Item) -> bool:
 
 
 def _decoded(row: Row) -> dict[str, Any]:
-    """What decoding an item's content found before."""
-    return {key: value for key, value in row.item.meta.items() if key in _DECODED}
+    """What decoding an item's content found before, and what it was classified as."""
+    return {key: value for key, value in row.item.meta.items() if not _is_said(key)}
+
+
+def _is_said(key: str) -> bool:
+    return key not in _DECODED and not is_label(key)
 
 
 def _with_decoded(item: Item, row: Row) -> Item:
@@ -303,6 +307,6 @@ def _with_manifest(item: Item, row: Row) -> Item:
     more than what lies beside it."""
     if "manifest" not in row.item.meta or "manifest" in item.meta:
         return item
-    listed = {key: value for key, value in row.item.meta.items() if key not in _DECODED}
+    listed = {key: value for key, value in row.item.meta.items() if _is_said(key)}
     fingerprint = own_fingerprint(item.fingerprint)
     return replace(item, meta={**listed, **item.meta}, fingerprint=fingerprint)

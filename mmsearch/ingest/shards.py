@@ -25,7 +25,7 @@ from mmsearch.errors import MediaError, MmsearchError
 from mmsearch.fragments import file_uri
 from mmsearch.ingest.hashes import content_hash
 from mmsearch.media import NO_TILES, Grid, like_their_pictures
-from mmsearch.metadata import PIXEL_FIELDS
+from mmsearch.metadata import PIXEL_FIELDS, is_label
 from mmsearch.records import Item, Kind, SegmentInfo, Vectors
 from mmsearch.sources import Described, Skipped, described, locate, unread_fingerprint
 from mmsearch.stages import Spent, Stages
@@ -224,7 +224,8 @@ def _described_anew(ready: Ready, built: Built, captions: list[Item]) -> Item:
         return replace(ready.item, meta={**ready.decoded, **ready.item.meta},
                        fingerprint=unread_fingerprint(ready.item.fingerprint))
     pixels = {*PIXEL_FIELDS, "size"}
-    known = {name: value for name, value in ready.decoded.items() if name in pixels}
+    known = {name: value for name, value in ready.decoded.items()
+             if name in pixels or is_label(name)}
     return _taken(described(ready.item, {**known, **found.meta}, found.captions), built, captions)
 
 

@@ -2,8 +2,10 @@ from . import embedded as embedded, exif as exif, xmp as xmp
 from .dates import moment as moment
 from .exif import camera_name as camera_name
 from .fields import (
+    CONFIDENCE as CONFIDENCE,
     CONTAINER_FIELDS as CONTAINER_FIELDS,
     FIELDS as FIELDS,
+    LABEL as LABEL,
     MAX_CHARACTERS as MAX_CHARACTERS,
     PIXEL_FIELDS as PIXEL_FIELDS,
     Metadata as Metadata,
@@ -12,6 +14,7 @@ from .fields import (
     clean_keywords as clean_keywords,
     clean_text as clean_text,
     gps_position as gps_position,
+    is_label as is_label,
     merge_metadata as merge_metadata,
     number_within as number_within,
 )

@@ -45,6 +45,8 @@ CONTAINER_FIELDS = frozenset({"duration", "codec", "fps", "pages"})
 """What is found beyond that in videos and documents, see `media.frames`."""
 PIXEL_FIELDS = frozenset({"width", "height", "format", "colour", "damaged"})
 """What it takes a decoder to know."""
+LABEL, CONFIDENCE = "label:", "confidence:"
+"""What the fields begin with that `mmsearch classify` writes."""
 _PLACE = ("latitude", "longitude", "altitude")
 _OWN_FIRST = ("taken", *_PLACE)
 UNSURE = "unsure date"
@@ -56,6 +58,11 @@ _STOPS = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _ENDS = ("".join(_STOPS) + " ,;:\"'`()[]-_*\u2013\u2014\u2018\u2019\u201a\u201c\u201d\u201e"
          "\xab\xbb\u3001")
 _ASKED = re.compile(r"[^\x00-\x7f]+|\?+")
+
+
+def is_label(name: str) -> bool:
+    """Whether a field was written by `mmsearch classify`, and not said by anybody."""
+    return name.startswith((LABEL, CONFIDENCE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from .catalog import (
 )
 from .conditions import COLUMNS as COLUMNS, Condition as Condition
 from .filters import parse_where as parse_where
+from .labels import Labelled as Labelled
 from .lock import HOLDER as HOLDER, LOCK as LOCK, writer_lock as writer_lock
 from .open_segments import Files as Files, Opened as Opened, directory as directory
 from .rows import Row as Row

@@ -16,7 +16,7 @@ from typing import Any
 
 from mmsearch.errors import CollectionError
 from mmsearch.records import Item, SegmentInfo
-from mmsearch.storage import fulltext, taught
+from mmsearch.storage import fulltext, labels, taught
 from mmsearch.storage.reading import SEGMENT, CatalogReader
 from mmsearch.storage.rows import (
     COUNT_DROPPED,
@@ -144,6 +144,16 @@ class Catalog(CatalogReader):
         self._conn.executemany(
             f"INSERT INTO segments ({', '.join(SEGMENT)}) VALUES (?, ?, ?, ?, ?, ?, ?)",
             [astuple(segment) for segment in change.add_segments])
+
+    def put_labels(self, name: str, found: Iterable[labels.Labelled]) -> int:
+        """See `storage.labels`."""
+        with self._transaction():
+            return labels.put_labels(self._conn, name, found)
+
+    def drop_labels(self, name: str) -> int:
+        """See `storage.labels`."""
+        with self._transaction():
+            return labels.drop_labels(self._conn, name)
 
     def relist(self) -> None:
         """Make the full text anew, in one piece."""

@@ -11,7 +11,8 @@ comparison  FIELD = != < <= > >= VALUE       ``==`` is ``=``
 FIELD       path (or uri), kind, text, group, taken, modified, width, height, camera, size; what
             pictures and the files beside them say (docs/metadata.md): iso, city, keywords, ...;
             any other name is a column of the manifest; ``meta.size`` is a manifest column named
-            like one of the first; a name with spaces goes in quotes
+            like one of the first; ``label:flower`` and ``confidence:flower`` are what `mmsearch
+            classify --save flower` found; a name with spaces goes in quotes
 VALUE       a bare word, or '…' or "…" with nothing special in it but a doubled quote, which
             stands for itself
 
@@ -41,7 +42,7 @@ from mmsearch.storage.conditions import Condition, Field, Value, join, negate
 # SQLite refuses SQL beyond some depth, parameter count and pattern length; these stay far below.
 _MAX_CONDITION, _MAX_VALUE, _MAX_DEPTH, _MAX_COMPARISONS = 20_000, 4_000, 16, 500
 
-_NAME = re.compile(r"[^\W\d][\w.-]*")
+_NAME = re.compile(r"[^\W\d][\w.:-]*")
 _OPERATOR = re.compile(r"==|!=|<=|>=|=|<|>|~")
 
 

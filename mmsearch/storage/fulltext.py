@@ -23,11 +23,15 @@ MOST_TERMS = 100
 _SHORTEST_PREFIX = 3
 
 _COLUMNS = ", ".join(WEIGHTS)
-CREATE = (
-    # File names and glued words in pieces; texts; all values of the metadata; the whole path.
+CREATE_VIEW = (
+    # File names and glued words in pieces; texts; all values of the metadata, but for labels that
+    # were computed; the whole path.
     f"CREATE VIEW {VIEW} AS SELECT id, words, text, coalesce(camera, '') || ' ' || coalesce("
     "(SELECT group_concat(atom, ' ') FROM json_tree(meta) WHERE fullkey NOT IN ('$.file', "
-    "'$.line')), '') AS labels, uri FROM items",
+    "'$.line') AND fullkey NOT GLOB '$.\"label:*' AND fullkey NOT GLOB '$.\"confidence:*'), '') "
+    "AS labels, uri FROM items")
+CREATE = (
+    CREATE_VIEW,
     f"CREATE VIRTUAL TABLE {TABLE} USING fts5 ({_COLUMNS}, content='', "
     "tokenize='unicode61 remove_diacritics 2')",
 )

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
+from mmsearch.metadata import is_label
 from mmsearch.records import Item, Kind
 from mmsearch.storage import fulltext
 from mmsearch.storage.conditions import Condition
@@ -45,7 +46,9 @@ def described(item: Item) -> tuple[Any, ...]:
     rest = {key.removeprefix("meta.") if key.removeprefix("meta.") in COLUMNS else key: value
             for key, value in item.meta.items() if key not in COLUMNS}
     meta = _to_json(rest) if rest else "{}"
-    words = fulltext.words(item.uri, item.kind, item.text, item.meta.get("camera") or "", meta)
+    said = meta if not any(map(is_label, rest)) else _to_json(
+        {key: value for key, value in rest.items() if not is_label(key)})
+    words = fulltext.words(item.uri, item.kind, item.text, item.meta.get("camera") or "", said)
     return (item.uri, item.kind, item.text, item.group or item.uri, meta, item.fingerprint, words,
             *map(item.meta.get, COLUMNS))
 

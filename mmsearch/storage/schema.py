@@ -65,6 +65,11 @@ def open_to_write(path: Path) -> sqlite3.Connection:
             db.execute(sql)
 
     @migrations()
+    def text_without_labels(db: Database) -> None:
+        db.execute(f"DROP VIEW {fulltext.VIEW}")
+        db.execute(fulltext.CREATE_VIEW)
+
+    @migrations()
     def names(db: Database) -> None:  # earlier versions read and write what is without them
         db.execute(taught.CREATE)
 
