@@ -32,9 +32,9 @@ from measure import arguments, machine, table, write_json
 from mmsearch import load_encoder
 from mmsearch.encoders import Encoder
 from mmsearch.media import decode
-from mmsearch.metrics import average_precisions, best_ranks, hits_at
+from mmsearch.metrics import Ranks, average_precisions, hits_at
 from mmsearch.records import Vectors
-from mmsearch.search.compose import TextVectors
+from mmsearch.search import Asked, Query, TextVectors, asked_of
 from mmsearch.search.names import STRENGTH, Names
 from mmsearch.search.relevance import kept_calibration
 from mmsearch.storage import TaughtPicture
@@ -42,9 +42,10 @@ from mmsearch.storage import TaughtPicture
 NAME = "Zorblax"
 SENTENCES = ("a photo of {}", "{} on a white background", "two {}", "my {}",
              "a picture of the {} in the shop")
-NOUNS = ("dog", "boy", "girl", "bike bicycle", "horse", "skateboard", "snowboard", "surfer",
-         "motorcycle", "baby", "ball", "bird", "kayak", "guitar", "car", "mountain", "umbrella",
-         "pool", "beach", "hat", "football", "bench", "fountain", "tree", "boat")
+NOUNS = {noun: (noun,) for noun in (
+    "dog", "boy", "girl", "bike", "horse", "skateboard", "snowboard", "surfer", "motorcycle",
+    "baby", "ball", "bird", "kayak", "guitar", "car", "mountain", "umbrella", "pool", "beach",
+    "hat", "football", "bench", "fountain", "tree", "boat")} | {"bike": ("bike", "bicycle")}
 COUNTS = (1, 3, 5)
 
 ROWS = ("not taught", "by its pictures", "taught", "taught --is", "the words it knows")
@@ -73,10 +74,7 @@ def main() -> None:
     parser.add_argument("--strength", type=float, nargs="*", help="others than the engine's")
     args = parser.parse_args()
     encoder = load_encoder()
-    # The stamps have no split val.
-    sets = {name: read(encoder, args.data / name, args.cache, other.get(args.split, args.split))
-            for name, other in (("fashion_products", {}), ("tuxpaint_stamps", {"val": "train"}),
-                                ("flickr8k", {}))}
+    sets = read(encoder, args.data, args.cache, args.split)
     print(machine())
     print(f"largest change of a sentence without the name: {cost(encoder, sets):g}")
     found: dict[str, Any] = {}
@@ -96,7 +94,14 @@ def shown(values: Sequence[tuple[float, float, float]]) -> str:
     return " / ".join(f"{100 * value:.1f}" for value in np.mean(values, 0))
 
 
-def read(encoder: Encoder, folder: Path, cache: Path, split: str) -> Set:
+def read(encoder: Encoder, data: Path, cache: Path, split: str) -> dict[str, Set]:
+    """The three folders; the stamps have no split val."""
+    return {name: _read(encoder, data / name, cache, other.get(split, split))
+            for name, other in (("fashion_products", {}), ("tuxpaint_stamps", {"val": "train"}),
+                                ("flickr8k", {}))}
+
+
+def _read(encoder: Encoder, folder: Path, cache: Path, split: str) -> Set:
     lines = (folder / "pairs.jsonl").read_text("utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["split"] == split]
     kept = cache / f"teach-{folder.name}-{split}-{encoder.name.rpartition('@')[2]}.npy"
@@ -117,7 +122,7 @@ def tasks(sets: dict[str, Set], count: int, draws: int) -> Iterator[tuple[Set, T
         for folder, what, kind_of in (("fashion_products", "products", product),
                                       ("tuxpaint_stamps", "stamps", stamp)):
             some = sets[folder]
-            for kind, those in by(kind_of, some.rows).items():
+            for kind, those in those_of(kind_of, some.rows).items():
                 if len(those) >= max(COUNTS) + 2:
                     for task in of_kind(some, what, kind, those, rng.sample(those, count)):
                         yield some, task
@@ -134,7 +139,8 @@ def stamp(row: dict[str, Any]) -> str:
     return "" if "symbols" in parts else parts[-1].replace("_", " ")
 
 
-def by(key: Callable[[dict[str, Any]], str], rows: list[dict[str, Any]]) -> dict[str, list[int]]:
+def those_of(key: Callable[[dict[str, Any]], str], rows: list[dict[str, Any]]
+             ) -> dict[str, list[int]]:
     found: dict[str, list[int]] = defaultdict(list)
     for n, row in enumerate(rows):
         found[key(row)].append(n)
@@ -147,7 +153,8 @@ def of_kind(some: Set, what: str, kind: str, those: list[int], taught: list[int]
     yield Task(f"{what}, name", kind, taught, [("{}", rest)])
     yield Task(f"{what}, sentence", kind, taught, [(text, rest) for text in SENTENCES])
     if what == "products":
-        colours = by(lambda row: row["attributes"]["baseColour"], [some.rows[n] for n in rest])
+        colours = those_of(lambda row: str(row["attributes"]["baseColour"]),
+                           [some.rows[n] for n in rest])
         yield Task(f"{what}, colour", kind, taught, [
             (f"{colour.lower()} {{}}", [rest[n] for n in right])
             for colour, right in sorted(colours.items())])
@@ -155,19 +162,27 @@ def of_kind(some: Set, what: str, kind: str, those: list[int], taught: list[int]
 
 def of_nouns(photos: Set, count: int, rng: random.Random) -> Iterator[Task]:
     """Names for what a noun names: pictures with it in at least two captions."""
-    for words in NOUNS:
-        noun = re.compile(rf"\b(?:{'|'.join(words.split())})\b", re.IGNORECASE)
-        has = [n for n, row in enumerate(photos.rows)
-               if sum(bool(noun.search(caption)) for caption in row["captions"]) >= 2]
+    for kind, has in nouns(photos.rows).items():
         if len(has) < max(COUNTS) + 5:
             continue
+        noun = pattern(kind)
         taught = rng.sample(has, count)
         rest = [n for n in has if n not in taught]
         captions = [(noun.sub("{}", caption), [n]) for n in rest
                     for caption in photos.rows[n]["captions"] if len(noun.findall(caption)) == 1]
-        kind = words.split()[0]
         yield Task("photos, name", kind, taught, [("{}", rest)])
         yield Task("photos, caption", kind, taught, rng.sample(captions, min(12, len(captions))))
+
+
+def nouns(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """What has a noun in at least two captions."""
+    return {noun: [n for n, row in enumerate(rows)
+                   if sum(bool(pattern(noun).search(caption)) for caption in row["captions"]) >= 2]
+            for noun in NOUNS}
+
+
+def pattern(noun: str) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(NOUNS[noun])})\b", re.IGNORECASE)
 
 
 # -- how it is answered ----------------------------------------------------------------------------
@@ -185,14 +200,11 @@ def measured(encoder: Encoder, sets: dict[str, Set], count: int, draws: int, str
 
         def asked(word: str, is_a: str | None = None, task: Task = task,
                   pictures: Vectors = pictures) -> Vectors:
-            queries = [text.replace("{}", word) for text, _ in task.asked]
-            if is_a is None:
-                known = texts.of(encoder, None, queries)
-            else:
-                names = Names([TaughtPicture(NAME, is_a, str(n), encoder.name, vector)
-                               for n, vector in enumerate(pictures)], calibration, strengths)
-                known = names.moved(queries, texts.of(encoder, None, names.wordings(queries)))
-            return np.stack([known[query][0] for query in queries])
+            names = None if is_a is None else Names([
+                TaughtPicture(NAME, is_a, str(n), encoder.name, vector)
+                for n, vector in enumerate(pictures)], calibration, strengths)
+            return vectors_of(encoder, [text.replace("{}", word) for text, _ in task.asked], texts,
+                              names)
 
         mean = pictures.mean(0) / np.linalg.norm(pictures.mean(0))
         answers = dict(zip(ROWS, (
@@ -201,11 +213,17 @@ def measured(encoder: Encoder, sets: dict[str, Set], count: int, draws: int, str
         right = [np.searchsorted(kept, numbers) for _, numbers in task.asked]
         for row, vectors in answers.items():
             scores = vectors @ some.vectors[kept].T
-            ranks = best_ranks(scores, right)
+            ranks = ranks_of(scores, right)
             found.setdefault(task.what, {}).setdefault(row, []).extend(zip(
-                hits_at(ranks, 1), hits_at(ranks, 10), average_precisions(scores, right),
+                hits_at(ranks.best, 1), hits_at(ranks.best, 10), average_precisions(ranks),
                 strict=True))
     return found
+
+
+def ranks_of(scores: Vectors, right: Sequence[Any]) -> Ranks:
+    """Where all that is right comes, by scores [queries, pictures]."""
+    return Ranks.of([np.argsort(np.argsort(-row))[those]
+                     for row, those in zip(scores, right, strict=True)])
 
 
 def cost(encoder: Encoder, sets: dict[str, Set]) -> float:
@@ -214,9 +232,17 @@ def cost(encoder: Encoder, sets: dict[str, Set]) -> float:
     captions = [caption for row in sets["flickr8k"].rows[:200] for caption in row["captions"]]
     names = Names([TaughtPicture(NAME, "dog", "", encoder.name, sets["flickr8k"].vectors[0])],
                   kept_calibration(encoder))
-    known = TextVectors().of(encoder, None, names.wordings(captions))
-    moved = names.moved(captions, known)
-    return max(float(np.abs(moved[text][0] - known[text][0]).max()) for text in known)
+    texts = TextVectors()
+    return float(np.abs(vectors_of(encoder, captions, texts, names)
+                        - vectors_of(encoder, captions, texts)).max())
+
+
+def vectors_of(encoder: Encoder, queries: Sequence[str], texts: TextVectors,
+               names: Names | None = None) -> Vectors:
+    """As the engine makes them of queries for pictures."""
+    asked = asked_of([Query(text=query) for query in queries], encoder.dim, lambda how: encoder,
+                     lambda name: None, texts, names)
+    return np.stack([one.pictures for one in asked if isinstance(one, Asked)])
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mmsearch.cli.options import is_address
 from mmsearch.cli.terminal import say
-from mmsearch.errors import MmsearchError, UsageError
+from mmsearch.errors import UsageError
 from mmsearch.search import Query, several
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def from_directory(directory: Path, asked: Query, model: str | None, device: Dev
             "pip install 'mmsearch[multilingual]'")
     if hits:
         return Answer(hits)
-    check_fields(collection, asked.where)
+    collection.check_fields(asked.where)
     return Answer([], why_nothing=_why_nothing(collection, asked))
 
 
@@ -99,23 +98,6 @@ def say_corrected(corrected: dict[str, str]) -> None:
     for text, right in corrected.items():
         say(f"note: searched for {right!r}; {text!r} is taken for a misspelling "
             "(--no-spelling takes it as it is)")
-
-
-def check_fields(collection: Reader, where: Sequence[str] | None) -> None:
-    """Tell a misspelt field from a condition that nothing meets.
-
-    Raises:
-        MmsearchError: the conditions name a field that no item has, and that is none of the
-            documented ones, which any collection may lack.
-    """
-    from mmsearch.metadata import CONTAINER_FIELDS, FIELDS
-    from mmsearch.storage import COLUMNS, parse_where
-
-    columns = collection.columns()
-    known = CONTAINER_FIELDS.union(columns, FIELDS)
-    if unknown := sorted(parse_where(where or ()).columns - known):
-        raise MmsearchError(f"no item has the field {' or '.join(map(repr, unknown))}; the fields "
-                            f"are {', '.join(dict.fromkeys([*COLUMNS, *columns]))}")
 
 
 def _why_nothing(collection: Reader, asked: Query) -> str:

@@ -23,10 +23,10 @@ from mmsearch.errors import MmsearchError
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 _COMMANDS = {
-    "index": "index", "watch": "watch", "query": "query", "teach": "teach", "serve": "serve",
-    "dups": "dups", "eval": "evaluate", "info": "info", "delete": "delete", "verify": "verify",
-    "compact": "compact", "export": "export", "reindex": "reindex", "train": "train",
-    "demo": "demo", "mcp": "mcp", "models": "models"}
+    "index": "index", "watch": "watch", "query": "query", "similar": "similar", "teach": "teach",
+    "serve": "serve", "dups": "dups", "eval": "evaluate", "info": "info", "delete": "delete",
+    "verify": "verify", "compact": "compact", "export": "export", "reindex": "reindex",
+    "train": "train", "demo": "demo", "mcp": "mcp", "models": "models"}
 """The module of each, with a function of the same name; in the order of the help."""
 
 

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.answers import check_fields
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
     IndexOption,
@@ -39,7 +38,7 @@ def delete(
     missing = [path for path, uri in uris.items() if not collection.holds([uri])]
     count = collection.delete(list(uris.values()), where=where or ())
     if not count:
-        check_fields(collection, where)
+        collection.check_fields(where or ())
     print_json({"deleted": count}) if json_ else print(
         f"deleted {count} item{'s' * (count != 1)}" if count else "deleted nothing")
     for path in missing:

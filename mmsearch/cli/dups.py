@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.answers import check_fields
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
     IndexOption,
@@ -73,7 +72,7 @@ def dups(
     collection = Collection.open(directory)
     total = collection.count(where=where or ())
     if not total:
-        check_fields(collection, where)
+        collection.check_fields(where or ())
     with progress("comparing", lambda: total) as advance:
         found = collection.duplicates(exact=exact, threshold=threshold, where=where or (), k=top,
                                       progress=advance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
@@ -34,7 +35,7 @@ def _yes_or_no(text: str) -> bool:
 
 _SETTINGS: dict[str, Callable[[str], Any]] = {
     "mode": str, "fusion": str, "text_weight": float, "diverse": float, "min_score": float,
-    "multilingual": _yes_or_no, "captions": _yes_or_no}
+    "multilingual": _yes_or_no, "captions": _yes_or_no, "spelling": _yes_or_no}
 """Parts of a query that --compare can set, and what reads them."""
 
 
@@ -170,17 +171,21 @@ def _evaluated(systems: Sequence[System], pairs: Sequence[Pair], how: How) -> li
         if system.directory is None:
             load_encoder(system.model or "builtin")  # which may ask: a bar would hide that
     captions = sum(len(pair.captions) for pair in pairs)
-    found = []
-    with progress("encoding", lambda: sum(
+    found: list[Evaluation] = []
+    collections: dict[tuple[Path, str | None], Collection] = {}
+    with ExitStack() as opened, progress("encoding", lambda: sum(
             captions + len(pairs) * (system.directory is None) for system in systems)) as advance:
         for n, system in enumerate(systems):
             this = replace(how, search=system.settings, diagnose=how.diagnose and n == 0)
             if system.directory is None:
                 found.append(evaluate_model(pairs, this, model=system.model or "builtin",
                                             progress=advance))
-            else:
-                with Collection.open(system.directory, model=system.model) as collection:
-                    found.append(evaluate_collection(collection, pairs, this, progress=advance))
+                continue
+            key = system.directory, system.model
+            if key not in collections:  # one handle encodes what is asked again only once
+                collections[key] = opened.enter_context(
+                    Collection.open(system.directory, model=system.model))
+            found.append(evaluate_collection(collections[key], pairs, this, progress=advance))
     return found
 
 

@@ -30,7 +30,7 @@ def shown_measures(ways: Sequence[Direction]) -> list[str]:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for n, name in enumerate(columns):
-        table.add_column(name, justify="right" if n else "left")
+        table.add_column(name, justify="right" if n else "left", overflow="fold")
     return table
 
 

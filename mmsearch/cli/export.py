@@ -7,7 +7,6 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from mmsearch.cli.answers import check_fields
 from mmsearch.cli.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
 from mmsearch.cli.terminal import print_json, progress
 
@@ -42,7 +41,7 @@ def export(
     collection = Collection.open(directory)
     items = collection.count(where=where or (), find="any")  # not in the thread that draws
     if not items:
-        check_fields(collection, where)
+        collection.check_fields(where or ())
     with progress("exporting", lambda: items) as advance:
         done = collection.export(folder, where=where or (), dtype=dtype, format=format_,
                                  rows_per_file=rows_per_file, force=force, progress=advance)

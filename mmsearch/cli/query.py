@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli.answers import Answer, answered
+from mmsearch.cli.answers import answered
+from mmsearch.cli.hits import print_hits, write_sheet
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
     DeviceOption,
@@ -23,7 +23,7 @@ from mmsearch.cli.options import (
     one_form,
     part_option,
 )
-from mmsearch.cli.terminal import console, print_json, print_paths, say
+from mmsearch.cli.terminal import say
 from mmsearch.errors import UsageError
 from mmsearch.search import Find, Fusion, Mode, Query
 
@@ -113,38 +113,13 @@ def query(
         collapse=not no_collapse and (collapse or Query.collapse))
     answer = answered(place, asked, model, device)
     hits = answer.hits
-    if html:
-        from mmsearch.cli.sheet import contact_sheet
-
-        title = " + ".join([*(texts or ()), *(image or ()), *([vector.name] if vector else ())])
-        html.write_text(contact_sheet(hits, title=title), "utf-8")
-        say(f"wrote {html}")
+    write_sheet(html, hits, *(texts or ()), *(image or ()), *([vector.name] if vector else ()))
     if collapse and hits and not _have_value(hits, collapse):
         say(f"note: no result has a value of {collapse!r} to collapse by")
     if not hits:
         say(answer.why_nothing)
-    _print_hits(answer, json_=json_, filepath_only=filepath_only, print0=print0, preview=preview,
-                parts=mode != "vector")
-
-
-def _print_hits(answer: Answer, *, json_: bool, filepath_only: bool, print0: bool,
-                preview: bool, parts: bool) -> None:
-    from mmsearch.cli import present
-
-    hits = answer.hits
-    if json_:
-        print_json(present.hits_json(hits, parts=parts, server=answer.server))
-    elif filepath_only or print0:
-        print_paths(present.filepaths(hits), print0=print0)
-    elif preview:
-        from mmsearch.cli.preview import preview as show
-
-        show(hits, console())
-    elif sys.stdout.isatty():
-        if hits:
-            console().print(present.hits_table(hits))
-    else:
-        print(present.hits_tsv(hits), end="")
+    print_hits(hits, json_=json_, filepath_only=filepath_only, print0=print0, preview=preview,
+               parts=mode != "vector", server=answer.server)
 
 
 def _have_value(hits: list[Hit], field: str) -> bool:

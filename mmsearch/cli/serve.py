@@ -8,7 +8,13 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import DEFAULT_INDEX, ModelOption, directory_given, path_given
+from mmsearch.cli.options import (
+    DEFAULT_INDEX,
+    FetchPrivateOption,
+    ModelOption,
+    directory_given,
+    path_given,
+)
 from mmsearch.cli.terminal import say
 from mmsearch.errors import UsageError
 
@@ -28,6 +34,10 @@ def serve(
     writable: Annotated[Path | None, typer.Option(
         metavar="FOLDER", help="Let programs add files, which are saved in this folder, and remove "
                                "items.")] = None,
+    fetch: Annotated[bool, typer.Option(
+        "--fetch", help="Let searches name pictures by their web address, and download them; also "
+                        "those of manifests in PATH.")] = False,
+    fetch_private: FetchPrivateOption = False,
     host: Annotated[str, typer.Option(
         metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(
@@ -69,7 +79,7 @@ def serve(
         indexes=tuple(directories or [DEFAULT_INDEX]), model=model, host=host, port=port,
         token=_token(token, token_file), no_auth=no_auth, names=tuple(name or ()),
         log_queries=log_queries, paths=tuple(paths or ()), watch=watch, writable=writable,
-        waiting=queue, workers=workers)
+        fetch=fetch or fetch_private, fetch_private=fetch_private, waiting=queue, workers=workers)
 
     def started(address: str) -> None:
         say(f"serving on {address}")

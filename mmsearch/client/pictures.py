@@ -1,4 +1,4 @@
-"""Whatever a search takes as a picture, as JSON: the server opens no path and no address."""
+"""Whatever a search takes as a picture, as JSON: the server opens no path."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mmsearch.fragments import named
 from mmsearch.media import Crop
 from mmsearch.search import Embedded, example_picture
 from mmsearch.sources import locate
+from mmsearch.uris import kind_of
 
 
 def as_json(example: Any) -> dict[str, Any]:
@@ -23,6 +24,8 @@ def as_json(example: Any) -> dict[str, Any]:
         return {"vector": [float(number) for number in example.vector]}
     if isinstance(example, Crop):
         return as_json(example.image) | {"crop": example.area}
+    if isinstance(example, str) and kind_of(example) == "web":
+        return {"url": example}
     return {"data": b64encode(_file(example)).decode()}
 
 

@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from mmsearch.collection.feedback import Feedback
 from mmsearch.collection.pool import Connection
-from mmsearch.errors import ItemNotFound, MmsearchError, UsageError
+from mmsearch.errors import MmsearchError
+from mmsearch.metadata import CONTAINER_FIELDS, FIELDS
 from mmsearch.records import Hit, Item, Kind, Vectors
-from mmsearch.search import KINDS, Calibration, Embedded, Find, Query, calibration_of, several
-from mmsearch.storage import Catalog, Condition, Facet, Page, Row, Wanted, parse_where
+from mmsearch.search import KINDS, Calibration, Find, Query, calibration_of, several
+from mmsearch.storage import (
+    COLUMNS,
+    Catalog,
+    Condition,
+    Facet,
+    Page,
+    Row,
+    Wanted,
+    parse_where,
+)
 
 if TYPE_CHECKING:
     from mmsearch.search import Duplicates
@@ -62,6 +73,19 @@ class Browsing(ABC):
         """The names of all metadata that an item has: what conditions may name besides
         `storage.conditions.COLUMNS`."""
         return self._read(lambda one: sorted(one.catalog.meta_types(None, KINDS["any"])))
+
+    def check_fields(self, where: str | Sequence[str]) -> None:
+        """Tell a misspelt field from a condition that nothing meets.
+
+        Raises:
+            MmsearchError: the conditions name a field that no item has, and that is none of the
+                documented ones, which any collection may lack.
+        """
+        columns = self.columns()
+        known = CONTAINER_FIELDS.union(columns, FIELDS)
+        if unknown := sorted(parse_where(where).columns - known):
+            raise MmsearchError(f"no item has the field {' or '.join(map(repr, unknown))}; the "
+                                f"fields are {', '.join(dict.fromkeys([*COLUMNS, *columns]))}")
 
     def holds(self, uris: Sequence[str]) -> bool:
         """Whether anything at or below `uris` is indexed."""
@@ -129,16 +153,17 @@ class Browsing(ABC):
             ItemNotFound: there is no such item.
             UsageError: as `search`.
         """
-        row = self.rows([id]).get(id)
-        if row is None:
-            raise ItemNotFound(f"there is no item {id} in {self.path}")
-        if (vector := self.vector(row)) is None:
-            raise UsageError(f"item {id} has no vector yet; index its file again")
-        (found,) = self.search_many([Query(image=Embedded(vector), k=k + 1, where=where,
-                                           min_score=min_score)])
-        if isinstance(found, MmsearchError):
-            raise found
-        return [hit for hit in found if hit.id != id][:k]
+        session = self.feedback(where=where, min_score=min_score)
+        session.like(id)
+        return session.next(k)
+
+    def feedback(self, *, text: str | Sequence[str] = (), image: Any = (), without_image: Any = (),
+                 where: str | Sequence[str] = (), min_score: float | None = None,
+                 diverse: float | None = None) -> Feedback:
+        """A search that is told which of its results are right, and finds more of these; see
+        `collection.feedback`. The parts are those of `Query`."""
+        return Feedback(self, text=text, image=image, without_image=without_image, where=where,
+                        min_score=min_score, diverse=diverse)
 
     def duplicates(self, *, exact: bool = False, threshold: float = 0.8,
                    where: str | Sequence[str] = (), k: int | None = None,

@@ -97,8 +97,8 @@ class Diagnosis:
         return found
 
 
-def diagnose(collection: Collection, encoder: Encoder, measured: Measured, report: Report,
-             *, multilingual: bool | None, seed: int) -> Diagnosis:
+def diagnose(collection: Collection, measured: Measured, report: Report, *,
+             multilingual: bool | None, seed: int) -> Diagnosis:
     """Of a collection that is still open; multilingual: as in `Query`; seed: of what is drawn."""
     truth, rows = measured.captions.truth, measured.rows
     generator = np.random.default_rng(seed)
@@ -116,8 +116,8 @@ def diagnose(collection: Collection, encoder: Encoder, measured: Measured, repor
         calibration=_calibration(judged),
         gap=float(np.linalg.norm(measured.images[rows].mean(axis=0)
                                  - measured.queries[asked].mean(axis=0))),
-        latency=_picture_latency(encoder, [measured.items[row] for row in rows[:_TIMED_PICTURES]])
-        | latency,
+        latency=_picture_latency(collection.encoder, [
+            measured.items[row] for row in rows[:_TIMED_PICTURES]]) | latency,
         measured=measured)
 
 

@@ -92,10 +92,8 @@ def measure(
     queries: the texts as queries for pictures, if the model tells them apart from indexed ones.
     seed: of the bootstrap, which draws pictures together with all their captions.
 
-    UsageError: a k below 1, or no query in one of the directions.
+    UsageError: no query in one of the directions.
     """
-    if min(ks) < 1:
-        raise UsageError(f"-k must be at least 1, not {min(ks)}")
     by_text, by_image = truth.text_queries, truth.image_queries
     if not (len(by_text) and len(by_image)):
         raise UsageError("nothing to evaluate: no caption has a picture")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,6 +50,10 @@ class How:
     diagnose: bool = False
     search: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if min(self.ks) < 1:
+            raise UsageError(f"-k must be at least 1, not {min(self.ks)}")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -81,6 +86,7 @@ class Evaluation:
 def evaluate_model(pairs: Sequence[Pair], how: How = How(), *, model: str = BUILTIN,
                    progress: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Encode the pairs as indexing and querying would, and search them among themselves."""
+    captions_of(pairs, merge=how.merge, positives=how.positives)  # or an error after all encoding
     with TemporaryDirectory(prefix="mmsearch-eval-") as directory:
         collection = Collection.create(Path(directory) / "index", model=model, recall=1)
         skipped = collection.add(map(_picture, pairs), progress=progress).skipped
@@ -120,20 +126,17 @@ def evaluate_collection(collection: Collection, pairs: Sequence[Pair], how: How 
     queries, texts = (np.concatenate(part) for part in zip(*steps, strict=True))
     places = np.array([row_of[uri] for uri in uris], np.int64)
 
-    def measured(kept: Any) -> Report:
-        return measure(images, texts[kept], captions.truth.only(kept), rows=places,
-                       queries=queries[kept], ks=how.ks, seed=how.seed)
-
-    language = np.array(captions.languages)
-    names = sorted({*captions.languages} - {""})
-    report = measured(np.full(len(texts), True))
+    measured = partial(measure, images, rows=places, ks=how.ks, seed=how.seed)
+    report = measured(texts, captions.truth, queries=queries)
+    languages, names = np.array(captions.languages), sorted({*captions.languages} - {""})
+    by_language = {name: measured(texts[kept], captions.truth.only(kept), queries=queries[kept])
+                   for name in names for kept in [languages == name]} if len(names) > 1 else {}
     diagnosis = diagnose(
-        collection, encoder, Measured([row.item for row in rows], images, queries, texts, captions,
-                                      places),
+        collection, Measured([row.item for row in rows], images, queries, texts, captions, places),
         report, multilingual=how.multilingual, seed=how.seed) if how.diagnose else None
     return Evaluation(
         report, collection.model, encoder.name, multilingual, [], _ann(collection, queries, how.ks),
-        {name: measured(language == name) for name in names} if len(names) > 1 else {}, diagnosis)
+        by_language, diagnosis)
 
 
 def _picture(pair: Pair) -> Item:

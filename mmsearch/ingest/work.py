@@ -24,7 +24,8 @@ class Work:
     """Cuts a stream of items into shards, and what comes of them into changes.
 
     Shards are handed out one after the other; their size follows the encoder's speed, so that
-    something is committed every COMMIT_SECONDS or so.
+    something is committed after FIRST_SECONDS, then after twice as long each time, up to
+    COMMIT_SECONDS: whoever searches meanwhile soon finds something.
     """
 
     def __init__(self, root: Path, model: str, planner: Planner, next_seq: int) -> None:
@@ -52,7 +53,8 @@ class Work:
             if size >= self._size or len(plan.update) >= LARGEST or (
                     size and time.monotonic() - since > self._wait):
                 yield from self._cut()
-                several, since, self._wait = 0, time.monotonic(), COMMIT_SECONDS
+                several, since = 0, time.monotonic()
+                self._wait = min(2 * self._wait, COMMIT_SECONDS)
         yield from self._cut()
 
     def _cut(self) -> Iterator[Shard]:
@@ -79,7 +81,7 @@ class Work:
         seconds = max(time.monotonic() - self._handed_out, 0.001)
         self._refused |= {one.path for one in built.skipped if locate.is_far(one.path)}
         if built.rows:
-            size = round(len(built.rows) / seconds * COMMIT_SECONDS)
+            size = round(len(built.rows) / seconds * self._wait)
             self._size = min(max(size, SMALLEST), LARGEST)
         for _, item, _ in built.rows:
             self.replaced += (item.uri, item.kind) in self.planner.replacing

@@ -1,13 +1,14 @@
-"""Pictures that have captions are found by both: late fusion, when the query is words.
+"""Pictures that have captions are looked for by a joint representation, when the query is words.
 
-u and v say how many deviations a picture and the best of its captions are nearer to the query than
-what is foreign (see `search.relevance`). A picture then counts as one without captions would of
+That is the weighted mean of the picture's vector and its captions' (their mean, at length 1), at
+length 1. Its cosine to a query, in deviations above what is foreign (see `search.relevance`), is
+put on the scale of pictures without captions, so that it takes its place among them:
 
-    PICTURE * u + CAPTION * v + OFFSET
+    SLOPE * deviations + OFFSET
 
-deviations: the log odds of a match, given both, in units of those given the picture alone. So it
-takes its place among pictures that have no captions. Fitted to Flickr8k val and product photos val
-(one caption of each is its own, the others ask). `bench/captions.py` measures what it brings.
+which is the log odds of a match given the one in units of those given the other. All numbers were
+chosen on Flickr8k val and product photos val (one caption is the picture's own, another asks).
+`bench/captions.py` measures what this brings.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import numpy as np
 
 from mmsearch.records import Ids, Kind, Neighbors, Vectors
 from mmsearch.search.query import Asked
-from mmsearch.search.relevance import SAMPLED, Calibration, Floats, Scale, scale_of
+from mmsearch.search.relevance import SAMPLED, Calibration, scale_of
 from mmsearch.storage import Catalog, Opened
 
-PICTURE, CAPTION, OFFSET = 0.6, 0.4, -0.6
+PICTURE, SLOPE, OFFSET = 0.6, 0.9, -0.7
 PICTURES: tuple[Kind, ...] = ("image", "frame")
 
 
@@ -36,32 +37,45 @@ def with_captions(catalog: Catalog, opened: Opened, asked: Asked, calibration: C
         pairs = pairs[np.isin(pairs[:, 0], allowed)]
     if not len(pairs):
         return near
-    seqs = np.union1d(seqs, pairs[:, 0])
-    looked = _cosines(opened, PICTURES, seqs, asked.pictures)
-    known = dict(zip(near.ids[0].tolist(), near.scores[0].tolist(), strict=True))
-    cosines = np.array([known.get(seq, cosine) for seq, cosine in zip(
-        seqs.tolist(), looked.tolist(), strict=True)], np.float64)
+    captioned, owners = np.unique(pairs[:, 0], return_inverse=True)
+    texts, which = np.unique(pairs[:, 1], return_inverse=True)
+    dim = len(asked.pictures)
+    said = np.zeros((len(captioned), dim), np.float32)
+    np.add.at(said, owners, opened.gather(texts, "text", dim)[which])
+    seen = np.sum([opened.gather(captioned, kind, dim) for kind in PICTURES], axis=0)
 
-    texts, owners = np.unique(pairs[:, 1]), np.searchsorted(seqs, pairs[:, 0])
-    said = _cosines(opened, ("text",), texts, asked.texts)[np.searchsorted(texts, pairs[:, 1])]
-    best = np.full(len(seqs), -np.inf)
-    np.maximum.at(best, owners, said)
+    query = asked.pictures
+    plain = scale_of(query, calibration.images, opened.sample(PICTURES, SAMPLED))
+    both = scale_of(query, _foreign(calibration), _sample(opened))
+    above = (joint(seen, said) @ query - both.centre) / both.spread
+    scores = plain.centre + plain.spread * (SLOPE * above + OFFSET)
 
-    pictures = scale_of(asked.pictures, calibration.images, opened.sample(PICTURES, SAMPLED))
-    words = scale_of(asked.texts, calibration.texts, opened.sample(("text",), SAMPLED))
-    scores = np.where(np.isfinite(best), _both(cosines, best, pictures, words), cosines)
-    order = np.lexsort((seqs, -scores))
-    return Neighbors(scores[None, order].astype(np.float32), seqs[None, order])
-
-
-def _both(cosines: Floats, best: Floats, pictures: Scale, words: Scale) -> Floats:
-    u = (cosines - pictures.centre) / pictures.spread
-    v = (best - words.centre) / words.spread
-    found: Floats = pictures.centre + pictures.spread * (PICTURE * u + CAPTION * v + OFFSET)
-    return found
+    bare = ~np.isin(near.ids[0], captioned) & (near.ids[0] >= 0)
+    ids = np.concatenate([captioned, near.ids[0][bare]])
+    scores = np.concatenate([scores, near.scores[0][bare]]).astype(np.float32)
+    order = np.lexsort((ids, -scores))
+    return Neighbors(scores[None, order], ids[None, order])
 
 
-def _cosines(opened: Opened, kinds: tuple[Kind, ...], seqs: Ids, query: Vectors) -> Vectors:
-    """Of stored vectors (numbers ascending, each of one of these kinds) to a query."""
-    found: Vectors = sum(opened.gather(seqs, kind, len(query)) for kind in kinds) @ query
+def joint(pictures: Vectors, captions: Vectors) -> Vectors:
+    """Vectors of pictures (unit rows) and of their captions (of any length), float32 [n, dim] each,
+    -> unit rows."""
+    return _unit(PICTURE * pictures + (1 - PICTURE) * _unit(captions))
+
+
+def _foreign(calibration: Calibration) -> Vectors:
+    """Its pictures with their captions, which are as many for each."""
+    count, dim = calibration.images.shape
+    return joint(calibration.images, calibration.texts.reshape(count, -1, dim).mean(1))
+
+
+def _sample(opened: Opened) -> Vectors:
+    """Pictures with captions of any: what counts is the mean of all."""
+    pictures, texts = (opened.sample(kinds, SAMPLED) for kinds in (PICTURES, ("text",)))
+    count = min(len(pictures), len(texts))
+    return joint(pictures[:count], texts[:count])
+
+
+def _unit(rows: Vectors) -> Vectors:
+    found: Vectors = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return found

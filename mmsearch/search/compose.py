@@ -32,6 +32,10 @@ class Embedded:
     vector: Any
 
 
+KEPT_AWAY = 0.15
+"""How much all pictures that are kept away count together, beside all that is looked for (Rocchio
+1971, "Relevance feedback in information retrieval": gamma). They are often much like what is looked
+for, and at full weight take that away, too; chosen by bench/feedback.py."""
 Example: TypeAlias = Any
 """See `Query.image`."""
 Stored: TypeAlias = Callable[[os.PathLike[str] | str], Vectors | None]
@@ -132,7 +136,8 @@ class _Parts(NamedTuple):
 def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: TextVectors,
              names: Names | None = None) -> list[Asked | MmsearchError]:
     """Of each query the weighted sum of the embeddings of its texts and images, less those of what
-    it keeps away from, at unit length: scores stay cosines. All that is new is encoded at once.
+    it keeps away from (see `KEPT_AWAY`), at unit length: scores stay cosines. All that is new is
+    encoded at once.
     What is wrong with one query is in its place:
 
     UsageError: weights that are no numbers, parts that cancel out, what is no picture, or a crop
@@ -175,8 +180,10 @@ def composed(encoder: Encoder, queries: Sequence[Query], stored: Stored, texts: 
 def _parts(encoder: Encoder, query: Query, stored: Stored) -> _Parts:
     texts, images = several(query.text), several(query.image)
     without, without_images = several(query.without), several(query.without_image)
-    negative = len(without) + len(without_images)
-    factors = np.array([*_weights(query), *[-1.0] * negative], np.float32)
+    weights = _weights(query)
+    away = -KEPT_AWAY * sum(map(abs, weights)) / max(len(without_images), 1)
+    factors = np.array([*weights, *[-1.0] * len(without), *[away] * len(without_images)],
+                       np.float32)
     if not np.isfinite(factors).all() or not factors.any():
         raise UsageError("weights must be finite numbers, and not all zero")
     # What a shell hands over need not be UTF-8.

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -133,7 +133,7 @@ def routes(server: Server) -> APIRouter:
                 responses={200: {"content": {"text/plain": {}}}})
     def metrics() -> Response:
         """What Prometheus reads."""
-        return Response(generate_latest(server.measures.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(server.measures.told(), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

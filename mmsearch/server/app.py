@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute
 from mmsearch import __version__
 from mmsearch.server import about, copies, handle, items, logins, pages, searching, writing
 from mmsearch.server.asked import EmbedIn, QueryIn, SearchIn
+from mmsearch.server.fetching import allowed
 from mmsearch.server.guard import App, Guard
 from mmsearch.server.indexing import begin
 from mmsearch.server.measures import Measured
@@ -35,11 +36,12 @@ def make_app(server: Server) -> App:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(server.start)
-        indexing = begin(server)
-        async with agents():
-            yield
-        if indexing is not None:
-            await run_in_threadpool(indexing.end)
+        with allowed(server.settings):
+            indexing = begin(server)
+            async with agents():
+                yield
+            if indexing is not None:
+                await run_in_threadpool(indexing.end)
         await run_in_threadpool(server.close)
 
     app = FastAPI(title="mmsearch", version=__version__, docs_url=None, redoc_url=None,

@@ -42,25 +42,40 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class PictureIn(BaseModel):
-    """A picture: an item of the collection, the bytes of a file in base64 (or as a data: URL), or
-    a vector; the first two may be cropped ("10%,20%,50%,50%", or pixels)."""
+    """A picture: an item of the collection, the bytes of a file in base64 (or as a data: URL), its
+    address on the web (if the server was started with --fetch), or a vector; all but a vector may
+    be cropped ("10%,20%,50%,50%", or pixels)."""
 
     model_config = ConfigDict(extra="forbid")
     item: Id | None = None
     data: str | None = None
+    url: Annotated[str, Field(max_length=2000)] | None = None
     vector: Numbers | None = None
     crop: Annotated[str, Field(max_length=200)] | None = None
+    _fetched: bytes = b""
 
     @model_validator(mode="after")
     def _one(self) -> PictureIn:
         if sum(one is not None for one in self._given()) != 1:
-            raise ValueError("give one of item, data and vector")
+            raise ValueError("give one of item, data, url and vector")
         if self.crop is not None and self.vector is not None:
             raise ValueError("a vector cannot be cropped")
         return self
 
     def _given(self) -> Sequence[Any]:
-        return self.item, self.data, self.vector
+        return self.item, self.data, self.url, self.vector
+
+    def keep(self, data: bytes) -> None:
+        """What was at its address."""
+        self._fetched = data
+
+    def file(self) -> bytes:
+        """The bytes that were sent or fetched.
+
+        Raises:
+            UsageError: what was sent is no base64.
+        """
+        return self._fetched if self.data is None else from_base64(self.data)
 
 
 class OwnPictureIn(PictureIn):
@@ -179,7 +194,7 @@ class Examples:
         if picture.vector is not None:
             return Embedded(picture.vector)
         if picture.item is None:
-            return self._sent(from_base64(picture.data or ""), picture.crop)
+            return self._sent(picture.file(), picture.crop)
         row = self.served.row(picture.item)
         if picture.crop is not None:
             whole = picture_of(self.served.shown_as(row).item, None)

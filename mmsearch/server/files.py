@@ -18,7 +18,7 @@ from mmsearch.server.guard import FRAMED, HEAD_ONLY
 from mmsearch.server.problems import problem
 from mmsearch.server.shown import TYPES
 
-_BLOCK = 256 * 1024
+_BLOCK = 64 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 

@@ -17,6 +17,7 @@ from mmsearch.records import Hit
 from mmsearch.search import Query
 from mmsearch.server import bodies
 from mmsearch.server.asked import OwnQueryIn, QueryIn, query_of
+from mmsearch.server.fetching import fetch
 from mmsearch.server.guard import own_collection
 from mmsearch.server.problems import RESPONSES
 from mmsearch.server.searching import remarks
@@ -68,6 +69,7 @@ def routes(server: Server) -> APIRouter:
         own = own_collection(request.scope)
         asked, _ = await bodies.read(request, OwnQueryIn if own else QueryIn)
         served = server.collection(own or asked.collection)
+        await fetch(server, [*asked.image, *asked.without_image])
         if asked.image or asked.without_image:
             query = await server.decoding.run(partial(query_of, asked, served))
         else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from mmsearch.jsonable import strict
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from mmsearch.server.guard import App, Receive, Scope, Send
 
 _log = logging.getLogger("mmsearch.server.requests")
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""In the environment of several processes, where prometheus_client keeps what each has counted."""
 _SECONDS = (.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30)
 _QUIET = ("/thumb", "/image", "/healthz", "/readyz", "/metrics", "/v1/status")
 """Of these, only what went wrong is logged: there are hundreds for a page."""
@@ -43,6 +47,19 @@ class Measures:
             "mmsearch_waiting", "What waits or is under way.", ["what"], registry=self.registry)
         self.thumbs = Counter(
             "mmsearch_thumbs", "Small pictures.", ["found"], registry=self.registry)
+
+    def watch(self, what: str, count: Callable[[], int]) -> None:
+        """Tell how many wait; of this process alone, so not where several are told together."""
+        if SHARED not in os.environ:
+            self.waiting.labels(what).set_function(count)
+
+    def told(self) -> bytes:
+        """All of this process, or all that several have counted, as Prometheus reads it."""
+        if SHARED not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
 
     def took(self, stage: str, seconds: float) -> None:
         self.stage.labels(stage).observe(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -122,10 +123,16 @@ def _of_http(_: Request, error: Exception) -> Response:
 
 def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError | ValidationError)
-    wrong = [{"where": strict(".".join(map(str, one["loc"]))), "message": strict(one["msg"])}
-             for one in error.errors()[:20]]
+    wrong = [{"where": strict(".".join(str(part) for part in one["loc"] if _is_name(part))),
+              "message": strict(one["msg"])} for one in error.errors()[:20]]
     first = ": ".join(filter(None, wrong[0].values())) if wrong else "it cannot be read"
     return problem(422, f"the request does not fit: {first}", wrong)
+
+
+def _is_name(part: int | str) -> bool:
+    """Of a field or a place, not of a type that pydantic has tried: "list[constrained-str]"."""
+    return isinstance(part, int) or (part.isidentifier() and not isinstance(
+        getattr(builtins, part, None), type))
 
 
 def _unknown(_: Request, error: Exception) -> Response:

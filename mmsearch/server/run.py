@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable
 from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mmsearch.collection import Reader
@@ -36,8 +38,11 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
         raise MissingExtra("searching", "cpu")
     if settings.watch and find_spec("watchfiles") is None:
         raise MissingExtra("watching folders", "watch")
+    if settings.fetch and find_spec("urllib3") is None:
+        raise MissingExtra("fetching from the web", "fetch")
     from mmsearch.server.listening import listen
     from mmsearch.server.local import local_sockets
+    from mmsearch.server.measures import SHARED
     from mmsearch.server.workers import serve_with
 
     sockets = listen(settings.host, settings.port)
@@ -45,7 +50,9 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
     if settings.workers > 1:
         for path in settings.indexes:
             Reader.open(path, model=settings.model).close()  # what is wrong is said once
-        with local_sockets(settings.indexes) as local:
+        with TemporaryDirectory(prefix="mmsearch-metrics-") as folder, local_sockets(
+                settings.indexes) as local:
+            os.environ[SHARED] = folder
             serve_with(_run, settings, [*sockets, *local], lambda: started(address))
     else:
         listening = _listening(settings, lambda: started(address))

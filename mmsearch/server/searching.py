@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
 from mmsearch.encoders import lacks_package
+from mmsearch.errors import MmsearchError
 from mmsearch.records import Hit
 from mmsearch.search import Find, Mode, Query, several
 from mmsearch.server import bodies
@@ -31,6 +32,7 @@ from mmsearch.server.asked import (
     query_of,
 )
 from mmsearch.server.bodies import Uploaded
+from mmsearch.server.fetching import fetch
 from mmsearch.server.problems import RESPONSES
 from mmsearch.server.served import Served
 from mmsearch.server.shown import ShownHit, shown_hits
@@ -80,6 +82,9 @@ def routes(server: Server) -> APIRouter:
             q: Annotated[Text, Param(description="What to look for, in words.")] = "",
             item: Annotated[Id | None, Param(description="A picture to look for, by its id.")]
             = None,
+            url: Annotated[str | None, Param(
+                max_length=2000, description="Likewise, by its address on the web; the server has "
+                                             "to be started with --fetch.")] = None,
             without: Annotated[Text, Param(alias="not")] = "", where: Wheres = ALL,
             find: Find = "image", mode: Mode = "vector", k: K = 10,
             offset: Annotated[int, Param(ge=0, le=1_000_000)] = 0,
@@ -89,7 +94,7 @@ def routes(server: Server) -> APIRouter:
         """The same for people with curl."""
         return await answered(SearchIn(
             collection=collection, text=[q] if q else [], without=[without] if without else [],
-            image=[PictureIn(item=item)] if item else [], where=where,
+            image=[PictureIn(item=item, url=url)] if item or url else [], where=where,
             find=find, mode=mode, k=k, offset=offset, after=after, min_score=min_score, sort=sort,
             spelling=spelling))
 
@@ -108,6 +113,7 @@ def routes(server: Server) -> APIRouter:
         """The vectors of texts and pictures, to search by again and again."""
         asked, files = await bodies.read(request, EmbedIn, "image")
         served = server.collection(asked.collection)
+        await fetch(server, asked.image)
         return await server.decoding.run(
             partial(_embedded, served, asked, files.get("image", ())))
 
@@ -116,6 +122,7 @@ def routes(server: Server) -> APIRouter:
                        ) -> Response:
         start = time.perf_counter()
         served = server.collection(asked.collection)
+        await fetch(server, [*asked.image, *asked.without_image])
         wanted = asked.k
         if but is not None:  # it may be among them
             asked = asked.model_copy(update={"k": wanted + 1})
@@ -176,6 +183,10 @@ def _why_nothing(query: Query, served: Served) -> str:
     if query.mode == "text":
         return "no item has these words" + (" and meets the condition" if query.where else "")
     if query.where:
+        try:
+            served.reader.check_fields(query.where)
+        except MmsearchError as error:
+            return str(error)
         return "nothing meets the condition"
     if query.min_score is not None:
         return f"no result has a relevance of {query.min_score:g} or more"

@@ -35,6 +35,12 @@ class Settings:
     """Whether that goes on while they change."""
     writable: Path | None = None
     """A folder for what is sent; the first collection may then be changed over HTTP."""
+    fetch: bool = False
+    """Whether pictures may be named by their web address, and are fetched from there."""
+    fetch_private: bool = False
+    """Whether also from this machine and its network."""
+    fetch_seconds: float = 10.0
+    """For one picture."""
     host: str = "127.0.0.1"
     port: int = 8080
     token: str | None = field(default=None, repr=False)
@@ -67,6 +73,8 @@ class Settings:
     """Requests that may wait for their turn, of each kind; more are turned away."""
 
     def __post_init__(self) -> None:
+        if self.fetch_private and not self.fetch:
+            raise UsageError("--fetch-private goes with --fetch")
         if self.watch and not self.paths:
             raise UsageError("--watch needs the folders: mmsearch serve PATH --watch")
         if self.workers > 1 and (self.paths or self.writable):

@@ -18,6 +18,9 @@ from mmsearch.server.thumbs import Thumbs
 from mmsearch.server.turns import Turns
 from mmsearch.storage import Wanted
 
+_FETCHED = 16
+"""Pictures that are fetched from the web at the same time."""
+
 
 class Server:
     """What all routes share."""
@@ -43,7 +46,8 @@ class Server:
         self.batches = Batches(self.measures, settings.waiting, settings.deadline,
                                settings.decoders, settings.largest_batch)
         for what, count in (("search", self.batches.count), ("decode", self.decoding.count)):
-            self.measures.waiting.labels(what).set_function(count)
+            self.measures.watch(what, count)
+        self.fetching = Turns(_FETCHED, settings.waiting, settings.deadline)
         self.writing = Turns(1, settings.waiting, settings.deadline)
 
     def start(self) -> None:
@@ -70,6 +74,7 @@ class Server:
     def close(self) -> None:
         self.ready = False
         self.decoding.close()
+        self.fetching.close()
         self.batches.close()
         self.writing.close()
         for one in self.collections.values():

@@ -115,14 +115,16 @@ def _add(served: Served, folder: Path, sent: Sequence[Uploaded]) -> JSONResponse
     if None in types:
         odd = sent[types.index(None)].name
         raise MediaError(f"{strict(odd)[:100]!r} is no picture, video or document")
-    paths = [save(folder, one.name, kind or "", one.data)
+    saved = [save(folder, one.name, kind or "", one.data)
              for one, kind in zip(sent, types, strict=True)]
+    paths, new = [path for path, _ in saved], {path for path, is_new in saved if is_new}
     scan = Scan()
     report = _collection(served).add(iter_items(paths, scan=scan))
     skipped = {one.path: one.reason for one in (*scan.skipped, *report.skipped)}
     uris = {locate.uri_of(path): path for path in paths}
     for uri in uris.keys() & skipped.keys():  # its sender is told that it was not taken
-        uris[uri].unlink(missing_ok=True)
+        if uris[uri] in new:
+            uris[uri].unlink(missing_ok=True)
     rows = served.reader.of_files(uris)
     return JSONResponse({
         "added": report.added, "copied": report.copied, "items": shown(served, rows),
@@ -141,9 +143,10 @@ def _collection(served: Served) -> Collection:
     return served.reader
 
 
-def save(folder: Path, name: str, media_type: str, data: bytes) -> Path:
+def save(folder: Path, name: str, media_type: str, data: bytes) -> tuple[Path, bool]:
     """Write a file under its name, or one like it: never over another, never outside the folder,
-    whole or not at all.
+    whole or not at all. One of that name that holds the same stays as it is.
+    The path, and whether it is new.
 
     name: as somebody sent it.
     """
@@ -161,6 +164,8 @@ def save(folder: Path, name: str, media_type: str, data: bytes) -> Path:
                 path.open("xb").close()  # the name is ours, or somebody else's
                 break
             except FileExistsError:
+                if _holds(path, data):
+                    return path, False
                 number += 1
         part.replace(path)
     except OSError as error:
@@ -168,7 +173,12 @@ def save(folder: Path, name: str, media_type: str, data: bytes) -> Path:
     finally:
         part.unlink(missing_ok=True)
     _sync(folder)
-    return path
+    return path, True
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return (path.is_file() and not path.is_symlink() and path.stat().st_size == len(data)
+            and path.read_bytes() == data)
 
 
 def safe_name(name: str, media_type: str) -> tuple[str, str]:

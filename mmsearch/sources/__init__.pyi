@@ -33,4 +33,4 @@ from .vector_sets import (
     VectorSet as VectorSet,
     find_vectors as find_vectors,
 )
-from .web import Fetch as Fetch, fetching as fetching
+from .web import Fetch as Fetch, NotPublic as NotPublic, fetched as fetched, fetching as fetching

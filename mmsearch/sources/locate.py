@@ -235,7 +235,7 @@ def link(uri: str) -> str:
 def _read_far(uri: str) -> tuple[bytes, str]:
     from mmsearch.sources import remote, web
 
-    return web.read(uri) if kind_of(uri) == "web" else remote.read(uri)
+    return web.fetched(uri) if kind_of(uri) == "web" else remote.read(uri)
 
 
 def _read_file(path: Path) -> tuple[bytes, str]:

@@ -56,6 +56,10 @@ class NotFound(MediaError):
     """The server says that there is no such picture, or no more."""
 
 
+class NotPublic(MediaError):
+    """An address leads to this machine, or to its network."""
+
+
 class _Busy(MediaError):
     """It may answer if it is asked again, in so many seconds at the earliest."""
 
@@ -94,7 +98,7 @@ def is_allowed() -> bool:
     return _state["rules"] is not None
 
 
-def read(url: str) -> tuple[bytes, str]:
+def fetched(url: str) -> tuple[bytes, str]:
     """A picture's bytes and the fingerprint that goes with them.
 
     Raises:
@@ -266,7 +270,7 @@ def _checked_address(host: str, port: int, private: bool) -> str:
     addresses = [str(one[4][0]) for one in found]
     allowed = [one for one in addresses if private or _is_public(one)]
     if not allowed:
-        raise MediaError(f"leads to {', '.join(addresses[:1])}, which is not on the internet; "
+        raise NotPublic(f"leads to {', '.join(addresses[:1])}, which is not on the internet; "
                          "--fetch-private allows it")
     return allowed[0]
 

@@ -171,6 +171,7 @@ def test_a_misspelt_field_is_named(cli: Cli, demo_index: Path) -> None:
     (2, ["eval", DEMO / "captions.jsonl", "--compare", "captions=1"], "must be yes or no, not"),
     (2, ["eval", DEMO / "captions.jsonl", "--compare", "text-weight=x"], "must be a number, not"),
     (2, ["eval", DEMO / "captions.jsonl", "--compare", ""], "--compare is empty"),
+    (2, ["eval", DEMO / "captions.jsonl", "-k", 0], "-k must be at least 1"),
     (1, ["query", "x", "-i", "nowhere"], "holds no collection"),
     (1, ["query", "--image", ROOT / "LICENSE"], "LICENSE: not an image"),
     (1, ["query", "x", "--model", "ViT-B-32/nonsense"], "nonsense"),
@@ -304,7 +305,7 @@ def test_every_help_text_has_an_example_that_names_real_options(cli: Cli) -> Non
     assert cli("query", "x", "--no-such-option").returncode == 2
     assert set(commands) == {"index", "query", "eval", "info", "delete", "verify", "compact",
                              "train", "demo", "dups", "export", "watch", "models", "reindex",
-                             "serve", "mcp", "teach"}
+                             "serve", "mcp", "teach", "similar"}
     for command in commands:
         text = cli(command, "--help").stdout
         assert f"Example: mmsearch {command}" in text
@@ -389,3 +390,30 @@ def test_teach_names_lists_them_and_forgets_them(cli: Cli, photos: Path) -> None
 def test_teach_complains_plainly(cli: Cli, demo_index: Path, arguments: list[str], code: int,
                                  says: str) -> None:
     assert says in complaint(cli("teach", *arguments, "-i", demo_index), code)
+
+
+# -- similar -------------------------------------------------------------------------------------
+
+
+def test_similar_shows_more_but_not_what_was_given(cli: Cli, demo_index: Path) -> None:
+    wren, osprey, nuthatch = (str(DEMO / f"{name}.jpg") for name in ("wren", "osprey", "nuthatch"))
+
+    def found(*arguments: str) -> list[str]:
+        return cli("similar", *arguments, "--filepath-only", "-i", demo_index,
+                   check=True).stdout.splitlines()
+
+    assert found(wren, osprey, "-k", "3")[0] == nuthatch
+    assert len(everything := found(wren, "--not", osprey, "-k", "60")) == 48
+    assert not {wren, osprey} & set(everything)
+    snow = json.loads(cli("similar", wren, "--text", "a red bus", "-k", "3", "--json", "-i",
+                          demo_index, check=True).stdout)
+    assert "bus" in " ".join(hit["uri"] for hit in snow)
+
+
+@pytest.mark.parametrize(("arguments", "code", "says"), [
+    (["nothing.jpg"], 2, "nothing.jpg does not exist"), ([""], 2, "a path is empty"),
+    ([str(DEMO / "cat.jpg"), "--json", "--preview"], 2, "exclude each other"),
+    ([str(DEMO / "cat.jpg"), "--where", "nosuch=1"], 1, "no item has the field 'nosuch'")])
+def test_similar_complains_plainly(cli: Cli, demo_index: Path, arguments: list[str], code: int,
+                                   says: str) -> None:
+    assert says in complaint(cli("similar", *arguments, "-i", demo_index), code)

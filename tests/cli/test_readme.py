@@ -83,8 +83,9 @@ def test_the_commands_of_training_work_one_after_the_other(home: Path) -> None:
         assert done.stdout.strip()
 
 
-def test_the_commands_of_teaching_work_one_after_the_other(home: Path) -> None:
-    for command in searches(ROOT / "docs" / "teaching.md"):
+def test_the_commands_of_other_pages_work_one_after_the_other(home: Path) -> None:
+    for command in searches(ROOT / "docs" / "teaching.md") + searches(
+            ROOT / "docs" / "similar.md"):
         done = run(home, command)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()

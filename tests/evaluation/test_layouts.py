@@ -63,6 +63,26 @@ def test_folders_without_pairs_are_refused(shards: Path, tmp_path: Path) -> None
         pairs_in(shards, split="test")
 
 
+def test_several_positives_of_karpathys_files(cli: Cli, folder: Path) -> None:
+    """As ECCV Caption has them for dataset_coco.json: both kinds of ids may be equal numbers."""
+    images = []
+    for n, name in enumerate(NAMES):
+        (folder / f"{name}.jpg").write_bytes((DEMO / f"{name}.jpg").read_bytes())
+        sentences = [{"raw": f"a {name}", "sentid": n}, {"raw": "a thing", "sentid": n + 9}]
+        images.append({"filename": f"{name}.jpg", "split": "test", "cocoid": n,
+                       "sentids": [n, n + 9], "sentences": sentences})
+    (folder / "dataset_coco.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
+    (folder / "caption_to_image.json").write_text(json.dumps({"0": [0], "10": [1, 2, 4]}))
+    (folder / "image_to_caption.json").write_text(json.dumps({"3": [3, 12, 9]}))
+    asked = ("eval", folder / "dataset_coco.json", "--split", "test", "--json")
+    found = json.loads(cli(*asked, "--positives", folder / "caption_to_image.json", "--positives",
+                           folder / "image_to_caption.json", check=True).stdout)
+    assert (found["text_to_image"]["queries"], found["text_to_image"]["gallery"]) == (2, 5)
+    assert (found["image_to_text"]["queries"], found["image_to_text"]["gallery"]) == (1, 10)
+    merged = json.loads(cli(*asked, "--merge", check=True).stdout)
+    assert (merged["text_to_image"]["queries"], merged["image_to_text"]["gallery"]) == (6, 6)
+
+
 def test_results_are_what_clip_benchmark_writes(cli: Cli, tmp_path: Path) -> None:
     written = tmp_path / "r.json"
     shown = json.loads(cli("eval", DEMO / "captions.jsonl", "-k", 5, "--json", "--clip-benchmark",

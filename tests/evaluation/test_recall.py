@@ -88,6 +88,7 @@ def test_the_order_of_the_captions_does_not_matter():
     assert 0.1 < one.text_to_image.recall[1] < 0.9
 
 
-def test_a_cut_off_below_one_is_refused():
-    with pytest.raises(UsageError, match="at least 1"):
-        measure(np.eye(2), np.eye(2), [0, 1], ks=(0,))
+def test_without_queries_there_is_nothing_to_measure():
+    nothing = Truth([np.array([], int)], [np.array([], int)] * 2, np.array([0]))
+    with pytest.raises(UsageError, match="no caption has a picture"):
+        recall.measure(np.eye(2), np.eye(2)[:1], nothing)

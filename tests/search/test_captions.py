@@ -15,7 +15,7 @@ from mmsearch.collection import Collection
 from mmsearch.encoders import encode_queries
 from mmsearch.records import Hit
 from mmsearch.search import Query, calibration_of
-from mmsearch.search.captions import CAPTION, OFFSET, PICTURE
+from mmsearch.search.captions import OFFSET, SLOPE, joint
 from mmsearch.search.relevance import SAMPLED, scale_of
 
 TEXTS = ("two dogs", "people at night", "a red vehicle", "water", "something to eat", "snow")
@@ -77,17 +77,16 @@ def test_the_ranking_is_that_of_all_pictures_by_both(demo: Collection) -> None:
     captions, said = demo.vectors("text")
     calibration = calibration_of(demo.encoder.name, None, demo.encoder.dim)
     assert calibration is not None and len(seen) < len(said) <= SAMPLED
-    for text, looked, read in zip(TEXTS, *encode_queries(demo.encoder, TEXTS), strict=True):
-        picture = scale_of(looked, calibration.images, seen)
-        caption = scale_of(read, calibration.texts, said)
+    foreign = joint(calibration.images, calibration.texts.reshape(50, 2, -1).sum(1))
+    for text, query in zip(TEXTS, encode_queries(demo.encoder, TEXTS)[0], strict=True):
+        plain = scale_of(query, calibration.images, seen)
+        both = scale_of(query, foreign, joint(seen, said[:50]))
         expected = {}
         for row, vector in zip(pictures, seen, strict=True):
-            v = max((float(one @ read) - caption.centre) / caption.spread
-                    for other, one in zip(captions, said, strict=True)
-                    if other.item.group == row.item.group)
-            u = (float(vector @ looked) - picture.centre) / picture.spread
-            expected[row.id] = picture.centre + picture.spread * (
-                PICTURE * u + CAPTION * v + OFFSET)
+            own = np.sum([one for other, one in zip(captions, said, strict=True)
+                          if other.item.group == row.item.group], axis=0)
+            u = float(joint(vector[None], own[None])[0] @ query - both.centre) / both.spread
+            expected[row.id] = plain.centre + plain.spread * (SLOPE * u + OFFSET)
         hits = demo.search(text=text, k=50)
         assert [hit.id for hit in hits] == sorted(expected, key=lambda id: -expected[id])
         np.testing.assert_allclose([hit.score for hit in hits],

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import DEMO, add
-from serving import detail, serving
+from serving import TOKEN, detail, serving
 from test_indexing import wait_for
 
 from mmsearch.collection import Collection
@@ -112,14 +112,20 @@ def test_several_processes_answer_and_one_that_dies_is_replaced(demo_index: Path
 
     if not Path("/proc/self/task").exists():
         pytest.skip("no /proc here")
-    with serving("-i", demo_index, "--workers", 2) as server:
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    with serving("-i", demo_index, "--workers", 2, "--token", TOKEN) as server:
+        login = server.client.post("/v1/login", json={"token": TOKEN})
         before = workers()
         assert len(before) == 2
         for n in range(6):
-            with httpx.Client(base_url=server.client.base_url) as client:  # a new connection
+            with httpx.Client(base_url=server.client.base_url, cookies=login.cookies) as client:
                 assert client.get("/v1/search", params={"q": f"{n} dogs"}).status_code == 200
+        counted = 'mmsearch_request_seconds_count{method="GET",route="/v1/search",status="200"} 6.0'
+        # Of both, whichever answers.
+        assert counted in server.client.get("/metrics", headers=bearer).text
         os.kill(min(before), signal.SIGKILL)
         wait_for(lambda: len(workers()) == 2 and workers() != before)
+        assert counted in httpx.get(f"{server.client.base_url}metrics", headers=bearer).text
         assert httpx.get(f"{server.client.base_url}healthz", timeout=60).status_code == 200
         server.process.terminate()
         assert server.process.wait(60) == 0

@@ -116,6 +116,23 @@ def test_a_folder_alone_is_indexed_and_its_copies_are_found(
     expect(page.locator(".tile")).to_have_count(3)
 
 
+def test_how_long_indexing_still_takes(visit: Any) -> None:
+    page = visit()
+    expect(page.locator(".tile").first).to_be_visible()
+    page.clock.install()
+    said = page.evaluate_handle("""async () => {
+        const menu = document.querySelector("script").src.replace("app.js", "menu.js");
+        const { progress } = await import(menu);
+        return (done, total) => progress({ name: "x", done, total }).textContent;
+    }""")
+    says = "(said, [done, total]) => said(done, total)"
+    assert said.evaluate(says, [10, 310]) == "Indexing: 10 of 310"
+    page.clock.fast_forward(60_000)
+    assert said.evaluate(says, [110, 310]) == "Indexing: 110 of 310, about 2 minutes left"
+    assert said.evaluate(says, [110, None]) == "Indexing: 110"
+    assert said.evaluate(says, [0, 310]) == "Indexing: 0 of 310"  # another run
+
+
 def test_a_token_lets_in(visit: Any, serve: Any, album_index: Path) -> None:
     server = serve("-i", album_index, "--token", "open sesame 12345")
     page = visit(f"{server.url}/?q=bird", quiet=False)  # the 401 is logged

@@ -107,6 +107,8 @@ def test_corrections_and_remarks_are_told(client: httpx.Client) -> None:
         assert as_typed.json()["corrected"] == {}
     answer = client.get("/v1/search", params={"q": "dog", "where": "width > 100000"}).json()
     assert answer["hits"] == [] and answer["note"] == "nothing meets the condition"
+    answer = client.get("/v1/search", params={"q": "dog", "where": "foo=1"}).json()
+    assert "no item has the field 'foo'; the fields are path" in answer["note"]
 
 
 def test_vectors_are_those_of_the_library(client: httpx.Client, demo_index: Path) -> None:
@@ -123,7 +125,7 @@ def test_vectors_are_those_of_the_library(client: httpx.Client, demo_index: Path
     ({"text": "x", "k": 0}, 422, "k"), ({"text": "x", "k": 10**9}, 422, "k"),
     ({"text": "x", "top": 3}, 422, "top"), ({"text": "x", "collection": "no"}, 404, "'no'"),
     ({"image": [{"item": 10**9}]}, 404, "there is no item 1000000000"),
-    ({"image": [{"item": 1, "data": "eA=="}]}, 422, "one of item, data and vector"),
+    ({"image": [{"item": 1, "data": "eA=="}]}, 422, "one of item, data, url and vector"),
     ({"image": [{"data": "eA=="}]}, 415, "picture"),
     ({"image": [{"data": "€"}]}, 400, "no base64"), ({"vector": [1, 2, 3]}, 400, "384"),
     ({"image": [{"vector": [0.0] * 384}]}, 400, "not all zero"),

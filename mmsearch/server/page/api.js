@@ -55,7 +55,7 @@ async function call(path, options = {}) {
 const withQuery = (path, values) => {
 	const params = new URLSearchParams();
 	for (const [name, value] of Object.entries(values)) {
-		for (const one of [value].flat()) if (one !== "" && one !== null && one !== undefined) params.append(name, one);
+		for (const one of [value].flat()) if ((one ?? "") !== "") params.append(name, one);
 	}
 	return `${path}?${params}`;
 };

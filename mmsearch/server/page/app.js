@@ -13,7 +13,7 @@ import { failure, message, remarks, showMessage, summary } from "./messages.js";
 import { listen, prepared, wrong } from "./pictures.js";
 import { Results } from "./results.js";
 import { Server } from "./server.js";
-import { address, condition, conditions, isEmpty, nothing, parse } from "./state.js";
+import { address, condition, conditions, isEmpty, nothing, parse, question } from "./state.js";
 import { Viewer } from "./viewer.js";
 
 let state = nothing();
@@ -136,8 +136,7 @@ function apply(next) {
 	box.show(state, pictures);
 	$("#sort").value = state.sort;
 	$(".sort").hidden = isEmpty(state) || state.view !== "";
-	const differs = address({ ...before, item: "" }) !== address({ ...state, item: "" });
-	if (differs || !results.now) show();
+	if (question(before) !== question(state) || !results.now) show();
 	viewed();
 }
 

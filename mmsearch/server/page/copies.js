@@ -34,7 +34,7 @@ function groupOf(group, open) {
 }
 
 function one(hit, n, open) {
-		const size = [hit.width && `${number(hit.width)} × ${number(hit.height)}`,
+	const size = [hit.width && `${number(hit.width)} × ${number(hit.height)}`,
 		hit.size && bytes(hit.size)].filter(Boolean).join(" · ");
 	const img = el("img", { src: hit.thumb(320), alt: "", loading: "lazy", width: hit.width,
 		height: hit.height });

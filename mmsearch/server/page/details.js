@@ -73,10 +73,11 @@ function file({ meta, path }) {
 
 const scalar = (value) => ["string", "number", "boolean"].includes(typeof value);
 
-function others(meta) {
+function others(meta, narrow) {
 	return Object.entries(meta)
 		.filter(([name, value]) => !COVERED.has(name) && (scalar(value) || Array.isArray(value)))
-		.flatMap(([name, value]) => row(shown(name), line(name === "duration" ? clock(value) : list(value).join(", "))));
+		.flatMap(([name, value]) => row(shown(name), name.startsWith("label:") ? links(name, value, narrow)
+			: line(name === "duration" ? clock(value) : list(value).join(", "))));
 }
 
 /** narrow(field, value): look only at what has that value. */
@@ -97,6 +98,6 @@ export function details(item, hit, narrow) {
 			row("Colours", links("colour", meta.colour, narrow)),
 			row("Camera", links("camera", meta.camera, narrow), line(meta.lens), line(shot(meta))),
 			row("File", file(item)),
-			others(meta)),
+			others(meta, narrow)),
 	].flat().filter(Boolean);
 }

@@ -6,12 +6,12 @@ export const $ = (selector, root = document) => root.querySelector(selector);
 export function el(tag, props = {}, ...children) {
 	const node = document.createElement(tag);
 	for (const [name, value] of Object.entries(props)) {
-		if (value === null || value === undefined || value === false) continue;
+		if ((value ?? false) === false) continue;
 		if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
 		else if (name === "class") node.className = value;
 		else node.setAttribute(name, value === true ? "" : value);
 	}
-	node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+	node.append(...children.flat().filter((child) => (child ?? null) !== null));
 	return node;
 }
 

@@ -15,7 +15,7 @@ const WAYS = { find: { text: "texts", any: "pictures and texts" }, mode: { vecto
 const SEARCHABLE = 12;
 
 function label(name, value) {
-	if (name === "ratings") return `${"★".repeat(Math.max(0, Number(value))) || "☆"}`;
+	if (name === "ratings") return "★".repeat(Math.max(0, Number(value))) || "☆";
 	if (name === "types") return TYPES[value] ?? value;
 	return shown(value);
 }
@@ -134,7 +134,7 @@ export class Filters {
 
 /** Below the button that opened it, within the screen. */
 export function place(panel, button) {
-	const at = button.getBoundingClientRect(), { clientWidth } = document.documentElement;
+	const at = button.getBoundingClientRect(), { clientWidth } = document.body;
 	panel.style.left = `${Math.max(8, Math.min(at.left, clientWidth - panel.offsetWidth - 8))}px`;
 	panel.style.top = `${at.bottom + 6}px`;
 	panel.style.maxHeight = `${Math.max(160, innerHeight - at.bottom - 18)}px`;

@@ -72,11 +72,23 @@ function skipped({ skipped: count, skipped_files: files }) {
 			foreign("div", reason, { class: "dim" }))), more > 0 ? el("li", {}, `and ${number(more)} more`) : null));
 }
 
+const begun = new Map();  // name of a collection -> {at, done}, as this page first saw its run
+
+/** ", about 3 minutes left", going by what this page has seen; "" too early to tell. */
+function left({ name, done, total }) {
+	const at = performance.now();
+	if (!(begun.get(name)?.done <= done)) begun.set(name, { at, done });
+	const first = begun.get(name), seconds = (at - first.at) / 1000;
+	const minutes = (total - done) * seconds / (done - first.done) / 60;
+	return total && seconds > 8 && minutes < 6000
+		? `, about ${plural(Math.max(1, Math.round(minutes)), "minute")} left` : "";
+}
+
 /** How far an index run is. */
 export function progress(status) {
 	const bar = el("progress", { "aria-label": "Indexing" });
 	if (status.total) Object.assign(bar, { max: status.total, value: status.done });
 	const of = status.total ? ` of ${number(status.total)}` : "";
 	return el("div", { class: "run" },
-		el("div", {}, `Indexing: ${number(status.done)}${of}`), bar);
+		el("div", {}, `Indexing: ${number(status.done)}${of}${left(status)}`), bar);
 }
