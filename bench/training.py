@@ -34,9 +34,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "siglip": {"loss": "siglip"},
     "siglip, 5 captions": {"loss": "siglip", "captions": 5},
     "infonce, ema 0.95": {"ema": 0.95},
-    "infonce, adversarial 0.1": {"adversarial": 0.1},
     "infonce, adversarial 1": {"adversarial": 1.0},
     "infonce, adversarial 10": {"adversarial": 10.0},
+    "infonce, adversarial 100": {"adversarial": 100.0},
 }
 
 
