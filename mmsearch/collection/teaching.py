@@ -21,7 +21,7 @@ from mmsearch.collection.browsing import calibration_in
 from mmsearch.collection.reader import Reader
 from mmsearch.encoders import Encoder
 from mmsearch.errors import MediaError, UsageError
-from mmsearch.media import Crop, decode
+from mmsearch.media import Crop
 from mmsearch.records import Vectors
 from mmsearch.search import example_picture, kept_calibration, several
 from mmsearch.sources import uri_of
@@ -85,6 +85,8 @@ class Teaching(Reader):
 
 def encoded_again(taught: Sequence[TaughtPicture], encoder: Encoder) -> list[TaughtPicture]:
     """Pictures of names, by another model; what has no copy keeps the vector that it has."""
+    from mmsearch.media import decode
+
     return [replace(one, encoder=encoder.name, vector=encoder.encode_images(
         [decode(one.picture, min_side=encoder.min_side).image])[0])
         for one in taught if one.picture is not None]
