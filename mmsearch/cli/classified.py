@@ -105,7 +105,8 @@ def report_page(report: Report, truth: Examples, decided: Sequence[Decided], tit
         [(one.label, f"{one.precision:.2f}", f"{one.recall:.2f}", f"{one.f1:.2f}",
           f"{one.support:,}") for one in report.labels]), _confusion(report)]
     return sheet(title, f"{report.items:,} items, {100 * report.accuracy:.1f} % right",
-                 [(f"Labelled wrong: {len(wrong):,}", tiles)] if wrong else [], top="\n".join(top))
+                 [(f"Labelled wrong: {len(wrong):,}", tiles)] if wrong else [],
+                 top=f'<div class="labels">{"".join(top)}</div>')
 
 
 def _figures(report: Report) -> list[tuple[str, str]]:

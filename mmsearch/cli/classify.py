@@ -76,10 +76,11 @@ def classify(
     if undo is not None:
         _undone(collection, undo, json_)
         return
-    classifier = _classifier(collection, labels, examples, example or [], column, features, find,
-                             template or [], always)
+    classifier, learned = _classifier(collection, labels, examples, example or [], column, features,
+                                      find, template or [], always)
     if evaluate is not None:
-        _evaluated(collection, classifier, evaluate, column, find, min_confidence, json_, html)
+        truth = _labelled(collection, evaluate, classifier.features, find, column, learned)
+        _evaluated(classifier, truth, evaluate, min_confidence, json_, html)
         return
     things = gather(collection, features, find=find, where=where or ())
     if not things.rows:
@@ -113,7 +114,9 @@ def _check_task(labels: str | None, examples: Path | None, example: list[str] | 
 
 def _classifier(collection: Collection, labels: str | None, examples: Path | None,
                 example: list[str], column: str, features: Features, find: Find,
-                templates: Sequence[str], always: bool) -> ZeroShot | FewShot:
+                templates: Sequence[str], always: bool
+                ) -> tuple[ZeroShot | FewShot, Examples | None]:
+    """And the examples that it has learned from, if any."""
     from mmsearch.classification import (
         TEMPLATES,
         few_shot,
@@ -127,7 +130,7 @@ def _classifier(collection: Collection, labels: str | None, examples: Path | Non
         with progress("encoding labels",
                       lambda: sum(len(one.prompts) for one in asked)) as advance:
             return zero_shot(collection.encoder, asked, features, always=always,
-                             progress=advance)
+                             progress=advance), None
     if always or templates:
         raise UsageError("--always and --template go with --labels")
     if examples is not None:
@@ -138,7 +141,7 @@ def _classifier(collection: Collection, labels: str | None, examples: Path | Non
     with progress("learning", lambda: None) as advance:
         made = few_shot(learned.things, learned.labels, features, progress=advance)
     say(_how(made, learned))
-    return made
+    return made, learned
 
 
 def _read(collection: Collection, path: Path, features: Features, find: Find, column: str
@@ -191,14 +194,24 @@ def _undone(collection: Collection, name: str, json_: bool) -> None:
         print(f"removed {removed} labels" if removed else f"no item has a label:{name}")
 
 
-def _evaluated(collection: Collection, classifier: ZeroShot | FewShot, path: Path, column: str,
-               find: Find, least: float, json_: bool, html: Path | None) -> None:
+def _labelled(collection: Collection, path: Path, features: Features, find: Find, column: str,
+              learned: Examples | None) -> Examples:
+    """What is measured on; a note if it was learned from."""
+    truth = _read(collection, path, features, find, column)
+    if not truth.labels:
+        raise UsageError(_nothing(features, find, False))
+    seen = {row.item.uri for row in learned.things.rows} if learned else set()
+    if same := sum(row.item.uri in seen for row in truth.things.rows):
+        say(f"note: {same} of {len(truth.labels)} were among the examples, so the figures are too "
+            "good")
+    return truth
+
+
+def _evaluated(classifier: ZeroShot | FewShot, truth: Examples, path: Path, least: float,
+               json_: bool, html: Path | None) -> None:
     from mmsearch.classification import decide, report_of
     from mmsearch.cli.classified import report_page, report_tables
 
-    truth = _read(collection, path, classifier.features, find, column)
-    if not truth.labels:
-        raise UsageError(_nothing(classifier.features, find, False))
     decided = decide(classifier.labels, classifier.probabilities(truth.things), least)
     report = report_of(truth.labels, decided)
     if html:

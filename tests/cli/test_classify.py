@@ -85,6 +85,7 @@ def test_evaluate_measures_on_labelled_pictures(cli: Cli, index: Path, tmp_path:
     assert "<th scope=row>cheerful</th>" in page.read_text("utf-8")
     shown = cli(*command, check=True)
     assert "right in cross-validation" in shown.stderr
+    assert "34 of 34 were among the examples" in shown.stderr
     assert re.search(r"^calm +\d\.\d\d", shown.stdout, re.M)
 
 
