@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 from towers import MINILM_HEADS, MINILM_LAYERS, MINILM_WIDTH
 
-from mmsearch.training.contrastive import HeadParameters, batches, one_caption_each
+from mmsearch.training.contrastive import TrainedHead, batches, captions_each
 from mmsearch.training.features import Features
 from mmsearch.training.heads import Heads, unit
 
@@ -105,11 +105,11 @@ def tune(
     random = np.random.default_rng(config.seed)
     text_tower = MiniLM(minilm, config.text_dropout).train()
     images = unit(data.images)
-    image_head = HeadParameters(heads.image, images.reshape(-1, images.shape[-1]))
-    text_head = HeadParameters(heads.text, unit(data.texts))
+    image_head = TrainedHead(heads.image, images.reshape(-1, images.shape[-1]))
+    text_head = TrainedHead(heads.text, unit(data.texts))
     sharpness = torch.tensor(-np.log(config.temperature), dtype=torch.float32, requires_grad=True)
     groups: list[dict[str, Any]] = [
-        {"params": [*image_head.parameters, *text_head.parameters, sharpness],
+        {"params": [*image_head.parameters(), *text_head.parameters(), sharpness],
          "peak": config.head_lr},
         {"params": list(text_tower.parameters()), "peak": config.text_lr},
     ]  # fmt: skip
@@ -159,7 +159,7 @@ def _plan(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(epoch, pictures, one caption of each) for every step."""
     for epoch in range(config.epochs):
-        captions = one_caption_each(data.owner, data.images.shape[1], random)
+        captions = captions_each(data.owner, data.images.shape[1], 1, random)[:, 0]
         for batch in batches(data.group, config.batch_size, random):
             yield epoch, batch, captions[batch]
 

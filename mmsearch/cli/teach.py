@@ -62,9 +62,12 @@ def teach(
             raise typer.Exit(1)
     elif name is not None:
         from mmsearch.media import parse_crops
+        from mmsearch.storage import key_of
 
         count = collection.teach(name, parse_crops(pictures or [], crop or []), is_a=is_a)
         if json_:
             print_json({"name": name, "pictures": count})
         else:
             print(f"{safe_text(name)} has {count} picture{'s' * (count != 1)}")
+        if not any(one.is_a for one in collection.taught() if key_of(one.name) == key_of(name)):
+            say("tip: say what it is, and it is found much better: --is dog, --is shoe, ...")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
 from mmsearch.cli.options import JsonOption
 from mmsearch.cli.terminal import print_json, say, say_skipped
+
+Loss: TypeAlias = Literal["infonce", "siglip"]
 
 
 def train(
@@ -21,28 +24,55 @@ def train(
     base: Annotated[str, typer.Option(
         help="The model to start from.")] = "builtin",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over all pairs.")] = 20,
-    batch_size: Annotated[int, typer.Option(min=2, help="Pairs in each step.")] = 512,
+    batch_size: Annotated[int, typer.Option(min=2, help="Pictures in each step.")] = 512,
+    captions: Annotated[int, typer.Option(
+        min=1, help="Captions of each picture in a step, all of them right.")] = 1,
+    chunk: Annotated[int, typer.Option(
+        min=0, help="Pictures encoded together, where memory is short; the result is that of the "
+        "whole batch (gradient caching).")] = 0,
+    loss: Annotated[Loss, typer.Option(
+        help="infonce: which caption is the picture's? siglip: is this caption the picture's?")]
+        = "infonce",
+    hard_negatives: Annotated[float, typer.Option(
+        min=0, max=2, metavar="BETA", help="How much more the likeliest wrong captions and "
+        "pictures count (infonce).")] = 0.0,
+    adversarial: Annotated[float, typer.Option(
+        min=0, max=100, metavar="WEIGHT", help="Make the vectors of pictures and captions hard to "
+        "tell apart.")] = 0.0,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-4,
+    warmup: Annotated[float, typer.Option(
+        help="Share of the run in which the learning rate rises; then it falls as a cosine.")]
+        = 0.05,
+    ema: Annotated[float, typer.Option(
+        metavar="DECAY", help="Keep a moving average of the weights, e.g. 0.99.")] = 0.0,
+    patience: Annotated[int, typer.Option(
+        min=0, help="Stop after so many epochs without a better recall (0: never).")] = 0,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that stopped.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Adapt a model to your own pictures and captions.
 
-    Only its last layers are trained, the projection heads of images and texts.
+    Only its last layers are trained, the projection heads of images and texts. The folder also
+    gets log.jsonl and training.html, how loss and recall went.
 
     Example: mmsearch train captions.jsonl -o models/mine
     """
+    from mmsearch.cli.training_report import report
     from mmsearch.sources import Skipped
     from mmsearch.training import TrainConfig, train as train_heads
 
-    config = TrainConfig(base=base, val=val, epochs=epochs, batch_size=batch_size, lr=lr,
-                         seed=seed, resume=resume)
+    config = TrainConfig(
+        base=base, val=val, epochs=epochs, batch_size=batch_size, captions=captions, chunk=chunk,
+        loss=loss, hard_negatives=hard_negatives, adversarial=adversarial, lr=lr,
+        warmup=warmup, ema=ema, patience=patience, seed=seed, resume=resume)
     result = train_heads(pairs, out, config, on_epoch=lambda r: say(
         f"epoch {r.epoch}/{r.epochs}  "
         f"{'closed form' if r.epoch == 0 else f'loss {r.loss:.3f}'}  val R@10 "
         f"{r.recall.text_to_image[2]:.3f} text to image, {r.recall.image_to_text[2]:.3f} back "
         f"(gallery {r.recall.gallery})"))
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
+    (out / "training.html").write_text(report(out.name, lines, result.best_epoch), "utf-8")
     say_skipped([Skipped(path, reason) for path, reason in result.skipped.items()])
     if json_:
         print_json(asdict(result))

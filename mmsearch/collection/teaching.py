@@ -21,9 +21,9 @@ from mmsearch.collection.browsing import calibration_in
 from mmsearch.collection.reader import Reader
 from mmsearch.encoders import Encoder
 from mmsearch.errors import MediaError, UsageError
-from mmsearch.media import Crop, decode
+from mmsearch.media import Crop
 from mmsearch.records import Vectors
-from mmsearch.search import example_picture, kept_calibration
+from mmsearch.search import example_picture, kept_calibration, several
 from mmsearch.sources import uri_of
 from mmsearch.storage import Catalog, Change, TaughtPicture, key_of
 from mmsearch.uris import nfc
@@ -38,13 +38,14 @@ class Teaching(Reader):
     @abstractmethod
     def _writing(self) -> AbstractContextManager[Catalog]: ...
 
-    def teach(self, name: str, images: Sequence[Any], *, is_a: str = "") -> int:
+    def teach(self, name: str, images: Any, *, is_a: str = "") -> int:
         """Give a name to a few pictures, or more pictures to a name; -> how many it has now.
 
         From now on, texts with this word among theirs find what these pictures show.
 
-        images: as `Query.image`: files, indexed or not, parts of them (`media.Crop`), uris of
-            items, bytes, PIL pictures. Small copies are kept, for another model.
+        images: one or several, as `Query.image`: files, indexed or not, parts of them
+            (`media.Crop`), uris of items, bytes, PIL pictures. Small copies are kept, for another
+            model.
         is_a: a word for what it is, such as "dog": searches get much better by it. "" keeps what
             was said before.
 
@@ -53,16 +54,16 @@ class Teaching(Reader):
             MediaError: a picture cannot be decoded.
             CollectionBusy: another process is writing.
         """
-        name, is_a = (" ".join(nfc(text).split()) for text in (name, is_a))
+        name, is_a = (_plain(text) for text in (name, is_a))
         if not any(letter.isalnum() for letter in name):
             raise UsageError("give a name of at least one letter or digit")
-        if not images:
+        if not (examples := several(images)):
             raise UsageError(f"give at least one picture of {name}")
         with self._writing() as catalog:
             old = [one for one in catalog.taught(pictures=True) if key_of(one.name) == key_of(name)]
             is_a = is_a or next((one.is_a for one in old), "")
             taught = {one.uri: replace(one, name=name, is_a=is_a) for one in old}
-            for image in images:
+            for image in examples:
                 vector, copy = self.embed(images=[image]), _copy(image)
                 uri = _source(image, vector)
                 taught[uri] = TaughtPicture(
@@ -75,6 +76,7 @@ class Teaching(Reader):
 
     def forget(self, name: str) -> int:
         """Take a name away; -> how many pictures it had, 0 if there was no such name."""
+        name = _plain(name)
         with self._writing() as catalog:
             those = [one for one in catalog.taught() if key_of(one.name) == key_of(name)]
             catalog.commit(Change(forget=[name]))
@@ -83,9 +85,16 @@ class Teaching(Reader):
 
 def encoded_again(taught: Sequence[TaughtPicture], encoder: Encoder) -> list[TaughtPicture]:
     """Pictures of names, by another model; what has no copy keeps the vector that it has."""
+    from mmsearch.media import decode
+
     return [replace(one, encoder=encoder.name, vector=encoder.encode_images(
         [decode(one.picture, min_side=encoder.min_side).image])[0])
         for one in taught if one.picture is not None]
+
+
+def _plain(text: str) -> str:
+    """With single blanks; what a shell hands over need not be UTF-8."""
+    return " ".join(nfc(text.encode("utf-8", "replace").decode()).split())
 
 
 def _source(image: Any, vector: Vectors) -> str:

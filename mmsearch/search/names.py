@@ -63,8 +63,10 @@ class Names:
             those = [one for one in taught if key_of(one.name) == key]
             mean = _unit(np.mean([one.vector for one in those], axis=0))
             self._names[key] = _Name(those[0].is_a, _unit(mean - centre))
-        longest_first = sorted(self._names, key=len, reverse=True)
-        either = "|".join(re.escape(key).replace(r"\ ", r"\s+") for key in longest_first)
+        # Both ways: of Weiß, Weiß and WEISS.
+        written = {one.name for one in taught} | self._names.keys()
+        either = "|".join(re.escape(one).replace(r"\ ", r"\s+")
+                          for one in sorted(written, key=len, reverse=True))
         self._pattern = re.compile(rf"(?<!\w)({either})(?:(e?s)|(['\u2019]s?))?(?!\w)",
                                    re.IGNORECASE)
 

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
 from mmsearch import __version__
-from mmsearch.server import about, copies, handle, items, logins, pages, searching, writing
+from mmsearch.server import about, copies, handle, items, logins, naming, pages, searching, writing
 from mmsearch.server.asked import EmbedIn, QueryIn, SearchIn
 from mmsearch.server.fetching import allowed
 from mmsearch.server.guard import App, Guard
@@ -25,7 +25,8 @@ from mmsearch.server.problems import Problem, add_problems, known_only
 from mmsearch.server.state import Server
 
 _MODELS: list[type[BaseModel]] = [
-    Problem, QueryIn, SearchIn, EmbedIn, logins.Login, writing.AddIn, writing.DeleteIn]
+    Problem, QueryIn, SearchIn, EmbedIn, logins.Login, writing.AddIn, writing.DeleteIn,
+    naming.TeachIn, naming.ForgetIn]
 """Those that routes name themselves."""
 _REF = "#/components/schemas/{model}"
 
@@ -46,7 +47,7 @@ def make_app(server: Server) -> App:
 
     app = FastAPI(title="mmsearch", version=__version__, docs_url=None, redoc_url=None,
                   lifespan=lifespan, redirect_slashes=False)
-    for room in (searching, items, about, copies, writing, logins, handle):
+    for room in (searching, items, about, copies, writing, naming, logins, handle):
         app.include_router(room.routes(server), dependencies=[Depends(known_only)])
     app.include_router(pages.routes())
     app.router.routes.extend(routes)

@@ -87,20 +87,20 @@ def routes(server: Server) -> APIRouter:
     async def add(request: Request) -> JSONResponse:
         """Save pictures, videos or documents in the folder for them, and index them."""
         asked, sent = await bodies.read(request, AddIn, "file")
-        served, folder = _writable(server, asked.collection)
+        served, folder = writable_of(server, asked.collection)
         return await server.writing.run(partial(_add, served, folder, sent.get("file", [])))
 
     @router.delete("", response_model=Deleted, openapi_extra=bodies.openapi(DeleteIn))
     async def delete(request: Request) -> JSONResponse:
         """Remove items from a collection; their files stay where they are."""
         asked, _ = await bodies.read(request, DeleteIn)
-        served, _folder = _writable(server, asked.collection)
+        served, _folder = writable_of(server, asked.collection)
         return await server.writing.run(partial(_delete, served, asked.ids))
 
     return router
 
 
-def _writable(server: Server, name: str | None) -> tuple[Served, Path]:
+def writable_of(server: Server, name: str | None) -> tuple[Served, Path]:
     served = server.collection(name)
     if served.writable is None:
         raise Refused(403, f"{served.name!r} cannot be changed over HTTP; start the server with "
@@ -119,7 +119,7 @@ def _add(served: Served, folder: Path, sent: Sequence[Uploaded]) -> JSONResponse
              for one, kind in zip(sent, types, strict=True)]
     paths, new = [path for path, _ in saved], {path for path, is_new in saved if is_new}
     scan = Scan()
-    report = _collection(served).add(iter_items(paths, scan=scan))
+    report = collection_of(served).add(iter_items(paths, scan=scan))
     skipped = {one.path: one.reason for one in (*scan.skipped, *report.skipped)}
     uris = {locate.uri_of(path): path for path in paths}
     for uri in uris.keys() & skipped.keys():  # its sender is told that it was not taken
@@ -135,10 +135,10 @@ def _add(served: Served, folder: Path, sent: Sequence[Uploaded]) -> JSONResponse
 def _delete(served: Served, ids: Sequence[int]) -> JSONResponse:
     rows = served.reader.rows(ids)
     uris = sorted({own_uri(row.item) for row in rows.values()})
-    return JSONResponse({"deleted": _collection(served).delete(uris) if uris else 0})
+    return JSONResponse({"deleted": collection_of(served).delete(uris) if uris else 0})
 
 
-def _collection(served: Served) -> Collection:
+def collection_of(served: Served) -> Collection:
     assert isinstance(served.reader, Collection)
     return served.reader
 

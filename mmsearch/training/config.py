@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from mmsearch.errors import UsageError
 from mmsearch.training.validation import Recall
+
+Loss = Literal["infonce", "siglip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +17,13 @@ class TrainConfig:
     """base: "builtin" or a model directory, whose towers are kept.
     val: pairs to choose the best epoch on; default: split "val" of the pairs, else a tenth of them.
     dropout: share of the features hidden at each step.
+    captions: of each picture in a batch, all of which are right.
+    hard_negatives: beta of Robinson et al. 2021; 0 counts all negatives the same.
+    adversarial: weight of the modality judge.
+    chunk: rows that are encoded together, with gradient caching; 0: the whole batch.
+    warmup: share of the run in which the learning rate rises.
+    ema: decay of the moving average of the weights, which is what is kept; 0: the last weights.
+    patience: epochs without a better recall after which the run ends; 0: never.
     """
 
     base: str = "builtin"
@@ -25,6 +35,14 @@ class TrainConfig:
     resume: bool = False
     dropout: float = 0.3
     temperature: float = 0.05
+    loss: Loss = "infonce"
+    captions: int = 1
+    hard_negatives: float = 0.0
+    adversarial: float = 0.0
+    chunk: int = 0
+    warmup: float = 0.05
+    ema: float = 0.0
+    patience: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.batch_size < 2:
@@ -32,13 +50,32 @@ class TrainConfig:
         if not 0 < self.lr < 1 or not 0 <= self.dropout < 1:
             raise UsageError("the learning rate must be above 0 and below 1, the dropout at least "
                              "0 and below 1")
+        if self.loss not in get_args(Loss):
+            raise UsageError(f"there is no loss {self.loss}; take {' or '.join(get_args(Loss))}")
+        if self.captions < 1 or self.chunk < 0 or self.patience < 0:
+            raise UsageError("captions must be at least 1, chunk and patience at least 0")
+        if not 0 <= self.warmup < 1 or not 0 <= self.ema < 1:
+            raise UsageError("warmup and ema must be at least 0 and below 1")
+        if not 0 <= self.hard_negatives <= 2 or not 0 <= self.adversarial <= 100:
+            raise UsageError("hard negatives must be between 0 and 2, adversarial between 0 and "
+                             "100")
+        if self.hard_negatives and self.loss != "infonce":
+            raise UsageError("hard negatives are weighted with the loss infonce only; leave out "
+                             "one of the two")
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """epoch: 0 is the closed-form start (loss is then nan); recall is on the validation pairs."""
+    """epoch: 0 is the closed-form start (loss is then nan); recall is on the validation pairs.
+
+    gap: the distance of the centres of pictures and captions there (Liang et al. 2022); lr: after
+    the last step; seconds: that the epoch took.
+    """
 
     epoch: int
     epochs: int
     loss: float
     recall: Recall
+    gap: float = 0.0
+    lr: float = 0.0
+    seconds: float = 0.0

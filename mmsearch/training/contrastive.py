@@ -2,49 +2,68 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mmsearch.records import Ids, Vectors
+from mmsearch.training.adversary import ModalityJudge, ramp
 from mmsearch.training.closed_form import f32, moments
 from mmsearch.training.config import EpochReport, TrainConfig
 from mmsearch.training.features import Features
+from mmsearch.training.gradient_cache import cached_backward
 from mmsearch.training.heads import Head, Heads, save_whole, unit
-from mmsearch.training.validation import Recall, recall
-
-if TYPE_CHECKING:
-    import torch
+from mmsearch.training.losses import Contrast, matches
+from mmsearch.training.validation import Recall, modality_gap, recall
 
 
-class HeadParameters:
-    """One head as torch parameters that act on standardised features, where Adam works best."""
+class TrainedHead(nn.Module):
+    """One head in torch, that acts on standardised features, where Adam works best."""
+
+    mean: torch.Tensor
+    spread: torch.Tensor
 
     def __init__(self, head: Head, features: Vectors) -> None:
         """features: unit rows, which say what standard is."""
-        import torch
+        super().__init__()
+        mean, spread = (f32(a) for a in moments([features]))
+        self.register_buffer("mean", torch.from_numpy(mean))
+        self.register_buffer("spread", torch.from_numpy(spread))
+        self.weight = nn.Parameter(torch.tensor(head.weight * spread))
+        self.bias = nn.Parameter(torch.tensor(head.bias + head.weight @ mean))
 
-        self.mean, self.spread = (f32(a) for a in moments([features]))
-        self.weight = torch.tensor(head.weight * self.spread, requires_grad=True)
-        self.bias = torch.tensor(head.bias + head.weight @ self.mean, requires_grad=True)
-        self.parameters = [self.weight, self.bias]
-
-    def __call__(self, features: torch.Tensor, dropout: float) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, dropout: float) -> torch.Tensor:
         """Unit rows -> unit rows."""
-        import torch
-        from torch.nn import functional
-
-        x = (features - torch.from_numpy(self.mean)) / torch.from_numpy(self.spread)
-        x = functional.dropout(x, dropout)
+        x = functional.dropout((features - self.mean) / self.spread, dropout)
         return functional.normalize(x @ self.weight.T + self.bias, dim=-1)
 
     def head(self) -> Head:
-        weight = self.weight.detach().numpy() / self.spread
-        return Head(f32(weight), f32(self.bias.detach().numpy() - weight @ self.mean))
+        weight = self.weight.detach().numpy() / self.spread.numpy()
+        return Head(f32(weight), f32(self.bias.detach().numpy() - weight @ self.mean.numpy()))
+
+
+class Trained(nn.Module):
+    """All that is learned: both heads, the numbers of the loss, and the judge of modalities."""
+
+    def __init__(self, start: Heads, images: Vectors, texts: Vectors, config: TrainConfig) -> None:
+        super().__init__()
+        self.image = TrainedHead(start.image, images.reshape(-1, images.shape[-1]))
+        self.text = TrainedHead(start.text, texts)
+        self.contrast = Contrast(config.loss, config.temperature, config.hard_negatives)
+        self.judge = ModalityJudge(len(start.image.bias)) if config.adversarial else None
+
+    def heads(self) -> Heads:
+        return Heads(self.image.head(), self.text.head())
 
 
 class Best(NamedTuple):
@@ -59,101 +78,133 @@ class Best(NamedTuple):
 
 def fit(start: Heads, data: Features, val: Features, config: TrainConfig, work: Path,
         on_epoch: Callable[[EpochReport], None] | None = None) -> Best:
-    """Symmetric InfoNCE from `start`; -> the best heads on `val`."""
-    import torch
-
+    """Train from `start`; -> the best heads on `val`. The log is `work`/log.jsonl."""
     images, texts = np.stack([unit(view) for view in data.images]), unit(data.texts)
-    sides = [HeadParameters(start.image, images.reshape(-1, images.shape[-1])),
-             HeadParameters(start.text, texts)]
-    sharpness = torch.tensor(-np.log(config.temperature), dtype=torch.float32, requires_grad=True)
-    parameters = [p for side in sides for p in side.parameters] + [sharpness]
-    optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=0.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = Trained(start, images, texts, config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0)
+    mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(  # type: ignore[no-untyped-call]
+        config.ema)) if config.ema else None
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "mean": mean}
 
-    best = Best(start, 0, 0.0, recall(start, val))
+    best, log = Best(start, 0, 0.0, recall(start, val)), list[dict[str, Any]]()
     checkpoint = work / "checkpoint.pt"
     done = 0
+
+    def tell(report: EpochReport) -> None:
+        log.append(_line(report))
+        text = "".join(json.dumps(line) + "\n" for line in log).encode()
+        save_whole(work / "log.jsonl", lambda file: file.write(text))
+        if on_epoch:
+            on_epoch(report)
+
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        with torch.no_grad():
-            for parameter, value in zip(parameters, state["parameters"], strict=True):
-                parameter.copy_(value)
-        optimizer.load_state_dict(state["optimizer"])
+        for name, part in parts.items():
+            if part:
+                part.load_state_dict(state[name])
         heads = Heads.of({name: t.numpy() for name, t in state["best"].items()})
         best = Best(heads, state["best_epoch"], state["best_share"], recall(heads, val))
-        done = state["epoch"]
-    elif on_epoch:
-        on_epoch(EpochReport(0, config.epochs, float("nan"), best.recall))
+        done, log = state["epoch"], state["log"]
+    else:
+        tell(EpochReport(0, config.epochs, float("nan"), best.recall, modality_gap(start, val)))
 
     for epoch in range(done + 1, config.epochs + 1):
-        loss = _epoch(epoch, sides, sharpness, optimizer, images, texts, data, config)
-        trained = Heads(sides[0].head(), sides[1].head())
+        if config.patience and epoch - best.epoch > config.patience:
+            break
+        began = time.perf_counter()
+        loss = _epoch(epoch, model, mean, optimizer, images, texts, data, config)
+        trained = cast(Trained, mean.module if mean else model).heads()
         for share in (0.25, 0.5, 0.75, 1.0):
             blended = start.blend(trained, share)
             found = recall(blended, val)
             if found.total > best.recall.total:
                 best = Best(blended, epoch, share, found)
-        if on_epoch:
-            on_epoch(EpochReport(epoch, config.epochs, loss, found))
-        state = {"epoch": epoch, "parameters": [p.detach() for p in parameters],
-                 "optimizer": optimizer.state_dict(), "best_epoch": best.epoch,
-                 "best_share": best.share,
-                 "best": {n: torch.tensor(t) for n, t in best.heads.tensors().items()}}
+        tell(EpochReport(epoch, config.epochs, loss, found, modality_gap(trained, val),
+                         optimizer.param_groups[0]["lr"], time.perf_counter() - began))
+        state = {name: part.state_dict() for name, part in parts.items() if part} | {
+            "epoch": epoch, "log": log, "best_epoch": best.epoch, "best_share": best.share,
+            "best": {n: torch.tensor(t) for n, t in best.heads.tensors().items()}}
         save_whole(checkpoint, partial(torch.save, state))
     return best
 
 
-def _epoch(epoch: int, sides: list[HeadParameters], sharpness: torch.Tensor,
+def _line(report: EpochReport) -> dict[str, Any]:
+    """What the log says of an epoch: recall at 1, 5 and 10."""
+    return {"epoch": report.epoch, "loss": None if math.isnan(report.loss) else report.loss,
+            "text_to_image": list(report.recall.text_to_image),
+            "image_to_text": list(report.recall.image_to_text), "gallery": report.recall.gallery,
+            "modality_gap": report.gap, "lr": report.lr, "seconds": round(report.seconds, 3)}
+
+
+def _epoch(epoch: int, model: Trained, mean: AveragedModel | None,
            optimizer: torch.optim.Optimizer, images: Vectors, texts: Vectors, data: Features,
            config: TrainConfig) -> float:
-    """Every picture once, with one of its captions and one of its views; -> the mean loss."""
-    import torch
-
+    """Every picture once, with some of its captions and one of its views; -> the mean loss."""
     # All chance in an epoch comes from (seed, epoch), so a resumed run repeats it exactly.
     random = np.random.default_rng([config.seed, epoch])
-    captions = one_caption_each(data.owner, images.shape[1], random)
+    captions = captions_each(data.owner, images.shape[1], config.captions, random)
     plan = list(batches(data.group, config.batch_size, random))
     losses: list[float] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(random.integers(2**31)))
         for number, batch in enumerate(plan):
-            share_done = (epoch - 1 + number / len(plan)) / config.epochs
+            done = (epoch - 1 + number / len(plan)) / config.epochs
             for group in optimizer.param_groups:
-                group["lr"] = config.lr * min(1.0, 20 * share_done + 0.05) * 0.5 * (
-                    1 + math.cos(math.pi * share_done))
+                group["lr"] = config.lr * rate(done, config.warmup)
             view = random.integers(len(images), size=len(batch))
-            text = captions[batch]
-            seen = sides[0](torch.from_numpy(images[view, batch]), config.dropout)
-            read = sides[1](torch.from_numpy(texts[text]), 0.0)
-            same = torch.from_numpy(data.same[text][:, None] == data.same[text][None])
-            loss = info_nce(seen, read, sharpness, same)
+            picture, place = np.nonzero(captions[batch] >= 0)
+            text = captions[batch][picture, place]
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = _backward(model, config, torch.from_numpy(images[view, batch]),
+                             torch.from_numpy(texts[text]),
+                             *matches(torch.from_numpy(picture),
+                                      torch.from_numpy(data.same[text]), len(batch)), done)
             optimizer.step()
+            if mean:
+                mean.update_parameters(model)
             losses.append(loss.item())
     return float(np.mean(losses))
 
 
-def info_nce(images: torch.Tensor, texts: torch.Tensor, sharpness: torch.Tensor,
-             same: torch.Tensor) -> torch.Tensor:
-    """Symmetric InfoNCE of unit rows, row n of each a pair; the temperature is learned.
+def _backward(model: Trained, config: TrainConfig, images: torch.Tensor, texts: torch.Tensor,
+              positive: torch.Tensor, negative: torch.Tensor, done: float) -> torch.Tensor:
+    """The gradients of a batch; -> its loss, that of the judge not counted."""
+    told: list[torch.Tensor] = []
 
-    sharpness: the logarithm of one over the temperature, 100 at most.
-    same: bool [n, n], captions of the same words, which are no mistake to learn from.
-    """
-    import torch
-    from torch.nn import functional
+    def loss(seen: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+        value: torch.Tensor = model.contrast(seen, said, positive, negative)
+        told.append(value.detach())
+        if model.judge:
+            value = value + model.judge(seen, said, config.adversarial * ramp(done))
+        return value
 
-    scores = sharpness.clamp(max=math.log(100)).exp() * images @ texts.T
-    scores = scores.masked_fill(same.fill_diagonal_(False), -1e4)
-    target = torch.arange(len(images))
-    return (functional.cross_entropy(scores, target)
-            + functional.cross_entropy(scores.T, target)) / 2
+    see, read = partial(model.image, dropout=config.dropout), partial(model.text, dropout=0.0)
+    if config.chunk:
+        chunks = [[side[at : at + config.chunk] for at in range(0, len(side), config.chunk)]
+                  for side in (images, texts)]
+        cached_backward([(see, chunks[0]), (read, chunks[1])], loss)
+    else:
+        loss(see(images), read(texts)).backward()  # type: ignore[no-untyped-call]
+    return told[0]
 
 
-def one_caption_each(owner: Ids, pictures: int, random: np.random.Generator) -> Ids:
-    shuffled = random.permutation(len(owner))
-    chosen = np.zeros(pictures, np.int64)
-    chosen[owner[shuffled]] = shuffled  # the last one written stays
+def rate(done: float, warmup: float) -> float:
+    """The learning rate at a share of the run, of its peak: a linear rise, then half a cosine."""
+    rise = min(1.0, done / warmup + warmup) if warmup else 1.0
+    return rise * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def captions_each(owner: Ids, pictures: int, most: int, random: np.random.Generator) -> Ids:
+    """Captions of each picture, drawn at random: int64 [pictures, most], -1 where it has fewer."""
+    shuffled = random.permutation(len(owner))[::-1]
+    order = shuffled[np.argsort(owner[shuffled], kind="stable")]
+    counts = np.bincount(owner, minlength=pictures)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    order, place = order[place < most], place[place < most]
+    chosen = np.full((pictures, most), -1, np.int64)
+    chosen[owner[order], place] = order
     return chosen
 
 

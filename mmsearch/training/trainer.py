@@ -8,12 +8,13 @@ towers stay as they are, in ONNX, and the heads are trained:
     2. features  every picture, and its mirror image, once through the tower; cached on disk
     3. start     closed form: the base's text head, and ridge regression from pictures to what its
                  image head gets wrong
-    4. train     symmetric InfoNCE with a learned temperature, a checkpoint every epoch
+    4. train     a contrastive loss with a learned temperature, a checkpoint every epoch
     5. choose    on validation: the best epoch, and how far to go from the start towards it
     6. export    the base model's ONNX graphs with the new heads in them: a model directory
 
-Step 2 is in `features`, 3 in `closed_form`, 4 and 5 in `contrastive` and `validation`;
-what a head is, and how it gets in and out of ONNX: `heads`.
+Step 2 is in `features`, 3 in `closed_form`, 4 and 5 in `contrastive` and `validation`; what 4
+may add: `losses`, `gradient_cache` (large batches), `adversary` (alignment of the modalities). What
+a head is, and how it gets in and out of ONNX: `heads`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from typing import TYPE_CHECKING
 from mmsearch.errors import MissingExtra, ModelError, UsageError
 from mmsearch.training.closed_form import closed_form_heads
 from mmsearch.training.config import EpochReport, TrainConfig
-from mmsearch.training.contrastive import fit
 from mmsearch.training.features import encode
 from mmsearch.training.heads import read_heads, save_whole, write_model
 from mmsearch.training.validation import Recall
@@ -71,6 +71,8 @@ def train(
     """
     train_pairs, val_pairs = _split(pairs, config)
     _need_extra()
+    from mmsearch.training.contrastive import fit
+
     base = _load_base(config.base)
     work = _work_directory(out, base, pairs, config)
 
@@ -84,6 +86,7 @@ def train(
     best = fit(start, train_set, val_set, config, work, on_epoch)
     write_model(base.directory, best.heads, out, name=f"{out.name}-heads",
                 source=f"heads trained by mmsearch on {train_set.images.shape[1]} pictures")
+    (work / "log.jsonl").replace(out / "log.jsonl")
     shutil.rmtree(work)
     return TrainResult(out, best.epoch, best.share, best.recall, skipped)
 

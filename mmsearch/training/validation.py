@@ -37,3 +37,9 @@ def recall(heads: Heads, data: Features) -> Recall:
         return recall_at(ranks, 1), recall_at(ranks, 5), recall_at(ranks, 10)
 
     return Recall(at(by_text), at(by_image), data.images.shape[1])
+
+
+def modality_gap(heads: Heads, data: Features) -> float:
+    """The distance of the centres of pictures and captions (Liang et al. 2022)."""
+    return float(np.linalg.norm(heads.image(data.images[0]).mean(axis=0)
+                                - heads.text(data.texts).mean(axis=0)))

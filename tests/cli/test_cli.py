@@ -349,11 +349,12 @@ def test_json_is_json_in_every_locale(demo_index: Path, cli: Cli, tmp_path: Path
     assert json.loads(done.stdout)[0]["text"] == "un café"
 
 
-def test_train_writes_a_model_that_index_and_query_take(cli: Cli) -> None:
+def test_train_writes_a_model_that_index_and_query_take(cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     done = cli("train", DEMO / "captions.jsonl", "-o", "mine", "--epochs", "1")
     assert (done.returncode, "Warning" in done.stderr) == (0, False), done.stderr
     assert re.search(r"epoch 0/1  closed form  val R@10 [\d.]+ .*\nepoch 1/1  loss", done.stderr)
+    assert "1 epochs in" in (tmp_path / "work" / "mine" / "training.html").read_text()
     assert cli("index", DEMO, "-i", "x", "--model", "mine").returncode == 0
     assert "/cat.jpg" in cli("query", "a cat", "-k", "1", "-i", "x").stdout
     assert "exists already" in complaint(cli("train", DEMO / "captions.jsonl", "-o", "mine"), 2)
@@ -375,6 +376,9 @@ def test_teach_names_lists_them_and_forgets_them(cli: Cli, photos: Path) -> None
     assert "names.Zorblax" in cli("info", "-i", "x").stdout
     done = cli("teach", "zorblax", bus, "--crop", "0,0,50%,100%", "-i", "x", "--json")
     assert json.loads(done.stdout) == {"name": "zorblax", "pictures": 2}
+    assert done.stderr == ""  # what it is, was said
+    assert cli("teach", "--forget", "Zorblax", "-i", "x").stdout == "forgot Zorblax\n"
+    assert "--is" in cli("teach", "Zorblax", bus, "-i", "x", check=True).stderr
     assert cli("teach", "--forget", "Zorblax", "-i", "x").stdout == "forgot Zorblax\n"
     assert "no name Zorblax" in complaint(cli("teach", "--forget", "Zorblax", "-i", "x"), 1)
     assert "no name was taught" in cli("teach", "--list", "-i", "x", check=True).stderr

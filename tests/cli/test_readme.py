@@ -71,6 +71,18 @@ def test_a_command_works(home: Path, command: str) -> None:
     assert done.stdout.strip() or "--html" in command or "--where" in command
 
 
+def test_the_commands_of_training_work_one_after_the_other(home: Path) -> None:
+    pytest.importorskip("torch")
+    lines = (DEMO / "captions.jsonl").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    (home / "captions.jsonl").write_text("".join(
+        json.dumps(row | {"image": str(DEMO / row["image"])}) + "\n" for row in rows))
+    for command in searches(ROOT / "docs" / "training.md"):
+        done = run(home, command)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
+
+
 def test_the_commands_of_other_pages_work_one_after_the_other(home: Path) -> None:
     for command in searches(ROOT / "docs" / "teaching.md") + searches(
             ROOT / "docs" / "similar.md"):

@@ -111,8 +111,10 @@ def test_names_have_accents_in_either_form_and_signs(collection: Collection, pic
                                                      ) -> None:
     collection.teach("Zoë", [pictures / "cat.jpg"])  # composed
     assert first(collection, "zoe\u0308") == "cat.jpg"  # decomposed
-    collection.teach("B.4+ (x)", [pictures / "bus.jpg"])
-    assert first(collection, "b.4+ (x)") == "bus.jpg"
+    collection.teach("Weiß", [pictures / "bus.jpg"])
+    assert first(collection, "weiß") == first(collection, "WEISS") == "bus.jpg"
+    collection.teach("B.4+ (x)", [pictures / "cat.jpg"])
+    assert first(collection, "b.4+ (x)") == "cat.jpg"
     assert collection.forget("ZOË") == 1
 
 
@@ -186,3 +188,10 @@ def test_names_are_not_taken_for_misspelt(collection: Collection, pictures: Path
     assert collection.corrected(query) == {"koalla beside snowbaord": "koala beside snowboard"}
     collection.teach("Koalla", [pictures / "bus.jpg"])
     assert collection.corrected(query) == {"koalla beside snowbaord": "koalla beside snowboard"}
+
+
+def test_a_name_that_is_not_utf8_is_taken_as_it_can_be_written(collection: Collection,
+                                                               pictures: Path) -> None:
+    assert collection.teach("Re\udcff", pictures / "bus.jpg") == 1
+    assert [name.name for name in collection.taught()] == ["Re?"]
+    assert collection.forget("Re\udcff") == 1

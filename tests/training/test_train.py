@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ pytest.importorskip("onnx")
 from mmsearch.encoders import OnnxEncoder, load_encoder
 from mmsearch.errors import MissingExtra, MmsearchError, ModelError, UsageError
 from mmsearch.training.config import EpochReport, TrainConfig
-from mmsearch.training.contrastive import fit
+from mmsearch.training.contrastive import fit, rate
 from mmsearch.training.features import Features
 from mmsearch.training.heads import Head, Heads
 from mmsearch.training.trainer import TrainResult, train
@@ -117,14 +118,25 @@ def two_views_of(latent: np.ndarray, random: np.random.Generator) -> Features:
     return Features(images[None], texts, rows, rows, np.zeros_like(rows))
 
 
-def test_infonce_learns_from_a_start_that_knows_nothing(tmp_path: Path) -> None:
+def task() -> tuple[Heads, Features, Features]:
+    """A start that knows nothing, what to learn from, and what to judge it by."""
     random = np.random.default_rng(0)
     data = two_views_of(random.standard_normal((400, 12)), random)
     val = two_views_of(random.standard_normal((100, 12)), random)
-    start = Heads(*(Head(np.float32(random.standard_normal((16, 40))), np.zeros(16, np.float32))
-                    for _ in range(2)))
+    return Heads(*(Head(np.float32(random.standard_normal((16, 40))), np.zeros(16, np.float32))
+                   for _ in range(2))), data, val
+
+
+@pytest.mark.parametrize("changed", [
+    {}, {"hard_negatives": 0.25}, {"loss": "siglip"}, {"chunk": 30}, {"ema": 0.8},
+    {"adversarial": 0.5},
+], ids=str)
+def test_every_loss_learns_from_a_start_that_knows_nothing(
+    changed: dict[str, Any], tmp_path: Path,
+) -> None:
+    start, data, val = task()
     seen: list[float] = []
-    config = TrainConfig(epochs=30, batch_size=100, lr=0.03, dropout=0.0)
+    config = TrainConfig(epochs=30, batch_size=100, lr=0.03, dropout=0.0, **changed)
     _, best_epoch, share, best = fit(start, data, val, config, tmp_path,
                                      lambda report: seen.append(report.loss))
     assert recall(start, val).text_to_image[0] < 0.1  # chance is 1 in 100
@@ -135,11 +147,75 @@ def test_infonce_learns_from_a_start_that_knows_nothing(tmp_path: Path) -> None:
     assert seen[-1] < 0.5 * seen[1]
 
 
+def test_gradient_caching_trains_the_same_heads(tmp_path: Path) -> None:
+    """Nothing is dropped here, so that both draw the same; what is left is rounding."""
+    start, data, val = task()
+    found = []
+    for chunk in (0, 30):
+        (tmp_path / str(chunk)).mkdir()
+        config = TrainConfig(epochs=3, batch_size=100, lr=0.03, dropout=0.0, chunk=chunk)
+        reports: list[EpochReport] = []
+        fit(start, data, val, config, tmp_path / str(chunk), reports.append)
+        found.append(losses(reports))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
+
+
+def test_a_run_ends_when_patience_does_and_stays_ended(tmp_path: Path) -> None:
+    start, data, val = task()
+    config = TrainConfig(epochs=50, batch_size=100, lr=0.03, dropout=0.0, patience=3)
+    reports: list[EpochReport] = []
+    best = fit(start, data, val, config, tmp_path, reports.append)
+    assert reports[-1].epoch == best.epoch + 3 < 50
+    again = fit(start, data, val, config, tmp_path, reports.append)
+    assert reports[-1].epoch == best.epoch + 3
+    assert again.epoch == best.epoch
+
+
+def test_the_mean_of_the_weights_is_what_is_kept(tmp_path: Path) -> None:
+    """A mean that hardly moves stays near the weights after the first step; its loss does not."""
+    start, data, val = task()
+    gone = []
+    for ema in (0.0, 0.9999):
+        (tmp_path / str(ema)).mkdir()
+        config = TrainConfig(epochs=5, batch_size=100, lr=0.03, dropout=0.0, ema=ema)
+        reports: list[EpochReport] = []
+        fit(start, data, val, config, tmp_path / str(ema), reports.append)
+        gone.append((reports[-1].loss, reports[-1].recall.total))
+    assert gone[0][0] == gone[1][0]
+    assert gone[1][1] < gone[0][1] - 0.5
+
+
+def test_the_rate_rises_in_a_line_and_falls_as_a_cosine() -> None:
+    assert [rate(done, 0.0) for done in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    assert rate(0, 0.2) == pytest.approx(0.2)
+    assert rate(0.1, 0.2) == pytest.approx(0.7 * rate(0.1, 0.0))
+    assert rate(0.6, 0.2) == rate(0.6, 0.0)
+
+
+def test_the_judge_closes_the_gap(tmp_path: Path) -> None:
+    """Two towers that look at the world from two places."""
+    start, data, val = task()
+    start = replace(start, text=replace(start.text, bias=start.text.bias + 1))
+    gaps = []
+    for weight in (0.0, 30.0):
+        (tmp_path / str(weight)).mkdir()
+        config = TrainConfig(epochs=30, batch_size=100, lr=0.003, dropout=0.0, adversarial=weight)
+        reports: list[EpochReport] = []
+        fit(start, data, val, config, tmp_path / str(weight), reports.append)
+        gaps.append((reports[0].gap, reports[-1].gap))
+    assert gaps[1][1] < 0.6 * gaps[0][1]
+
+
 def test_the_trained_model_loads_and_finds_pictures(
     whole: tuple[TrainResult, list[EpochReport]],
 ) -> None:
     result, _ = whole
     assert not (result.out / "training").exists()
+    log = [json.loads(line) for line in (result.out / "log.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["loss"]) for line in log[1:]] == [
+        (report.epoch, report.loss) for report in whole[1][1:]]
+    assert log[4]["text_to_image"] == list(whole[1][4].recall.text_to_image)
+    assert (log[0]["loss"], log[4]["lr"] < log[1]["lr"]) == (None, True)
     encoder = load_encoder(str(result.out))
     pictures = [draw("square", colour, 38) for colour in COLOURS.values()]
     images = encoder.encode_images(pictures)
@@ -191,6 +267,9 @@ train(Path({str(pairs)!r}), Path({str(out)!r}), {QUICK!r}, on_epoch=stop)
     assert [report.epoch for report in rest] == [3, 4]
     assert losses(rest) == losses(whole[1])[2:]
     assert heads_of(resumed.out) == heads_of(whole[0].out)
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["loss"]) for line in log[1:]] == [
+        (report.epoch, report.loss) for report in whole[1][1:]]
 
 
 def test_the_start_keeps_the_text_head_of_the_base(pairs: Path, tmp_path: Path) -> None:
@@ -239,6 +318,9 @@ def taken(folder: Path) -> Path:
         (lambda p, t: train(p, taken(t), QUICK), UsageError, "exists"),
         (lambda p, t: train(p, t / "out", replace(QUICK, lr=0.0)), UsageError, "rate"),
         (lambda p, t: train(p, t / "out", replace(QUICK, batch_size=1)), UsageError, "batch"),
+        (lambda p, t: train(p, t / "out", replace(QUICK, loss="clip")), UsageError, "infonce or"),
+        (lambda p, t: train(p, t / "out", replace(QUICK, loss="siglip", hard_negatives=1)),
+         UsageError, "infonce only"),
         (lambda p, t: train(p, t / "out", replace(QUICK, base=str(t))), ModelError, "model.json"),
     ],
 )
