@@ -57,8 +57,8 @@ def agreement(args: Namespace) -> list[list[Any]]:
     ways = {f"k-means, {count or 'default'}": cluster(vectors, count)[0]
             for count in (None, 10, 20, 30)}
     places = places_of(vectors)
-    ways |= {f"HDBSCAN, {least} or more": HDBSCAN(min_cluster_size=least).fit_predict(places)
-             for least in (5, 10)}
+    ways |= {f"HDBSCAN, {least} or more":
+             HDBSCAN(min_cluster_size=least, copy=True).fit_predict(places) for least in (5, 10)}
     return [[name, len({*of} - {-1}), f"{(of < 0).mean():.2f}",
              f"{sum(Counter(label[of == n]).most_common(1)[0][1] for n in set(of)) / len(of):.3f}",
              f"{normalized_mutual_info_score(label, of):.3f}"] for name, of in ways.items()]
