@@ -305,7 +305,8 @@ def test_every_help_text_has_an_example_that_names_real_options(cli: Cli) -> Non
     assert cli("query", "x", "--no-such-option").returncode == 2
     assert set(commands) == {"index", "query", "eval", "info", "delete", "verify", "compact",
                              "train", "demo", "dups", "export", "watch", "models", "reindex",
-                             "serve", "mcp", "teach", "similar"}
+                             "serve", "mcp", "teach", "similar",
+                             "classify", "map"}
     for command in commands:
         text = cli(command, "--help").stdout
         assert f"Example: mmsearch {command}" in text
