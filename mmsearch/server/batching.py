@@ -96,7 +96,7 @@ class Batches:
             for job in batch:
                 self.measures.took("wait", time.perf_counter() - job.since)
                 by_collection.setdefault(job.served.name, []).append(job)
-            with at_most(1 if self._is_busy(batch) else self.threads):
+            with at_most(1 if self._is_busy() else self.threads):
                 for jobs in by_collection.values():
                     self._search(jobs)
             with self._changed:
@@ -116,9 +116,9 @@ class Batches:
             self._running += bool(live)
         return live or (self._take(company) if batch else [])
 
-    def _is_busy(self, batch: Sequence[_Job]) -> bool:
-        """Whether all cores have a search of their own; if not, one may have them all."""
-        return len(batch) > 1 or self._running > 1 or bool(self._jobs)
+    def _is_busy(self) -> bool:
+        """Whether all cores have a batch of their own; if not, one may have them all."""
+        return self._running > 1 or bool(self._jobs)
 
     def _search(self, jobs: Sequence[_Job]) -> None:
         answers: list[Any]

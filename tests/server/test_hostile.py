@@ -373,16 +373,17 @@ def test_who_does_not_read_is_hung_up_on(tmp_path: Path) -> None:
     (tmp_path / "files" / "a.jpg").write_bytes(CAT + bytes(60_000_000))
     with Collection.create(tmp_path / "index") as collection:
         add(collection, tmp_path / "files")
-    with serving(tmp_path / "index", head_seconds=1.0) as server:
+    with serving(tmp_path / "index", head_seconds=3.0) as server:
         files = Path(f"/proc/{server.process.pid}/fd")
         if not files.exists():
             pytest.skip("no /proc here")
         before = len(list(files.iterdir()))
         head = b"GET /v1/items/1/image HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        lazy = [socket.create_connection(("127.0.0.1", server.port), 60) for _ in range(20)]
-        for one in lazy:
-            one.sendall(head)
-            assert one.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 200"
+        lazy: list[socket.socket] = []
+        for _ in range(20):
+            lazy.append(socket.create_connection(("127.0.0.1", server.port), 60))
+            lazy[-1].sendall(head)
+            assert lazy[-1].recv(12, socket.MSG_PEEK) == b"HTTP/1.1 200"
         assert len(list(files.iterdir())) >= before + 40
         wait_for(lambda: len(list(files.iterdir())) <= before)
         assert len(server.client.get("/v1/items/1/image").content) > 60_000_000
