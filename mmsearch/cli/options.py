@@ -73,6 +73,12 @@ PlaceOption = Annotated[str, typer.Option(
     help="The collection's directory, or the address of a server: http://HOST:PORT (its token in "
          "MMSEARCH_TOKEN).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+FilepathOnlyOption = Annotated[bool, typer.Option(
+    "--filepath-only", help="Print only paths, one a line, for pipes.")]
+SheetOption = Annotated[Path | None, typer.Option(
+    "--html", metavar="FILE", help="Write a contact sheet of the results.")]
+PreviewOption = Annotated[bool, typer.Option(
+    "--preview", help="Show the pictures, in terminals that can (extra `preview`).")]
 Print0Option = Annotated[bool, typer.Option(
     "-0", "--print0", help="Like --filepath-only, but end each path with NUL, for `xargs -0`.")]
 WhereOption = Annotated[list[str] | None, part_option(

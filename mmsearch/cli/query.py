@@ -12,10 +12,13 @@ from mmsearch.cli.hits import print_hits, write_sheet
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
     DeviceOption,
+    FilepathOnlyOption,
     JsonOption,
     ModelOption,
     PlaceOption,
+    PreviewOption,
     Print0Option,
+    SheetOption,
     WhereOption,
     YesOption,
     help_of,
@@ -72,13 +75,10 @@ def query(
     yes: YesOption = False,
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
-    filepath_only: Annotated[bool, typer.Option(
-        "--filepath-only", help="Print only paths, one a line, for pipes.")] = False,
+    filepath_only: FilepathOnlyOption = False,
     print0: Print0Option = False,
-    html: Annotated[Path | None, typer.Option(
-        metavar="FILE", help="Write a contact sheet of the results.")] = None,
-    preview: Annotated[bool, typer.Option(
-        "--preview", help="Show the pictures, in terminals that can (extra `preview`).")] = False,
+    html: SheetOption = None,
+    preview: PreviewOption = False,
 ) -> None:
     """Find images by words, images by images, or words by images.
 

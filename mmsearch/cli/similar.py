@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,9 +10,12 @@ from mmsearch.cli.hits import print_hits, write_sheet
 from mmsearch.cli.options import (
     DEFAULT_INDEX,
     DeviceOption,
+    FilepathOnlyOption,
     IndexOption,
     JsonOption,
+    PreviewOption,
     Print0Option,
+    SheetOption,
     WhereOption,
     address_given,
     one_form,
@@ -39,13 +41,10 @@ def similar(
     directory: IndexOption = DEFAULT_INDEX,
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
-    filepath_only: Annotated[bool, typer.Option(
-        "--filepath-only", help="Print only paths, one a line, for pipes.")] = False,
+    filepath_only: FilepathOnlyOption = False,
     print0: Print0Option = False,
-    html: Annotated[Path | None, typer.Option(
-        metavar="FILE", help="Write a contact sheet of the results.")] = None,
-    preview: Annotated[bool, typer.Option(
-        "--preview", help="Show the pictures, in terminals that can (extra `preview`).")] = False,
+    html: SheetOption = None,
+    preview: PreviewOption = False,
 ) -> None:
     """Find more pictures like some, and less like others.
 
