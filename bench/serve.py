@@ -12,8 +12,9 @@ have an answer, over connections that stay open where the server lets them. The 
 more process on the same machine. CPU ms is what the server's process computes for an answer: on a
 machine that does other things too, it says more than the clock.
 
-With --overload, 900 ask mmsearch at once: how soon those are told that are turned away, and
-whether all is well a second later. With --minutes, its memory is looked at each minute.
+With --overload, 900 ask mmsearch, at once and then again and again: how soon those are told that
+are turned away, and whether all is well between. With --minutes, its memory is looked at each
+minute.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import asyncio
 import itertools
 import json
 import os
+import selectors
+import socket
 import subprocess
 import sys
 import time
@@ -73,7 +76,7 @@ def main() -> None:
     if args.overload or args.minutes:
         with server("mmsearch", index) as (port, process):
             if args.overload:
-                asyncio.run(overload(port))
+                overload(port)
             for minute in range(args.minutes):
                 one = asyncio.run(load(port, "unique", 16, 60))
                 print(f"after {minute + 1} min: {memory(process.pid):.0f} MB, {one['qps']:.0f} q/s",
@@ -249,23 +252,66 @@ async def ask(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], req
     return int(head.split(maxsplit=2)[1]), stays
 
 
-async def overload(port: int, clients: int = 900) -> None:
-    """Prints how soon those are told that are turned away, and the others; and what comes then."""
-    requests = _unique()
-    connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(clients)]
+def overload(port: int, clients: int = 900) -> None:
+    """How soon those are told that are turned away when all ask at once, and the others; whether
+    all is well then; and how soon while the server stays full."""
+    storm(port, clients)
+    after = asyncio.run(load(port, "repeated", 1, 2))
+    print(f"one client then: p50 {after['p50']:.1f} ms, {after['failed']} failed")
+    print(f"{clients} that come again a second after they are turned away:")
+    _print_by_status(asyncio.run(siege(port, clients, 10)))
+
+
+def storm(port: int, clients: int) -> None:
+    """Plain sockets, so that the one process that asks takes little of the cores that answer."""
+    connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(clients)]
+    selector = selectors.DefaultSelector()
+    asked: dict[socket.socket, float] = {}
+    took: dict[int, list[float]] = {}
+    for connection in connections:  # they are there when the storm begins
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while not connection.recv(1 << 20).endswith(b"}"):
+            pass
+        selector.register(connection, selectors.EVENT_READ)
+    for connection, request in zip(connections, _unique(), strict=False):
+        asked[connection] = time.perf_counter()
+        connection.sendall(request)
+    print(f"{clients} ask within {(time.perf_counter() - asked[connections[0]]) * 1000:.0f} ms:")
+    while asked:
+        for key, _ in selector.select(60):
+            connection = key.fileobj
+            assert isinstance(connection, socket.socket)
+            status = int(connection.recv(1 << 20).split(maxsplit=2)[1])
+            took.setdefault(status, []).append(time.perf_counter() - asked.pop(connection))
+            selector.unregister(connection)
+    for connection in connections:
+        connection.close()
+    _print_by_status(took)
+
+
+async def siege(port: int, clients: int, seconds: float) -> dict[int, list[float]]:
+    """Seconds that answers take, by status, of clients that do what Retry-After says."""
+    requests, until = _unique(), time.perf_counter() + seconds
     took: dict[int, list[float]] = {}
 
-    async def client(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
-        start = time.perf_counter()
-        status, _ = await ask(connection, next(requests))
-        took.setdefault(status, []).append((time.perf_counter() - start) * 1000)
+    async def client(n: int) -> None:
+        await asyncio.sleep(n / clients)  # not all at once
+        connection = await asyncio.open_connection("127.0.0.1", port)
+        while (start := time.perf_counter()) < until:
+            status, _ = await ask(connection, next(requests))
+            took.setdefault(status, []).append(time.perf_counter() - start)
+            if status == 429:
+                await asyncio.sleep(1)
+        connection[1].close()
 
-    await asyncio.gather(*map(client, connections))
+    await asyncio.gather(*map(client, range(clients)))
+    return took
+
+
+def _print_by_status(took: dict[int, list[float]]) -> None:
     for status, times in sorted(took.items()):
-        print(f"status {status}: {len(times)} answers, p50 {np.percentile(times, 50):.0f} ms, "
-              f"p99 {np.percentile(times, 99):.0f} ms")
-    after = await load(port, "repeated", 1, 2)
-    print(f"one client then: p50 {after['p50']:.1f} ms, {after['failed']} failed")
+        p50, p99 = np.percentile(times, [50, 99]) * 1000
+        print(f"  status {status}: {len(times)} answers, p50 {p50:.0f} ms, p99 {p99:.0f} ms")
 
 
 def _texts() -> list[str]:
