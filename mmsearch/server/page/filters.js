@@ -3,16 +3,23 @@
 import { button, el, foreign, icon, number, shown } from "./dom.js";
 import { fieldOf, valueOf } from "./state.js";
 
-const NAMES = { cameras: "Camera", countries: "Country", cities: "Place",
-	people: "People", keywords: "Keyword", ratings: "Rating", colours: "Colour", folders: "Folder",
-	types: "Type" };
-const ORDER = ["people", "cities", "countries", "cameras", "keywords", "colours", "ratings",
-	"folders", "types"];
-const FIELDS = { cameras: "camera", countries: "country", cities: "city", people: "people",
-	keywords: "keywords", ratings: "rating", colours: "colour" };
+/** Facets that have a button, in this order; sets of labels come before them. */
+const NAMES = { people: "People", cities: "Place", countries: "Country", cameras: "Camera", keywords: "Keyword",
+	colours: "Colour", ratings: "Rating", folders: "Folder", types: "Type" };
+const LABELS = "label:";
 const TYPES = { image: "Pictures", video: "Videos", document: "Documents" };
 const WAYS = { find: { text: "texts", any: "pictures and texts" }, mode: { vector: "by meaning", text: "by words" } };
 const SEARCHABLE = 12;
+
+/** What the button of a facet says; undefined: it has none. */
+function titleOf({ name }) {
+	if (!name.startsWith(LABELS)) return NAMES[name];
+	const set = name.slice(LABELS.length);
+	return set[0].toUpperCase() + set.slice(1);
+}
+
+const ORDER = Object.keys(NAMES);
+const place = ({ name }) => ORDER.indexOf(name);
 
 function label(name, value) {
 	if (name === "ratings") return "★".repeat(Math.max(0, Number(value))) || "☆";
@@ -49,9 +56,9 @@ export class Filters {
 	}
 
 	#facets() {
-		const known = ORDER.map((name) => this.facets.find((facet) => facet.name === name));
-		this.buttons.replaceChildren(...known
-			.filter((facet) => facet && (facet.values.length > 1 || this.#set(facet).length))
+		this.buttons.replaceChildren(...this.facets
+			.filter((facet) => titleOf(facet) && (facet.values.length > 1 || this.#set(facet).length))
+			.sort((one, other) => place(one) - place(other))
 			.map((facet) => this.#facet(facet)));
 	}
 
@@ -73,28 +80,22 @@ export class Filters {
 	}
 
 	#facet(facet) {
-		const id = `facet-${facet.name}`, name = NAMES[facet.name];
+		const id = `facet-${facet.name}`, name = titleOf(facet);
 		const list = el("div", { class: "options" });
-		const panel = el("div", { class: "menu", id, popover: true, role: "group", "aria-label": name },
-			list);
-		const some = this.#set(facet).length > 0;
-		const opener = button({ class: some ? "chip some" : "chip", popovertarget: id,
-			"data-filter": facet.name, "aria-haspopup": "dialog", "aria-expanded": "false" }, name, icon("down"));
+		const panel = el("div", { class: "menu", id, popover: true, role: "group", "aria-label": name }, list);
 		panel.addEventListener("toggle", (event) => {
-			const open = event.newState === "open";
-			opener.setAttribute("aria-expanded", String(open));
-			if (open) this.#open(facet, panel, list, opener); else this.#facets();
+			if (event.newState === "open") this.#open(facet, list); else this.#facets();
 		});
-		return el("span", { class: "facet" }, opener, panel);
+		return el("span", { class: "facet" }, button({ class: this.#set(facet).length ? "chip some" : "chip",
+			popovertarget: id, "data-filter": facet.name }, foreign("span", name), icon("down")), panel);
 	}
 
 	/** What can be chosen, as it is with all other filters. */
-	async #open(facet, panel, list, opener) {
-		place(panel, opener);
+	async #open(facet, list) {
 		this.#options(facet, list);
 		list.querySelector("input")?.focus();
 		try {
-			const field = FIELDS[facet.name] ?? fieldOf(facet.values[0].where);
+			const field = facet.field || fieldOf(facet.values[0].where);
 			const fresh = (await this.on.load(field)).find((one) => one.name === facet.name);
 			if (fresh && JSON.stringify(fresh) !== JSON.stringify(facet)) {
 				this.#options(fresh, list);
@@ -131,12 +132,3 @@ export class Filters {
 			el("span", { class: "count" }, number(count)));
 	}
 }
-
-/** Below the button that opened it, within the screen. */
-export function place(panel, button) {
-	const at = button.getBoundingClientRect(), { clientWidth } = document.body;
-	panel.style.left = `${Math.max(8, Math.min(at.left, clientWidth - panel.offsetWidth - 8))}px`;
-	panel.style.top = `${at.bottom + 6}px`;
-	panel.style.maxHeight = `${Math.max(160, innerHeight - at.bottom - 18)}px`;
-}
-

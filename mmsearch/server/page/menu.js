@@ -1,7 +1,6 @@
 // The menu: what is searched and how, duplicates, the state of the index, keys.
 
 import { $, el, foreign, number, plural } from "./dom.js";
-import { place } from "./filters.js";
 import { nothing } from "./state.js";
 
 const panel = $("#menu");
@@ -37,7 +36,6 @@ export class Menu {
 		names.value = server.named(state.c);
 		$("[data-does=logout]", panel).hidden = !server.login;
 		this.index();
-		place(panel, $("#menu-button"));
 	}
 
 	/** Show how the collections are, where that is another than before. */

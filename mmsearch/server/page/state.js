@@ -56,7 +56,7 @@ export const fieldOf = (where) => /^\(*"?([^\s"=~<>!]+)/.exec(where)?.[1] ?? whe
 
 /** "camera = 'Canon'" -> "Canon"; other conditions stay themselves. */
 export function valueOf(where) {
-	const found = /^[\w":]+ = (?:'((?:[^']|'')*)'|([^'\s]+))$/.exec(where);
+	const found = /^\S+ = (?:'((?:[^']|'')*)'|([^'\s]+))$/.exec(where);
 	return found ? found[1]?.replaceAll("''", "'") ?? found[2] : where;
 }
 
