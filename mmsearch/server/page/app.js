@@ -50,8 +50,7 @@ const results = new Results({
 
 const grid = new Grid($("#grid"), {
 	open: (index) => go({ item: grid.hits[index].key }),
-	like: (hit) => like(hit, "like"),
-	unlike: (hit) => like(hit, "unlike"),
+	act,
 	more: () => results.more(),
 	up: () => box.focus(),
 });
@@ -63,8 +62,7 @@ const viewer = new Viewer($("#viewer"), {
 		if (at() + 3 > grid.hits.length) results.more();
 	},
 	closed: () => { if (history.state?.opened) history.back(); else go({ item: "" }, { replace: true }); },
-	like: (hit) => like(hit, "like"),
-	unlike: (hit) => like(hit, "unlike"),
+	act,
 	narrow: (field, value) => go({ f: [...new Set([...state.f, condition(field, value)])], item: "" }),
 	item: (hit) => api.item(hit.key, state.c),
 });
@@ -236,7 +234,8 @@ async function viewed() {
 	}
 }
 
-function like(hit, sign) {
+/** What a button of a result does: "like" or "unlike". */
+function act(sign, hit) {
 	if (sign === "unlike" && isEmpty(state)) {
 		toast("Search for something first, then leave out what does not fit.");
 		return;

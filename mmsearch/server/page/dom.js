@@ -15,16 +15,13 @@ export function el(tag, props = {}, ...children) {
 	return node;
 }
 
-const SVG = "http://www.w3.org/2000/svg";
+/** A copy of a template in index.html. */
+export const copyOf = (id) => $(`#${id}`).content.firstElementChild.cloneNode(true);
 
 /** An icon of the sheet in index.html. */
 export function icon(name) {
-	const svg = document.createElementNS(SVG, "svg");
-	const use = document.createElementNS(SVG, "use");
-	svg.setAttribute("class", "icon");
-	svg.setAttribute("aria-hidden", "true");
-	use.setAttribute("href", `#i-${name}`);
-	svg.append(use);
+	const svg = copyOf("icon");
+	svg.firstElementChild.setAttribute("href", `#i-${name}`);
 	return svg;
 }
 
@@ -33,6 +30,18 @@ export const button = (props, ...children) => el("button", { type: "button", ...
 /** A button that shows an icon, with a name for screen readers and as its tooltip. */
 export const iconButton = (name, label, onclick, props = {}) =>
 	button({ class: "icon-button", "aria-label": label, title: label, onclick, ...props }, icon(name));
+
+/** What an event at a button asks for: its data-does. */
+export const doing = (event) => event.target.closest("[data-does]")?.dataset.does;
+
+/** Press the button of root whose data-key is that of an event; false: there is none. */
+export function press(root, event) {
+	const found = !withModifier(event) && $(`[data-key~="${CSS.escape(event.key)}"]`, root);
+	if (found) found.click();
+	return Boolean(found);
+}
+
+export const withModifier = (event) => event.ctrlKey || event.metaKey || event.altKey;
 
 // Marks that turn the direction of writing, and control characters: a name could look like another.
 const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g;

@@ -2,14 +2,14 @@
 
 import { Rows } from "./layout.js";
 import { tile } from "./tile.js";
-import { el } from "./dom.js";
+import { doing, el, press, withModifier } from "./dom.js";
 
 const AROUND = 900;   // pixels drawn above and below the screen
 const AHEAD = 2400;   // pixels before the end at which more results are fetched
 const SETTLES = 120;  // ms that fast scrolling waits for before it asks for pictures
 
 export class Grid {
-	/** on: {open(index), like(hit), unlike(hit), more(), up()} */
+	/** on: {open(index), act(does, hit), more(), up()} */
 	constructor(list, on) {
 		Object.assign(this, { list, on, hits: [], complete: true, drawn: new Map(), current: 0, spare: new Map() });
 		this.rows = new Rows(1, 1, 1);
@@ -179,25 +179,20 @@ export class Grid {
 		const index = this.#indexOf(event);
 		if (index === undefined || event.ctrlKey || event.metaKey || event.shiftKey) return;
 		event.preventDefault();
-		const button = event.target.closest("button");
-		if (!button) this.on.open(index);
-		else if (button.dataset.does === "like") this.on.like(this.hits[index]);
-		else this.on.unlike(this.hits[index]);
+		const does = doing(event);
+		if (does) this.on.act(does, this.hits[index]); else this.on.open(index);
 	}
 
 	#key(event) {
 		const index = this.#indexOf(event);
-		if (index === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+		if (index === undefined || withModifier(event)) return;
 		const moves = { ArrowRight: () => index + 1, ArrowLeft: () => index - 1,
 			ArrowDown: () => this.#beside(index, 1), ArrowUp: () => this.#beside(index, -1),
-			Home: () => 0, End: () => this.hits.length - 1 };
-		const acts = { m: () => this.on.like(this.hits[index]),
-			l: () => this.on.unlike(this.hits[index]), Escape: () => this.on.up() };
-		if (moves[event.key]) {
-			const to = moves[event.key]();
-			if (to < 0) this.on.up(); else this.focus(to);
-		} else if (acts[event.key]) acts[event.key]();
-		else return;
+			Home: () => 0, End: () => this.hits.length - 1, Escape: () => -1 };
+		const to = moves[event.key]?.();
+		if (to >= 0) this.focus(to);
+		else if (to < 0) this.on.up();
+		else if (!press(this.drawn.get(index), event)) return;
 		event.preventDefault();
 	}
 

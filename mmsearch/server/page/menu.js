@@ -1,6 +1,6 @@
 // The menu: what is searched and how, duplicates, the state of the index, keys.
 
-import { $, el, foreign, number, plural } from "./dom.js";
+import { $, doing, el, foreign, number, plural } from "./dom.js";
 import { nothing } from "./state.js";
 
 const panel = $("#menu");
@@ -15,7 +15,7 @@ export class Menu {
 		});
 		panel.addEventListener("change", ({ target: { name, value } }) =>
 			this.#change(name === "c" ? { ...nothing(), c: value } : { [name]: value }));
-		panel.addEventListener("click", (event) => acts[event.target.closest("[data-does]")?.dataset.does]?.());
+		panel.addEventListener("click", (event) => acts[doing(event)]?.());
 		addEventListener("keydown", (event) => {
 			const typing = event.target.closest?.("input, textarea, select");
 			if (event.key === "?" && !typing && !event.ctrlKey) showKeys();
