@@ -21,8 +21,8 @@ let facets = [];
 let looking = new AbortController();  // for facets and duplicates of the state
 let toGrid = false;   // whether the next results get the focus
 let narrowed = "";    // what the facets are for
-const pictures = {};  // that are compared with: {key: {name, thumb}}; of those that were dropped
-// ("u:…") also their vector, and the history keeps them
+const pictures = {};  // that are compared with: {key: {name, thumb, place}}; instead of a place, those
+// that were dropped ("u:…") have their vector
 
 const results = new Results({
 	show: (found, scroll, again) => {
@@ -115,17 +115,18 @@ const at = () => grid.hits.findIndex((hit) => hit.key === state.item);
 function go(part, { replace = false } = {}) {
 	const next = { ...state, ...part };
 	if (!("q" in part)) box.settle();
-	const entry = { pictures: dropped(next), opened: Boolean(next.item) && (replace
+	const entry = { pictures: compared(next), opened: Boolean(next.item) && (replace
 		? Boolean(history.state?.opened) : !state.item) };
 	history[replace ? "replaceState" : "pushState"](entry, "", address(next));
 	apply(next);
 }
 
-/** The dropped pictures that a state names. */
-function dropped(next) {
-	const keys = [...next.like, ...next.unlike].filter((key) => pictures[key]?.vector);
-	return Object.fromEntries(keys.map((key) => [key, pictures[key]]));
-}
+/** The pictures that a state compares with, as the history keeps them. */
+const compared = ({ like, unlike }) =>
+	Object.fromEntries([...like, ...unlike].map((key) => [key, pictures[key]]));
+
+/** An item of the collection as one of them. */
+const example = (hit) => ({ name: hit.name, thumb: hit.thumb(160), place: hit.place });
 
 function apply(next) {
 	const before = state;
@@ -242,7 +243,7 @@ function act(sign, hit) {
 	}
 	if (!fits(sign)) return;
 	toGrid = viewer.isOpen || $("#grid").contains(document.activeElement);
-	pictures[hit.key] = { name: hit.name, thumb: hit.thumb(160) };
+	pictures[hit.key] = example(hit);
 	const other = sign === "like" ? "unlike" : "like";
 	go({ [sign]: [...without(state[sign], hit.key), hit.key], [other]: without(state[other], hit.key),
 		item: "", view: "" });
@@ -270,10 +271,7 @@ async function take(files) {
 /** Names of the items that the address bar compares with. */
 async function name(keys) {
 	await Promise.allSettled(keys.filter((key) => !key.startsWith("u:") && !pictures[key])
-		.map(async (key) => {
-			const found = await api.item(key, state.c);
-			pictures[key] = { name: found.name, thumb: found.thumb(160) };
-		}));
+		.map(async (key) => { pictures[key] = example(await api.item(key, state.c)); }));
 	box.show(state, pictures);
 }
 

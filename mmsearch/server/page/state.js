@@ -87,5 +87,7 @@ export function asked(state, uploads, k) {
 	if (text) query.text = text;
 	if (query.mode === "text") return query;
 	if (state.exact) query.spelling = false;
-	return { ...query, without, image, without_image: pictures(state.unlike) };
+	// All pictures together count as much as the words: a round of `Collection.feedback`.
+	const weights = [...(text ? [1] : []), ...image.map(() => 1 / image.length)];
+	return { ...query, without, image, without_image: pictures(state.unlike), weights };
 }
