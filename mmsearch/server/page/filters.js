@@ -1,6 +1,6 @@
 // Filters: a button for each facet that the collection has, and what is set as chips.
 
-import { button, el, foreign, icon, number, shown } from "./dom.js";
+import { $, button, el, foreign, icon, number, redraw, shown } from "./dom.js";
 import { fieldOf, valueOf } from "./state.js";
 
 /** Facets that have a button, in this order; sets of labels come before them. */
@@ -34,29 +34,25 @@ export class Filters {
 	/** on: {change(part of a state), load(field) -> facets without the conditions of that field} */
 	constructor(box, on) {
 		Object.assign(this, { box, on, state: null, facets: [] });
-		this.buttons = el("span", { class: "facets" });
-		this.chips = el("span", { class: "chips" });
-		box.append(this.buttons, this.chips);
+		this.buttons = $(".facets", box);
+		this.chips = $(".chips", box);
 	}
 
 	show(state, facets) {
 		this.state = state;
 		this.facets = facets;
-		const active = document.activeElement?.dataset?.filter;
-		this.chips.replaceChildren(
-			...["find", "mode", "taken"].filter((name) => state[name]).map((name) =>
-				this.#removing(name, WAYS[name]?.[state[name]] ?? state[name], { [name]: "" })),
-			...state.f.map((where) => this.#chip(where)));
+		redraw(this.chips, ...["find", "mode", "taken"].filter((name) => state[name]).map((name) =>
+			this.#removing(name, WAYS[name]?.[state[name]] ?? state[name], { [name]: "" })),
+		...state.f.map((where) => this.#chip(where)));
 		if (this.chips.childElementCount > 1) {
-			this.chips.append(button({ class: "quiet", onclick: () =>
-				this.on.change({ f: [], taken: "", find: "", mode: "" }) }, "Clear all"));
+			this.chips.append(button(".quiet", () =>
+				this.on.change({ f: [], taken: "", find: "", mode: "" }), "Clear all"));
 		}
 		if (!this.buttons.querySelector(":popover-open")) this.#facets();  // one that is open stays
-		if (active) this.box.querySelector(`[data-filter="${CSS.escape(active)}"]`)?.focus();
 	}
 
 	#facets() {
-		this.buttons.replaceChildren(...this.facets
+		redraw(this.buttons, ...this.facets
 			.filter((facet) => titleOf(facet) && (facet.values.length > 1 || this.#set(facet).length))
 			.sort((one, other) => place(one) - place(other))
 			.map((facet) => this.#facet(facet)));
@@ -71,8 +67,8 @@ export class Filters {
 
 	/** A chip that changes a part of the state when it is pressed. */
 	#removing(filter, text, part) {
-		return button({ class: "chip on", "data-filter": filter, "aria-label": `Remove the filter ${text}`,
-			title: "Remove", onclick: () => this.on.change(part) }, foreign("span", text), icon("close"));
+		return button(".chip.on", () => this.on.change(part), { "data-is": filter, title: "Remove",
+			"aria-label": `Remove the filter ${text}` }, foreign("span", text), icon("close"));
 	}
 
 	#set(facet) {
@@ -81,13 +77,13 @@ export class Filters {
 
 	#facet(facet) {
 		const id = `facet-${facet.name}`, name = titleOf(facet);
-		const list = el("div", { class: "options" });
-		const panel = el("div", { class: "menu", id, popover: true, role: "group", "aria-label": name }, list);
+		const list = el("div.options");
+		const panel = el("div.menu", { id, popover: true, role: "group", "aria-label": name }, list);
 		panel.addEventListener("toggle", (event) => {
 			if (event.newState === "open") this.#open(facet, list); else this.#facets();
 		});
-		return el("span", { class: "facet" }, button({ class: this.#set(facet).length ? "chip some" : "chip",
-			popovertarget: id, "data-filter": facet.name }, foreign("span", name), icon("down")), panel);
+		return el("span.facet", el(this.#set(facet).length ? "button.chip.some" : "button.chip",
+			{ type: "button", popovertarget: id, "data-is": facet.name }, foreign("span", name), icon("down")), panel);
 	}
 
 	/** What can be chosen, as it is with all other filters. */
@@ -108,7 +104,7 @@ export class Filters {
 
 	#options(facet, list) {
 		const rows = facet.values.map((value) => this.#option(facet, value));
-		const find = facet.values.length > SEARCHABLE ? el("input", { type: "search", class: "narrow",
+		const find = facet.values.length > SEARCHABLE ? el("input.narrow", { type: "search",
 			placeholder: `Find in ${facet.values.length}`, "aria-label": "Find a value",
 			oninput: (event) => {
 				const typed = event.target.value.trim().toLowerCase();
@@ -125,10 +121,10 @@ export class Filters {
 			const rest = this.state.f.filter((one) => !same(one, where));
 			this.on.change({ f: input.checked ? [...rest, where] : rest });
 		} });
-		const colour = facet.name === "colours" ? el("span", { class: "swatch" }) : null;
+		const colour = facet.name === "colours" ? el("span.swatch") : null;
 		if (colour) colour.style.background = value;  // the basic colours are names in CSS, too
-		return el("label", { class: "option" }, input, colour,
-			foreign("span", label(facet.name, value), { class: "value" }),
-			el("span", { class: "count" }, number(count)));
+		return el("label.option", input, colour,
+			foreign("span.value", label(facet.name, value)),
+			el("span.count", number(count)));
 	}
 }

@@ -13,15 +13,14 @@ const SINGLE = ["q", "exact", "taken", "sort", "mode", "find", "c", "view", "ite
 const ALL_HOLD = new Set(["people", "keywords", "colour"]);
 const LIKELY = 0.25;  // relevance of what is sorted by date: else it would be everything
 
-export const nothing = () => ({ q: "", exact: "", like: [], unlike: [], f: [], taken: "", sort: "", mode: "",
-	find: "", c: "", view: "", item: "" });
-
 export function parse(search) {
-	const params = new URLSearchParams(search), state = nothing();
+	const params = new URLSearchParams(search), state = {};
 	for (const name of SINGLE) state[name] = params.get(name) ?? "";
 	for (const name of REPEATED) state[name] = [...new Set(params.getAll(name))];
 	return state;
 }
+
+export const nothing = () => parse("");
 
 export function address(state) {
 	const params = new URLSearchParams();

@@ -28,7 +28,7 @@ function badge(hit) {
 	const kind = Object.keys(BADGES).find((name) => hit[name] !== null);
 	if (!kind) return "";
 	const [name, text] = BADGES[kind];
-	return el("span", { class: "badge", "aria-hidden": "true" }, icon(name), text(hit));
+	return el("span.badge", { "aria-hidden": "true" }, icon(name), text(hit));
 }
 
 function picture(hit, height, delay) {
@@ -38,7 +38,7 @@ function picture(hit, height, delay) {
 	if (delay) setTimeout(() => { if (img.isConnected) load(); }, delay); else load();
 	img.addEventListener("load", () => img.classList.add("here"));
 	img.addEventListener("error", () => {
-		img.replaceWith(el("span", { class: "broken" }, "cannot be shown"));
+		img.replaceWith(el("span.broken", "cannot be shown"));
 	});
 	return img;
 }
@@ -46,8 +46,7 @@ function picture(hit, height, delay) {
 /** height: pixels; delay: ms until its picture is asked for. */
 export function tile(hit, height, delay) {
 	const title = titleOf(hit), match = matchOf(hit);
-	const view = hit.kind === "text"
-		? foreign("span", hit.text, { class: "words" }) : picture(hit, height, delay);
+	const view = hit.kind === "text" ? foreign("span.words", hit.text) : picture(hit, height, delay);
 	const label = [title, match && (match === "named" ? match : `match ${match}`),
 		shown(hit.text).slice(0, 200)].filter(Boolean).join(", ");
 	const node = copyOf("tile"), link = $("a", node);

@@ -1,6 +1,6 @@
 // One result, large: a picture that zooms, a video at its moment, a page, a part of a picture.
 
-import { $, clock, copy, doing, el, foreign, press, shown, withModifier } from "./dom.js";
+import { $, RIGHT, clock, copy, doing, el, foreign, press, shown, withModifier } from "./dom.js";
 import { details } from "./details.js";
 import { titleOf } from "./tile.js";
 import { Zoom } from "./zoom.js";
@@ -21,7 +21,7 @@ export class Viewer {
 		this.info = (localStorage.getItem("info") ?? (innerWidth > NARROW ? "yes" : "no")) === "yes";
 		for (const part of ["stage", "panel", "position"]) this[part] = $(`.${part}`, dialog);
 		this.download = $("#download");
-		this.zoom = new Zoom(this.stage, (scale) => this.#zoomed(scale), on.step);
+		this.zoom = new Zoom(this.stage, (scale) => this.#zoomed(scale), (by) => on.step(by * RIGHT));
 		const acts = { close: on.closed, previous: () => on.step(-1), next: () => on.step(1),
 			in: () => this.zoom.by(1.6), out: () => this.zoom.by(1 / 1.6), info: () => this.#toggleInfo(),
 			copy: () => copy(this.hit.place, "Path copied") };
@@ -77,21 +77,17 @@ export class Viewer {
 			const whole = hit.region && item.members.find((one) => one.kind === "image" && !one.region);
 			if (whole) this.#part(whole, hit.region);
 		} catch (error) {
-			if (this.hit === hit) this.panel.append(el("p", { class: "wrong" }, error.message));
+			if (this.hit === hit) this.panel.append(el("p.wrong", error.message));
 		}
 	}
 
 	#media(hit) {
-		const view = !hit.thumb(0) ? this.#words(hit)
+		const view = !hit.thumb(0) ? foreign("blockquote.reading", hit.text)
 			: hit.media === "video" ? this.#video(hit) : this.#picture(hit);
 		this.stage.replaceChildren(view);
 		const zooms = view.classList.contains("frame");
 		this.zoom.show(zooms ? view : null);
 		$(".zooms", this.dialog).hidden = !zooms;
-	}
-
-	#words(hit) {
-		return foreign("blockquote", hit.text, { class: "reading" });
 	}
 
 	#video(hit) {
@@ -101,7 +97,7 @@ export class Viewer {
 			{ once: true });
 		video.addEventListener("error", () => {
 			const frame = this.#picture(hit);
-			frame.append(el("p", { class: "hint" },
+			frame.append(el("p.hint",
 				`This browser cannot play it. Shown is the moment ${clock(hit.time ?? 0)}.`));
 			video.replaceWith(frame);
 		});
@@ -116,11 +112,11 @@ export class Viewer {
 			img.style.setProperty("--w", hit.width);
 			img.style.setProperty("--h", hit.height);
 		}
-		const frame = el("div", { class: "frame" }, img);
-		img.addEventListener("error", () => frame.replaceChildren(el("p", { class: "hint" },
+		const frame = el("div.frame", img);
+		img.addEventListener("error", () => frame.replaceChildren(el("p.hint",
 			"This picture cannot be shown. Its file may have been moved or is damaged.")));
 		if (hit.page !== null) {
-			frame.append(el("a", { class: "open-page", href: `${hit.file}#page=${hit.page}`,
+			frame.append(el("a.open-page", { href: `${hit.file}#page=${hit.page}`,
 				target: "_blank", rel: "noopener" }, `Open the document at page ${hit.page}`));
 		}
 		return frame;
@@ -129,7 +125,7 @@ export class Viewer {
 	/** A part of a picture is shown where it is in the whole. */
 	#part(whole, region) {
 		const [left, top, width, height] = region.map((share) => `${share}%`);
-		const part = el("div", { class: "part", role: "img", "aria-label": "The part that was found" });
+		const part = el("div.part", { role: "img", "aria-label": "The part that was found" });
 		Object.assign(part.style, { left, top, width, height });
 		const frame = this.#picture(whole);
 		frame.append(part);
@@ -164,6 +160,7 @@ export class Viewer {
 		const { key, target } = event, move = MOVES[key];
 		if (withModifier(event) || (move && target.closest(move[1] ? "video, .panel, .reading" : "video"))) return;
 		if (move && this.zoom.scale > 1) this.zoom.pan(...move);
+		else if (move?.[0]) this.on.step(-Math.sign(move[0]) * RIGHT);
 		else if (key === "0") this.zoom.fit();
 		else if (key === "z") this.zoom.toggle();
 		else if (!press(this.dialog, event)) return;
