@@ -121,8 +121,8 @@ def test_how_long_indexing_still_takes(visit: Any) -> None:
     expect(page.locator(".tile").first).to_be_visible()
     page.clock.install()
     said = page.evaluate_handle("""async () => {
-        const menu = document.querySelector("script[src$='app.js']").src.replace("app.js", "menu.js");
-        const { progress } = await import(menu);
+        const app = document.querySelector("script[src$='app.js']").src;
+        const { progress } = await import(app.replace("app.js", "menu.js"));
         return (done, total) => progress({ name: "x", done, total }).textContent;
     }""")
     says = "(said, [done, total]) => said(done, total)"

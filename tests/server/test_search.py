@@ -28,8 +28,9 @@ def test_likes_and_dislikes_are_a_round_of_feedback(client: httpx.Client, demo_i
     """By the weights of docs/similar.md; what was judged is among the hits of HTTP."""
     with Reader.open(demo_index) as reader:
         session = reader.feedback(text=text or ())
-        liked, disliked = ([row.id for row in reader.of_uris([f"{DEMO / name}.jpg" for name in some])]
-                           for some in (("wren", "cat", "panda"), ("bus", "pizza")))
+        liked, disliked = (
+            [row.id for row in reader.of_uris([f"{DEMO / name}.jpg" for name in some])]
+            for some in (("wren", "cat", "panda"), ("bus", "pizza")))
         session.like(*liked)
         session.dislike(*disliked)
         wanted = [hit.id for hit in session.next(50)]
