@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,6 +34,8 @@ def album_index(album_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         scan = Scan()
         paths = [album_folder / "captions.jsonl", album_folder]
         collection.add(iter_items(paths, scan=scan), scan=scan)
+    subprocess.run([sys.executable, "-m", "mmsearch", "classify", "--labels", "flower,vehicle",
+                    "--save", "subject", "-i", path], check=True, capture_output=True)
     return path
 
 
