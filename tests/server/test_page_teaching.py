@@ -71,7 +71,8 @@ def test_results_are_chosen_named_found_and_forgotten(visit: Any, writable: Serv
 
 
 def test_the_picture_of_the_viewer_is_named(visit: Any, writable: Served) -> None:
-    page = visit(f"{writable.url}/?q=a+cat", quiet=False)  # the 400 is logged
+    page = visit(f"{writable.url}/?q=Frumious", quiet=False,  # the 400 is logged
+                 viewport={"width": 1100, "height": 4000})
     page.locator(".tile", has_text="cat.jpg").first.locator("a").click()
     expect(page.locator("#viewer")).to_be_visible()
     page.keyboard.press("n")
@@ -84,7 +85,7 @@ def test_the_picture_of_the_viewer_is_named(visit: Any, writable: Served) -> Non
     page.keyboard.press("n")
     expect(dialog.get_by_role("alert")).to_be_empty()
     page.keyboard.type("Frumious")
-    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # asks once more for what was asked before
     expect(page.locator("#viewer")).to_be_hidden()
     expect(first(page)).to_have_text("cat.jpg")
     page.locator("#menu-button").click()
