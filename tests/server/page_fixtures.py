@@ -30,7 +30,8 @@ def album_index(album_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """For reading only."""
     path = tmp_path_factory.mktemp("index") / "album"
     with Collection.create(path) as collection:
-        add(collection, *(album_folder / one for one in ("captions.jsonl", "clip.mp4", "paper.pdf")))
+        for name in ("captions.jsonl", "clip.mp4", "paper.pdf"):
+            add(collection, album_folder / name)
         collection.configure(tiles="2x2")
         add(collection, album_folder / "street.jpg")
         _label(collection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,9 +100,16 @@ def test_only_a_writable_server_is_taught(visit: Any) -> None:
     page.locator(".tile").first.hover()
     expect(page.get_by_role("button", name="More like osprey.jpg")).to_be_visible()
     expect(page.locator(".tile [data-does=choose]").first).to_be_hidden()
+    page.locator(".tile a").first.focus()
+    page.keyboard.press("x")
+    expect(page.locator("#chosen")).to_be_hidden()
     page.locator("#menu-button").click()
     expect(page.get_by_role("button", name="Duplicates")).to_be_visible()
     expect(page.get_by_role("button", name="Names")).to_be_hidden()
     page.keyboard.press("Escape")
     page.locator(".tile a").first.click()
     expect(page.locator("#viewer [data-does=teach]")).to_be_hidden()
+    page.keyboard.press("n")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".position")).to_have_text(re.compile("^2 /"))
+    expect(page.locator("#teach")).to_be_hidden()
