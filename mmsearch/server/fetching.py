@@ -31,7 +31,7 @@ async def fetch(server: Server, pictures: Sequence[PictureIn]) -> None:
 
     Raises:
         UsageError: nothing is fetched here, or all of them together are too large.
-        MediaError: one cannot be fetched. TooBusy, TooLate.
+        MediaError: one cannot be fetched. TooLate.
     """
     wanted = [picture for picture in pictures if picture.url is not None]
     if not wanted:

@@ -29,6 +29,7 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
     """
     try:
         import fastapi  # noqa: F401
+        import httptools  # noqa: F401
         import prometheus_client  # noqa: F401
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
@@ -78,8 +79,7 @@ def _listening(settings: Settings, started: Callable[[], None]) -> Listening:
     config = uvicorn.Config(
         make_app(server), http=patient(settings.head_seconds, most_connections()), log_config=None,
         access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=30,
-        timeout_graceful_shutdown=20, lifespan="on",
-        h11_max_incomplete_event_size=64 * 1024)
+        timeout_graceful_shutdown=20, lifespan="on")
     return Listening(config, server, started)
 
 

@@ -70,7 +70,7 @@ class Settings:
     largest_batch: int = 64
     """Searches that are made together, at most; 1 makes each by itself."""
     waiting: int = 256
-    """Requests that may wait for their turn, of each kind; more are turned away."""
+    """Requests that may be under way or wait for their turn; more are turned away."""
 
     def __post_init__(self) -> None:
         if self.fetch_private and not self.fetch:
