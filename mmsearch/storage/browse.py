@@ -6,6 +6,7 @@ Listed is each picture, and of each video or document its first frame or page.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, islice
@@ -28,6 +29,7 @@ _VALUES = {"cameras": ("camera", "i.camera"),
            "cities": ("city", "json_extract(i.meta, '$.city')"),
            "ratings": ("rating", "json_extract(i.meta, '$.rating')")}
 _LISTS = {"people": "people", "keywords": "keywords", "colours": "colour"}
+_SET = re.compile(rf"{LABEL}[\w.-]+")
 _TYPES = {"image": "codec is missing and pages is missing", "video": "codec exists",
           "document": "pages exists"}
 
@@ -135,6 +137,8 @@ def _labels(rows: _Rows, clause: str, params: Sequence[Any]) -> Iterator[Facet]:
         f"AND instr(i.meta, '\"{LABEL}') AND j.key GLOB '{LABEL}*' AND j.type = 'text' "
         "GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2", params)
     for field, values in groupby(found, key=lambda row: row[0]):
+        if not _SET.fullmatch(field):  # a column of somebody's table
+            continue
         yield Facet(field, field, [Value(one, files, f"{field} = {quoted(one)}")
                                    for _, one, files in islice(values, _MOST)])
 

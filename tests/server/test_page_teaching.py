@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,8 @@ def test_results_are_chosen_named_found_and_forgotten(visit: Any, writable: Serv
 
 
 def test_the_picture_of_the_viewer_is_named(visit: Any, writable: Served) -> None:
-    page = visit(f"{writable.url}/?q=a+cat", quiet=False)  # the 400 is logged
+    page = visit(f"{writable.url}/?q=Frumious", quiet=False,  # the 400 is logged
+                 viewport={"width": 1100, "height": 4000})
     page.locator(".tile", has_text="cat.jpg").first.locator("a").click()
     expect(page.locator("#viewer")).to_be_visible()
     page.keyboard.press("n")
@@ -84,7 +86,7 @@ def test_the_picture_of_the_viewer_is_named(visit: Any, writable: Served) -> Non
     page.keyboard.press("n")
     expect(dialog.get_by_role("alert")).to_be_empty()
     page.keyboard.type("Frumious")
-    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # asks once more for what was asked before
     expect(page.locator("#viewer")).to_be_hidden()
     expect(first(page)).to_have_text("cat.jpg")
     page.locator("#menu-button").click()
@@ -98,9 +100,16 @@ def test_only_a_writable_server_is_taught(visit: Any) -> None:
     page.locator(".tile").first.hover()
     expect(page.get_by_role("button", name="More like osprey.jpg")).to_be_visible()
     expect(page.locator(".tile [data-does=choose]").first).to_be_hidden()
+    page.locator(".tile a").first.focus()
+    page.keyboard.press("x")
+    expect(page.locator("#chosen")).to_be_hidden()
     page.locator("#menu-button").click()
     expect(page.get_by_role("button", name="Duplicates")).to_be_visible()
     expect(page.get_by_role("button", name="Names")).to_be_hidden()
     page.keyboard.press("Escape")
     page.locator(".tile a").first.click()
     expect(page.locator("#viewer [data-does=teach]")).to_be_hidden()
+    page.keyboard.press("n")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".position")).to_have_text(re.compile("^2 /"))
+    expect(page.locator("#teach")).to_be_hidden()

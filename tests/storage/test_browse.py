@@ -16,7 +16,8 @@ from mmsearch.storage.browse import quoted
 ODD = "it's \"odd\" * ? (x), a and b"
 FILES = [
     Item("/p/a.jpg", "image", meta={"taken": "2021-05-03T10:00:00", "camera": ODD,
-                                      "label:a-b.c": ODD, "confidence:a-b.c": 0.5}),
+                                      "label:a-b.c": ODD, "confidence:a-b.c": 0.5,
+                                      "label:": "x", "label:x y": "x"}),
     Item("/p/b.jpg", "image", meta={"taken": "2022-01-01T00:00:00", "keywords": [ODD, "sea"]}),
     Item("/p/q/c.jpg", "image", meta={"city": ODD, "rating": 5, "keywords": ["sea"],
                                         "label:mood": "calm"}),

@@ -105,11 +105,11 @@ const server = new Server({
 });
 
 const teach = new Teach({
-	changed: () => {
-		grid.choose(null);
-		results.kept.clear();
+	changed: reload,
+	search: (q) => {
+		grid.choose();
+		go({ ...nothing(), c: state.c, q });
 	},
-	search: (q) => go({ ...nothing(), c: state.c, q }),
 });
 
 /** Give a name to results; without any, show the names. */
@@ -150,12 +150,13 @@ const compared = ({ like, unlike }) =>
 	Object.fromEntries([...like, ...unlike].filter((key) => pictures[key]).map((key) => [key, pictures[key]]));
 
 /** An item of the collection as one of them. */
-const example = (hit) => ({ name: hit.name, thumb: hit.thumb(160), place: hit.place });
+const example = (hit) => ({ name: hit.name, thumb: hit.thumb(160),
+	place: hit.kind === "text" ? hit.uri : hit.place });
 
 function apply(next) {
 	const before = state;
 	state = next;
-	if (state.c !== before.c) grid.choose(null);
+	if (state.c !== before.c) grid.choose();
 	document.title = state.q ? `${state.q} · mmsearch` : "mmsearch";
 	box.show(state, pictures);
 	$("#sort").value = state.sort;
@@ -334,7 +335,7 @@ function start() {
 	});
 	$("#chosen").addEventListener("click", (event) => {
 		const does = doing(event);
-		if (does === "teach") name([...grid.chosen.values()]); else if (does) grid.choose(null);
+		if (does === "teach") name([...grid.chosen.values()]); else if (does) grid.choose();
 	});
 	$(".brand").addEventListener("click", (event) => {
 		if (event.ctrlKey || event.metaKey || event.shiftKey) return;

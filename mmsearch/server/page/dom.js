@@ -49,11 +49,12 @@ export const iconButton = (name, label, onclick) =>
 /** What an event at a button asks for: its data-does. */
 export const doing = (event) => event.target.closest("[data-does]")?.dataset.does;
 
-/** Press the button of root whose data-key is that of an event; false: there is none. */
+/** Press the button of root whose data-key is that of an event; false: there is none, or it is hidden. */
 export function press(root, event) {
-	const found = !withModifier(event) && $(`[data-key~="${CSS.escape(event.key)}"]`, root);
-	if (found) found.click();
-	return Boolean(found);
+	const found = $(`[data-key~="${CSS.escape(event.key)}"]`, root);
+	if (!found?.checkVisibility()) return false;
+	found.click();
+	return true;
 }
 
 export const withModifier = (event) => event.ctrlKey || event.metaKey || event.altKey;

@@ -33,7 +33,7 @@ export class Teach {
 	async #list() {
 		const names = await api.names(this.collection);
 		$("ul", form).replaceChildren(...names.map((one) => el("li",
-			button(".word", () => this.#leave(one.name), { dir: "auto", title: "Search" }, one.name),
+			button(".word", () => this.#leave(one.name), { dir: "auto", title: "Search" }, shown(one.name)),
 			el("span.value.dim", one.is_a && `${one.is_a}, `, plural(one.pictures, "picture")),
 			iconButton("close", `Forget ${one.name}`, () => said(this.#forget(one.name))))));
 	}
