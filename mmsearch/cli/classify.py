@@ -85,7 +85,9 @@ def classify(
     things = gather(collection, features, find=find, where=where or ())
     if not things.rows:
         collection.check_fields(where or ())
-        raise UsageError(_nothing(features, find, bool(where)))
+        hint = "; its texts: --find text --features text" if find == "image" and not where and \
+            collection.count(find="text") and not collection.count() else ""
+        raise UsageError(_nothing(features, find, bool(where)) + hint)
     decided = decide(classifier.labels, classifier.probabilities(things), min_confidence)
     if save is not None:
         say(f"saved {_saved(collection, save, things, decided)} labels; see them: "
