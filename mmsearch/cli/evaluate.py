@@ -18,7 +18,15 @@ from mmsearch.cli.options import (
     part_option,
     with_precision,
 )
-from mmsearch.cli.terminal import console, print_json, progress, say, say_extras, say_skipped
+from mmsearch.cli.terminal import (
+    check_folder,
+    console,
+    print_json,
+    progress,
+    say,
+    say_extras,
+    say_skipped,
+)
 from mmsearch.errors import UsageError
 from mmsearch.search import Query
 
@@ -97,9 +105,8 @@ def evaluate(
 
     from mmsearch.evaluation import How, as_clip_benchmark, pairs_in
 
-    for option, file in (("--html", html), ("--clip-benchmark", clip_benchmark)):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise UsageError(f"{option} {file}: there is no such directory")
+    check_folder("--html", html)
+    check_folder("--clip-benchmark", clip_benchmark)
     loaded = pairs_in(pairs, split=split)
     if len(mixed := dict.fromkeys(pair.split for pair in loaded if pair.split)) > 1:
         say(f"note: all splits are evaluated together ({', '.join(mixed)}); choose one with "
