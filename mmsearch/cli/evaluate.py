@@ -208,9 +208,9 @@ def _evaluated(systems: Sequence[System], pairs: Sequence[Pair], how: How) -> li
 
 
 def _show_depth(evaluations: Sequence[Evaluation]) -> None:
-    """How far searches were looked through, if any were."""
-    depths = [one.report.text_to_image.depth for one in evaluations]
-    if found := [depth for depth in depths if depth is not None]:
+    """How far searches were looked through, if not to their end."""
+    ways = [one.report.text_to_image for one in evaluations]
+    if found := {way.depth for way in ways if way.depth is not None and way.depth < way.gallery}:
         print(f"searches: among the first {max(found):,} results (--depth)")
 
 
