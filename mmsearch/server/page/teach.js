@@ -1,6 +1,6 @@
 // Names for what pictures show: some are chosen and given a name, which searches know from then on.
 
-import { $, button, doing, el, iconButton, plural, shown, toast } from "./dom.js";
+import { $, button, doing, el, iconButton, number, plural, shown, toast } from "./dom.js";
 import * as api from "./api.js";
 
 const dialog = $("#teach"), form = $("form", dialog), { name, is } = form.elements, wrong = $(".wrong", form);
@@ -28,7 +28,7 @@ export class Teach {
 	show(hits) {
 		this.chosen = hits;
 		bar.hidden = !hits.length;
-		$("span", bar).textContent = `${plural(hits.length, "picture")} chosen`;
+		$("span", bar).textContent = `${number(hits.length)} chosen`;
 	}
 
 	/** Ask for the name of pictures; without any, show the names that there are. */
