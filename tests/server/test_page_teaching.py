@@ -69,8 +69,10 @@ def test_results_are_chosen_named_found_and_forgotten(visit: Any, writable: Serv
     dialog = page.get_by_role("dialog", name="Names")
     expect(dialog.get_by_role("listitem")).to_have_text("Zorblaxbus, 1 picture")
     expect(dialog.get_by_label("Name", exact=True)).to_be_hidden()
+    expect(dialog.get_by_text("Choose results")).to_be_hidden()
     dialog.get_by_role("button", name="Forget Zorblax").click()
     expect(dialog.get_by_role("listitem")).to_have_count(0)
+    expect(dialog.get_by_text("Choose results")).to_be_visible()  # what to do
     page.keyboard.press("Escape")
     page.fill("#q", "my zorblax")  # asked anew
     expect(page.locator(".divider")).to_contain_text("No close match")
@@ -86,7 +88,7 @@ def test_the_picture_of_the_viewer_is_named(visit: Any, writable: Served) -> Non
     page.keyboard.type("!")  # the field has the focus
     page.keyboard.press("Enter")
     expect(dialog.get_by_role("alert")).to_contain_text("at least one letter")
-    dialog.get_by_role("button", name="Cancel").click()
+    dialog.get_by_role("button", name="Close").click()
     expect(dialog).to_be_hidden()
     page.keyboard.press("n")
     expect(dialog.get_by_role("alert")).to_be_empty()
