@@ -35,13 +35,18 @@ def test_results_are_chosen_named_found_and_forgotten(visit: Any, writable: Serv
     page.get_by_role("button", name="Choose osprey.jpg").click()
     page.locator(".tile", has_text="wren.jpg").locator("a").focus()
     page.keyboard.press("x")
-    expect(page.locator("#chosen")).to_contain_text("2 pictures chosen")
+    expect(page.locator("#chosen")).to_contain_text("2 chosen")
+    page.set_viewport_size({"width": 320, "height": 700})
+    bar = page.locator("#chosen").bounding_box()
+    assert bar["height"] < 60 and bar["x"] >= 0 and bar["x"] + bar["width"] <= 320
+    page.set_viewport_size({"width": 1100, "height": 700})
+    page.locator(".tile", has_text="wren.jpg").locator("a").focus()
     page.keyboard.press("x")  # no longer
-    expect(page.locator("#chosen")).to_contain_text("1 picture chosen")
+    expect(page.locator("#chosen")).to_contain_text("1 chosen")
     page.fill("#q", "a red bus")  # what is chosen outlives another search
     page.locator(".tile", has_text="bus.jpg").first.locator("a").focus()
     page.keyboard.press("x")
-    expect(page.locator("#chosen")).to_contain_text("2 pictures chosen")
+    expect(page.locator("#chosen")).to_contain_text("2 chosen")
     page.get_by_role("button", name="Choose none").click()
     expect(page.locator("#chosen")).to_be_hidden()
     page.locator(".tile", has_text="bus.jpg").first.locator("a").focus()
