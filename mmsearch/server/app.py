@@ -64,7 +64,7 @@ def _for_agents(server: Server
         return [], nullcontext
     from mmsearch.server.tools import over_http
 
-    return over_http(server.collections, server.decoding.run)
+    return over_http(server)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Server:
             name = free_name(path, self.collections)
             writable = settings.writable.absolute() if settings.writable and number == 0 else None
             written = number == 0 and (settings.paths or writable)
-            reader = _collection(path, settings.model) if written else Reader.open(
+            reader = collection_at(path, settings.model) if written else Reader.open(
                 path, model=settings.model)
             self.collections[name] = Served(name, reader, settings.pixels, writable,
                                             settings.watch and number == 0)
@@ -94,7 +94,8 @@ def _keep() -> None:
     gc.freeze()
 
 
-def _collection(path: Path, model: str | None) -> Collection:
+def collection_at(path: Path, model: str | None) -> Collection:
+    """The collection in a directory; made where there is none."""
     try:
         return Collection.open(path, model=model)
     except CollectionNotFound:
