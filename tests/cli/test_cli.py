@@ -373,7 +373,7 @@ def test_train_writes_a_model_that_index_and_query_take(cli: Cli, tmp_path: Path
     pytest.importorskip("torch")
     done = cli("train", DEMO / "captions.jsonl", "-o", "mine", "--epochs", "1")
     assert (done.returncode, "Warning" in done.stderr) == (0, False), done.stderr
-    assert re.search(r"epoch 0/1  closed form  val R@10 [\d.]+ .*\nepoch 1/1  loss", done.stderr)
+    assert re.search(r"epoch 0/1  start  val R@10 [\d.]+ .*\nepoch 1/1  loss", done.stderr)
     assert "1 epochs in" in (tmp_path / "work" / "mine" / "training.html").read_text()
     assert cli("index", DEMO, "-i", "x", "--model", "mine").returncode == 0
     assert "/cat.jpg" in cli("query", "a cat", "-k", "1", "-i", "x").stdout
