@@ -59,7 +59,8 @@ def take(browser: Any, address: str, name: str, options: dict[str, Any]) -> None
         page.locator(".tile a").first.click()
         page.locator(".panel dl").wait_for()
     if name == "page-names":
-        for tile in page.locator(".tile").all()[:2]:
+        for n in range(2):
+            tile = page.locator(".tile").nth(n)
             tile.hover()
             tile.get_by_role("button", name="Choose").click()
         page.get_by_role("button", name="Give a name").click()

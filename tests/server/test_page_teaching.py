@@ -35,13 +35,18 @@ def test_results_are_chosen_named_found_and_forgotten(visit: Any, writable: Serv
     page.get_by_role("button", name="Choose osprey.jpg").click()
     page.locator(".tile", has_text="wren.jpg").locator("a").focus()
     page.keyboard.press("x")
-    expect(page.locator("#chosen")).to_contain_text("2 pictures chosen")
+    expect(page.locator("#chosen")).to_contain_text("2 chosen")
+    page.set_viewport_size({"width": 320, "height": 700})
+    bar = page.locator("#chosen").bounding_box()
+    assert bar["height"] < 60 and bar["x"] >= 0 and bar["x"] + bar["width"] <= 320
+    page.set_viewport_size({"width": 1100, "height": 700})
+    page.locator(".tile", has_text="wren.jpg").locator("a").focus()
     page.keyboard.press("x")  # no longer
-    expect(page.locator("#chosen")).to_contain_text("1 picture chosen")
+    expect(page.locator("#chosen")).to_contain_text("1 chosen")
     page.fill("#q", "a red bus")  # what is chosen outlives another search
     page.locator(".tile", has_text="bus.jpg").first.locator("a").focus()
     page.keyboard.press("x")
-    expect(page.locator("#chosen")).to_contain_text("2 pictures chosen")
+    expect(page.locator("#chosen")).to_contain_text("2 chosen")
     page.get_by_role("button", name="Choose none").click()
     expect(page.locator("#chosen")).to_be_hidden()
     page.locator(".tile", has_text="bus.jpg").first.locator("a").focus()
@@ -64,8 +69,10 @@ def test_results_are_chosen_named_found_and_forgotten(visit: Any, writable: Serv
     dialog = page.get_by_role("dialog", name="Names")
     expect(dialog.get_by_role("listitem")).to_have_text("Zorblaxbus, 1 picture")
     expect(dialog.get_by_label("Name", exact=True)).to_be_hidden()
+    expect(dialog.get_by_text("Choose results")).to_be_hidden()
     dialog.get_by_role("button", name="Forget Zorblax").click()
     expect(dialog.get_by_role("listitem")).to_have_count(0)
+    expect(dialog.get_by_text("Choose results")).to_be_visible()  # what to do
     page.keyboard.press("Escape")
     page.fill("#q", "my zorblax")  # asked anew
     expect(page.locator(".divider")).to_contain_text("No close match")
@@ -81,7 +88,7 @@ def test_the_picture_of_the_viewer_is_named(visit: Any, writable: Served) -> Non
     page.keyboard.type("!")  # the field has the focus
     page.keyboard.press("Enter")
     expect(dialog.get_by_role("alert")).to_contain_text("at least one letter")
-    dialog.get_by_role("button", name="Cancel").click()
+    dialog.get_by_role("button", name="Close").click()
     expect(dialog).to_be_hidden()
     page.keyboard.press("n")
     expect(dialog.get_by_role("alert")).to_be_empty()

@@ -68,18 +68,16 @@ const sized = (link, pixels) =>
 
 /** An item of an answer as the page has it. */
 function hit(item) {
-	return { ...item, key: String(item.id), place: item.part || item.kind === "text"
-		? item.uri.replace(/#[^#]*$/, "") : item.uri, time: item.time ?? null, page: item.page ?? null,
-		region: item.region ?? null, relevance: item.relevance ?? null,
+	return { time: null, page: null, region: null, relevance: null, ...item, key: String(item.id), place: item.part || item.kind === "text"
+		? item.uri.replace(/#[^#]*$/, "") : item.uri,
 		text: item.kind === "text" ? item.text : item.caption ?? "",
 		/** pixels: how high it is shown */
 		thumb: (pixels) => (item.thumb ? sized(item.thumb, pixels) : ""),
 		file: item.image ?? "", download: item.image ? `${item.image}&download=1` : "" };
 }
 
-const page = (hits, answer) => ({ hits: hits.map(hit), cursor: answer.cursor ?? null,
-	offset: answer.next_offset ?? null, total: answer.total ?? -1, note: answer.note ?? "",
-	corrected: answer.corrected ?? {} });
+const page = (hits, { cursor, next_offset: offset, total = -1, note, corrected }) =>
+	({ hits: hits.map(hit), cursor, offset, total, note, corrected });
 
 /** query: see `asked` of state.js; from: {cursor, offset} of the page before. */
 export async function search(query, from, signal) {

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { Box } from "./box.js";
 import { showCopies } from "./copies.js";
 import { Dates } from "./dates.js";
-import { $, announce, doing, plural, toast } from "./dom.js";
+import { $, announce, toast } from "./dom.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { askToLogIn } from "./login.js";
@@ -13,7 +13,7 @@ import { message, remarks, showMessage, summary } from "./messages.js";
 import { listen, prepared } from "./pictures.js";
 import { Results } from "./results.js";
 import { Server } from "./server.js";
-import { address, condition, conditions, isEmpty, nothing, parse, question } from "./state.js";
+import { address, condition, conditions, isEmpty, judged, nothing, parse, question } from "./state.js";
 import { Teach } from "./teach.js";
 import { Viewer } from "./viewer.js";
 
@@ -59,10 +59,7 @@ const results = new Results({
 const grid = new Grid($("#grid"), {
 	open: (index) => go({ item: grid.hits[index].key }),
 	act,
-	chosen: (hits) => {
-		$("#chosen").hidden = !hits.length;
-		$("#chosen span").textContent = `${plural(hits.length, "picture")} chosen`;
-	},
+	chosen: (hits) => teach.show(hits),
 	more: () => results.more(),
 	up: () => box.focus(),
 });
@@ -106,18 +103,17 @@ const server = new Server({
 
 const teach = new Teach({
 	changed: reload,
+	collection: () => server.named(state.c),
+	none: () => grid.choose(),
 	search: (q) => {
 		grid.choose();
 		go({ ...nothing(), c: state.c, q });
 	},
 });
 
-/** Give a name to results; without any, show the names. */
-const name = (hits) => teach.open(hits, server.named(state.c));
-
 const menu = new Menu({
 	change: (part) => go(part),
-	names: () => name([]),
+	names: () => teach.open([]),
 	logout: async () => { await api.logout(); location.assign("/"); },
 	server,
 	state: () => state,
@@ -146,8 +142,8 @@ function go(part, { replace = false } = {}) {
 }
 
 /** The pictures that a state compares with, as the history keeps them. */
-const compared = ({ like, unlike }) =>
-	Object.fromEntries([...like, ...unlike].filter((key) => pictures[key]).map((key) => [key, pictures[key]]));
+const compared = (next) =>
+	Object.fromEntries(judged(next).filter((key) => pictures[key]).map((key) => [key, pictures[key]]));
 
 /** An item of the collection as one of them. */
 const example = (hit) => ({ name: hit.name, thumb: hit.thumb(160),
@@ -170,7 +166,8 @@ function show() {
 	document.body.classList.toggle("copying", isCopies);
 	if (isCopies) {
 		showMessage();
-		showCopies($("#copies"), state.c, (hit) => go({ item: hit.key }), () => go({ view: "" }), anew()).catch((error) => stopped(error));
+		showCopies($("#copies"), state.c, (hit) => go({ item: hit.key }), () => go({ view: "" }), anew())
+			.catch((error) => stopped(error));
 		return;
 	}
 	filters.show(state, facets);
@@ -222,7 +219,7 @@ let askedAgain = false;
 
 function said(found) {
 	server.ready.then(() => {
-		document.body.classList.toggle("writable", server.about(state.c)?.writable);
+		document.body.classList.toggle("writable", Boolean(server.about(state.c)?.writable));
 		if (found !== results.now) return;
 		if (!found.total && !askedAgain && server.of(state.c)?.items) {
 			askedAgain = true;  // it was asked before the first files were there
@@ -261,11 +258,11 @@ async function viewed() {
 }
 
 /** What a button of a result does: "like", "unlike" or "teach". */
-function act(sign, hit) {
-	if (sign === "teach") {
-		name([hit]);
-		return;
-	}
+function act(does, hit) {
+	if (does === "teach") teach.open([hit]); else like(hit, does);
+}
+
+function like(hit, sign) {
 	if (sign === "unlike" && isEmpty(state)) {
 		toast("Search for something first, then leave out what does not fit.");
 		return;
@@ -309,16 +306,13 @@ function restore() {
 	box.settle();
 	Object.assign(pictures, history.state?.pictures);
 	const next = parse(location.search);
-	const lost = [...next.like, ...next.unlike].filter((key) => key.startsWith("u:") && !pictures[key]);
+	const lost = judged(next).filter((key) => key.startsWith("u:") && !pictures[key]);
 	if (lost.length) {
 		toast("The picture of this link was only on the page it came from. Drop it here once more.");
-		for (const key of lost) {
-			next.like = without(next.like, key);
-			next.unlike = without(next.unlike, key);
-		}
+		for (const sign of ["like", "unlike"]) next[sign] = next[sign].filter((key) => !lost.includes(key));
 	}
 	apply(next);
-	known([...next.like, ...next.unlike]);
+	known(judged(next));
 }
 
 function start() {
@@ -332,10 +326,6 @@ function start() {
 			event.preventDefault();
 			box.focus();
 		}
-	});
-	$("#chosen").addEventListener("click", (event) => {
-		const does = doing(event);
-		if (does === "teach") name([...grid.chosen.values()]); else if (does) grid.choose();
 	});
 	$(".brand").addEventListener("click", (event) => {
 		if (event.ctrlKey || event.metaKey || event.shiftKey) return;

@@ -19,7 +19,7 @@ function titleOf({ name }) {
 }
 
 const ORDER = Object.keys(NAMES);
-const place = ({ name }) => ORDER.indexOf(name);
+const place = ({ name }) => ORDER.indexOf(name);  // -1, the first: a set of labels
 
 function label(name, value) {
 	if (name === "ratings") return "★".repeat(Math.max(0, Number(value))) || "☆";

@@ -7,7 +7,7 @@ import { progress } from "./menu.js";
 const CALM = 15, EAGER = 1.5, GONE = 2;  // seconds between looks
 
 export class Server {
-	#known;
+	#known = Promise.withResolvers();
 
 	/** on: {changed(name): a collection has other items, looked(): at how far they are, back(): after it was gone} */
 	constructor(on) {
@@ -17,11 +17,13 @@ export class Server {
 		document.addEventListener("visibilitychange", () => { if (!document.hidden) this.#look(); });
 	}
 
-	/** Resolves when the collections are known, also after the server was gone. */
 	start() {
-		this.ready = new Promise((done) => { this.#known = done; });
 		this.#look();
-		return this.ready;
+	}
+
+	/** Resolves when the collections are known, also after the server was gone. */
+	get ready() {
+		return this.#known.promise;
 	}
 
 	/** The name of a collection: the first where a state names none. */
@@ -58,7 +60,7 @@ export class Server {
 		const before = this.status;
 		if (!this.collections.length) await this.#collections();
 		this.status = (await api.status()).collections;
-		this.#known();
+		this.#known.resolve();
 		const other = this.status.filter((one) => {
 			const was = before.find(({ name }) => name === one.name);
 			return was && (was.items !== one.items || was.state !== one.state);

@@ -31,6 +31,9 @@ export function address(state) {
 	return query ? `?${query}` : "/";
 }
 
+/** All pictures that a state compares with. */
+export const judged = ({ like, unlike }) => [...like, ...unlike];
+
 /** Equal for two states that have the same results. */
 export const question = (state) => address({ ...state, item: "" });
 
