@@ -14,3 +14,4 @@ from .multilingual import for_queries as for_queries, lacks_package as lacks_pac
 from .onnx import OnnxEncoder as OnnxEncoder
 from .precision import split_precision as split_precision
 from .protocol import Encoder as Encoder, encode_queries as encode_queries, spelled as spelled
+from .reranker import Reranker as Reranker, reads as reads, reranker_of as reranker_of
