@@ -1,8 +1,9 @@
-"""The command that trains the heads of a model: train."""
+"""The command that trains a model: train."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -13,6 +14,9 @@ from mmsearch.cli.options import JsonOption
 from mmsearch.cli.terminal import print_json, say, say_skipped
 
 Loss: TypeAlias = Literal["infonce", "siglip"]
+Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
+UNSET = -1
+"""What suits what is tuned."""
 
 
 def train(
@@ -23,8 +27,14 @@ def train(
         help="Pairs that choose the best epoch (default: split 'val' of PAIRS).")] = None,
     base: Annotated[str, typer.Option(
         help="The model to start from.")] = "builtin",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over all pairs.")] = 20,
-    batch_size: Annotated[int, typer.Option(min=2, help="Pictures in each step.")] = 512,
+    tune: Annotated[str, typer.Option(
+        metavar="WHAT", help="heads; or, in the networks before them: last:N (blocks of each), "
+        "lora, full.")] = "heads",
+    rank: Annotated[int, typer.Option(min=1, help="Of what lora adds to each weight.")] = 16,
+    epochs: Annotated[int, typer.Option(
+        min=1, help="Passes over all pairs.", show_default="20, or 5 beyond heads")] = UNSET,
+    batch_size: Annotated[int, typer.Option(
+        min=2, help="Pictures in each step.", show_default="512, or 64 beyond heads")] = UNSET,
     captions: Annotated[int, typer.Option(
         min=1, help="Captions of each picture in a step, all of them right.")] = 1,
     chunk: Annotated[int, typer.Option(
@@ -39,7 +49,12 @@ def train(
     adversarial: Annotated[float, typer.Option(
         min=0, max=100, metavar="WEIGHT", help="Make the vectors of pictures and captions hard to "
         "tell apart.")] = 0.0,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-4,
+    accumulate: Annotated[int, typer.Option(
+        min=1, help="Batches whose gradients make a step, beyond heads.")] = 1,
+    precision: Annotated[Precision, typer.Option(
+        help="What networks compute in (auto: bf16 on a GPU).")] = "auto",
+    lr: Annotated[float, typer.Option(
+        help="Peak learning rate.", show_default="1e-4, or 1e-5 for last and full")] = UNSET,
     warmup: Annotated[float, typer.Option(
         help="Share of the run in which the learning rate rises; then it falls as a cosine.")]
         = 0.05,
@@ -47,30 +62,35 @@ def train(
         metavar="DECAY", help="Keep a moving average of the weights, e.g. 0.99.")] = 0.0,
     patience: Annotated[int, typer.Option(
         min=0, help="Stop after so many epochs without a better recall (0: never).")] = 0,
+    blend: Annotated[bool, typer.Option(
+        help="Also try weights between start and end, on the validation pairs (WiSE-FT).")] = True,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that stopped.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Adapt a model to your own pictures and captions.
 
-    Only its last layers are trained, the projection heads of images and texts. The folder also
-    gets log.jsonl and training.html, how loss and recall went.
+    By default only its last layers are trained, the projection heads of images and texts. The
+    folder also gets log.jsonl and training.html, how loss and recall went.
 
     Example: mmsearch train captions.jsonl -o models/mine
     """
     from mmsearch.cli.training_report import report
     from mmsearch.sources import Skipped
-    from mmsearch.training import TrainConfig, train as train_heads
+    from mmsearch.training import TrainConfig, train as run
 
     config = TrainConfig(
-        base=base, val=val, epochs=epochs, batch_size=batch_size, captions=captions, chunk=chunk,
+        base=base, val=val, tune=tune, rank=rank, epochs=epochs, accumulate=accumulate,
+        precision=precision, blend=blend, batch_size=batch_size, captions=captions, chunk=chunk,
         loss=loss, hard_negatives=hard_negatives, adversarial=adversarial, lr=lr,
         warmup=warmup, ema=ema, patience=patience, seed=seed, resume=resume)
-    result = train_heads(pairs, out, config, on_epoch=lambda r: say(
+    result = run(pairs, out, config, on_epoch=lambda r: say(
         f"epoch {r.epoch}/{r.epochs}  "
-        f"{'closed form' if r.epoch == 0 else f'loss {r.loss:.3f}'}  val R@10 "
+        f"{'start' if r.epoch == 0 else f'loss {r.loss:.3f}'}  val R@10 "
         f"{r.recall.text_to_image[2]:.3f} text to image, {r.recall.image_to_text[2]:.3f} back "
         f"(gallery {r.recall.gallery})"))
+    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes, the first says it
+        return
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
     (out / "training.html").write_text(report(out.name, lines, result.best_epoch), "utf-8")
     say_skipped([Skipped(path, reason) for path, reason in result.skipped.items()])

@@ -78,6 +78,7 @@ class OpenClipEncoder:
             logging.disable(logging.NOTSET)
         self._torch = torch
         self.module, transform = made
+        self.architecture = architecture
         self.module.eval()
         self._resize, self._normalisation = _split(transform)
         size = self.module.visual.image_size
@@ -121,7 +122,11 @@ class OpenClipEncoder:
         return module.encode_image(self._scaled(pixels).to(self._dtype))
 
     def _encode_texts(self, module: Any, device: Any, texts: Sequence[str]) -> Any:
-        return module.encode_text(self.tokenizer(list(texts)).to(device))
+        return module.encode_text(self.tokens(texts).to(device))
+
+    def tokens(self, texts: Sequence[str]) -> Any:
+        """What the module takes of texts: int64 [n, context length]."""
+        return self.tokenizer(list(texts))
 
     def _scaled(self, pixels: Any) -> Any:
         """uint8 [n, size, size, 3] -> what the model's own transform makes of it, float32

@@ -26,6 +26,9 @@ from mmsearch.training.heads import Head, Heads, save_whole, unit
 from mmsearch.training.losses import Contrast, matches
 from mmsearch.training.validation import Recall, modality_gap, recall
 
+SHARES = (0.25, 0.5, 0.75)
+"""Of what was trained, in blends with the start."""
+
 
 class TrainedHead(nn.Module):
     """One head in torch, that acts on standardised features, where Adam works best."""
@@ -93,7 +96,7 @@ def fit(start: Heads, data: Features, val: Features, config: TrainConfig, work: 
     done = 0
 
     def tell(report: EpochReport) -> None:
-        log.append(_line(report))
+        log.append(report.line())
         text = "".join(json.dumps(line) + "\n" for line in log).encode()
         save_whole(work / "log.jsonl", lambda file: file.write(text))
         if on_epoch:
@@ -116,7 +119,7 @@ def fit(start: Heads, data: Features, val: Features, config: TrainConfig, work: 
         began = time.perf_counter()
         loss = _epoch(epoch, model, mean, optimizer, images, texts, data, config)
         trained = cast(Trained, mean.module if mean else model).heads()
-        for share in (0.25, 0.5, 0.75, 1.0):
+        for share in (*(SHARES if config.blend else ()), 1.0):
             blended = start.blend(trained, share)
             found = recall(blended, val)
             if found.total > best.recall.total:
@@ -128,14 +131,6 @@ def fit(start: Heads, data: Features, val: Features, config: TrainConfig, work: 
             "best": {n: torch.tensor(t) for n, t in best.heads.tensors().items()}}
         save_whole(checkpoint, partial(torch.save, state))
     return best
-
-
-def _line(report: EpochReport) -> dict[str, Any]:
-    """What the log says of an epoch: recall at 1, 5 and 10."""
-    return {"epoch": report.epoch, "loss": None if math.isnan(report.loss) else report.loss,
-            "text_to_image": list(report.recall.text_to_image),
-            "image_to_text": list(report.recall.image_to_text), "gallery": report.recall.gallery,
-            "modality_gap": report.gap, "lr": report.lr, "seconds": round(report.seconds, 3)}
 
 
 def _epoch(epoch: int, model: Trained, mean: AveragedModel | None,

@@ -13,34 +13,44 @@ from typing import Any
 
 import torch
 
+from mmsearch.training.joint import ALONE, Joint
+
 Side = tuple[Callable[[Any], torch.Tensor], Sequence[Any]]
 """An encoder, and its inputs in chunks; the vectors of the chunks together are the batch."""
 
 
-def cached_backward(sides: Sequence[Side], loss: Callable[..., torch.Tensor]) -> torch.Tensor:
+def cached_backward(sides: Sequence[Side], loss: Callable[..., torch.Tensor],
+                    joint: Joint = ALONE) -> torch.Tensor:
     """`loss(*vectors of each side)`, its gradients added to all parameters; -> the loss, detached.
 
-    Chance (dropout) draws the same both times, on CPUs and GPUs.
+    Chance (dropout) draws the same both times, on CPUs and GPUs. A side of one chunk is encoded
+    once. Where several processes have a share of the batch each, the loss is that of all vectors,
+    and the gradients are those of this process's rows.
     """
     states: list[list[Any]] = []
     vectors: list[list[torch.Tensor]] = []
-    with torch.no_grad():
-        for encode, chunks in sides:
-            states.append([])
-            vectors.append([])
-            for chunk in chunks:
-                states[-1].append(_chance())
+    for encode, chunks in sides:
+        states.append([])
+        vectors.append([])
+        for chunk in chunks:
+            states[-1].append(_chance())
+            with torch.set_grad_enabled(len(chunks) == 1):
                 vectors[-1].append(encode(chunk))
-    leaves = [torch.cat(side).requires_grad_() for side in vectors]
+    leaves, mine = zip(*(joint.gathered(torch.cat(side).detach()) for side in vectors), strict=True)
+    for leaf in leaves:
+        leaf.requires_grad_()
     value = loss(*leaves)
     value.backward()  # type: ignore[no-untyped-call]
     after = _chance()
-    for (encode, chunks), before, made, leaf in zip(sides, states, vectors, leaves, strict=True):
+    for (encode, chunks), before, made, leaf, own in zip(sides, states, vectors, leaves, mine,
+                                                         strict=True):
         assert leaf.grad is not None
-        slopes = torch.split(leaf.grad, [len(one) for one in made])
-        for chunk, state, slope in zip(chunks, before, slopes, strict=True):
-            _restore(state)
-            torch.autograd.backward(encode(chunk), slope)
+        slopes = torch.split(leaf.grad[own], [len(one) for one in made])
+        for chunk, state, rows, slope in zip(chunks, before, made, slopes, strict=True):
+            if len(chunks) > 1:
+                _restore(state)
+                rows = encode(chunk)
+            torch.autograd.backward(rows, slope)
     _restore(after)
     return value.detach()
 

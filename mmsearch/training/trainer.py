@@ -1,8 +1,9 @@
 """Contrastive training of a dual encoder, from a manifest to a model directory.
 
 Two towers (an image network, a text network) turn a picture and a caption into features; a head
-on each projects the features into one space where a picture lies close to its captions. Here the
-towers stay as they are, in ONNX, and the heads are trained:
+on each projects the features into one space where a picture lies close to its captions.
+
+Where the towers stay as they are, in ONNX, the heads alone are trained, in seconds:
 
     1. read      a manifest of pictures and captions -> training and validation pairs
     2. features  every picture, and its mirror image, once through the tower; cached on disk
@@ -15,18 +16,28 @@ towers stay as they are, in ONNX, and the heads are trained:
 Step 2 is in `features`, 3 in `closed_form`, 4 and 5 in `contrastive` and `validation`; what 4
 may add: `losses`, `gradient_cache` (large batches), `adversary` (alignment of the modalities). What
 a head is, and how it gets in and out of ONNX: `heads`.
+
+Where towers are tuned, in torch, every picture is decoded, augmented and encoded in each epoch:
+
+    1. read      as above
+    2. towers    of the model, and which of their weights are trained: `towers`, `openclip_towers`
+    3. tune      the same losses, over one process or several (`tuning`, `pictures`, `joint`)
+    4. choose    on validation: the best epoch, and how far to go from the start towards it
+    5. export    what LoRA added becomes part of the weights; a model directory
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmsearch.encoders import absolute_name, is_openclips
 from mmsearch.errors import MissingExtra, ModelError, UsageError
 from mmsearch.training.closed_form import closed_form_heads
 from mmsearch.training.config import EpochReport, TrainConfig
@@ -60,7 +71,7 @@ def train(
     *,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> TrainResult:
-    """Train heads on a manifest of pictures and captions and write a model directory to `out`.
+    """Train on a manifest of pictures and captions and write a model directory to `out`.
 
     Killed, it can be called again with `resume=True` and comes to the very same result. The same
     pairs, configuration, machine and number of threads give the same weights.
@@ -71,10 +82,12 @@ def train(
     """
     train_pairs, val_pairs = _split(pairs, config)
     _need_extra()
+    if config.tune != "heads" or is_openclips(absolute_name(config.base)):
+        return _tune(train_pairs, val_pairs, pairs, out, config, on_epoch)
     from mmsearch.training.contrastive import fit
 
     base = _load_base(config.base)
-    work = _work_directory(out, base, pairs, config)
+    work = _work_directory(out, base.name, pairs, config)
 
     skipped: dict[str, str] = {}
     train_set = encode(base, train_pairs, work / "features", skipped)
@@ -88,6 +101,47 @@ def train(
                 source=f"heads trained by mmsearch on {train_set.images.shape[1]} pictures")
     (work / "log.jsonl").replace(out / "log.jsonl")
     shutil.rmtree(work)
+    return TrainResult(out, best.epoch, best.share, best.recall, skipped)
+
+
+def _tune(train_pairs: list[Pair], val_pairs: list[Pair], pairs: Path, out: Path,
+          config: TrainConfig, on_epoch: Callable[[EpochReport], None] | None) -> TrainResult:
+    """`train`, where the towers take part."""
+    import torch
+
+    from mmsearch.training.joint import joined
+    from mmsearch.training.openclip_towers import OpenClipTowers
+    from mmsearch.training.pictures import readable
+    from mmsearch.training.towers import merge
+    from mmsearch.training.tuning import tune
+
+    name = absolute_name(config.base)
+    if not is_openclips(name):
+        raise ModelError(f"the towers of {name} cannot be tuned; expected an open_clip model")
+    towers = OpenClipTowers(name)
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    with joined(device) as joint:
+        work = out / "training"
+        if joint.rank == 0:
+            work = _work_directory(out, towers.name, pairs, config)
+        joint.wait()
+        skipped: dict[str, str] = {}
+        good, good_val = (readable(part, towers.min_side, skipped)
+                          for part in (train_pairs, val_pairs))
+        if len(good) < 2 or not good_val:
+            raise UsageError(f"{pairs}: too few pictures can be decoded; skipped: "
+                             f"{list(skipped)[:1]}")
+        best = tune(towers, good, good_val, config, work, joint, device, on_epoch)
+        if joint.rank == 0:
+            merge(towers)
+            towers.write(out, best.temperature, f"{config.base}, tuned ({config.tune}) by mmsearch "
+                         f"on {len(good)} pictures")
+            (work / "log.jsonl").replace(out / "log.jsonl")
+            shutil.rmtree(work)
+        joint.wait()
     return TrainResult(out, best.epoch, best.share, best.recall, skipped)
 
 
@@ -134,10 +188,10 @@ def _load_base(name: str) -> OnnxEncoder:
     return encoder
 
 
-def _work_directory(out: Path, base: OnnxEncoder, pairs: Path, config: TrainConfig) -> Path:
+def _work_directory(out: Path, base: str, pairs: Path, config: TrainConfig) -> Path:
     """The folder of an unfinished run inside `out`; a resumed run must be the same run."""
     work = out / "training"
-    settings = asdict(replace(config, resume=False)) | {"base": base.name, "val": str(config.val)}
+    settings = asdict(replace(config, resume=False)) | {"base": base, "val": str(config.val)}
     settings["pairs"] = hashlib.sha256(pairs.read_bytes()).hexdigest()
     written = work / "config.json"
     if written.exists():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmsearch.metrics import best_ranks, recall_at
-from mmsearch.records import Ids
+from mmsearch.records import Ids, Vectors
 from mmsearch.training.features import Features
 from mmsearch.training.heads import Heads
 
@@ -27,19 +27,26 @@ class Recall:
 
 def recall(heads: Heads, data: Features) -> Recall:
     """Recall of both directions among `data`, of its first view."""
-    scores = heads.text(data.texts) @ heads.image(data.images[0]).T
-    by_text = best_ranks(scores, list(data.owner[:, None]))
-    captions = np.split(np.argsort(data.owner, kind="stable"),
-                        np.cumsum(np.bincount(data.owner))[:-1])
+    return recall_of(heads.image(data.images[0]), heads.text(data.texts), data.owner)
+
+
+def recall_of(images: Vectors, texts: Vectors, owner: Ids) -> Recall:
+    """Recall of both directions among unit rows. owner: int64 [texts], the picture of each."""
+    scores = texts @ images.T
+    by_text = best_ranks(scores, list(owner[:, None]))
+    captions = np.split(np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner))[:-1])
     by_image = best_ranks(np.ascontiguousarray(scores.T), captions)
 
     def at(ranks: Ids) -> tuple[float, float, float]:
         return recall_at(ranks, 1), recall_at(ranks, 5), recall_at(ranks, 10)
 
-    return Recall(at(by_text), at(by_image), data.images.shape[1])
+    return Recall(at(by_text), at(by_image), len(images))
 
 
 def modality_gap(heads: Heads, data: Features) -> float:
+    return gap_of(heads.image(data.images[0]), heads.text(data.texts))
+
+
+def gap_of(images: Vectors, texts: Vectors) -> float:
     """The distance of the centres of pictures and captions (Liang et al. 2022)."""
-    return float(np.linalg.norm(heads.image(data.images[0]).mean(axis=0)
-                                - heads.text(data.texts).mean(axis=0)))
+    return float(np.linalg.norm(images.mean(axis=0) - texts.mean(axis=0)))
