@@ -54,8 +54,9 @@ def test_the_score_is_the_cosine_and_what_the_closer_look_adds(
     expected = {hit.id: hit.score + reranker.weight * (one - odds.mean())
                 for hit, one in zip(plain, odds, strict=True)}
     assert sorted(ids(found)) == sorted(ids(plain))
-    assert [hit.score for hit in found] == pytest.approx(sorted(expected.values(), reverse=True))
-    assert {hit.id: hit.score for hit in found} == pytest.approx(expected)
+    assert [hit.score for hit in found] == pytest.approx(
+        sorted(expected.values(), reverse=True), abs=1e-6)
+    assert {hit.id: hit.score for hit in found} == pytest.approx(expected, abs=1e-6)
     assert {hit.id: hit.cosine for hit in found} == {hit.id: hit.cosine for hit in plain}
 
 
