@@ -42,7 +42,7 @@ class BuiltinTowers:
         self._encoder = encoder
         self.name, self.min_side = encoder.name, encoder.min_side
         self.module: Any = _Both(*(TorchGraph(with_floats(onnx.load(encoder.graph(side))))
-                                   for side in SIDES))
+                                   for side in SIDES)).to(memory_format=torch.channels_last)
         # Words keep their rows: few of them are in any captions to learn from.
         self._table = torch.from_numpy(np.array(encoder.table))
 

@@ -13,8 +13,9 @@ SMOOTH = ".smooth"
 
 
 def with_floats(model: Any) -> Any:
-    """An ONNX tower in which weights are floats and activations are not rounded; what rounding cut
-    off above and below (ReLU6 among it) is clipped. The tower is changed."""
+    """An ONNX tower in which weights are floats and activations are not rounded. Where rounding has
+    taken the place of a ReLU6, as its range begins at 0, there is one again. The tower is changed.
+    """
     from onnx import helper, numpy_helper
 
     graph = model.graph
@@ -39,9 +40,11 @@ def with_floats(model: Any) -> Any:
                 continue
             zero = constants[inputs[2]]
             ends = np.iinfo(zero.dtype)
-            for name, end in (("least", ends.min), ("most", ends.max)):
-                constants[f"{out}.{name}"] = np.asarray(
-                    (end - float(zero)) * float(constants[inputs[1]]), np.float32)
+            if zero != ends.min:
+                same[out] = inputs[0]
+                continue
+            constants |= {f"{out}.least": np.zeros((), np.float32), f"{out}.most": np.asarray(
+                (ends.max - float(zero)) * constants[inputs[1]], np.float32)}
             nodes.append(helper.make_node("Clip", [inputs[0], f"{out}.least", f"{out}.most"],
                                           [out]))
         elif node.op_type == "DequantizeLinear":

@@ -23,7 +23,7 @@ def _slice(x: Inputs, how: How) -> Any:
 
 
 def _clip(x: Inputs, how: How) -> torch.Tensor:
-    return torch.clamp(x[0], x[1], x[2])
+    return functional.hardtanh(x[0], x[1], x[2])
 
 
 def _unsqueeze(x: Inputs, how: How) -> torch.Tensor:

