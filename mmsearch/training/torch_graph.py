@@ -93,6 +93,9 @@ class TorchGraph(nn.Module):
         self._nodes = [(node.op_type, list(node.input), node.output[0],
                         {one.name: helper.get_attribute_value(one) for one in node.attribute})
                        for node in model.graph.node]
+        last = {name: at for at, (_, inputs, _, _) in enumerate(self._nodes) for name in inputs}
+        self._done = [[name for name in inputs if last[name] == at and name not in self._constants]
+                      for at, (_, inputs, _, _) in enumerate(self._nodes)]
         self.layers, self.loose = nn.ModuleDict(), nn.ParameterDict()
         self._places: dict[str, tuple[str, str]] = {}
         for kind, inputs, _, how in self._nodes:
@@ -111,7 +114,7 @@ class TorchGraph(nn.Module):
     def forward(self, **given: torch.Tensor) -> torch.Tensor:
         """Named inputs -> the output "embedding"."""
         found: dict[str, Any] = dict(given)
-        for kind, inputs, out, how in self._nodes:
+        for (kind, inputs, out, how), done in zip(self._nodes, self._done, strict=True):
             if len(inputs) > 1 and inputs[1] in self._places:
                 x = found[inputs[0]]
                 if kind == "Conv":
@@ -122,6 +125,8 @@ class TorchGraph(nn.Module):
                 values = [found[name] if name in found else self._constant(name)
                           for name in inputs]
                 found[out] = OPERATIONS[kind](values, how)
+            for name in done:  # what gradients need, torch keeps
+                found.pop(name, None)
         embedding: torch.Tensor = found["embedding"]
         return embedding
 
