@@ -3,14 +3,17 @@
     python bench/captions.py PAIRS.jsonl --split val
 
 One caption of each picture is its own, and indexed with it; the last of the others asks for it.
-All pictures have theirs, or half of them, or none; recall@1/5/10 of those that have and of those
-that have not is printed for what the pictures show alone, for that and their captions (what
-`mmsearch query` does), and for the mode hybrid, which also matches words.
+All pictures have theirs, or half of them; recall@1/5/10 of those that have and of those
+that have not is printed for each way to fuse what pictures show, what captions mean and what words
+match. `--ask` takes other queries: the name of the file, the two words of the picture's own caption
+that are rarest in all, or the name of the file and five words of the caption that asks.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,33 +28,57 @@ from mmsearch.search import Query
 from mmsearch.sources import Scan, iter_items
 
 WAYS: dict[str, dict[str, Any]] = {
-    "pictures alone": {"captions": False}, "and captions": {},
-    "hybrid": {"mode": "hybrid"}, "hybrid without": {"mode": "hybrid", "captions": False}}
-_TOGETHER = 64
+    "picture alone": {"captions": False},
+    "captions alone, by meaning": {"find": "text"},
+    "words alone (BM25)": {"mode": "text"},
+    "joint: picture and captions": {},
+    "hybrid: joint and words, by scores": {"mode": "hybrid"},
+    "hybrid, by ranks (RRF)": {"mode": "hybrid", "fusion": "rrf"},
+    "hybrid, text weight 0.25": {"mode": "hybrid", "text_weight": 0.25},
+    "hybrid, text weight 0.75": {"mode": "hybrid", "text_weight": 0.75},
+    "hybrid: picture alone and words": {"mode": "hybrid", "captions": False}}
+_TOGETHER, _DEPTH = 64, 10
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--split", default="val")
+    parser.add_argument("--ask", choices=("caption", "name", "rare", "name and words"),
+                        default="caption")
+    parser.add_argument("--share", type=float, action="append", help="of pictures with a caption; "
+                        "repeatable (default: 1 and 0.5)")
+    parser.add_argument("--queries", type=int, default=1000, help="at most, drawn")
     args = parser.parse_args()
     pairs = [pair for pair in load_pairs(args.pairs, split=args.split) if len(pair.captions) > 1]
     print(machine())
     rows = []
-    for share in (1.0, 0.5, 0.0):
+    texts = asked(pairs, args.ask)
+    drawn = np.sort(np.random.default_rng(1).permutation(len(pairs))[:args.queries])
+    for share in args.share or (1.0, 0.5):
         has = np.random.default_rng(0).random(len(pairs)) < share
         with TemporaryDirectory() as folder:
-            ranks = ranked(Path(folder), pairs, has)
+            ranks = ranked(Path(folder), pairs, has, texts, drawn)
         for way, found in ranks.items():
             rows.append([f"{share:.0%}", way, *(
                 " / ".join(f"{100 * (found[those] < k).mean():.1f}" for k in (1, 5, 10))
-                if those.any() else "" for those in (has, ~has))])
+                if those.any() else "" for those in (has[drawn], ~has[drawn]))])
     print(table(("have captions", "by", "R@1/5/10 of those that have", "of others"), rows))
-    write_json(args.json, pairs=str(args.pairs), split=args.split, rows=rows)
+    write_json(args.json, pairs=str(args.pairs), split=args.split, ask=args.ask, rows=rows)
 
 
-def ranked(folder: Path, pairs: Sequence[Pair], has: np.ndarray[Any, Any]
-           ) -> dict[str, np.ndarray[Any, Any]]:
+def asked(pairs: Sequence[Pair], how: str) -> list[str]:
+    """What asks for each picture, see the top of this file."""
+    words = [list(dict.fromkeys(re.findall(r"\w+", pair.captions[0].lower()))) for pair in pairs]
+    count = Counter(word for those in words for word in those)
+    return [{"caption": pair.captions[-1], "name": pair.image.stem,
+             "rare": " ".join(sorted(those, key=lambda word: count[word])[:2]),
+             "name and words": " ".join([pair.image.stem, *pair.captions[-1].split()[:5]])}[how]
+            for pair, those in zip(pairs, words, strict=True)]
+
+
+def ranked(folder: Path, pairs: Sequence[Pair], has: np.ndarray[Any, Any], texts: Sequence[str],
+           drawn: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
     """The rank of each picture, from 0, by each way to ask; 10 is not among the first ten."""
     manifest = folder / "pairs.jsonl"
     manifest.write_text("".join(json.dumps({
@@ -62,15 +89,15 @@ def ranked(folder: Path, pairs: Sequence[Pair], has: np.ndarray[Any, Any]
         scan = Scan()
         collection.add(iter_items([manifest], scan=scan), scan=scan)
         for way, parts in WAYS.items():
-            for at in range(0, len(pairs), _TOGETHER):
-                some = pairs[at:at + _TOGETHER]
+            for at in range(0, len(drawn), _TOGETHER):
+                some = drawn[at:at + _TOGETHER]
                 answers = collection.search_many([
-                    Query(text=pair.captions[-1], k=10, **parts) for pair in some])
-                for pair, hits in zip(some, answers, strict=True):
+                    Query(text=texts[n], k=_DEPTH, **parts) for n in some])
+                for n, hits in zip(some, answers, strict=True):
                     assert isinstance(hits, list)
-                    uris = [hit.item.uri for hit in hits]
-                    found[way].append(uris.index(str(pair.image)) if str(pair.image) in uris
-                                      else len(uris))
+                    groups = [hit.item.group for hit in hits]
+                    found[way].append(groups.index(pairs[n].uri) if pairs[n].uri in groups
+                                      else _DEPTH)
     return {way: np.array(those) for way, those in found.items()}
 
 

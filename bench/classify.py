@@ -5,7 +5,8 @@
 Examples come from the split `train`, what is measured from --split; of 1, 4 and 16 examples the
 mean of five draws. Beside it stands scikit-learn's logistic regression on what the image tower
 makes of the pictures before its projection head, its C chosen by the same cross-validation. Labels
-that no example has are in no row. `--fit` instead finds the constant of labels in words.
+that no example has are in no row. Of labels that are paths (animals/birds) the first part counts.
+`--fit` instead finds the constant of labels in words.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def things(vectors: dict[str, Any], at: Any, which: str = "images") -> Things:
 def accuracies(rows: Sequence[Row], vectors: dict[str, Any], column: str, split: str,
                encoder: Encoder, seed: int) -> list[dict[str, Any]]:
     """One row for each method, in the order of the table."""
-    label = np.array([str(row.meta.get(column, "")) for row in rows])
+    label = np.array([str(row.meta.get(column, "")).partition("/")[0] for row in rows])
     of = np.array([row.meta.get("split") for row in rows])
     train = np.flatnonzero((of == "train") & (label != ""))
     names = sorted(set(label[train]))

@@ -12,8 +12,9 @@ have an answer, over connections that stay open where the server lets them. The 
 more process on the same machine. CPU ms is what the server's process computes for an answer: on a
 machine that does other things too, it says more than the clock.
 
-With --overload, 900 ask mmsearch at once: how soon those are told that are turned away, and
-whether all is well a second later. With --minutes, its memory is looked at each minute.
+With --overload, 900 ask mmsearch, at once and then again and again: how soon those are told that
+are turned away, and whether all is well between. With --minutes, its memory is looked at each
+minute.
 """
 
 from __future__ import annotations
@@ -25,33 +26,19 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
+from clients import load, overload
 from clipvectors import ClipVectors
 from measure import arguments, machine, table, write_json
 
 SERVERS = ("mmsearch", "unbatched", "flask")
 ASKED = ("unique", "repeated", "pictures")
 HEAD = ("asked for", "clients", "server", "q/s", "p50 ms", "p99 ms", "CPU ms", "failed", "MB")
-_WHAT = ("a dog", "two cats", "an old man", "a woman in red", "children", "a yellow bus",
-    "a sailing boat", "a bicycle", "a brown horse", "a small bird", "a plate of food",
-    "a tall tower", "a train", "a guitar player", "flowers", "a black car", "a football team",
-    "an open book", "a wooden chair", "a cup of coffee")
-_DOES = ("running", "sleeping", "in the rain", "at night", "seen from above", "in the snow",
-    "near a river", "at sunset", "in a crowd", "under a tree", "behind glass",
-    "in black and white", "on a hill", "by the sea", "indoors", "in a market", "on a bridge",
-    "in fog", "in the morning", "with an umbrella")
-_WHERE = ("in Paris", "in a village", "in the desert", "on a beach", "in a garden", "at school",
-    "on a farm", "at home", "in an office", "on the road", "in a forest", "at the harbour",
-    "in winter", "in summer", "in autumn", "at a party", "at the station", "in a museum",
-    "in the mountains", "in a park")
 
 
 def main() -> None:
@@ -73,7 +60,7 @@ def main() -> None:
     if args.overload or args.minutes:
         with server("mmsearch", index) as (port, process):
             if args.overload:
-                asyncio.run(overload(port))
+                overload(port)
             for minute in range(args.minutes):
                 one = asyncio.run(load(port, "unique", 16, 60))
                 print(f"after {minute + 1} min: {memory(process.pid):.0f} MB, {one['qps']:.0f} q/s",
@@ -203,105 +190,6 @@ def picture(data: bytes) -> Any:
     from mmsearch.media import decode
 
     return decode(data, min_side=load_encoder("builtin").min_side).image
-
-
-# -- load -----------------------------------------------------------------------------------------
-
-
-async def load(port: int, asked: str, clients: int, seconds: float) -> dict[str, float]:
-    """Answers a second, and how long they took; the first half second does not count."""
-    requests = {"unique": _unique, "repeated": _repeated, "pictures": _pictures}[asked]()
-    took: list[float] = []
-    failed = answers = 0
-    start = time.perf_counter() + 0.5
-
-    async def client() -> None:
-        nonlocal failed, answers
-        connection = await asyncio.open_connection("127.0.0.1", port)
-        while (now := time.perf_counter()) < start + seconds:
-            status, stays = await ask(connection, next(requests))
-            answers += 1
-            if status != 200:
-                failed += 1
-            elif now >= start:
-                took.append(time.perf_counter() - now)
-            if not stays:
-                connection[1].close()
-                connection = await asyncio.open_connection("127.0.0.1", port)
-        connection[1].close()
-
-    await asyncio.gather(*(client() for _ in range(clients)))
-    p50, p99 = np.percentile(took, [50, 99]) * 1000 if took else (float("nan"),) * 2
-    return {"qps": len(took) / seconds, "p50": p50, "p99": p99, "failed": failed,
-            "answers": answers}
-
-
-async def ask(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes
-              ) -> tuple[int, bool]:
-    """The status of the answer, which is read to its end, and whether the connection stays."""
-    reader, writer = connection
-    writer.write(request)
-    async with asyncio.timeout(60):
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        await reader.readexactly(length)
-    stays = head.startswith(b"http/1.1") and b"connection: close" not in head
-    return int(head.split(maxsplit=2)[1]), stays
-
-
-async def overload(port: int, clients: int = 900) -> None:
-    """Prints how soon those are told that are turned away, and the others; and what comes then."""
-    requests = _unique()
-    connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(clients)]
-    took: dict[int, list[float]] = {}
-
-    async def client(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
-        start = time.perf_counter()
-        status, _ = await ask(connection, next(requests))
-        took.setdefault(status, []).append((time.perf_counter() - start) * 1000)
-
-    await asyncio.gather(*map(client, connections))
-    for status, times in sorted(took.items()):
-        print(f"status {status}: {len(times)} answers, p50 {np.percentile(times, 50):.0f} ms, "
-              f"p99 {np.percentile(times, 99):.0f} ms")
-    after = await load(port, "repeated", 1, 2)
-    print(f"one client then: p50 {after['p50']:.1f} ms, {after['failed']} failed")
-
-
-def _texts() -> list[str]:
-    return [f"{what} {does} {where}" for where, does, what in itertools.product(
-        _WHERE, _DOES, _WHAT)]
-
-
-def _unique() -> Iterator[bytes]:
-    stamp = time.time_ns() % 10_000  # that no run finds what one before it asked
-    for n, text in enumerate(itertools.cycle(_texts())):
-        yield _get(f"{text} {_word(n + stamp)}")
-
-
-def _repeated() -> Iterator[bytes]:
-    return map(_get, itertools.cycle(_texts()[:100]))
-
-
-def _get(text: str) -> bytes:
-    return (f"GET /v1/search?k=10&q={quote(text)} HTTP/1.1\r\nHost: localhost\r\n\r\n").encode()
-
-
-def _pictures() -> Iterator[bytes]:
-    """The pictures of the demo, as a browser would send them."""
-    demo = files("mmsearch") / "demo"
-    pictures = [one.read_bytes() for one in demo.iterdir() if one.name.endswith(".jpg")]
-    for data in itertools.cycle(pictures):
-        body = (b'--part\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
-                b"Content-Type: image/jpeg\r\n\r\n" + data + b"\r\n--part--\r\n")
-        yield (f"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-               "Content-Type: multipart/form-data; boundary=part\r\n\r\n").encode() + body
-
-
-def _word(number: int) -> str:
-    """A made-up word for a number: digits would be one token for many."""
-    return "".join(f"{'bdfgklmnprst'[(number // 60 ** n) % 12]}{'aeiou'[(number // 60 ** n) % 5]}"
-                   for n in range(3))
 
 
 def cpu_seconds(pid: int) -> float:

@@ -73,6 +73,14 @@ class Neighbors(NamedTuple):
     ids: Ids
 
 
+class Matches(NamedTuple):
+    """As `Neighbors`, of what words found. whole: whether these have all words, or only some."""
+
+    scores: Vectors
+    ids: Ids
+    whole: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class IndexSpec:
     """What to build: `kind` is a row of `indexes.kinds.KINDS`.

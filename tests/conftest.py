@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from hypothesis import settings
+from running import run_here
 
 import mmsearch
 from mmsearch.collection.collection import AddReport, Collection
@@ -115,12 +116,16 @@ def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """Runs `mmsearch ARGS…` as a process of its own, in an empty directory."""
+    """Runs `mmsearch ARGS…` in an empty directory; as a process of its own only if it is asked for
+    (process=True), or given what only a process has, such as an environment."""
     work = tmp_path / "work"
     work.mkdir()
 
-    def run(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # type: ignore[call-overload, no-any-return]
+    def run(*args: object, process: bool = False, **options: Any
+            ) -> subprocess.CompletedProcess[str]:
+        if not process and options.keys() <= {"check", "cwd", "text"}:
+            return run_here(*args, **{"cwd": work, **options})
+        return subprocess.run(
             [sys.executable, "-m", "mmsearch", *map(str, args)],
             **{"cwd": work, "capture_output": True, "text": True, "timeout": 120, **options})
 

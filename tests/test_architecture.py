@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,21 +47,24 @@ def room_of(name: str) -> str:
     return name.split(".")[0]
 
 
-def imported(path: Path, *, for_types: bool = True) -> Iterator[tuple[str, str]]:
+@cache
+def imported(path: Path, *, for_types: bool = True) -> list[tuple[str, str]]:
     """(module without `mmsearch.`, name) of what a file imports from the package, anywhere in it.
 
     for_types: also what only a type checker imports."""
     tree = ast.parse(path.read_text("utf-8"))
     typing_only = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.If)
                    and ast.unparse(node.test) == "TYPE_CHECKING" for inner in ast.walk(node)}
+    found: list[tuple[str, str]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             assert not any(alias.name.startswith("mmsearch.") for alias in node.names)
         if isinstance(node, ast.ImportFrom) and (for_types or id(node) not in typing_only):
             top, _, inside = (node.module or "").partition(".")
             if top == "mmsearch":
-                yield from ((inside or alias.name, alias.name if inside else "")
-                            for alias in node.names if inside or is_module(alias.name))
+                found += ((inside or alias.name, alias.name if inside else "")
+                          for alias in node.names if inside or is_module(alias.name))
+    return found
 
 
 def is_module(name: str) -> bool:

@@ -29,6 +29,7 @@ STYLE = "html { scrollbar-gutter: auto; } :root { font-family: Inter; }"
 VIEWS: list[tuple[str, str, dict[str, Any]]] = [
     ("page-1280", "?q=a+bird", {"viewport": {"width": 1280, "height": 800}}),
     ("page-viewer", "?q=an+otter", {"viewport": {"width": 1280, "height": 800}}),
+    ("page-names", "?q=flowers", {"viewport": {"width": 1280, "height": 640}}),
     ("page-375", "?q=flowers", {"viewport": {"width": 375, "height": 740}, "is_mobile": True,
                                 "has_touch": True}),
     ("page-2560", "", {"viewport": {"width": 2560, "height": 1440}, "color_scheme": "dark"})]
@@ -57,6 +58,12 @@ def take(browser: Any, address: str, name: str, options: dict[str, Any]) -> None
     if name == "page-viewer":
         page.locator(".tile a").first.click()
         page.locator(".panel dl").wait_for()
+    if name == "page-names":
+        for n in range(2):
+            tile = page.locator(".tile").nth(n)
+            tile.hover()
+            tile.get_by_role("button", name="Choose").click()
+        page.get_by_role("button", name="Give a name").click()
     page.wait_for_load_state("networkidle")
     page.wait_for_function("() => [...document.images].every((one) => one.complete)")
     shot = Image.open(BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
@@ -67,9 +74,10 @@ def take(browser: Any, address: str, name: str, options: dict[str, Any]) -> None
 def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         album(folder := Path(work) / "Pictures")
+        (new := Path(work) / "New").mkdir()
         server = subprocess.Popen(
             [sys.executable, "-m", "mmsearch", "serve", folder / "captions.jsonl", folder,
-             "-i", Path(work) / "index", "--port", "0"],
+             "-i", Path(work) / "index", "--writable", new, "--port", "0"],
             stderr=subprocess.PIPE, text=True, env=os.environ | {"HOME": work})
         assert server.stderr is not None
         try:

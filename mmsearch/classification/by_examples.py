@@ -165,7 +165,9 @@ def without_own_fold(x: Vectors, y: Ids, labels: int, folds: Ids, method: Method
     logits = np.full((len(x), labels), -100.0)
     for fold in np.unique(folds):
         own, others = folds == fold, folds != fold
-        if len(np.unique(y[others])) > 1:
+        if len(left := np.unique(y[others])) == 1:
+            logits[own, left[0]] = 0.0
+        else:
             weights, bias = fitted(x[others], y[others], labels, method)
             logits[own] = x[own] @ weights.T + bias
     return logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,8 @@ def cluster(vectors: Vectors, count: int | None = None, seed: int = 0) -> tuple[
     random = np.random.default_rng(seed)
     sample = vectors if len(vectors) <= _SAMPLE else vectors[
         np.sort(random.choice(len(vectors), _SAMPLE, replace=False))]
-    with threadpool_limits(1):  # as in by_examples
+    with threadpool_limits(1), warnings.catch_warnings():  # as in by_examples
+        warnings.simplefilter("ignore")  # copies leave fewer clusters than it was asked for
         found = KMeans(wanted, n_init=1, random_state=seed).fit(sample)
         centres: Vectors = found.cluster_centers_.astype(np.float32)
         of = _nearest(vectors, centres)

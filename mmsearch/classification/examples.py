@@ -55,7 +55,7 @@ def read_examples(collection: Reader, path: Path, features: Features, *, find: F
             f"a table with a column {column!r} (another: --column)"
         raise UsageError(f"{path} has nothing that is labelled{rows}; expected {expected}")
     parts = [_labelled(collection, labels, features, find)]
-    known = {row.item.group for row in parts[0].rows}
+    known = {row.item.group or row.item.uri for row in parts[0].rows}
     new = [item for item in items if (item.group or item.uri) not in known]
     skipped = list(scan.skipped)
     if new:
@@ -81,11 +81,12 @@ def where_examples(collection: Reader, conditions: Sequence[tuple[str, str]], fe
         things = gather(collection, features, find=find, where=condition)
         if not things.rows:
             raise UsageError(f"no item meets {condition!r}, so there is no example of {label!r}")
+        new = [n for n, row in enumerate(things.rows) if row.id not in seen]
         for row in things.rows:
             if seen.setdefault(row.id, label) != label:
                 raise UsageError(f"{row.item.uri} is an example of {seen[row.id]!r} and {label!r}")
-        parts.append(things)
-        labels += [label] * len(things.rows)
+        parts.append(things[new])
+        labels += [label] * len(new)
     return Examples(joined(parts), labels)
 
 

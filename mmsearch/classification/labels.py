@@ -43,6 +43,8 @@ def read_labels(given: str, templates: Sequence[str] = TEMPLATES) -> list[Label]
 
 def labels_of(lines: Iterable[str], templates: Sequence[str] = TEMPLATES) -> list[Label]:
     """As `read_labels`, of lines."""
+    if bad := [template for template in templates if "{}" not in template]:
+        raise UsageError(f"a template has {{}} where the label goes, which {bad[0]!r} has not")
     prompts: dict[str, list[str]] = {}
     for line in lines:
         name, _, prompt = (part.strip() for part in line.partition(":"))
@@ -50,10 +52,10 @@ def labels_of(lines: Iterable[str], templates: Sequence[str] = TEMPLATES) -> lis
             continue
         if not name:
             raise UsageError(f"no label before the colon in {line.strip()!r}")
-        plain = [template.format(name.lower()) for template in templates]
+        plain = [template.replace("{}", name.lower()) for template in templates]
         prompts.setdefault(name, []).extend([prompt] if prompt else plain)
     if len(prompts) < 2:
-        raise UsageError("give two labels or more: --labels \"cat,dog\", or a file with one a line")
+        raise UsageError("give two labels or more: \"cat,dog\", or a file with one a line")
     if len(prompts) > MOST:
         raise UsageError(f"{len(prompts)} labels are too many; {MOST} is the most")
     return [Label(name, tuple(dict.fromkeys(said))) for name, said in prompts.items()]

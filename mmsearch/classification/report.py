@@ -52,7 +52,8 @@ class OfLabel:
 class Report:
     """accuracy: the share that is right; balanced: the mean recall of the labels; error: how far
     confidence is from the share that is right, on average (expected calibration error);
-    confusion: int64 [true, found], rows and columns as `names`, the last column may be NONE."""
+    confusion: int64 [true, found], rows and columns as `names`; the last may be NONE, as a row
+    for items that are known to fit none."""
 
     names: list[str]
     confusion: Ids
@@ -73,7 +74,7 @@ class Report:
 def report_of(true: Sequence[str], decided: Sequence[Decided]) -> Report:
     """true: the labels that items have; decided: what was found."""
     found = [NONE if one.label is None else one.label for one in decided]
-    names = sorted({*true, *found} - {NONE}) + ([NONE] if NONE in found else [])
+    names = sorted({*true, *found} - {NONE}) + ([NONE] if NONE in {*true, *found} else [])
     place = {name: n for n, name in enumerate(names)}
     confusion = np.zeros((len(names), len(names)), np.int64)
     np.add.at(confusion, ([place[one] for one in true], [place[one] for one in found]), 1)

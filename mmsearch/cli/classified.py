@@ -95,7 +95,7 @@ def report_tables(report: Report) -> Iterator[Table]:
 
 def report_page(report: Report, truth: Examples, decided: Sequence[Decided], title: str) -> str:
     """Figures, the confusion matrix, and the pictures that were labelled wrong, surest first."""
-    wrong = sorted((n for n, one in enumerate(decided) if one.label != truth.labels[n]),
+    wrong = sorted((n for n, one in enumerate(decided) if (one.label or NONE) != truth.labels[n]),
                    key=lambda n: -decided[n].confidence)
     tiles = [Tile(truth.things.rows[n].item, decided[n].label or NONE,
                   f"{decided[n].confidence:.2f}", "confidence", f"is {truth.labels[n]}")

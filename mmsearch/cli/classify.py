@@ -11,7 +11,15 @@ import typer
 
 from mmsearch.classification import Features, Find
 from mmsearch.cli.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
-from mmsearch.cli.terminal import console, print_json, progress, say, say_extras, say_skipped
+from mmsearch.cli.terminal import (
+    check_folder,
+    console,
+    print_json,
+    progress,
+    say,
+    say_extras,
+    say_skipped,
+)
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,6 +79,7 @@ def classify(
     from mmsearch.classification import decide, gather
     from mmsearch.collection import Collection
 
+    check_folder("--html", html)
     _check_task(labels, examples, example, undo, evaluate, save)
     collection = Collection.open(directory)
     if undo is not None:
@@ -85,11 +94,14 @@ def classify(
     things = gather(collection, features, find=find, where=where or ())
     if not things.rows:
         collection.check_fields(where or ())
-        raise UsageError(_nothing(features, find, bool(where)))
+        hint = "; its texts: --find text --features text" if find == "image" and not where and \
+            collection.count(find="text") and not collection.count() else ""
+        raise UsageError(_nothing(features, find, bool(where)) + hint)
     decided = decide(classifier.labels, classifier.probabilities(things), min_confidence)
     if save is not None:
-        say(f"saved {_saved(collection, save, things, decided)} labels; see them: "
-            f"--where \"label:{save} exists\", remove them: mmsearch classify --undo {save}")
+        count = _saved(collection, save, things, decided)
+        say(f"saved {count} label{'s' * (count != 1)}; see them: --where "
+            f"\"label:{save} exists\", remove them: mmsearch classify --undo {save}")
     if html:
         from mmsearch.cli.classified import labels_page
 

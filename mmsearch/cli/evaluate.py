@@ -18,7 +18,15 @@ from mmsearch.cli.options import (
     part_option,
     with_precision,
 )
-from mmsearch.cli.terminal import console, print_json, progress, say, say_extras, say_skipped
+from mmsearch.cli.terminal import (
+    check_folder,
+    console,
+    print_json,
+    progress,
+    say,
+    say_extras,
+    say_skipped,
+)
 from mmsearch.errors import UsageError
 from mmsearch.search import Query
 
@@ -36,7 +44,7 @@ def _yes_or_no(text: str) -> bool:
 _SETTINGS: dict[str, Callable[[str], Any]] = {
     "mode": str, "fusion": str, "text_weight": float, "diverse": float, "min_score": float,
     "multilingual": _yes_or_no, "captions": _yes_or_no, "spelling": _yes_or_no}
-"""Parts of a query that --compare can set, and what reads them."""
+"""Parts of a query that --set and --compare can set, and what reads them."""
 
 
 class System(NamedTuple):
@@ -57,6 +65,12 @@ def evaluate(
     )] = None,
     split: Annotated[str | None, typer.Option(
         help="Only pairs of this split; of a folder, the folder in it.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=(
+        "Measure searches of the collection as they are, with this setting: mode=vector is the "
+        "default search, in which captions count. Repeatable."))] = None,
+    depth: Annotated[int, typer.Option(metavar="N", help=(
+        "How many results of such a search to look through; what comes later is not found."))
+    ] = 100,
     compare: Annotated[list[str] | None, typer.Option(metavar="OTHER", help=(
         "Measure another one as well, and say what differs: a model, a collection, or settings "
         "(mode=hybrid). Repeatable."))] = None,
@@ -91,18 +105,19 @@ def evaluate(
 
     from mmsearch.evaluation import How, as_clip_benchmark, pairs_in
 
-    for option, file in (("--html", html), ("--clip-benchmark", clip_benchmark)):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise UsageError(f"{option} {file}: there is no such directory")
+    check_folder("--html", html)
+    check_folder("--clip-benchmark", clip_benchmark)
     loaded = pairs_in(pairs, split=split)
     if len(mixed := dict.fromkeys(pair.split for pair in loaded if pair.split)) > 1:
         say(f"note: all splits are evaluated together ({', '.join(mixed)}); choose one with "
             "--split")
     how = How(multilingual=multilingual, merge=merge, positives=positives or (),
-              ks=tuple(k or (1, 5, 10)), seed=seed, diagnose=html is not None)
+              ks=tuple(k or (1, 5, 10)), seed=seed, diagnose=html is not None, depth=depth)
     name = with_precision(model or "builtin", precision)
-    first = System(str(directory) if directory else name, directory,
-                   name if directory is None else model, {})
+    first = System(",".join([str(directory) if directory else name, *(set_ or ())]), directory,
+                   name if directory is None else model, dict(map(_setting, set_ or ())))
+    if first.settings and directory is None:
+        raise UsageError("--set is of searches in a collection; name one with -i")
     systems = [first, *(_system(text, first) for text in compare or ())]
     evaluations = _evaluated(systems, loaded, how)
     say_skipped(evaluations[0].skipped)
@@ -152,13 +167,13 @@ def _setting(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     name = name.strip().replace("-", "_")
     if name not in _SETTINGS:
-        raise UsageError(f"--compare: no setting {text!r}; there are {', '.join(_SETTINGS)}, each "
-                         "with =VALUE")
+        raise UsageError(f"there is no setting {text!r}, only {', '.join(_SETTINGS)}, each with "
+                         "=VALUE")
     try:
         return name, _SETTINGS[name](value.strip())
     except (ValueError, KeyError):
         expected = "yes or no" if _SETTINGS[name] is _yes_or_no else "a number"
-        raise UsageError(f"--compare: {name} must be {expected}, not {value!r}") from None
+        raise UsageError(f"the setting {name} must be {expected}, not {value!r}") from None
 
 
 def _evaluated(systems: Sequence[System], pairs: Sequence[Pair], how: How) -> list[Evaluation]:
@@ -185,14 +200,25 @@ def _evaluated(systems: Sequence[System], pairs: Sequence[Pair], how: How) -> li
             if key not in collections:  # one handle encodes what is asked again only once
                 collections[key] = opened.enter_context(
                     Collection.open(system.directory, model=system.model))
+            if not system.settings and collections[key].count(find="text"):
+                say(f"note: in {system.directory}, pictures are found by what they show alone; "
+                    "--set mode=vector measures searches, in which their captions count")
             found.append(evaluate_collection(collections[key], pairs, this, progress=advance))
     return found
+
+
+def _show_depth(evaluations: Sequence[Evaluation]) -> None:
+    """How far searches were looked through, if not to their end."""
+    ways = [one.report.text_to_image for one in evaluations]
+    if found := {way.depth for way in ways if way.depth is not None and way.depth < way.gallery}:
+        print(f"searches: among the first {max(found):,} results (--depth)")
 
 
 def _show(evaluation: Evaluation) -> None:
     from mmsearch.cli.evaluation_tables import languages_table, report_table
 
     console().print(report_table(evaluation.report))
+    _show_depth([evaluation])
     if evaluation.languages:
         console().print(languages_table(evaluation.languages))
     for name, value in (evaluation.ann or {}).items():
@@ -222,6 +248,7 @@ def _show_comparison(names: Sequence[str], evaluations: Sequence[Evaluation],
     for way in reports[0].directions:
         if any(way in other.directions for other in reports[1:]):
             console().print(comparison_table(way, names, reports, differences))
+    _show_depth(evaluations)
 
 
 def _write_report(path: Path, title: str, names: Sequence[str], evaluations: Sequence[Evaluation],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.cli.charts import Axis, Line, chart, ticks
-from mmsearch.cli.evaluation_tables import measure_name, shown_measures
+from mmsearch.cli.evaluation_tables import measure_name, shown_measures, shown_median
 from mmsearch.cli.sheet import Tile, sheet
 from mmsearch.cli.terminal import safe_text
 
@@ -59,7 +59,7 @@ def _table(name: str, names: Sequence[str], evaluations: Sequence[Evaluation],
             continue
         cells = [f"{100 * way.recall[k]:.1f}<small>{100 * way.intervals[k][0]:.1f} to "
                  f"{100 * way.intervals[k][1]:.1f}</small>" for k in ks]
-        cells += [f"{way.measures[one]:.3f}" for one in measures] + [f"{way.median_rank:,}"]
+        cells += [f"{way.measures[one]:.3f}" for one in measures] + [escape(shown_median(way))]
         rows.append(_row(safe_text(label), cells))
         if n:
             rows.append(_row("difference", _differences(differences[n - 1][name], ks, measures)))

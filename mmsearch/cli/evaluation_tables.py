@@ -27,6 +27,12 @@ def shown_measures(ways: Sequence[Direction]) -> list[str]:
             if name == "mrr" or any(way.several for way in ways)]
 
 
+def shown_median(way: Direction) -> str:
+    """The median rank; of a search of which only the first results are known, that it is beyond."""
+    beyond = way.depth is not None and way.median_rank > way.depth
+    return f"> {way.depth:,}" if beyond else f"{way.median_rank:,}"
+
+
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for n, name in enumerate(columns):
@@ -53,7 +59,7 @@ def report_table(report: Report) -> Table:
         shares = [(way.recall[k], *way.intervals[k]) for way in ways]
         cells = (f"{100 * r:.1f}  [{100 * low:.1f}, {100 * high:.1f}]" for r, low, high in shares)
         table.add_row(f"recall@{k} %", *cells)
-    table.add_row("median rank", *(f"{way.median_rank:,}" for way in ways))
+    table.add_row("median rank", *map(shown_median, ways))
     for name in shown_measures(ways):
         table.add_row(measure_name(name), *(
             f"{way.measures[name]:.3f}" if way.several or name == "mrr" else "" for way in ways))
@@ -76,7 +82,7 @@ def comparison_table(way: str, names: Sequence[str], reports: Sequence[Report],
             continue
         table.add_row(safe_text(name), *(f"{100 * found.recall[k]:.1f}" for k in ks),
                       *(f"{found.measures[one]:.3f}" for one in measures),
-                      f"{found.median_rank:,}")
+                      shown_median(found))
         if n:
             _add_differences(table, differences[n - 1][way], ks, measures)
     return table

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mmsearch.cli.options import DEFAULT_INDEX, IndexOption, JsonOption, WhereOption
-from mmsearch.cli.terminal import print_json, progress, say
+from mmsearch.cli.terminal import check_folder, print_json, progress, say
 from mmsearch.errors import UsageError
 
 
@@ -47,6 +47,7 @@ def map(
     from mmsearch.cli.mapped import map_json, map_page
     from mmsearch.collection import Collection
 
+    check_folder("FILE.html", out)
     if words is not None and not words.is_file():
         raise UsageError(f"{words}: there is no such file of words")
     collection = Collection.open(directory)

@@ -54,8 +54,8 @@ def serve(
         metavar="NAME", help="A name by which others reach this server, such as "
                              "photos.example.org. Repeatable.")] = None,
     queue: Annotated[int, typer.Option(
-        min=1, metavar="N", help="How many searches may wait for their turn; more are told to try "
-                                 "again.")] = 256,
+        min=1, metavar="N", help="How many requests may be under way or wait; more are told at "
+                                 "once to try again.")] = 256,
     workers: Annotated[int, typer.Option(
         min=1, metavar="N", help="Processes that answer searches.")] = 1,
     log_queries: Annotated[bool, typer.Option(

@@ -12,7 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.errors import UsageError
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mmsearch.sources import Skipped
 
 
@@ -34,6 +38,13 @@ def safe_text(text: str) -> str:
 
 def say(message: str) -> None:
     print(message, file=sys.stderr)
+
+
+def check_folder(option: str, file: Path | None) -> None:
+    """UsageError: the folder that a file is to be written to is not there: better now than after
+    all work."""
+    if file is not None and not file.absolute().parent.is_dir():
+        raise UsageError(f"{option} {safe_text(str(file))}: there is no such directory")
 
 
 def say_skipped(skipped: Sequence[Skipped], *, word: str = "skipped") -> None:

@@ -50,12 +50,19 @@ def log_odds(text: str) -> float:
     letters = "".join(found)
     if 2 * len(_LATIN.findall(letters)) < len(letters):
         return -math.inf
-    total = sum(float(shares @ _table()[rows]) for rows, shares in map(features, found))
+    total = sum(map(_weight, found))
     return UNIT * total / math.sqrt(len(found) or 1)
 
 
 def is_english(text: str) -> bool:
     return log_odds(text) >= ENGLISH
+
+
+@lru_cache(maxsize=10_000)
+def _weight(word: str) -> float:
+    """A query's words are looked at several times, and the next queries have most of them again."""
+    rows, shares = features(word)
+    return float(shares @ _table()[rows])
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
 from string import ascii_lowercase
 
 _WORD = re.compile(r"(?<![\w'.-])[a-z]{4,25}(?![\w'.-])")
@@ -30,11 +31,12 @@ class Spelling:
     def __init__(self, names: Collection[str], rank: Callable[[str], int | None],
                  words: Callable[[], Collection[str]]) -> None:
         self._names, self._rank, self._words = names, rank, words
+        self._meant = lru_cache(10_000)(self._right)  # a query's are asked for more than once
 
     def corrected(self, text: str) -> str:
         if len(text) > _LONGEST:
             return text
-        return _WORD.sub(lambda match: self._right(match[0]) or match[0], text)
+        return _WORD.sub(lambda match: self._meant(match[0]) or match[0], text)
 
     def knows(self, text: str) -> bool:
         """Whether any word of a text is one that is known."""

@@ -52,6 +52,8 @@ class Direction:
         for k, recall in self.recall.items():
             values[f"recall@{k}"] = recall
             values[f"recall@{k}_ci95"] = list(self.intervals[k])
+        if self.depth is not None:
+            values["depth"] = self.depth
         return {**values, **self.measures, "median_rank": self.median_rank}
 
 

@@ -27,8 +27,6 @@ _ANN_QUERIES = 1000
 _TOGETHER = 64
 """Searches at a time."""
 DEPTH = 100
-"""How many results are looked through where searches are measured as they are: what comes later
-counts as not found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +37,9 @@ class How:
     ks: of recall@k; seed: of the intervals;
     diagnose: also find out why, which takes some seconds;
     search: parts of a `Query`, such as its mode. With any, pictures are searched as
-    `Collection.search` does it, and captions are not searched at all.
+        `Collection.search` does it, and captions are not searched at all;
+    depth: how many results of such a search are looked through: what comes later counts as not
+        found.
     """
 
     multilingual: bool | None = None
@@ -49,10 +49,13 @@ class How:
     seed: int = 0
     diagnose: bool = False
     search: Mapping[str, Any] = field(default_factory=dict)
+    depth: int = DEPTH
 
     def __post_init__(self) -> None:
         if min(self.ks) < 1:
             raise UsageError(f"-k must be at least 1, not {min(self.ks)}")
+        if self.depth < 1:
+            raise UsageError(f"--depth must be at least 1, not {self.depth}")
 
 
 @dataclass(frozen=True)
@@ -145,10 +148,10 @@ def _picture(pair: Pair) -> Item:
 
 def _searched(collection: Collection, captions: Captions, uris: Sequence[str], gallery: int,
               how: How, progress: Callable[[int], None]) -> Direction:
-    """Text to image, as searches of the collection find it among their first DEPTH results."""
+    """Text to image, as searches of the collection find it among their first results."""
     truth, ranks = captions.truth, []
     asked = truth.text_queries
-    depth = min(max(DEPTH, *how.ks), gallery)
+    depth = min(max(how.depth, *how.ks), gallery)
     for at in _steps(len(asked), _TOGETHER, progress):
         these = asked[at : at + _TOGETHER]
         found = collection.search_many([

@@ -52,20 +52,14 @@ def reciprocal_rank(parts: Sequence[Neighbors], weights: Sequence[float]) -> Nei
 
 
 def weighted_scores(parts: Sequence[Neighbors], weights: Sequence[float],
-                    zeros: Sequence[float | None]) -> Neighbors:
-    """Several rankings of one query ([1, n] each) become one, by their scores.
-
-    Each is scaled: 1 is the best score in it, 0 what `zeros` says or (None) the worst in it. What
-    a ranking has not found scores 0 there.
-    """
-    rankings = []
-    for (part, weight), zero in zip(_weighing(parts, weights), zeros, strict=True):
-        scores = [score for _, score in part]
-        low = min(scores, default=0.0) if zero is None else zero
-        span = max(scores, default=0.0) - low
-        rankings.append([(id, weight * ((score - low) / span if span else 1.0))
-                         for id, score in part])
-    return _fused(rankings)
+                    missing: Sequence[float]) -> Neighbors:
+    """Several rankings of one query ([1, n] each), their scores on one scale, become one: the sum
+    of weight times score. What a ranking has not found scores there what `missing` says."""
+    rankings = [dict(part) for part, _ in _weighing(parts, weights)]
+    ids = set[int]().union(*rankings)
+    return _fused([[(id, weight * ranking.get(id, score)) for id in ids]
+                   for ranking, weight, score in zip(rankings, weights, missing, strict=True)
+                   if weight > 0])
 
 
 def _weighing(parts: Sequence[Neighbors], weights: Sequence[float]

@@ -22,7 +22,6 @@ from typing import IO, Any, TypeVar
 
 from PIL import (
     AvifImagePlugin,
-    BmpImagePlugin,
     GifImagePlugin,
     Image,
     PngImagePlugin,
@@ -33,6 +32,7 @@ from PIL import (
 from mmsearch.errors import MediaError
 from mmsearch.formats import is_raw, sniff
 from mmsearch.media import colour, damaged, hdr
+from mmsearch.media.bmp import BmpFile
 from mmsearch.media.jpeg import jpeg_file
 from mmsearch.media.jxl import jxl_file
 from mmsearch.media.limited import limited, refuse_comments, refuse_profiles
@@ -158,7 +158,7 @@ _DECODERS: dict[str, Callable[[IO[bytes], str], Image.Image]] = {
     "PNG": _png_file,
     "WebP": WebPImagePlugin.WebPImageFile,
     "GIF": GifImagePlugin.GifImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
+    "BMP": BmpFile,
     "TIFF": TiffFile,
     "PPM": _ppm_file,
     "AVIF": _avif_file,

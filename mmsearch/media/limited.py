@@ -5,6 +5,7 @@ people take or save has a few for each kilobyte."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import IO, Any, cast
 
 from mmsearch.errors import MediaError
@@ -14,7 +15,7 @@ _PIECES, _BYTES_EACH = 400_000, 20
 to a server."""
 _BLOCK = 4096
 """Bytes that count as a piece of their own."""
-_PROFILES, _COMMENTS = 10, 1000
+_PROFILES, _COMMENTS, _STRIPS = 10, 1000, 200_000
 
 
 class Limited:
@@ -63,3 +64,12 @@ def refuse_comments(file: IO[bytes]) -> None:
     if comments > _COMMENTS:
         raise MediaError(f"decompression bomb: a PPM of more than {_COMMENTS:,} comments")
     file.seek(place)
+
+
+def refuse_strips(tags: Mapping[int, Any]) -> None:
+    """Raise MediaError for a TIFF of very many strips or tiles (tags 273, 324): Pillow makes a few
+    hundred bytes of each before it reads the first."""
+    for tag in (273, 324):
+        places = tags.get(tag, ())
+        if isinstance(places, tuple) and len(places) > _STRIPS:
+            raise MediaError(f"decompression bomb: a TIFF of more than {_STRIPS:,} strips")

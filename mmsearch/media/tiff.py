@@ -16,6 +16,7 @@ from PIL import Image, TiffImagePlugin
 
 from mmsearch.errors import MediaError, MissingDecoder
 from mmsearch.media import colour
+from mmsearch.media.limited import refuse_strips
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # as of PIL in `media.decoding`
 
@@ -42,6 +43,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
     def _setup(self) -> None:
         self.info.pop("icc_profile", None)
+        refuse_strips(self.tag_v2)
         self.is_odd = not is_read(self.tag_v2)
         try:
             super()._setup()

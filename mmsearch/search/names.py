@@ -64,9 +64,9 @@ class Names:
             mean = _unit(np.mean([one.vector for one in those], axis=0))
             self._names[key] = _Name(those[0].is_a, _unit(mean - centre))
         # Both ways: of Weiß, Weiß and WEISS.
-        written = {one.name for one in taught} | self._names.keys()
-        either = "|".join(re.escape(one).replace(r"\ ", r"\s+")
-                          for one in sorted(written, key=len, reverse=True))
+        self._written = sorted({one.name for one in taught} | self._names.keys(),
+                               key=len, reverse=True)
+        either = "|".join(re.escape(one).replace(r"\ ", r"\s+") for one in self._written)
         self._pattern = re.compile(rf"(?<!\w)({either})(?:(e?s)|(['\u2019]s?))?(?!\w)",
                                    re.IGNORECASE)
 
@@ -98,7 +98,7 @@ class Names:
         names: list[_Name] = []
 
         def word(match: re.Match[str]) -> str:
-            names.append(name := self._names[key_of(" ".join(match[1].split()))])
+            names.append(name := self._called(" ".join(match[1].split())))
             return (name.is_a or THING) + ("s" if match[2] else match[3] or "")
 
         sentence = self._pattern.sub(word, nfc(text))
@@ -110,6 +110,14 @@ class Names:
         rest = _WORD.findall(self._pattern.sub(" ", nfc(text)).lower())
         return _Reading(sentence, values,
                         sentence if _SAYS_NOTHING.issuperset(rest) else THING)
+
+    def _called(self, written: str) -> _Name:
+        """The name that the pattern found, which takes more letters for the same than `key_of`: the
+        Turkish İ for i."""
+        if (known := self._names.get(key_of(written))) is not None:
+            return known
+        return next(self._names[key_of(one)] for one in self._written
+                    if re.fullmatch(re.escape(one), written, re.IGNORECASE))
 
     def _vector(self, reading: _Reading, known: Mapping[str, tuple[Vectors, Vectors]]) -> Vectors:
         words, value = known[reading.sentence][0], reading.values.mean(0)

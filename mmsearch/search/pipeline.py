@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mmsearch.errors import MmsearchError, UsageError
-from mmsearch.indexes import reciprocal_rank, weighted_scores
-from mmsearch.records import Hit, Item, Neighbors, Vectors
+from mmsearch.records import Hit, Item, Matches, Neighbors, Vectors
 from mmsearch.search.diversity import spread
+from mmsearch.search.hybrid import LEAST, fused
 from mmsearch.search.looks import (
     DEEPER,
     EXTRA,
@@ -32,14 +32,10 @@ from mmsearch.search.looks import (
     pool_of,
 )
 from mmsearch.search.moments import Moments
-from mmsearch.search.query import Query, several
+from mmsearch.search.query import several
 from mmsearch.search.relevance import SAMPLED, relevance_of
 from mmsearch.storage import Catalog, Opened, Row
 
-_LEAST = 0.8
-"""See `Catalog.match`. Without it, any picture that shares an "a" with the query passes all those
-without captions: in the second measurement at `Query.text_weight` rrf then finds 0.6 % of these
-among ten, with it 55."""
 _JUDGED = 100
 
 
@@ -138,13 +134,13 @@ def _ranked(catalog: Catalog, opened: Opened, prepared: Prepared) -> Iterator[Fo
     start = depth = first_depth(opened, prepared)
     seen: set[int] = set()
     while True:
-        near, more, match = _NONE, False, _NONE
+        near, more, match = _NONE, False, Matches(*_NONE)
         if by_vector(query):
             near, more = look(catalog, opened, prepared, depth, depth == start)
         if query.mode == "text" or (query.mode == "hybrid" and query.text_weight > 0):
             match = catalog.match(query.words, depth, prepared.condition, kinds, without,
-                                  least=_LEAST if query.mode == "hybrid" else 0.0)
-        for found in _step(catalog, query, near, match):
+                                  least=LEAST if query.mode == "hybrid" else 0.0)
+        for found in _step(catalog, opened, prepared, near, match):
             if found.row.seq not in seen:
                 seen.add(found.row.seq)
                 yield found
@@ -156,11 +152,14 @@ def _ranked(catalog: Catalog, opened: Opened, prepared: Prepared) -> Iterator[Fo
 _NONE = Neighbors(np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64))
 
 
-def _step(catalog: Catalog, query: Query, near: Neighbors, match: Neighbors) -> Iterator[Found]:
+def _step(catalog: Catalog, opened: Opened, prepared: Prepared, near: Neighbors, match: Matches
+          ) -> Iterator[Found]:
     """What the vectors and the words found, as one ranking of what is live; where only one of them
     looked, no more rows are fetched at a time than the page will need."""
+    query = prepared.query
     if query.mode != "hybrid":
-        found, is_near = (near, True) if near.ids.size else (match, False)
+        is_near = bool(near.ids.size)
+        found = near if is_near else Neighbors(match.scores, match.ids)
         size = query.offset + query.k + EXTRA // 2
         for at in range(0, found.ids.shape[1], size):
             part = Neighbors(found.scores[:, at:at + size], found.ids[:, at:at + size])
@@ -170,16 +169,12 @@ def _step(catalog: Catalog, query: Query, near: Neighbors, match: Neighbors) -> 
         return
     rows = catalog.fetch([*near.ids[0][near.ids[0] >= 0].tolist(), *match.ids[0].tolist()])
     cosines, bm25s = _live(near, rows), _live(match, rows)
-    parts = [Neighbors(np.array([[*part.values()]], np.float32),
-                       np.array([[*part]], np.int64)) for part in (cosines, bm25s)]
-    weights = (1 - query.text_weight, query.text_weight)
-    fused = (reciprocal_rank(parts, weights) if query.fusion == "rrf"
-             else weighted_scores(parts, weights, (None, 0.0)))
-    for seq, score in _live(fused, rows).items():
+    both = fused(opened, prepared, cosines, bm25s, match.whole)
+    for seq, score in _live(both, rows).items():
         yield Found(score, rows[seq], cosines.get(seq), bm25s.get(seq))
 
 
-def _live(found: Neighbors, rows: dict[int, Row]) -> dict[int, float]:
+def _live(found: Neighbors | Matches, rows: dict[int, Row]) -> dict[int, float]:
     pairs = zip(found.ids[0].tolist(), found.scores[0].tolist(), strict=True)
     return {seq: score for seq, score in pairs if seq in rows}
 

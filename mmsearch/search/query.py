@@ -83,11 +83,7 @@ class Query:
     fusion: Fusion = _part(
         "weighted", "How the mode hybrid combines meanings and words: by scores (weighted) or by "
         "ranks (rrf).", "See `indexes.fusion`.")
-    # Half, and a little more: what is named comes before what only looks alike. 1,000 pictures of
-    # Flickr8k val, caption 5 as the query, recall@1/5/10 of the pictures: pictures alone
-    # 27.8/57.1/71.0; with captions 1 to 4 of all pictures listed 51.9/76.5/85.7, of every other one
-    # 33.2/59.7/72.8 (by rrf 50.1/75.5/84.9 and 31.8/57.1/71.2). That was before captions counted by
-    # their meaning too; `bench/captions.py` measures what the default brings now.
+    # Half, and a little more: by ranks, too, what is named comes before what only looks alike.
     text_weight: float = _part(0.51, "How much words count in the mode hybrid, 0 to 1.")
     captions: bool = _part(
         True, "Whether the captions of a picture count, besides what it shows, where words ask for "

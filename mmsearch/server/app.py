@@ -53,7 +53,7 @@ def make_app(server: Server) -> App:
     app.router.routes.extend(routes)
     add_problems(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Measured(Guard(app, server.settings, server.own), server.measures,
+    return Measured(Guard(app, server.settings, server.own, server.admission), server.measures,
                     log_queries=server.settings.log_queries)
 
 
@@ -64,7 +64,7 @@ def _for_agents(server: Server
         return [], nullcontext
     from mmsearch.server.tools import over_http
 
-    return over_http(server.collections, server.decoding.run)
+    return over_http(server)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from mmsearch.records import Hit
 from mmsearch.search import Query
 from mmsearch.server.measures import Measures
 from mmsearch.server.served import Served
-from mmsearch.server.turns import TooBusy, TooLate
+from mmsearch.server.turns import TooLate
 
 WINDOW = 0.002
 """Seconds that a batch waits for more."""
@@ -42,14 +42,12 @@ class _Job:
 class Batches:
     """A queue of searches and the threads that make them.
 
-    waiting: how many may wait; deadline: seconds from asking to the answer; threads: batches that
-    are made at the same time; largest: of a batch.
+    deadline: seconds from asking to the answer; threads: batches that are made at the same time;
+    largest: of a batch.
     """
 
-    def __init__(self, measures: Measures, waiting: int, deadline: float, threads: int,
-                 largest: int) -> None:
-        self.measures, self.waiting, self.deadline = measures, waiting, deadline
-        self.largest = largest
+    def __init__(self, measures: Measures, deadline: float, threads: int, largest: int) -> None:
+        self.measures, self.deadline, self.largest = measures, deadline, largest
         self._jobs: deque[_Job] = deque()
         self._changed = Condition()
         self._closed = False
@@ -61,14 +59,11 @@ class Batches:
         """What `finish` makes of the hits of a query.
 
         Raises:
-            TooBusy, TooLate; what `Reader.search` does.
+            TooLate; what `Reader.search` does.
         """
         loop = asyncio.get_running_loop()
         job = _Job(served, query, finish, loop.create_future(), time.perf_counter())
         with self._changed:
-            if len(self._jobs) >= self.waiting:
-                self.measures.refused.inc()
-                raise TooBusy("too many searches wait already; try again in a moment")
             self._jobs.append(job)
             self._changed.notify()
         try:

@@ -31,7 +31,7 @@ async def fetch(server: Server, pictures: Sequence[PictureIn]) -> None:
 
     Raises:
         UsageError: nothing is fetched here, or all of them together are too large.
-        MediaError: one cannot be fetched. TooBusy, TooLate.
+        MediaError: one cannot be fetched. TooLate.
     """
     wanted = [picture for picture in pictures if picture.url is not None]
     if not wanted:
@@ -40,7 +40,7 @@ async def fetch(server: Server, pictures: Sequence[PictureIn]) -> None:
         raise UsageError("this server fetches nothing from the web; send the picture itself, or "
                          "start the server with --fetch")
     files = await asyncio.gather(*(
-        server.fetching.run(partial(_read, picture.url or "")) for picture in wanted))
+        server.fetching.run(partial(read, picture.url or "")) for picture in wanted))
     most = server.settings.query_bytes
     if sum(map(len, files)) > most:
         raise UsageError(f"the pictures at these addresses have more than {most / 1e6:g} MB "
@@ -49,7 +49,12 @@ async def fetch(server: Server, pictures: Sequence[PictureIn]) -> None:
         picture.keep(data)
 
 
-def _read(url: str) -> bytes:
+def read(url: str) -> bytes:
+    """What is at an address; in a thread of `Server.fetching`.
+
+    Raises:
+        MediaError: it cannot be fetched.
+    """
     try:
         return fetched(url)[0]
     except NotPublic:  # which address it leads to is not for whoever asks

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
 
+from mmsearch.server.admission import Admission
 from mmsearch.server.problems import Refused, problem
 from mmsearch.server.settings import Settings
 
@@ -32,7 +33,8 @@ _LOGIN_BYTES = 4000
 HEAD_ONLY = "mmsearch.head"
 """In the scope of a request that wants no body."""
 _OWN = "mmsearch.own"
-_PROBES = ("/healthz", "/readyz")
+_WORK = ("/v1/", "/mcp")
+"""What takes work; health checks and the page itself are answered however much there is."""
 _POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
            "media-src 'self' blob:; connect-src 'self'; frame-src 'self'; form-action 'self'; "
            "base-uri 'none'; frame-ancestors {}")
@@ -47,10 +49,11 @@ FRAMED = {"content-security-policy": _POLICY.format("'self'")}
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: App, settings: Settings, own: Mapping[str, str]) -> None:
+    def __init__(self, app: App, settings: Settings, own: Mapping[str, str],
+                 admission: Admission) -> None:
         """own: the sockets that only our own user can connect to, and the collections they are for.
         """
-        self.app, self.settings, self.own = app, settings, own
+        self.app, self.settings, self.own, self.admission = app, settings, own, admission
         self.arrived = _Arrived(settings.bodies_bytes)
         machine = socket.gethostname().lower()
         self.names = {"localhost", machine, f"{machine}.local", settings.host.lower(),
@@ -68,21 +71,23 @@ class Guard:
         address, port = scope.get("server") or ("", 0)
         if port is None and address in self.own:  # of the network, a port is a number
             scope[_OWN] = self.own[address]
+        arriving = _Arriving(receive, self.settings, scope["path"], self.arrived,
+                             self.admission if scope["path"].startswith(_WORK) else None)
         try:
-            if own_collection(scope) is None:
-                self._check(scope, headers)
-            arriving = _Arriving(receive, self.settings, scope["path"], headers, self.arrived)
-        except Refused as refused:
-            answer = problem(refused.status, refused.detail, headers={
-                name.replace("_", "-"): value for name, value in refused.headers.items()})
-            await answer(scope, receive, guarded)
-            return
-        if scope["method"] == "HEAD":  # of which uvicorn sends the head alone
-            scope = {**scope, "method": "GET", HEAD_ONLY: True}
-        try:
+            try:
+                if own_collection(scope) is None:
+                    self._check(scope, headers)
+                await arriving.begin(headers)
+            except Refused as refused:
+                answer = problem(refused.status, refused.detail, headers={
+                    name.replace("_", "-"): value for name, value in refused.headers.items()})
+                await answer(scope, receive, guarded)
+                return
+            if scope["method"] == "HEAD":  # of which uvicorn sends the head alone
+                scope = {**scope, "method": "GET", HEAD_ONLY: True}
             await self.app(scope, arriving, guarded)
         finally:
-            self.arrived.bytes -= arriving.bytes
+            arriving.end()
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
         host = headers.get("host", "")
@@ -136,20 +141,36 @@ class _Arrived:
 
 class _Arriving:
     """The body of a request, as long as it is not too large or too slow, nor all of them together
-    too large."""
+    too large. Once it is there, the request counts as under way."""
 
-    def __init__(self, receive: Receive, settings: Settings, path: str, headers: dict[str, str],
-                 arrived: _Arrived) -> None:
+    def __init__(self, receive: Receive, settings: Settings, path: str, arrived: _Arrived,
+                 admission: Admission | None) -> None:
         self.receive, self.arrived, self.bytes = receive, arrived, 0
+        self.admission, self.admitted = admission, False
+        self.first: MutableMapping[str, Any] | None = None
         self.most = {LOGIN: _LOGIN_BYTES, "/v1/items": settings.body_bytes}.get(
             path, min(settings.query_bytes, settings.body_bytes))
         self.until = time.monotonic() + settings.body_seconds
         self.done = False
+
+    async def begin(self, headers: Mapping[str, str]) -> None:
+        """Wait for the first part, which is all of most requests. Raises Refused."""
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdecimal() and int(length) > self.most:
             raise self._too_large()
+        if self.admission is not None:
+            self.admission.check()  # before anybody sends a picture in vain
+        self.first = await self()
+
+    def end(self) -> None:
+        self.arrived.bytes -= self.bytes
+        if self.admission is not None and self.admitted:
+            self.admission.leave()
 
     async def __call__(self) -> MutableMapping[str, Any]:
+        if self.first is not None:
+            first, self.first = self.first, None
+            return first
         if self.done:  # what comes now is that the client has gone
             return await self.receive()
         try:
@@ -166,6 +187,9 @@ class _Arriving:
                 raise self._too_large()
             if self.arrived.bytes > self.arrived.most:
                 raise Refused(503, "too much is being sent at the moment; try again")
+            if self.done and self.admission is not None:
+                await self.admission.enter()
+                self.admitted = True
         return message
 
     def _too_large(self) -> Refused:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
 
-from mmsearch.collection import Collection, follow
+from mmsearch.collection import AddReport, Collection, follow
 from mmsearch.errors import CollectionBusy, MmsearchError
 from mmsearch.records import Item
 from mmsearch.server.served import Progress
 from mmsearch.server.shown import for_people
 from mmsearch.server.state import Server
 from mmsearch.sources import Scan, iter_items
-from mmsearch.uris import path_to_uri
+from mmsearch.uris import path_to_uri, split_member, uri_to_path
 
 _log = logging.getLogger("mmsearch.server")
 _NAMED = 100
@@ -35,6 +36,8 @@ class Indexing(Thread):
         super().__init__(name="mmsearch-indexing", daemon=True)
         self.collection, self.paths, self.progress, self.watch = collection, paths, progress, watch
         self.stop = Event()
+        self.skipped: dict[str, tuple[str, int]] = {}
+        """By path: why, and when the file was changed last."""
         names = ", ".join(for_people(path_to_uri(path.absolute())) for path in paths)
         progress.state, progress.message = "indexing", f"indexing {names}"
 
@@ -70,16 +73,23 @@ class Indexing(Thread):
                 self.progress.message = f"waiting: {error}"
                 if self.stop.wait(_BUSY):
                     raise _Stopped from None
-        self.progress.skipped = len(report.skipped)
-        self.progress.skipped_files = [{"path": one.path, "reason": one.reason}
-                                       for one in report.skipped[:_NAMED]]
-        for one in report.skipped:
-            _log.warning("skipped %s: %s", one.path, one.reason)
+        self._note(report)
 
     def _follow(self) -> None:
         for batch in follow(self.collection, self.paths, stop=self.stop, say=_log.warning):
-            for one in batch.report.skipped:
+            self._note(batch.report)
+
+    def _note(self, report: AddReport) -> None:
+        """Tell which files were skipped, now and before, as long as they are what they were."""
+        for one in report.skipped:
+            if self.skipped.get(one.path, ("",))[0] != one.reason:
                 _log.warning("skipped %s: %s", one.path, one.reason)
+            self.skipped[one.path] = one.reason, _written(one.path)
+        self.skipped = {path: known for path, known in self.skipped.items()
+                        if known[1] == _written(path)}
+        self.progress.skipped = len(self.skipped) + report.more_skipped
+        self.progress.skipped_files = [{"path": path, "reason": reason} for path, (reason, _)
+                                       in islice(self.skipped.items(), _NAMED)]
 
     def _items(self, scan: Scan) -> Iterator[Item]:
         for item in iter_items(self.paths, scan=scan):
@@ -98,6 +108,16 @@ class Indexing(Thread):
             self.progress.total = sum(1 for _ in self._items(Scan()))
         except (_Stopped, MmsearchError, OSError):
             return
+
+
+def _written(uri: str) -> int:
+    """When a file, or the archive that it is in, was changed last, also in its permissions; 0 if
+    there is none."""
+    member = split_member(uri)
+    try:
+        return uri_to_path(member.container if member else uri).stat().st_ctime_ns
+    except (OSError, ValueError):
+        return 0
 
 
 def begin(server: Server) -> Indexing | None:

@@ -8,13 +8,15 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mmsearch.errors import MmsearchError
 from mmsearch.server.state import Server
 
 _MOST = 1000
 """Connections at the same time."""
+_HEAD = 64 * 1024
+"""Bytes of the head of a request."""
 _FILES, _OWN = 4096, 200
 """Files that a process had better be able to open, and those that are no connections."""
 
@@ -54,14 +56,31 @@ def most_connections() -> int:
     return _MOST if soft == resource.RLIM_INFINITY else min(_MOST, max(soft - _OWN, soft // 2))
 
 
-def patient(seconds: float, most: int) -> type[H11Protocol]:
+def patient(seconds: float, most: int) -> type[HttpToolsProtocol]:
     """Speaks HTTP/1.1, and hangs up on who has nothing to ask, or takes so long to say it (uvicorn
-    itself would wait for the rest of a request's head for ever), and on who does not read the
-    answer. When one comes and `most` are there, the oldest that waits for nothing has to go."""
+    itself would wait for the rest of a request's head for ever, and keep all of it), and on who
+    does not read the answer. When one comes and `most` are there, the oldest that waits for nothing
+    has to go."""
     open_now: dict[Patient, None] = {}  # in the order in which they came
 
-    class Patient(H11Protocol):
+    class Patient(HttpToolsProtocol):
         seen: tuple[object, int] | None = None
+        head: int | None = 0  # bytes, until it is there
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.head is not None:
+                self.head += len(data)
+                if self.head > _HEAD and not self.transport.is_closing():
+                    self.send_400_response("The head of this request is too large.")
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self.head = 0
+
+        def on_headers_complete(self) -> None:
+            super().on_headers_complete()
+            self.head = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)

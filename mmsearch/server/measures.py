@@ -42,7 +42,8 @@ class Measures:
             "mmsearch_batch_size", "Searches made together.", buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=self.registry)
         self.refused = Counter(
-            "mmsearch_refused", "Searches that were turned away.", registry=self.registry)
+            "mmsearch_refused", "Requests that were turned away: there were too many.",
+            registry=self.registry)
         self.waiting = Gauge(
             "mmsearch_waiting", "What waits or is under way.", ["what"], registry=self.registry)
         self.thumbs = Counter(

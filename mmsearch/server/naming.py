@@ -15,7 +15,7 @@ from mmsearch.server.asked import Id
 from mmsearch.server.problems import RESPONSES
 from mmsearch.server.served import Served
 from mmsearch.server.state import Server
-from mmsearch.server.writing import collection_of, writable_of
+from mmsearch.server.writing import collection_of, in_turn, writable_of
 
 Word = Annotated[str, Field(max_length=100)]
 
@@ -90,9 +90,9 @@ def _names(served: Served, status: int = 200) -> JSONResponse:
 
 def _teach(served: Served, asked: TeachIn) -> JSONResponse:
     uris = [served.shown_as(served.row(id)).item.uri for id in asked.items]
-    collection_of(served).teach(asked.name, uris, is_a=asked.is_a)
+    in_turn(lambda: collection_of(served).teach(asked.name, uris, is_a=asked.is_a))
     return _names(served, 201)
 
 
 def _forget(served: Served, name: str) -> JSONResponse:
-    return JSONResponse({"forgotten": collection_of(served).forget(name)})
+    return JSONResponse({"forgotten": in_turn(lambda: collection_of(served).forget(name))})

@@ -24,13 +24,13 @@ from mmsearch.errors import (
 )
 from mmsearch.jsonable import strict
 from mmsearch.server.served import NoSuchItem
-from mmsearch.server.turns import TooBusy, TooLate
+from mmsearch.server.turns import TooLate
 
 _log = logging.getLogger("mmsearch.server")
 _STATUS: list[tuple[type[MmsearchError], int]] = [
     (NoSuchItem, 404), (ItemNotFound, 404), (FileChanged, 409), (MediaError, 415),
     (MissingExtra, 415),
-    (UsageError, 400), (TooBusy, 429), (TooLate, 503), (CollectionBusy, 503)]
+    (UsageError, 400), (TooLate, 503), (CollectionBusy, 503)]
 _AGAIN = {429: "1", 503: "2"}
 """Seconds after which to try again."""
 

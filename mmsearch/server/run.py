@@ -29,6 +29,7 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
     """
     try:
         import fastapi  # noqa: F401
+        import httptools  # noqa: F401
         import prometheus_client  # noqa: F401
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
@@ -43,13 +44,16 @@ def serve(settings: Settings, *, started: Callable[[str], None] = lambda address
     from mmsearch.server.listening import listen
     from mmsearch.server.local import local_sockets
     from mmsearch.server.measures import SHARED
+    from mmsearch.server.state import collection_at
     from mmsearch.server.workers import serve_with
 
     sockets = listen(settings.host, settings.port)
     address = _address(settings, sockets[0].getsockname()[1])
     if settings.workers > 1:
-        for path in settings.indexes:
-            Reader.open(path, model=settings.model).close()  # what is wrong is said once
+        for number, path in enumerate(settings.indexes):  # what is wrong is said once
+            written = settings.writable and number == 0
+            (collection_at(path, settings.model) if written
+             else Reader.open(path, model=settings.model)).close()
         with TemporaryDirectory(prefix="mmsearch-metrics-") as folder, local_sockets(
                 settings.indexes) as local:
             os.environ[SHARED] = folder
@@ -78,8 +82,7 @@ def _listening(settings: Settings, started: Callable[[], None]) -> Listening:
     config = uvicorn.Config(
         make_app(server), http=patient(settings.head_seconds, most_connections()), log_config=None,
         access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=30,
-        timeout_graceful_shutdown=20, lifespan="on",
-        h11_max_incomplete_event_size=64 * 1024)
+        timeout_graceful_shutdown=20, lifespan="on")
     return Listening(config, server, started)
 
 

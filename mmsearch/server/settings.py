@@ -47,7 +47,7 @@ class Settings:
     no_auth: bool = False
     names: tuple[str, ...] = ()
     workers: int = 1
-    """Processes that answer; with several, none of them writes."""
+    """Processes that answer."""
     log_queries: bool = False
     thumbs: Path = field(default_factory=lambda: cache_directory() / "thumbs")
     thumbs_bytes: int = 2_000_000_000
@@ -70,16 +70,16 @@ class Settings:
     largest_batch: int = 64
     """Searches that are made together, at most; 1 makes each by itself."""
     waiting: int = 256
-    """Requests that may wait for their turn, of each kind; more are turned away."""
+    """Requests that may be under way or wait for their turn; more are turned away."""
 
     def __post_init__(self) -> None:
         if self.fetch_private and not self.fetch:
             raise UsageError("--fetch-private goes with --fetch")
         if self.watch and not self.paths:
             raise UsageError("--watch needs the folders: mmsearch serve PATH --watch")
-        if self.workers > 1 and (self.paths or self.writable):
-            raise UsageError("several workers only read: leave out PATH, --watch and --writable, "
-                             "and run `mmsearch watch` beside the server")
+        if self.workers > 1 and self.paths:
+            raise UsageError("several workers index no folders: leave out PATH and --watch, and "
+                             "run `mmsearch watch` beside the server")
         if self.writable is not None and not self.writable.is_dir():
             raise UsageError(f"--writable takes a folder that exists, not {self.writable}")
         if self.token is not None and len(self.token) < SHORTEST_TOKEN:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 from pydantic import BaseModel
 
@@ -114,8 +115,8 @@ def _shown(collection: str, row: Stored, beside: Mapping[str, Stored]) -> dict[s
 
 def link(collection: str, row: Stored, what: str) -> str:
     """`v` makes the address another one when the content is another."""
-    query = urlencode({"collection": collection, "v": version_of(row.item)})
-    return f"/v1/items/{row.id}/{what}?{query}"
+    return (f"/v1/items/{row.id}/{what}?collection={quote_plus(collection)}"
+            f"&v={version_of(row.item)}")
 
 
 def media_of(item: Item) -> Media:
@@ -138,8 +139,13 @@ def type_of(item: Item) -> str | None:
 
 def for_people(uri: str) -> str:
     """A path from the home directory on, where it lies there."""
-    home = str(Path.home())
+    home = _home()
     return f"~{uri[len(home):]}" if uri.startswith(f"{home}/") and home != "/" else uri
+
+
+@lru_cache(maxsize=1)
+def _home() -> str:
+    return str(Path.home())
 
 
 def name_of(item: Item) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -10,6 +11,7 @@ from mmsearch.client import socket_in
 from mmsearch.collection import Collection, Reader
 from mmsearch.encoders import BUILTIN
 from mmsearch.errors import CollectionNotFound, MmsearchError, ModelError
+from mmsearch.server.admission import Admission
 from mmsearch.server.batching import Batches
 from mmsearch.server.measures import Measures, TextCache
 from mmsearch.server.served import Served, free_name, named
@@ -33,22 +35,24 @@ class Server:
             name = free_name(path, self.collections)
             writable = settings.writable.absolute() if settings.writable and number == 0 else None
             written = number == 0 and (settings.paths or writable)
-            reader = _collection(path, settings.model) if written else Reader.open(
+            reader = collection_at(path, settings.model) if written else Reader.open(
                 path, model=settings.model)
             self.collections[name] = Served(name, reader, settings.pixels, writable,
                                             settings.watch and number == 0)
         self.own = dict(zip(map(socket_in, settings.indexes), self.collections, strict=True))
         self.thumbs = Thumbs(settings.thumbs, settings.thumbs_bytes)
-        self.decoding = Turns(settings.decoders, settings.waiting, settings.deadline)
+        self.decoding = Turns(settings.decoders, settings.deadline)
         self.measures = Measures()
         self.measures.registry.register(TextCache(
             {name: one.reader.texts for name, one in self.collections.items()}))
-        self.batches = Batches(self.measures, settings.waiting, settings.deadline,
-                               settings.decoders, settings.largest_batch)
-        for what, count in (("search", self.batches.count), ("decode", self.decoding.count)):
+        self.batches = Batches(self.measures, settings.deadline, settings.decoders,
+                               settings.largest_batch)
+        self.admission = Admission(settings.waiting, self.measures)
+        for what, count in (("request", self.admission.count), ("search", self.batches.count),
+                            ("decode", self.decoding.count)):
             self.measures.watch(what, count)
-        self.fetching = Turns(_FETCHED, settings.waiting, settings.deadline)
-        self.writing = Turns(1, settings.waiting, settings.deadline)
+        self.fetching = Turns(_FETCHED, settings.deadline)
+        self.writing = Turns(1, settings.deadline)
 
     def start(self) -> None:
         """Load the models, so that nobody waits for them."""
@@ -58,6 +62,7 @@ class Server:
             with suppress(MmsearchError):  # what the page asks first, which then is there
                 one.reader.page(Wanted(60))
                 one.reader.facets()
+        _keep()
         self.ready = True
         Thread(target=self._warm, name="mmsearch-warming", daemon=True).start()
 
@@ -66,6 +71,7 @@ class Server:
         for one in self.collections.values():
             with suppress(MmsearchError):
                 one.reader.embed(texts=["ein Hund im Schnee"])
+        _keep()
 
     def collection(self, name: str | None) -> Served:
         """See `served.named`."""
@@ -81,7 +87,15 @@ class Server:
             one.reader.close()
 
 
-def _collection(path: Path, model: str | None) -> Collection:
+def _keep() -> None:
+    """What is loaded by now stays: to look through it for garbage holds all requests up, for more
+    than 100 ms each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def collection_at(path: Path, model: str | None) -> Collection:
+    """The collection in a directory; made where there is none."""
     try:
         return Collection.open(path, model=model)
     except CollectionNotFound:

@@ -26,10 +26,14 @@ from mmsearch.fragments import own_uri, part_of
 from mmsearch.jsonable import strict
 from mmsearch.records import Hit, Item
 from mmsearch.search import Embedded, Find, Mode, Query
+from mmsearch.server.asked import Examples
+from mmsearch.server.bodies import Uploaded
+from mmsearch.server.fetching import read
 from mmsearch.server.served import Served, named
 from mmsearch.server.shown import shown
+from mmsearch.server.state import Server
 from mmsearch.server.thumbs import picture_of
-from mmsearch.uris import path_to_uri
+from mmsearch.uris import path_to_uri, scheme_of
 
 _SMALL, _QUALITY, _VALUES = 256, 80, 12
 _READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
@@ -49,30 +53,37 @@ Collection: TypeAlias = Annotated[str | None, Field(
     description="The name of a collection; by default the first.")]
 Pictures: TypeAlias = Annotated[bool, Field(description="Whether to show small pictures.")]
 Example: TypeAlias = Annotated[int | str | None, Field(
-    description="A picture to look for: the id of a result, or a path.")]
+    description="A picture to look for: the id of a result, a path, or, where the server fetches "
+                "from the web, an address.")]
 Run: TypeAlias = Callable[[Callable[[], "Content"]], Awaitable["Content"]]
+Fetch: TypeAlias = Callable[[str], Awaitable[bytes]]
 P = ParamSpec("P")
 
 
-def make_tools(collections: Mapping[str, Served], *, files: bool, run: Run = to_thread.run_sync
-               ) -> MCPServer:
+def make_tools(collections: Mapping[str, Served], *, files: bool, run: Run = to_thread.run_sync,
+               fetch: Fetch | None = None) -> MCPServer:
     """The tools over these collections, of which the first is the default.
 
     files: whether pictures that are not indexed may be opened by their paths, too.
     run: does a piece of work in another thread.
+    fetch: gets what is at a web address; None where nothing is fetched.
     """
     made = MCPServer("mmsearch", version=__version__, instructions=_INSTRUCTIONS,
                      log_level="WARNING")
     tools = _Tools(collections, files)
     for tool in (tools.search, tools.similar, tools.get, tools.describe):
-        made.add_tool(_told(tool, run), annotations=_READS, structured_output=False)
+        made.add_tool(_told(tool, run, fetch), annotations=_READS, structured_output=False)
     return made
 
 
-def over_http(collections: Mapping[str, Served], run: Run
+def over_http(server: Server
               ) -> tuple[Sequence[BaseRoute], Callable[[], AbstractAsyncContextManager[None]]]:
     """The routes below /mcp, and what has to be entered before they are asked."""
-    made = make_tools(collections, files=False, run=run)
+    async def fetch(url: str) -> bytes:
+        return await server.fetching.run(partial(read, url))
+
+    made = make_tools(server.collections, files=False, run=server.decoding.run,
+                      fetch=fetch if server.settings.fetch else None)
     app = made.streamable_http_app(
         stateless_http=True, json_response=True,  # so that any of several processes can answer
         transport_security=TransportSecuritySettings(
@@ -126,7 +137,9 @@ class _Tools:
             named(self.collections, collection).name]
         return [_json(_described(self.collections[name])) for name in names]
 
-    def _example(self, served: Served, picture: int | str) -> Any:
+    def _example(self, served: Served, picture: int | str | Uploaded) -> Any:
+        if isinstance(picture, Uploaded):
+            return Examples(served).of([], [picture])[0]
         if isinstance(picture, str):
             path = Path(picture).expanduser()
             known = served.reader.of_uris([picture, path_to_uri(path)])
@@ -188,11 +201,15 @@ def _json(value: Any) -> str:
     return json.dumps(strict(value), ensure_ascii=False)
 
 
-def _told(tool: Callable[P, Content], run: Run) -> Callable[P, Awaitable[Content]]:
+def _told(tool: Callable[P, Content], run: Run, fetch: Fetch | None
+          ) -> Callable[P, Awaitable[Content]]:
     """The sentences of the library go to the agent; anything else stays in the log."""
     @wraps(tool)
     async def told(*args: P.args, **kwargs: P.kwargs) -> Content:
         try:
+            picture = kwargs.get("picture")
+            if fetch and isinstance(picture, str) and scheme_of(picture) in ("http", "https"):
+                kwargs["picture"] = Uploaded(picture, await fetch(picture))
             return await run(partial(tool, *args, **kwargs))
         except MmsearchError as error:
             raise ToolError(str(error)) from error

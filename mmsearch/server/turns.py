@@ -1,5 +1,5 @@
-"""Work that takes a thread for a while, a few at a time: who waits too long, or comes when too many
-wait already, is told to come again."""
+"""Work that takes a thread for a while, a few at a time: who waits too long is told to come again.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from mmsearch.errors import MmsearchError
 T = TypeVar("T")
 
 
-class TooBusy(MmsearchError):
-    """Too many wait already."""
-
-
 class TooLate(MmsearchError):
     """An answer was not there in time."""
 
@@ -24,22 +20,19 @@ class TooLate(MmsearchError):
 class Turns:
     """Threads of their own for one kind of work.
 
-    at_once: how many; waiting: how many more may wait; deadline: seconds, from asking to the end.
+    at_once: how many; deadline: seconds, from asking to the end.
     """
 
-    def __init__(self, at_once: int, waiting: int, deadline: float) -> None:
-        self.most, self.deadline = at_once + waiting, deadline
-        self.busy = 0
+    def __init__(self, at_once: int, deadline: float) -> None:
+        self.deadline, self.busy = deadline, 0
         self._threads = ThreadPoolExecutor(at_once, "mmsearch-work")
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do a piece of work in its turn. One that is late goes on to its end, but nobody waits.
 
         Raises:
-            TooBusy, TooLate.
+            TooLate.
         """
-        if self.busy >= self.most:
-            raise TooBusy("too many requests wait already; try again in a moment")
         self.busy += 1
         future = self._threads.submit(work)
         future.add_done_callback(self._done(asyncio.get_running_loop()))

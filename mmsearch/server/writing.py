@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmsearch.collection import Collection
-from mmsearch.errors import MediaError
+from mmsearch.errors import CollectionBusy, MediaError
 from mmsearch.fragments import own_uri
 from mmsearch.jsonable import strict
 from mmsearch.server import bodies, files
@@ -30,8 +31,11 @@ from mmsearch.server.shown import Shown, shown
 from mmsearch.server.state import Server
 from mmsearch.sources import Scan, iter_items, locate
 
+T = TypeVar("T")
 _ODD = re.compile(r"[^\w .()+,@=-]+")
 _LONGEST = 120
+_PATIENCE, _LOOK = 10.0, 0.02
+"""Seconds for which a write waits for others, and between two tries."""
 _SUFFIXES = {
     "image/jpeg": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), "image/png": (".png", ".apng"),
     "image/gif": (".gif",), "image/bmp": (".bmp", ".dib"), "image/tiff": (".tif", ".tiff"),
@@ -119,7 +123,7 @@ def _add(served: Served, folder: Path, sent: Sequence[Uploaded]) -> JSONResponse
              for one, kind in zip(sent, types, strict=True)]
     paths, new = [path for path, _ in saved], {path for path, is_new in saved if is_new}
     scan = Scan()
-    report = collection_of(served).add(iter_items(paths, scan=scan))
+    report = in_turn(lambda: collection_of(served).add(iter_items(paths, scan=scan)))
     skipped = {one.path: one.reason for one in (*scan.skipped, *report.skipped)}
     uris = {locate.uri_of(path): path for path in paths}
     for uri in uris.keys() & skipped.keys():  # its sender is told that it was not taken
@@ -135,12 +139,29 @@ def _add(served: Served, folder: Path, sent: Sequence[Uploaded]) -> JSONResponse
 def _delete(served: Served, ids: Sequence[int]) -> JSONResponse:
     rows = served.reader.rows(ids)
     uris = sorted({own_uri(row.item) for row in rows.values()})
-    return JSONResponse({"deleted": collection_of(served).delete(uris) if uris else 0})
+    return JSONResponse({
+        "deleted": in_turn(lambda: collection_of(served).delete(uris)) if uris else 0})
 
 
 def collection_of(served: Served) -> Collection:
     assert isinstance(served.reader, Collection)
     return served.reader
+
+
+def in_turn(write: Callable[[], T]) -> T:
+    """Write, once no other process does: another worker of this server is done in a moment.
+
+    Raises:
+        CollectionBusy: one goes on to write for long.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return write()
+        except CollectionBusy:
+            if time.monotonic() > until:
+                raise
+        time.sleep(_LOOK)
 
 
 def save(folder: Path, name: str, media_type: str, data: bytes) -> tuple[Path, bool]:

@@ -6,11 +6,14 @@ Listed is each picture, and of each video or document its first frame or page.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, islice
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from mmsearch.errors import UsageError
+from mmsearch.metadata import LABEL
 from mmsearch.storage.conditions import Condition
 from mmsearch.storage.rows import Row
 
@@ -26,6 +29,7 @@ _VALUES = {"cameras": ("camera", "i.camera"),
            "cities": ("city", "json_extract(i.meta, '$.city')"),
            "ratings": ("rating", "json_extract(i.meta, '$.rating')")}
 _LISTS = {"people": "people", "keywords": "keywords", "colours": "colour"}
+_SET = re.compile(rf"{LABEL}[\w.-]+")
 _TYPES = {"image": "codec is missing and pages is missing", "video": "codec exists",
           "document": "pages exists"}
 
@@ -105,7 +109,8 @@ def facets(rows: _Rows, where: Condition | None) -> list[Facet]:
         values = counted("j.value", f"items i, json_each(i.meta, '$.{field}') j")
         found.append(Facet(name, field, [Value(one, files, f"{field} = {quoted(one)}")
                                          for one, files in values]))
-    found += [_folders(rows, clause, params), _types(rows, clause, params)]
+    found += [*_labels(rows, clause, params), _folders(rows, clause, params),
+              _types(rows, clause, params)]
     return [facet for facet in found if facet.values]
 
 
@@ -123,6 +128,19 @@ def _place(cursor: str) -> tuple[str, int]:
     if not (last.isascii() and last.isdecimal()) or len(last) > 18:
         raise UsageError(f"{cursor!r} is not the cursor of a page; pass that of the last page")
     return taken, int(last)
+
+
+def _labels(rows: _Rows, clause: str, params: Sequence[Any]) -> Iterator[Facet]:
+    """What `mmsearch classify --save` found: a facet for each set, called as its field is."""
+    found = rows(
+        f"SELECT j.key, j.value, count(*) FROM items i, json_each(i.meta) j WHERE {clause} "
+        f"AND instr(i.meta, '\"{LABEL}') AND j.key GLOB '{LABEL}*' AND j.type = 'text' "
+        "GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2", params)
+    for field, values in groupby(found, key=lambda row: row[0]):
+        if not _SET.fullmatch(field):  # a column of somebody's table
+            continue
+        yield Facet(field, field, [Value(one, files, f"{field} = {quoted(one)}")
+                                   for _, one, files in islice(values, _MOST)])
 
 
 def _folders(rows: _Rows, clause: str, params: Sequence[Any]) -> Facet:

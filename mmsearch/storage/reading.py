@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mmsearch.errors import CollectionError
-from mmsearch.records import Ids, Kind, Neighbors, SegmentInfo
+from mmsearch.records import Ids, Kind, Matches, SegmentInfo
 from mmsearch.storage import browse, fulltext
 from mmsearch.storage.conditions import Condition
 from mmsearch.storage.rows import COLUMNS, ITEM, Row, as_row, where_sql
@@ -121,7 +121,7 @@ class CatalogReader:
             json.dumps(seqs.tolist()) for seqs in (pictures, texts)]), np.int64).reshape(-1, 2)
 
     def match(self, text: str, k: int, where: Condition | None = None, kinds: Sequence[Kind] = (),
-              without: Sequence[str] = (), least: float = 0.0) -> Neighbors:
+              without: Sequence[str] = (), least: float = 0.0) -> Matches:
         """The k items that the terms of `text` match best, see `storage.fulltext`: sequence
         numbers (int64 [1, n]) and BM25 scores (float32 [1, n], above 0), best first, n <= k.
 
@@ -146,11 +146,13 @@ class CatalogReader:
         terms, rows = fulltext.terms(text), []
         if terms:
             rows = self._rows(sql, [" AND ".join(terms), *parameters, 0, k])
-        if len(terms) > 1 and not rows:
+        whole = len(terms) < 2 or bool(rows)
+        if not whole:
             enough = least * self._rarity(terms) if least else 0
             rows = self._rows(sql, [" OR ".join(terms), *parameters, enough, k])
         found = np.array(rows, np.float64).reshape(-1, 2)
-        return Neighbors(found[:, 1].astype(np.float32)[None], found[:, 0].astype(np.int64)[None])
+        return Matches(found[:, 1].astype(np.float32)[None], found[:, 0].astype(np.int64)[None],
+                       whole)
 
     def twins(self, where: Condition | None, kinds: Sequence[Kind] = ()) -> list[Ids]:
         """Sequence numbers (int64, ascending) of items that share a content, for each content."""

@@ -13,6 +13,7 @@ from conftest import DEMO
 
 from mmsearch import Collection
 from mmsearch.classification import (
+    NONE,
     Decided,
     Things,
     decide,
@@ -24,7 +25,8 @@ from mmsearch.classification import (
     where_examples,
     zero_shot,
 )
-from mmsearch.classification.by_examples import Method, fitted, softmax
+from mmsearch.classification.by_examples import Method, fitted, softmax, without_own_fold
+from mmsearch.classification.labels import labels_of
 from mmsearch.errors import UsageError
 
 MOODS = DEMO / "moods.csv"
@@ -178,6 +180,27 @@ def test_what_cannot_teach_is_refused(demo: Collection, tmp_path: Path) -> None:
         read_examples(demo, tmp_path / "nowhere", "image")
 
 
+def test_a_template_says_where_the_label_goes() -> None:
+    (cat, _) = labels_of(["cat", "dog"], ["{} of {x} from {1}"])
+    assert cat.prompts == ("cat of {x} from {1}",)
+    with pytest.raises(UsageError, match="where the label goes, which 'a photo' has not"):
+        labels_of(["cat", "dog"], ["{}", "a photo"])
+
+
+def test_what_meets_two_conditions_of_a_label_is_one_example(demo: Collection) -> None:
+    examples = where_examples(demo, [("cat", "path = */cat.jpg"), ("cat", "path = */c*t.jpg"),
+                                     ("lake", "path = */lake.jpg")], "image")
+    assert len(examples.labels) == len({row.id for row in examples.things.rows}) >= 2
+    assert examples.labels[-1] == "lake"
+
+
+def test_where_one_label_has_one_example_the_others_are_still_tried() -> None:
+    x = np.eye(3, dtype=np.float32)
+    y = np.array([0, 1, 1])
+    logits = without_own_fold(x, y, 2, np.array([0, 1, 1]), Method())
+    assert logits.argmax(1).tolist() == [1, 0, 0]  # what is in no other fold cannot be found
+
+
 @pytest.mark.parametrize("labels", [2, 3])
 def test_the_probe_is_scikit_learns(labels: int) -> None:
     from sklearn.linear_model import LogisticRegression
@@ -222,6 +245,12 @@ def test_a_report_has_the_figures_of_scikit_learn() -> None:
     assert report.balanced == pytest.approx(balanced_accuracy_score(true, guess))
     assert report.macro_f1 == pytest.approx(f1_score(true, guess, average="macro"))
     assert report.error == pytest.approx(abs(report.accuracy - 0.6))
+
+
+def test_none_may_be_what_is_true() -> None:
+    report = report_of([NONE, "a"], [Decided("a", 0.9), Decided("a", 0.9)])
+    assert (report.names, report.confusion.tolist()) == (["a", NONE], [[1, 0], [1, 0]])
+    assert report.accuracy == 0.5
 
 
 def test_none_of_these_is_a_column_and_never_right() -> None:

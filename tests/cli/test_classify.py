@@ -96,6 +96,8 @@ def test_evaluate_measures_on_labelled_pictures(cli: Cli, index: Path, tmp_path:
     (["--labels", "a,b", "--save", "a b"], "the name of a set of labels"),
     (["--labels", "a,b", "--save", "x", "--evaluate", DEMO], "changes nothing"),
     (["--labels", "a,b", "--find", "text"], "texts have no picture"),
+    (["--labels", "a,b", "--save", "x", "--html", "nowhere/x.html"], "there is no such directory"),
+    (["--labels", "a,b", "--template", "a photo"], "where the label goes"),
     (["--labels", "a,b", "--where", "width > 9999"], "no pictures to classify that meet"),
     (["--examples", "nowhere"], "nowhere"),
     (["--examples", DEMO / "moods.csv"], "a column 'label'"),

@@ -276,6 +276,25 @@ def test_eval_measures_pairs_alone_or_in_a_collection(cli: Cli, demo_index: Path
     assert "recall@3" in table
 
 
+def test_eval_measures_searches_as_they_are(cli: Cli, demo_index: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(
+        {"image": str(DEMO / name), "caption": text}) + "\n" for name, text in (
+            ("cat.jpg", "zyzzyva"), ("bus.jpg", "qwertz"), ("dogs.jpg", "spaniels"))))
+    asked = ("eval", tmp_path / "pairs.jsonl", "-i", demo_index)
+    done = cli(*asked, check=True)
+    assert "found by what they show alone; --set mode=vector measures searches" in done.stderr
+    done = cli(*asked, "--set", "mode=vector", "--depth", 50, "--json", check=True)
+    found = json.loads(done.stdout)
+    assert done.stderr == "" and "image_to_text" not in found
+    assert (found["text_to_image"]["depth"], found["text_to_image"]["queries"]) == (50, 3)
+    shown = cli(*asked, "--set", "mode=text", "--depth", 10, "--compare", "mode=hybrid").stdout
+    assert shown.splitlines()[-1] == "searches: among the first 10 results (--depth)"
+    assert re.search(r" > 10$", shown, re.M)
+    done = cli("eval", tmp_path / "pairs.jsonl", "--set", "mode=text")
+    assert (done.returncode, "name one with -i" in done.stderr) == (2, True)
+    assert cli(*asked, "--set", "mode=text", "--depth", 0).returncode == 2
+
+
 def test_eval_compares(cli: Cli, demo_index: Path) -> None:
     asked = ("eval", DEMO / "captions.jsonl", "-i", demo_index, "-k", 3, "--compare", "mode=text")
     first, second = json.loads(cli(*asked, "--json", check=True).stdout)

@@ -127,6 +127,7 @@ def test_thumbnails_are_spread_over_the_map() -> None:
 @pytest.mark.parametrize(("options", "reason"), [
     (["--clusters", 1], "--clusters takes a number"),
     (["--words", "nowhere"], "there is no such file of words"),
+    (["nowhere/map.html"], "there is no such directory"),
     (["--where", "path = */cat.jpg"], "two pictures or more that meet the condition"),
 ], ids=str)
 def test_what_makes_no_sense_is_said_in_one_line(

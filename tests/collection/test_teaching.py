@@ -46,6 +46,16 @@ def first(collection: Reader, text: str) -> str:
     return Path(collection.search(text=text, k=1)[0].item.uri).name
 
 
+@pytest.mark.parametrize(("name", "asked"), [
+    ("Istanbul", "İstanbul"), ("İzmir", "izmir in the rain"), ("Kim", "a photo of \u212aim"),
+    ("Weiß", "WEISS"), ("C++", "c++"), ("小花", "小花")])
+def test_letters_that_are_the_same_name(
+        collection: Collection, pictures: Path, name: str, asked: str) -> None:
+    before = collection.embed(texts=[asked])
+    collection.teach(name, [pictures / "goldfish.jpg"])
+    assert not np.allclose(collection.embed(texts=[asked]), before)
+
+
 def vector(collection: Reader, text: str) -> np.ndarray:
     return collection.embed(texts=[text])
 

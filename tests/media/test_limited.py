@@ -43,6 +43,14 @@ def jpeg(parts: bytes) -> bytes:
     return data[:2] + parts + data[2:]
 
 
+def tiff_of_strips(count: int) -> bytes:
+    """Of a row each, all in the same place."""
+    tags = ((256, 4, 1, 4), (257, 4, 1, count), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
+            (273, 4, count, 110), (278, 4, 1, 1), (279, 4, 1, 4))
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return (b"II*\0\x08\0\0\0" + directory).ljust(110, b"\0") + bytes(4 * count)
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "PPM, one comment": lambda: b"P6\n#" + b"x" * MANY + b"\n2 2\n255\n" + bytes(12),
     "PPM, comments in digits": lambda: b"P3\n2 2\n255\n" + b"#\n" * MANY + b"0 " * 12,
@@ -52,7 +60,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "PNG, profiles": lambda: png(chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1_000_000))) * 99),
     "GIF, comments": lambda: gif(b"\x21\xfe\x01a\0" * (MANY // 4)),
     "GIF, blocks": lambda: gif(b"\x21\xfe" + b"\x01a" * (MANY // 2) + b"\0"),
-    "JPEG, segments": lambda: jpeg(b"\xff\xed\0\2" * (MANY // 3))}
+    "JPEG, segments": lambda: jpeg(b"\xff\xed\0\2" * (MANY // 3)),
+    "TIFF, strips": lambda: tiff_of_strips(MANY // 2)}
 
 
 @pytest.mark.parametrize("name", BOMBS)

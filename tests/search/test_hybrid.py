@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from mmsearch import Collection
 from mmsearch.errors import CollectionError, ModelError, UsageError
 from mmsearch.indexes.fusion import reciprocal_rank, weighted_scores
 from mmsearch.records import Item, Neighbors
+from mmsearch.search.hybrid import fused
+from mmsearch.search.looks import Prepared
+from mmsearch.search.query import Query
 from mmsearch.storage.catalog import Catalog, Change
 from mmsearch.storage.filters import parse_where
 from mmsearch.storage.fulltext import MOST_TERMS
@@ -226,7 +230,7 @@ def ranking(scores: dict[int, float]) -> Neighbors:
 
 def fuse(how: str, parts: list[Neighbors], weights: list[float]) -> Neighbors:
     return (reciprocal_rank(parts, weights) if how == "rrf"
-            else weighted_scores(parts, weights, [None] * len(parts)))
+            else weighted_scores(parts, weights, [-1.0] * len(parts)))
 
 
 rankings = st.dictionaries(st.integers(0, 30), st.integers(-100, 100).map(lambda n: n / 64),
@@ -241,10 +245,12 @@ def test_fusion_is_what_the_formulas_say(parts: list[tuple[Neighbors, float]]) -
     by_score: dict[int, float] = defaultdict(float)
     for part, weight in parts:
         scores = part.scores[0].tolist() if weight else []
-        for rank, (id, score) in enumerate(zip(part.ids[0].tolist(), scores, strict=False), 1):
+        for rank, (id, _) in enumerate(zip(part.ids[0].tolist(), scores, strict=False), 1):
             by_rank[id] += weight * 61 / (60 + rank)
-            span = max(scores) - min(scores)
-            by_score[id] += weight * ((score - min(scores)) / span if span else 1)
+    for part, weight in parts:
+        found = dict(zip(part.ids[0].tolist(), part.scores[0].tolist(), strict=True))
+        for id in by_rank:
+            by_score[id] += weight * found.get(id, -1)
     for how, expected in (("rrf", by_rank), ("weighted", by_score)):
         fused, other_way = (fuse(how, [part for part, _ in some], [weight for _, weight in some])
                             for some in (parts, parts[::-1]))
@@ -254,11 +260,11 @@ def test_fusion_is_what_the_formulas_say(parts: list[tuple[Neighbors, float]]) -
         assert (ids, scores) == (other_way.ids[0].tolist(), other_way.scores[0].tolist())
 
 
-def test_a_natural_zero_is_no_score_and_the_best_one() -> None:
-    parts = [ranking({1: 0.3, 2: 0.1}), ranking({2: 8.0, 3: 4.0})]
-    fused = weighted_scores(parts, [0.4, 0.6], [None, 0.0])
-    assert fused.ids.tolist() == [[2, 1, 3]]
-    assert fused.scores[0].tolist() == pytest.approx([0.6, 0.4, 0.3])
+def test_what_is_missing_scores_what_is_said() -> None:
+    parts = [ranking({1: 0.3, 2: 0.1}), ranking({2: 0.8, 3: 0.4})]
+    fused = weighted_scores(parts, [0.5, 0.5], [0.1, 0.0])
+    assert fused.ids.tolist() == [[2, 3, 1]]
+    assert fused.scores[0].tolist() == pytest.approx([0.45, 0.25, 0.15])
 
 
 # -- searching -----------------------------------------------------------------------------------
@@ -305,6 +311,31 @@ def test_hybrid_finds_what_is_named_and_what_is_meant(demo_index: Path) -> None:
         words = collection.search(text="dogs window", mode="hybrid", text_weight=1, fusion=fusion)
         assert [hit.id for hit in words] == [
             hit.id for hit in collection.search(text="dogs window", mode="text")]
+
+
+@pytest.mark.parametrize("fusion", ["weighted", "rrf"])
+def test_all_words_come_before_what_is_meant_and_some_of_them_do_not(fusion: str) -> None:
+    cosines = {seq: 0.5 - seq / 100 for seq in range(30)}
+    query = Query(text="x", mode="hybrid", fusion=fusion)  # type: ignore[arg-type]
+    prepared = Prepared(query, None, None, 0, None)
+    for whole, first in ((True, [29, 0]), (False, [0, 1])):
+        both = fused(None, prepared, cosines, {29: 9.0}, whole)  # type: ignore[arg-type]
+        assert both.ids[0, :2].tolist() == first
+
+
+def test_what_only_words_found_has_its_place_among_what_is_near() -> None:
+    prepared = Prepared(Query(text="x", mode="hybrid"), None, None, 0, None)
+    both = fused(None, prepared, {1: 0.5, 2: 0.0}, {3: 1.0, 4: 0.5}, True)  # type: ignore[arg-type]
+    assert both.ids.tolist() == [[3, 1, 4, 2]]
+
+
+def test_without_calibration_words_count_as_much(demo_index: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo_index, tmp_path / "index", ignore=shutil.ignore_patterns("*.sock"))
+    collection = Collection.open(tmp_path / "index")
+    collection._calibration = (collection.encoder.name, None)  # type: ignore[assignment]
+    hits = collection.search(text="panda.jpg", mode="hybrid", k=3)
+    assert hits[0].item.uri.endswith("panda.jpg")
+    assert hits[0].score > hits[1].score
 
 
 def test_a_picture_and_a_text_search_together(demo_index: Path) -> None:

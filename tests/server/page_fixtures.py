@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from browsing import BINARY, FLAGS, Served, album, served, skip_without_browser
+from conftest import add
 
+from mmsearch.classification import decide, gather, read_labels, zero_shot
 from mmsearch.collection import Collection
-from mmsearch.sources import Scan, iter_items
+from mmsearch.storage import Labelled
 
 Open = Callable[..., Any]
 PATIENCE = 20_000  # ms, on a busy machine
@@ -28,11 +30,22 @@ def album_index(album_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """For reading only."""
     path = tmp_path_factory.mktemp("index") / "album"
     with Collection.create(path) as collection:
+        for name in ("captions.jsonl", "clip.mp4", "paper.pdf"):
+            add(collection, album_folder / name)
         collection.configure(tiles="2x2")
-        scan = Scan()
-        paths = [album_folder / "captions.jsonl", album_folder]
-        collection.add(iter_items(paths, scan=scan), scan=scan)
+        add(collection, album_folder / "street.jpg")
+        _label(collection)
     return path
+
+
+def _label(collection: Collection) -> None:
+    """As `mmsearch classify --labels flower,vehicle --save subject`."""
+    classifier = zero_shot(collection.encoder, read_labels("flower,vehicle"))
+    things = gather(collection, "image")
+    found = decide(classifier.labels, classifier.probabilities(things))
+    collection.put_labels("subject", [
+        Labelled(row.id, row.seq, row.item.uri, one.label, one.confidence)
+        for row, one in zip(things.rows, found, strict=True)])
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,15 @@ import os
 import re
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import httpx
 import pytest
 from conftest import DEMO, add
+from PIL import Image
 from serving import TOKEN, detail, serving
 from test_indexing import wait_for
 
@@ -104,22 +107,36 @@ def test_the_page_is_packed_and_asked_for_once(client: httpx.Client) -> None:
             "text/javascript", "text/css", "image/svg+xml")
 
 
-def test_several_processes_answer_and_one_that_dies_is_replaced(demo_index: Path) -> None:
+def test_several_processes_answer_and_write_and_one_that_dies_is_replaced(
+        folder: Path, tmp_path: Path) -> None:
     def workers() -> set[int]:
         found = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
         return {int(pid) for pid in found.split() if b"spawn_main" in Path(
             f"/proc/{pid}/cmdline").read_bytes()}
 
+    def send(n: int) -> httpx.Response:
+        data = BytesIO()
+        Image.new("RGB", (40, 30), f"hsl({n * 40}, 80%, 50%)").save(data, "PNG")
+        return httpx.post(f"{server.client.base_url}v1/items", headers=bearer, timeout=60,
+                          files={"file": ("same name.png", data.getvalue())})
+
     if not Path("/proc/self/task").exists():
         pytest.skip("no /proc here")
     bearer = {"Authorization": f"Bearer {TOKEN}"}
-    with serving("-i", demo_index, "--workers", 2, "--token", TOKEN) as server:
+    with serving("-i", tmp_path / "index", "--workers", 2, "--token", TOKEN,
+                 "--writable", folder) as server:
         login = server.client.post("/v1/login", json={"token": TOKEN})
         before = workers()
         assert len(before) == 2
+        with ThreadPoolExecutor(8) as pool:  # connections of their own: of either process
+            sent = list(pool.map(send, range(8)))
+        assert [one.status_code for one in sent] == [201] * 8, [one.text for one in sent]
+        names = {item["name"] for one in sent for item in one.json()["items"]}
+        assert len(names) == 8 == len(list(folder.iterdir()))
         for n in range(6):
             with httpx.Client(base_url=server.client.base_url, cookies=login.cookies) as client:
-                assert client.get("/v1/search", params={"q": f"{n} dogs"}).status_code == 200
+                hits = client.get("/v1/search", params={"q": f"{n} dogs", "k": 9}).json()["hits"]
+                assert {hit["name"] for hit in hits} == names
         counted = 'mmsearch_request_seconds_count{method="GET",route="/v1/search",status="200"} 6.0'
         # Of both, whichever answers.
         assert counted in server.client.get("/metrics", headers=bearer).text

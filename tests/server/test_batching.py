@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,12 +88,15 @@ def test_many_clients_share_batches_and_get_their_own_answers(demo_server: Servi
 def test_what_is_too_much_is_turned_away_and_the_rest_answered(demo_index: Path) -> None:
     with serving("-i", demo_index, "--queue", 2) as server:
         url, answers, start = f"{server.client.base_url}v1/search", [], threading.Barrier(40)
+        well: list[int] = []
 
         def ask(n: int) -> None:
             with httpx.Client(timeout=60) as client:
                 start.wait()
                 for m in range(5):
                     answers.append(client.get(url, params={"q": f"{n} times {m} dogs"}))
+                    well.append(client.get(server.client.base_url.join(
+                        "/healthz" if m % 2 else "/")).status_code)
 
         threads = [threading.Thread(target=ask, args=[n]) for n in range(40)]
         for thread in threads:
@@ -100,7 +104,22 @@ def test_what_is_too_much_is_turned_away_and_the_rest_answered(demo_index: Path)
         for thread in threads:
             thread.join()
         statuses = {answer.status_code for answer in answers}
-        assert statuses == {200, 429}
+        assert statuses == {200, 429} and set(well) == {200}
         refused = next(answer for answer in answers if answer.status_code == 429)
         assert refused.headers["retry-after"] == "1" and "try again" in detail(refused, 429)
         assert server.client.get(url, params={"q": "a dog"}).status_code == 200
+        metrics = server.client.get("/metrics").text
+        assert f"mmsearch_refused_total {float(sum(a.status_code == 429 for a in answers))}" in (
+            metrics)
+
+
+def test_what_has_not_arrived_takes_nobodys_turn(demo_index: Path) -> None:
+    body = b'{"text": "a dog", "k": 1}'
+    with serving("-i", demo_index, "--queue", 1) as server, socket.create_connection(
+            ("127.0.0.1", server.port), 60) as slow:
+        slow.sendall(b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
+                     b"Content-Type: application/json\r\n\r\n%s" % (len(body), body[:5]))
+        for n in range(3):
+            assert server.client.get("/v1/search", params={"q": f"{n} cats"}).status_code == 200
+        slow.sendall(body[5:])
+        assert slow.recv(100).startswith(b"HTTP/1.1 200 ")

@@ -120,3 +120,20 @@ def test_a_slow_site_holds_up_nobody_else(demo_index: Path, site: Site) -> None:
         answer = server.client.post("/v1/search", files={"image": DATA[0]})
         assert answer.status_code == 200 and not any(one.done() for one in slow)
         assert all("took more than 4 seconds" in detail(one.result(), 415) for one in slow)
+
+
+def test_agents_may_name_them_likewise(fetching: Serving, demo_server: Serving, site: Site
+                                       ) -> None:
+    pytest.importorskip("mcp")
+
+    def ask(server: Serving, picture: str) -> Any:
+        return server.client.post("/mcp", json={
+            "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+                "name": "search", "arguments": {"picture": picture, "k": 1, "pictures": False}}},
+            headers={"Accept": "application/json, text/event-stream"}).json()["result"]
+
+    found = ask(fetching, f"{site.url}/1.jpg")
+    assert PICTURES[1].name in found["content"][0]["text"] and not found["isError"]
+    for server, says in ((fetching, "404"), (demo_server, "is not indexed")):
+        said = ask(server, f"{site.url}/none.jpg")
+        assert said["isError"] and says in said["content"][0]["text"]

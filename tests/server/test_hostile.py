@@ -384,7 +384,7 @@ def test_who_does_not_read_is_hung_up_on(tmp_path: Path) -> None:
             lazy.append(socket.create_connection(("127.0.0.1", server.port), 60))
             lazy[-1].sendall(head)
             assert lazy[-1].recv(12, socket.MSG_PEEK) == b"HTTP/1.1 200"
-        assert len(list(files.iterdir())) >= before + 40
+        wait_for(lambda: len(list(files.iterdir())) >= before + 40)
         wait_for(lambda: len(list(files.iterdir())) <= before)
         assert len(server.client.get("/v1/items/1/image").content) > 60_000_000
         for one in lazy:

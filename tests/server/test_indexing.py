@@ -49,6 +49,14 @@ def test_changes_are_followed(photos: Path, tmp_path: Path) -> None:
         wait_for(lambda: state(client)["items"] == 12)
         shutil.copy(DEMO / "wren.jpg", photos / "new.jpg")
         wait_for(lambda: state(client)["items"] == 13)
+        (photos / "new.jpg").write_bytes(b"\xff\xd8\xff broken")
+        (photos / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
+        wait_for(lambda: state(client)["skipped"] == 2)
+        names = [Path(one["path"]).name for one in state(client)["skipped_files"]]
+        assert sorted(names) == ["new.jpg", "torn.jpg"]
+        shutil.copy(DEMO / "cat.jpg", photos / "new.jpg")
+        (photos / "torn.jpg").unlink()
+        wait_for(lambda: not state(client)["skipped"])
         (photos / "new.jpg").unlink()
         wait_for(lambda: state(client)["items"] == 12)
 

@@ -126,3 +126,32 @@ def test_writing_from_right_to_left_stays_apart(visit: Any) -> None:
     page.goto(page.url.split("?")[0] + "?q=turned&mode=text")
     expect(page.locator(".tile")).to_have_count(1)
     assert names(page) == ["gpj.exe.jpg"]  # without the mark that shows it as jpg.exe.jpg
+
+
+def test_the_page_is_mirrored_for_those_who_read_from_right_to_left(visit: Any) -> None:
+    page = visit("/?q=bird", locale="he-IL")
+    tiles = page.locator(".tile")
+    expect(tiles.nth(1)).to_be_visible()
+    assert page.evaluate("document.dir") == "rtl"
+    menu, brand, grid = (page.locator(one).bounding_box() for one in
+                         ("#menu-button", ".brand", "#grid"))
+    assert menu["x"] < 60 and brand["x"] > 900
+    one, two = (tiles.nth(n).bounding_box() for n in (0, 1))
+    assert abs(one["x"] + one["width"] - grid["x"] - grid["width"]) < 1
+    assert two["x"] + two["width"] < one["x"] + 1
+    assert page.evaluate("""() => [...document.querySelectorAll("body *")].filter((node) => {
+        const box = node.getBoundingClientRect();
+        return box.width > 1 && box.left < -1 && !node.closest("svg");
+    }).map((node) => node.outerHTML.slice(0, 200))""") == []
+    page.locator("#menu-button").click()
+    assert page.locator("#menu").bounding_box()["x"] < 60
+    page.keyboard.press("Escape")
+    tiles.first.locator("a").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(tiles.nth(1).locator("a")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".position")).to_have_text(re.compile("^2 /"))
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".position")).to_have_text(re.compile("^3 /"))
+    assert page.locator(".after").bounding_box()["x"] < page.locator(".before").bounding_box()["x"]
+    assert visit(locale="fr-FR").evaluate("document.dir") == "ltr"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -10,6 +11,8 @@ import pytest
 from browsing import drop, names
 from conftest import DEMO
 from playwright.sync_api import expect
+
+from mmsearch.collection import Reader
 
 pytest_plugins = ["page_fixtures"]
 
@@ -95,6 +98,33 @@ def test_more_and_less_like_a_result(visit: Any) -> None:
     expect(first(page)).not_to_have_text("wren.jpg")
     page.go_back()
     expect(first(page)).to_have_text("wren.jpg")
+
+
+def test_likes_and_dislikes_add_up_as_in_a_session_of_feedback(visit: Any, album_index: Path
+                                                               ) -> None:
+    page = visit("/?q=animal&mode=vector", viewport={"width": 1100, "height": 4000})
+    liked, disliked = ["osprey.jpg", "wren.jpg", "cat.jpg"], ["bus.jpg", "clip.mp4"]
+    for sign, some in (("More", liked), ("Less", disliked)):
+        for name in some:
+            tile = page.locator(".tile", has_text=name).first
+            tile.locator("a").focus()
+            with page.expect_response("**/v1/search"):
+                page.keyboard.press("m" if sign == "More" else "l")
+            expect(page.get_by_role("img", name=re.compile(f"{sign} like {name}"))).to_be_visible()
+            expect(page.locator(".tile", has_text=name)).to_have_count(0)  # no other frame, either
+    expect(page.locator(".given.like")).to_have_count(3)
+    expect(page.locator(".given.unlike")).to_have_count(2)
+    judged = parse_qs(urlsplit(page.url).query)
+    with Reader.open(album_index) as reader:
+        session = reader.feedback(text="animal")
+        session.like(*map(int, judged["like"]))
+        session.dislike(*map(int, judged["unlike"]))
+        wanted = [str(hit.id) for hit in session.next(12)]
+    links = page.locator(".tile a").evaluate_all("(links) => links.map((link) => link.href)")
+    assert [parse_qs(urlsplit(link).query)["item"][0] for link in links[:12]] == wanted
+    page.reload()  # what was judged is still seen
+    expect(page.get_by_role("img", name="Less like bus.jpg")).to_be_visible()
+    expect(page.locator(".tile", has_text="clip.mp4")).to_have_count(0)
 
 
 def test_less_needs_something_to_look_for(visit: Any) -> None:

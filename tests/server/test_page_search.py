@@ -85,6 +85,22 @@ def test_filters_are_chips(visit: Any) -> None:
     expect(page.locator(".tile").nth(5)).to_be_visible()
 
 
+def test_labels_of_classify_are_filters(visit: Any) -> None:
+    page = visit()
+    page.get_by_role("button", name="Subject").click()
+    option = page.locator(".option", has_text="vehicle")
+    count = int(option.locator(".count").inner_text())
+    option.click()
+    expect(page.locator(".tile")).to_have_count(count)
+    assert "bus.jpg" in names(page) and "dahlia.jpg" not in names(page)
+    assert asked(page)["f"] == ["label:subject = 'vehicle'"]
+    page.keyboard.press("Escape")
+    page.locator(".tile a").first.click()
+    page.locator(".panel").get_by_role("button", name="vehicle").click()  # the same filter
+    page.get_by_role("button", name="Remove the filter vehicle").click()
+    expect(page.locator(".tile").nth(count)).to_be_visible()
+
+
 def test_the_date_strip_goes_from_years_to_months(visit: Any) -> None:
     page = visit()
     page.get_by_role("button", name="2021: 3 pictures").click()

@@ -36,8 +36,8 @@ def test_ten_thousand_results_are_scrolled_without_a_jump(visit: Any, many_serve
             await frame();
             const tiles = document.querySelectorAll(".tile");
             most = Math.max(most, tiles.length);
-            for (const { dataset: { index }, style: { top, left } } of tiles) {
-                const place = `${top} ${left}`;
+            for (const { dataset: { index }, style: { top, insetInlineStart: start } } of tiles) {
+                const place = `${top} ${start}`;
                 if (places.has(index) && places.get(index) !== place) moved += 1;
                 places.set(index, place);
                 last = Math.max(last, Number(index));
@@ -121,8 +121,8 @@ def test_how_long_indexing_still_takes(visit: Any) -> None:
     expect(page.locator(".tile").first).to_be_visible()
     page.clock.install()
     said = page.evaluate_handle("""async () => {
-        const menu = document.querySelector("script").src.replace("app.js", "menu.js");
-        const { progress } = await import(menu);
+        const app = document.querySelector("script[src$='app.js']").src;
+        const { progress } = await import(app.replace("app.js", "menu.js"));
         return (done, total) => progress({ name: "x", done, total }).textContent;
     }""")
     says = "(said, [done, total]) => said(done, total)"

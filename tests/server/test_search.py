@@ -22,6 +22,26 @@ def hits(answer: httpx.Response) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.parametrize("text", ["", "an animal outdoors"])
+def test_likes_and_dislikes_are_a_round_of_feedback(client: httpx.Client, demo_index: Path,
+                                                    text: str) -> None:
+    """By the weights of docs/similar.md; what was judged is among the hits of HTTP."""
+    with Reader.open(demo_index) as reader:
+        session = reader.feedback(text=text or ())
+        liked, disliked = (
+            [row.id for row in reader.of_uris([f"{DEMO / name}.jpg" for name in some])]
+            for some in (("wren", "cat", "panda"), ("bus", "pizza")))
+        session.like(*liked)
+        session.dislike(*disliked)
+        wanted = [hit.id for hit in session.next(50)]
+    found = hits(client.post("/v1/search", json={
+        "text": text or [], "image": [{"item": id} for id in liked],
+        "without_image": [{"item": id} for id in disliked],
+        "weights": [1] * bool(text) + [1 / 3] * 3, "k": 50}))
+    assert len(wanted) == 45
+    assert [hit["id"] for hit in found if hit["id"] not in {*liked, *disliked}] == wanted
+
+
 @pytest.mark.parametrize("asked", [
     {"text": "a dog"}, {"text": ["snow", "a mountain"], "without": "people", "k": 5},
     {"text": "a dog", "find": "any", "k": 7}, {"text": "bird", "mode": "hybrid", "find": "any"},

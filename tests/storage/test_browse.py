@@ -15,14 +15,17 @@ from mmsearch.storage.browse import quoted
 
 ODD = "it's \"odd\" * ? (x), a and b"
 FILES = [
-    Item("/p/a.jpg", "image", meta={"taken": "2021-05-03T10:00:00", "camera": ODD}),
+    Item("/p/a.jpg", "image", meta={"taken": "2021-05-03T10:00:00", "camera": ODD,
+                                      "label:a-b.c": ODD, "confidence:a-b.c": 0.5,
+                                      "label:": "x", "label:x y": "x"}),
     Item("/p/b.jpg", "image", meta={"taken": "2022-01-01T00:00:00", "keywords": [ODD, "sea"]}),
-    Item("/p/q/c.jpg", "image", meta={"city": ODD, "rating": 5, "keywords": ["sea"]}),
+    Item("/p/q/c.jpg", "image", meta={"city": ODD, "rating": 5, "keywords": ["sea"],
+                                        "label:mood": "calm"}),
     Item("/p/q r/v.mp4#t=1", "frame", group="/p/q r/v.mp4", meta={"codec": "h264"}),
     Item("/p/q r/v.mp4#t=9", "frame", group="/p/q r/v.mp4", meta={"codec": "h264"}),
     Item("/p/d.pdf#page=1", "frame", group="/p/d.pdf", meta={"pages": 2, "taken": "2021-05-30"}),
     Item("/p/b.jpg#xywh=percent:0,0,55,55", "frame", group="/p/b.jpg"),
-    Item("/p/b.jpg#caption1", "text", "sea", group="/p/b.jpg")]
+    Item("/p/b.jpg#caption1", "text", "sea", group="/p/b.jpg", meta={"label:mood": "calm"})]
 
 
 def put(path: Path, *items: Item) -> None:
@@ -72,7 +75,8 @@ def test_every_value_of_a_facet_is_a_condition_that_its_files_meet(reader: Reade
             for name, values in found.items()} == {
         "years": {"2022": 1, "2021": 2}, "months": {"2022-01": 1, "2021-05": 2},
         "cameras": {ODD: 1}, "cities": {ODD: 1}, "ratings": {"5": 1},
-        "keywords": {"sea": 2, ODD: 1}, "folders": {"/p/q": 1, "/p/q r": 1},
+        "keywords": {"sea": 2, ODD: 1}, "label:a-b.c": {ODD: 1}, "label:mood": {"calm": 1},
+        "folders": {"/p/q": 1, "/p/q r": 1},
         "types": {"image": 3, "video": 1, "document": 1}}
     assert list(found["years"]) == ["2022", "2021"]
     for values in found.values():

@@ -8,7 +8,7 @@ export const on = { gone() {}, back() {}, async login() {} };
 
 const pause = (seconds) => new Promise((done) => { setTimeout(done, seconds * 1000); });
 
-async function once(path, { body, form, signal, method } = {}) {
+async function once(path, { query = {}, body, form, signal, method }) {
 	const asked = { method: method ?? (body || form ? "POST" : "GET"), signal,
 		headers: { Accept: "application/json" }, credentials: "same-origin" };
 	if (body) {
@@ -16,7 +16,7 @@ async function once(path, { body, form, signal, method } = {}) {
 		asked.body = JSON.stringify(body);
 	} else if (form) asked.body = form;
 	try {
-		const answer = await fetch(path, asked);
+		const answer = await fetch(withQuery(path, query), asked);
 		on.back();
 		return answer;
 	} catch (error) {
@@ -57,7 +57,7 @@ const withQuery = (path, values) => {
 	for (const [name, value] of Object.entries(values)) {
 		for (const one of [value].flat()) if ((one ?? "") !== "") params.append(name, one);
 	}
-	return `${path}?${params}`;
+	return params.size ? `${path}?${params}` : path;
 };
 
 /** Several conditions as one. */
@@ -68,18 +68,16 @@ const sized = (link, pixels) =>
 
 /** An item of an answer as the page has it. */
 function hit(item) {
-	return { ...item, key: String(item.id), place: item.part || item.kind === "text"
-		? item.uri.replace(/#[^#]*$/, "") : item.uri, time: item.time ?? null, page: item.page ?? null,
-		region: item.region ?? null, relevance: item.relevance ?? null,
+	return { time: null, page: null, region: null, relevance: null, ...item, key: String(item.id), place: item.part || item.kind === "text"
+		? item.uri.replace(/#[^#]*$/, "") : item.uri,
 		text: item.kind === "text" ? item.text : item.caption ?? "",
 		/** pixels: how high it is shown */
 		thumb: (pixels) => (item.thumb ? sized(item.thumb, pixels) : ""),
 		file: item.image ?? "", download: item.image ? `${item.image}&download=1` : "" };
 }
 
-const page = (hits, answer) => ({ hits: hits.map(hit), cursor: answer.cursor ?? null,
-	offset: answer.next_offset ?? null, total: answer.total ?? -1, note: answer.note ?? "",
-	corrected: answer.corrected ?? {} });
+const page = (hits, { cursor, next_offset: offset, total = -1, note, corrected }) =>
+	({ hits: hits.map(hit), cursor, offset, total, note, corrected });
 
 /** query: see `asked` of state.js; from: {cursor, offset} of the page before. */
 export async function search(query, from, signal) {
@@ -92,13 +90,13 @@ export async function search(query, from, signal) {
 
 /** Everything, newest first. */
 export async function browse({ collection, where, k }, from, signal) {
-	const answer = await call(withQuery("/v1/items", { collection, where: all(where), k, sort: "taken",
-		after: from?.cursor ?? "" }), { signal });
+	const answer = await call("/v1/items", { signal, query: { collection, where: all(where), k, sort: "taken",
+		after: from?.cursor } });
 	return page(answer.items, answer);
 }
 
 export async function item(id, collection) {
-	const found = await call(withQuery(`/v1/items/${encodeURIComponent(id)}`, { collection }));
+	const found = await call(`/v1/items/${encodeURIComponent(id)}`, { query: { collection } });
 	return { ...hit(found), members: (found.members ?? []).map(hit) };
 }
 
@@ -107,7 +105,7 @@ export const status = () => call("/v1/status");
 
 export async function facets(name, where, signal) {
 	const path = `/v1/collections/${encodeURIComponent(name)}/facets`;
-	return (await call(withQuery(path, { where: all(where) }), { signal })).facets;
+	return (await call(path, { query: { where: all(where) }, signal })).facets;
 }
 
 /** The vector of a picture that is not in the collection. */
@@ -121,7 +119,7 @@ export async function embed(file, collection) {
 /** Groups of copies; progress(done, total) while they are being looked for. */
 export async function copies(collection, progress, signal) {
 	for (;;) {
-		const answer = await call(withQuery("/v1/duplicates", { collection }), { signal });
+		const answer = await call("/v1/duplicates", { query: { collection }, signal });
 		if (answer.state === "done") {
 			return { ...answer, groups: answer.groups.map(({ items }) =>
 				items.map((one) => ({ ...hit(one.item), says: one.says, size: one.bytes }))) };
@@ -132,14 +130,10 @@ export async function copies(collection, progress, signal) {
 	}
 }
 
+/** What was taught: [{name, is_a, pictures}]. */
+export const names = async (collection) => (await call("/v1/names", { query: { collection } })).names;
+export const teach = (body) => call("/v1/names", { body });
+export const forget = (body) => call("/v1/names", { body, method: "DELETE" });
+
 export const login = (token) => call("/v1/login", { body: { token } });
 export const logout = () => call("/v1/logout", { method: "POST" });
-
-/** Whether the server answers at all. */
-export async function alive() {
-	try {
-		return (await fetch("/healthz", { cache: "no-store" })).ok;
-	} catch {
-		return false;
-	}
-}

@@ -9,25 +9,33 @@ import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { askToLogIn } from "./login.js";
 import { Menu } from "./menu.js";
-import { failure, message, remarks, showMessage, summary } from "./messages.js";
-import { listen, prepared, wrong } from "./pictures.js";
+import { message, remarks, showMessage, summary } from "./messages.js";
+import { listen, prepared } from "./pictures.js";
 import { Results } from "./results.js";
 import { Server } from "./server.js";
-import { address, condition, conditions, isEmpty, nothing, parse, question } from "./state.js";
+import { address, condition, conditions, isEmpty, judged, nothing, parse, question } from "./state.js";
+import { Teach } from "./teach.js";
 import { Viewer } from "./viewer.js";
 
 let state = nothing();
 let facets = [];
 let looking = new AbortController();  // for facets and duplicates of the state
+/** Stop that, and look for others. */
+function anew() {
+	looking.abort();
+	looking = new AbortController();
+	return looking.signal;
+}
+
 let toGrid = false;   // whether the next results get the focus
 let narrowed = "";    // what the facets are for
-const pictures = {};  // that are compared with: {key: {name, thumb}}; of those that were dropped
-// ("u:…") also their vector, and the history keeps them
+const pictures = {};  // that are compared with: {key: {name, thumb, place}}; instead of a place, those
+// that were dropped ("u:…") have their vector
 
 const results = new Results({
 	show: (found, scroll, again) => {
 		grid.show(found.hits, { ...found, again });
-		scrollTo({ top: scroll, behavior: "instant" });
+		scrollTo(0, scroll);
 		if (toGrid && document.activeElement === document.body) grid.focus(0);
 		toGrid = false;
 		said(found);
@@ -43,15 +51,15 @@ const results = new Results({
 		if (isMore) toast(error.message);
 		else {
 			grid.show([], { complete: true });
-			showMessage(failure(error, () => results.load(state, pictures, { fresh: true }), startOver));
+			stopped(error, () => results.load(state, pictures, { fresh: true }));
 		}
 	},
 });
 
 const grid = new Grid($("#grid"), {
 	open: (index) => go({ item: grid.hits[index].key }),
-	like: (hit) => like(hit, "like"),
-	unlike: (hit) => like(hit, "unlike"),
+	act,
+	chosen: (hits) => teach.show(hits),
 	more: () => results.more(),
 	up: () => box.focus(),
 });
@@ -63,8 +71,7 @@ const viewer = new Viewer($("#viewer"), {
 		if (at() + 3 > grid.hits.length) results.more();
 	},
 	closed: () => { if (history.state?.opened) history.back(); else go({ item: "" }, { replace: true }); },
-	like: (hit) => like(hit, "like"),
-	unlike: (hit) => like(hit, "unlike"),
+	act,
 	narrow: (field, value) => go({ f: [...new Set([...state.f, condition(field, value)])], item: "" }),
 	item: (hit) => api.item(hit.key, state.c),
 });
@@ -94,8 +101,19 @@ const server = new Server({
 	back: () => reload(),
 });
 
+const teach = new Teach({
+	changed: reload,
+	collection: () => server.named(state.c),
+	none: () => grid.choose(),
+	search: (q) => {
+		grid.choose();
+		go({ ...nothing(), c: state.c, q });
+	},
+});
+
 const menu = new Menu({
 	change: (part) => go(part),
+	names: () => teach.open([]),
 	logout: async () => { await api.logout(); location.assign("/"); },
 	server,
 	state: () => state,
@@ -117,21 +135,24 @@ const at = () => grid.hits.findIndex((hit) => hit.key === state.item);
 function go(part, { replace = false } = {}) {
 	const next = { ...state, ...part };
 	if (!("q" in part)) box.settle();
-	const entry = { pictures: dropped(next), opened: Boolean(next.item) && (replace
+	const entry = { pictures: compared(next), opened: Boolean(next.item) && (replace
 		? Boolean(history.state?.opened) : !state.item) };
 	history[replace ? "replaceState" : "pushState"](entry, "", address(next));
 	apply(next);
 }
 
-/** The dropped pictures that a state names. */
-function dropped(next) {
-	const keys = [...next.like, ...next.unlike].filter((key) => pictures[key]?.vector);
-	return Object.fromEntries(keys.map((key) => [key, pictures[key]]));
-}
+/** The pictures that a state compares with, as the history keeps them. */
+const compared = (next) =>
+	Object.fromEntries(judged(next).filter((key) => pictures[key]).map((key) => [key, pictures[key]]));
+
+/** An item of the collection as one of them. */
+const example = (hit) => ({ name: hit.name, thumb: hit.thumb(160),
+	place: hit.kind === "text" ? hit.uri : hit.place });
 
 function apply(next) {
 	const before = state;
 	state = next;
+	if (state.c !== before.c) grid.choose();
 	document.title = state.q ? `${state.q} · mmsearch` : "mmsearch";
 	box.show(state, pictures);
 	$("#sort").value = state.sort;
@@ -142,14 +163,11 @@ function apply(next) {
 
 function show() {
 	const isCopies = state.view === "copies";
-	for (const id of ["tools", "remarks", "dates", "grid"]) $(`#${id}`).classList.toggle("away", isCopies);
-	$("#copies").hidden = !isCopies;
+	document.body.classList.toggle("copying", isCopies);
 	if (isCopies) {
-		looking.abort();
-		looking = new AbortController();
-		showMessage([]);
-		showCopies($("#copies"), state.c, (hit) => go({ item: hit.key }), () => go({ view: "" }),
-			looking.signal).catch(stopped);
+		showMessage();
+		showCopies($("#copies"), state.c, (hit) => go({ item: hit.key }), () => go({ view: "" }), anew())
+			.catch((error) => stopped(error));
 		return;
 	}
 	filters.show(state, facets);
@@ -162,18 +180,19 @@ const narrowing = () => JSON.stringify([state.c, conditions(state, "taken")]);
 
 function startOver() {
 	go({ ...nothing(), c: state.c });
-	scrollTo({ top: 0, behavior: "instant" });
+	scrollTo(0, 0);
 }
 
-function stopped(error) {
-	if (error.name !== "AbortError") showMessage(failure(error, show, startOver));
+/** What failed, with what to do; retry(): once more. */
+function stopped(error, retry = show) {
+	if (error.name === "AbortError") return;
+	const refused = error.status >= 400 && error.status < 500 && error.status !== 429;  // it would be again
+	showMessage(refused ? "refused" : "again", error.message, refused ? startOver : retry);
 }
 
 /** What filters there are: as the state is but for its dates. */
 async function narrow() {
-	looking.abort();
-	looking = new AbortController();
-	const { signal } = looking;
+	const signal = anew();
 	narrowed = narrowing();
 	try {
 		await server.ready;
@@ -200,13 +219,15 @@ let askedAgain = false;
 
 function said(found) {
 	server.ready.then(() => {
+		document.body.classList.toggle("writable", Boolean(server.about(state.c)?.writable));
 		if (found !== results.now) return;
 		if (!found.total && !askedAgain && server.of(state.c)?.items) {
 			askedAgain = true;  // it was asked before the first files were there
 			reload();
 			return;
 		}
-		showMessage(message(state, found, server, () => go({ f: [], taken: "" })));
+		const [name, text] = message(state, found, server);
+		showMessage(name, text, () => go({ f: [], taken: "" }));
 	});
 	const text = summary(state, found);
 	$("#summary").textContent = text;
@@ -236,6 +257,11 @@ async function viewed() {
 	}
 }
 
+/** What a button of a result does: "like", "unlike" or "teach". */
+function act(does, hit) {
+	if (does === "teach") teach.open([hit]); else like(hit, does);
+}
+
 function like(hit, sign) {
 	if (sign === "unlike" && isEmpty(state)) {
 		toast("Search for something first, then leave out what does not fit.");
@@ -243,11 +269,11 @@ function like(hit, sign) {
 	}
 	if (!fits(sign)) return;
 	toGrid = viewer.isOpen || $("#grid").contains(document.activeElement);
-	pictures[hit.key] = { name: hit.name, thumb: hit.thumb(160) };
+	pictures[hit.key] = example(hit);
 	const other = sign === "like" ? "unlike" : "like";
 	go({ [sign]: [...without(state[sign], hit.key), hit.key], [other]: without(state[other], hit.key),
 		item: "", view: "" });
-	scrollTo({ top: 0, behavior: "instant" });
+	scrollTo(0, 0);
 	announce(`${sign === "like" ? "More" : "Less"} like ${hit.name}`);
 }
 
@@ -262,19 +288,16 @@ async function take(files) {
 			pictures[key] = { vector, thumb, name: file.name || "pasted picture" };
 			go({ like: [...state.like, key], item: "", view: "" });
 		} catch (error) {
-			wrong(file, error);
+			toast(`${file.name || "The picture"}: ${error.message}`);
 		}
 		$("#busy").hidden = true;
 	}
 }
 
 /** Names of the items that the address bar compares with. */
-async function name(keys) {
+async function known(keys) {
 	await Promise.allSettled(keys.filter((key) => !key.startsWith("u:") && !pictures[key])
-		.map(async (key) => {
-			const found = await api.item(key, state.c);
-			pictures[key] = { name: found.name, thumb: found.thumb(160) };
-		}));
+		.map(async (key) => { pictures[key] = example(await api.item(key, state.c)); }));
 	box.show(state, pictures);
 }
 
@@ -283,16 +306,13 @@ function restore() {
 	box.settle();
 	Object.assign(pictures, history.state?.pictures);
 	const next = parse(location.search);
-	const lost = [...next.like, ...next.unlike].filter((key) => key.startsWith("u:") && !pictures[key]);
+	const lost = judged(next).filter((key) => key.startsWith("u:") && !pictures[key]);
 	if (lost.length) {
 		toast("The picture of this link was only on the page it came from. Drop it here once more.");
-		for (const key of lost) {
-			next.like = without(next.like, key);
-			next.unlike = without(next.unlike, key);
-		}
+		for (const sign of ["like", "unlike"]) next[sign] = next[sign].filter((key) => !lost.includes(key));
 	}
 	apply(next);
-	name([...next.like, ...next.unlike]);
+	known(judged(next));
 }
 
 function start() {

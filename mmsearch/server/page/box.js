@@ -48,10 +48,9 @@ export class Box {
 
 	#picture(known, key, sign) {
 		const name = shown(known?.name ?? "a picture"), how = sign === "like" ? "More" : "Less";
-		return el("li", { class: `given ${sign}`, title: `${how} like ${name}` },
+		return el(`li.given.${sign}`, { title: `${how} like ${name}` },
 			known?.thumb ? el("img", { src: known.thumb, alt: `${how} like ${name}` })
-				: el("span", { class: "unseen", role: "img", "aria-label": `${how} like ${name}` }, icon("picture")),
-			sign === "unlike" ? el("span", { class: "sign", "aria-hidden": "true" }, "−") : null,
+				: el("span.unseen", { role: "img", "aria-label": `${how} like ${name}` }, icon("picture")),
 			iconButton("close", `Remove ${name} from the search`, () => {
 				this.on.remove(key);
 				this.input.focus();

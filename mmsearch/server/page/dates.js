@@ -1,8 +1,7 @@
 // When the pictures were taken: a bar for each year, or for each month of the year that is chosen.
 
-import { button, el, number, plural } from "./dom.js";
+import { button, el, number, plural, redraw } from "./dom.js";
 
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const LOWEST = 0.08;  // of the height: a bar that has one picture is still seen
 const MOST_YEARS = 80;
 
@@ -18,15 +17,12 @@ export class Dates {
 		const years = values("years"), months = values("months");
 		this.box.hidden = years.size < 2 && months.size < 2;
 		if (this.box.hidden) return;
-		const active = document.activeElement?.dataset?.taken;
 		const year = state.taken.slice(0, 4);
 		const bars = year ? this.#months(year, months) : this.#years(years);
 		const top = Math.max(1, ...bars.map((bar) => bar.count));
-		this.box.replaceChildren(
-			...(year ? [button({ class: "quiet all", "data-taken": "",
-				onclick: () => this.choose("") }, "All years"), el("strong", {}, year)] : []),
-			el("div", { class: "bars" }, bars.map((bar) => this.#bar(bar, top, state.taken))));
-		if (active !== undefined) this.box.querySelector(`[data-taken="${active}"]`)?.focus();
+		redraw(this.box,
+			...(year ? [button(".quiet", () => this.choose(""), { "data-is": "" }, "All years"), el("strong", year)] : []),
+			el("div.bars", bars.map((bar) => this.#bar(bar, top, state.taken))));
 	}
 
 	#years(years) {
@@ -37,21 +33,20 @@ export class Dates {
 	}
 
 	#months(year, months) {
-		return MONTHS.map((name, n) => {
+		return Array.from({ length: 12 }, (_, n) => {
 			const taken = `${year}-${String(n + 1).padStart(2, "0")}`;
+			const name = new Date(taken).toLocaleString("en", { month: "short", timeZone: "UTC" });
 			return { taken, name, long: `${name} ${year}`, count: months.get(taken) ?? 0 };
 		});
 	}
 
 	#bar({ taken, name, long, count }, top, chosen) {
-		const fill = el("span", { class: "fill" });
+		const fill = el("span");
 		fill.style.height = `${count ? 100 * Math.max(LOWEST, Math.sqrt(count / top)) : 0}%`;
 		const on = taken === chosen;
-		return button({ class: "bar-of", disabled: !count, "data-taken": taken,
-			"aria-pressed": String(on), title: `${long}: ${number(count)}`,
-			"aria-label": `${long}: ${plural(count, "picture")}`,
-			onclick: () => this.choose(on ? taken.slice(0, 4 * (taken.length > 4)) : taken) },
-		el("span", { class: "column", "aria-hidden": "true" }, fill),
-		el("span", { class: "label", "aria-hidden": "true" }, name));
+		return button(".bar-of", () => this.choose(on ? taken.slice(0, 4 * (taken.length > 4)) : taken), {
+			disabled: !count, "data-is": taken, "aria-pressed": String(on),
+			title: `${long}: ${number(count)}`, "aria-label": `${long}: ${plural(count, "picture")}` },
+		fill, el("strong", name));
 	}
 }

@@ -1,17 +1,14 @@
 // What is known of a picture, for people: when, where, who, with what, which file.
 
-import { button, bytes, clock, el, foreign, number, shown } from "./dom.js";
+import { button, bytes, clock, dotted, el, foreign, number, shown } from "./dom.js";
 import { titleOf, matchOf } from "./tile.js";
 
-const COVERED = new Set(["width", "height", "format", "size", "damaged", "colour", "taken", "camera",
-	"lens", "exposure", "aperture", "iso", "focal_length", "focal_length_equivalent", "flash",
-	"latitude", "longitude", "altitude", "country", "region", "city", "district", "title",
-	"description", "keywords", "people", "rating", "modified", "manifest"]);
+const HIDDEN = ["focal_length_equivalent", "altitude", "modified", "manifest"];
 const MOST_TEXT = 4000;
 
 const row = (label, ...values) => {
 	const found = values.flat().filter((value) => value !== null && value !== "" && value !== false);
-	return found.length ? [el("dt", {}, label), el("dd", {}, found)] : [];
+	return found.length ? [el("dt", label), el("dd", found)] : [];
 };
 const line = (text) => (shown(text) ? foreign("div", String(text).slice(0, MOST_TEXT)) : null);
 const list = (value) => (value === undefined || value === null ? [] : [value].flat());
@@ -32,19 +29,16 @@ function exposure(seconds) {
 	return seconds >= 0.4 ? `${seconds} s` : `1/${Math.round(1 / seconds)} s`;
 }
 
-function shot(meta) {
-	const parts = [meta.focal_length && `${meta.focal_length} mm`,
-		meta.aperture && `f/${meta.aperture}`, meta.exposure && exposure(meta.exposure),
-		meta.iso && `ISO ${meta.iso}`, meta.flash && "flash"];
-	return parts.filter(Boolean).join(" · ");
+function shot(take) {
+	const [length, aperture, seconds, iso] = ["focal_length", "aperture", "exposure", "iso"].map(take);
+	return dotted(length && `${length} mm`, aperture && `f/${aperture}`, seconds && exposure(seconds),
+		iso && `ISO ${iso}`, take("flash") && "flash");
 }
 
-function place(meta) {
-	const names = [meta.district, meta.city, meta.region, meta.country].map(shown).filter(Boolean);
-	return [...new Set(names)].join(", ");
-}
+const place = (take) =>
+	[...new Set(["district", "city", "region", "country"].map(take).map(shown).filter(Boolean))].join(", ");
 
-function mapLink({ latitude, longitude }) {
+function mapLink(latitude, longitude) {
 	if (typeof latitude !== "number" || typeof longitude !== "number") return null;
 	const href = `https://www.openstreetmap.org/?mlat=${latitude}&mlon=${longitude}`
 		+ `#map=14/${latitude}/${longitude}`;
@@ -54,50 +48,54 @@ function mapLink({ latitude, longitude }) {
 
 /** Words that are filters: a click looks only at those. */
 function links(field, values, narrow) {
-	return list(values).map((value) => button({ class: "word", dir: "auto",
-		title: `Only ${shown(value)}`, onclick: () => narrow(field, String(value)) }, shown(value)));
+	return list(values).map((value) => button(".word", () => narrow(field, String(value)),
+		{ dir: "auto", title: `Only ${shown(value)}` }, shown(value)));
 }
 
-function captions(item) {
-	const texts = [item.kind === "text" && item.text, item.meta.title, ...item.captions, ...list(item.meta.description)];
+function captions(item, take) {
+	const texts = [item.kind === "text" && item.text, take("title"), ...item.captions, ...list(take("description"))];
 	return [...new Set(texts.map((text) => String(text || "").trim()).filter(Boolean))].map((text) =>
 		foreign("blockquote", text.slice(0, MOST_TEXT)));
 }
 
-function file({ meta, path }) {
-	const size = [meta.width && `${number(meta.width)} × ${number(meta.height)}`,
-		meta.format && shown(meta.format), meta.size && bytes(meta.size)].filter(Boolean).join(" · ");
-	return [line(size), foreign("div", path, { class: "path" }),
-		meta.damaged ? line(meta.damaged) : null];
+function file(path, take) {
+	const [width, height, format, size] = ["width", "height", "format", "size"].map(take);
+	return [line(dotted(width && `${number(width)} × ${number(height)}`, format, size && bytes(size))),
+		foreign("div.path", path), line(take("damaged"))];
 }
 
 const scalar = (value) => ["string", "number", "boolean"].includes(typeof value);
 
 function others(meta, narrow) {
 	return Object.entries(meta)
-		.filter(([name, value]) => !COVERED.has(name) && (scalar(value) || Array.isArray(value)))
+		.filter(([name, value]) => !HIDDEN.includes(name) && (scalar(value) || Array.isArray(value)))
 		.flatMap(([name, value]) => row(shown(name), name.startsWith("label:") ? links(name, value, narrow)
 			: line(name === "duration" ? clock(value) : list(value).join(", "))));
 }
 
 /** narrow(field, value): look only at what has that value. */
 export function details(item, hit, narrow) {
-	const { meta } = item, match = matchOf(hit), stars = Number(meta.rating);
+	const match = matchOf(hit), meta = { ...item.meta }, stars = Number(meta.rating);
+	const take = (name) => {  // what a row shows is not among the others
+		const value = meta[name];
+		delete meta[name];
+		return value;
+	};
+	const words = (field) => links(field, take(field), narrow);
 	return [
 		foreign("h2", titleOf(hit)),
-		match ? el("p", { class: "how" }, match === "named"
-			? "Its words match" : `Match ${match}`) : null,
-		...captions(item),
-		el("dl", {},
-			row("Taken", line(when(meta.taken))),
-			row("Place", line(place(meta)), mapLink(meta)),
-			row("People", links("people", meta.people, narrow)),
-			row("Keywords", links("keywords", meta.keywords, narrow)),
-			row("Rating", stars > 0 && el("span", { role: "img", "aria-label": `${stars} of 5 stars` },
+		match ? el("p.how", match === "named" ? "Its words match" : `Match ${match}`) : null,
+		...captions(item, take),
+		el("dl",
+			row("Taken", line(when(take("taken")))),
+			row("Place", line(place(take)), mapLink(take("latitude"), take("longitude"))),
+			row("People", words("people")),
+			row("Keywords", words("keywords")),
+			row("Rating", take("rating") > 0 && el("span", { role: "img", "aria-label": `${stars} of 5 stars` },
 				"★".repeat(Math.min(5, stars)))),
-			row("Colours", links("colour", meta.colour, narrow)),
-			row("Camera", links("camera", meta.camera, narrow), line(meta.lens), line(shot(meta))),
-			row("File", file(item)),
+			row("Colours", words("colour")),
+			row("Camera", words("camera"), line(take("lens")), line(shot(take))),
+			row("File", file(item.path, take)),
 			others(meta, narrow)),
 	].flat().filter(Boolean);
 }

@@ -2,37 +2,62 @@
 
 export const $ = (selector, root = document) => root.querySelector(selector);
 
-/** el("button", {class: "x", onclick: f, "aria-label": "…"}, "text", node, null, …) */
-export function el(tag, props = {}, ...children) {
-	const node = document.createElement(tag);
-	for (const [name, value] of Object.entries(props)) {
+/** el("label.option.some", {oninput: f, "aria-label": "…"}, "text", node, null, …): attributes may be left out. */
+export function el(name, ...children) {
+	const [tag, ...classes] = name.split("."), node = document.createElement(tag);
+	const attributes = children[0]?.constructor === Object ? children.shift() : {};
+	if (classes.length) node.className = classes.join(" ");
+	for (const [key, value] of Object.entries(attributes)) {
 		if ((value ?? false) === false) continue;
-		if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-		else if (name === "class") node.className = value;
-		else node.setAttribute(name, value === true ? "" : value);
+		if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+		else node.setAttribute(key, value === true ? "" : value);
 	}
 	node.append(...children.flat().filter((child) => (child ?? null) !== null));
 	return node;
 }
 
-const SVG = "http://www.w3.org/2000/svg";
+/** A copy of a template in index.html. */
+export const copyOf = (id) => $(`#${id}`).content.firstElementChild.cloneNode(true);
+
+/** The message of a name in index.html. text: what its paragraph says; does(): what its button does. */
+export function said(name, text, does) {
+	const node = $(`#say-${name}`).content.cloneNode(true);
+	if (text) $("p", node).textContent = shown(text);
+	$("button", node)?.addEventListener("click", does);
+	return node;
+}
 
 /** An icon of the sheet in index.html. */
 export function icon(name) {
-	const svg = document.createElementNS(SVG, "svg");
-	const use = document.createElementNS(SVG, "use");
-	svg.setAttribute("class", "icon");
-	svg.setAttribute("aria-hidden", "true");
-	use.setAttribute("href", `#i-${name}`);
-	svg.append(use);
+	const svg = copyOf("icon");
+	svg.firstElementChild.setAttribute("href", `#i-${name}`);
 	return svg;
 }
 
-export const button = (props, ...children) => el("button", { type: "button", ...props }, ...children);
+/** As `el`: button(".solid", does, {…}, "text", …) */
+export function button(classes, onclick, ...rest) {
+	const node = el(`button${classes}`, ...rest);
+	node.addEventListener("click", onclick);
+	node.type = "button";
+	return node;
+}
 
 /** A button that shows an icon, with a name for screen readers and as its tooltip. */
-export const iconButton = (name, label, onclick, props = {}) =>
-	button({ class: "icon-button", "aria-label": label, title: label, onclick, ...props }, icon(name));
+export const iconButton = (name, label, onclick) =>
+	button(".icon-button", onclick, { "aria-label": label, title: label }, icon(name));
+
+/** What an event at a button asks for: its data-does. */
+export const doing = (event) => event.target.closest("[data-does]")?.dataset.does;
+
+/** Press the button of root whose data-key is that of an event; false: there is none, or it is hidden. */
+export function press(root, event) {
+	const found = $(`[data-key~="${CSS.escape(event.key)}"]`, root);
+	if (!found?.checkVisibility()) return false;
+	found.click();
+	return true;
+}
+
+export const withModifier = (event) => event.ctrlKey || event.metaKey || event.altKey;
 
 // Marks that turn the direction of writing, and control characters: a name could look like another.
 const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g;
@@ -41,9 +66,19 @@ const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u
 export const shown = (text) => String(text ?? "").replace(INVISIBLE, " ").trim();
 
 /** Text from elsewhere: in its own direction, apart from what is around it. */
-export const foreign = (tag, text, props = {}) => el(tag, { dir: "auto", ...props }, shown(text));
+export const foreign = (name, text, attributes = {}) => el(name, { dir: "auto", ...attributes }, shown(text));
+
+/** Put other nodes into box; a button of the same data-is keeps the focus. */
+export function redraw(box, ...nodes) {
+	const { is } = document.activeElement?.dataset ?? {};
+	box.replaceChildren(...nodes);
+	if (is !== undefined) $(`[data-is="${CSS.escape(is)}"]`, box)?.focus();
+}
 
 let saying = 0;
+
+/** What the arrow to the right does: one forward, or back where one reads from right to left. */
+export const RIGHT = document.dir === "rtl" ? -1 : 1;
 
 /** Tell screen readers; the same sentence again is read again. */
 export function announce(text) {
@@ -67,7 +102,7 @@ export async function copy(text, said) {
 	try {
 		await navigator.clipboard.writeText(text);
 	} catch {
-		const box = el("textarea", { class: "hidden" });
+		const box = el("textarea.hidden");
 		box.value = text;
 		($("dialog[open]") ?? document.body).append(box);
 		box.select();
@@ -79,6 +114,9 @@ export async function copy(text, said) {
 
 export const number = (value) => Number(value).toLocaleString("en");
 export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
+
+/** "a · b", of what there is. */
+export const dotted = (...parts) => parts.filter(Boolean).map(shown).join(" · ");
 
 export function bytes(size) {
 	if (size < 1000) return plural(size, "byte");

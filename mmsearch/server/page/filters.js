@@ -1,18 +1,25 @@
 // Filters: a button for each facet that the collection has, and what is set as chips.
 
-import { button, el, foreign, icon, number, shown } from "./dom.js";
+import { $, button, el, foreign, icon, number, redraw, shown } from "./dom.js";
 import { fieldOf, valueOf } from "./state.js";
 
-const NAMES = { cameras: "Camera", countries: "Country", cities: "Place",
-	people: "People", keywords: "Keyword", ratings: "Rating", colours: "Colour", folders: "Folder",
-	types: "Type" };
-const ORDER = ["people", "cities", "countries", "cameras", "keywords", "colours", "ratings",
-	"folders", "types"];
-const FIELDS = { cameras: "camera", countries: "country", cities: "city", people: "people",
-	keywords: "keywords", ratings: "rating", colours: "colour" };
+/** Facets that have a button, in this order; sets of labels come before them. */
+const NAMES = { people: "People", cities: "Place", countries: "Country", cameras: "Camera", keywords: "Keyword",
+	colours: "Colour", ratings: "Rating", folders: "Folder", types: "Type" };
+const LABELS = "label:";
 const TYPES = { image: "Pictures", video: "Videos", document: "Documents" };
 const WAYS = { find: { text: "texts", any: "pictures and texts" }, mode: { vector: "by meaning", text: "by words" } };
 const SEARCHABLE = 12;
+
+/** What the button of a facet says; undefined: it has none. */
+function titleOf({ name }) {
+	if (!name.startsWith(LABELS)) return NAMES[name];
+	const set = name.slice(LABELS.length);
+	return set[0].toUpperCase() + set.slice(1);
+}
+
+const ORDER = Object.keys(NAMES);
+const place = ({ name }) => ORDER.indexOf(name);  // -1, the first: a set of labels
 
 function label(name, value) {
 	if (name === "ratings") return "★".repeat(Math.max(0, Number(value))) || "☆";
@@ -27,31 +34,27 @@ export class Filters {
 	/** on: {change(part of a state), load(field) -> facets without the conditions of that field} */
 	constructor(box, on) {
 		Object.assign(this, { box, on, state: null, facets: [] });
-		this.buttons = el("span", { class: "facets" });
-		this.chips = el("span", { class: "chips" });
-		box.append(this.buttons, this.chips);
+		this.buttons = $(".facets", box);
+		this.chips = $(".chips", box);
 	}
 
 	show(state, facets) {
 		this.state = state;
 		this.facets = facets;
-		const active = document.activeElement?.dataset?.filter;
-		this.chips.replaceChildren(
-			...["find", "mode", "taken"].filter((name) => state[name]).map((name) =>
-				this.#removing(name, WAYS[name]?.[state[name]] ?? state[name], { [name]: "" })),
-			...state.f.map((where) => this.#chip(where)));
+		redraw(this.chips, ...["find", "mode", "taken"].filter((name) => state[name]).map((name) =>
+			this.#removing(name, WAYS[name]?.[state[name]] ?? state[name], { [name]: "" })),
+		...state.f.map((where) => this.#chip(where)));
 		if (this.chips.childElementCount > 1) {
-			this.chips.append(button({ class: "quiet", onclick: () =>
-				this.on.change({ f: [], taken: "", find: "", mode: "" }) }, "Clear all"));
+			this.chips.append(button(".quiet", () =>
+				this.on.change({ f: [], taken: "", find: "", mode: "" }), "Clear all"));
 		}
 		if (!this.buttons.querySelector(":popover-open")) this.#facets();  // one that is open stays
-		if (active) this.box.querySelector(`[data-filter="${CSS.escape(active)}"]`)?.focus();
 	}
 
 	#facets() {
-		const known = ORDER.map((name) => this.facets.find((facet) => facet.name === name));
-		this.buttons.replaceChildren(...known
-			.filter((facet) => facet && (facet.values.length > 1 || this.#set(facet).length))
+		redraw(this.buttons, ...this.facets
+			.filter((facet) => titleOf(facet) && (facet.values.length > 1 || this.#set(facet).length))
+			.sort((one, other) => place(one) - place(other))
 			.map((facet) => this.#facet(facet)));
 	}
 
@@ -64,8 +67,8 @@ export class Filters {
 
 	/** A chip that changes a part of the state when it is pressed. */
 	#removing(filter, text, part) {
-		return button({ class: "chip on", "data-filter": filter, "aria-label": `Remove the filter ${text}`,
-			title: "Remove", onclick: () => this.on.change(part) }, foreign("span", text), icon("close"));
+		return button(".chip.on", () => this.on.change(part), { "data-is": filter, title: "Remove",
+			"aria-label": `Remove the filter ${text}` }, foreign("span", text), icon("close"));
 	}
 
 	#set(facet) {
@@ -73,28 +76,22 @@ export class Filters {
 	}
 
 	#facet(facet) {
-		const id = `facet-${facet.name}`, name = NAMES[facet.name];
-		const list = el("div", { class: "options" });
-		const panel = el("div", { class: "menu", id, popover: true, role: "group", "aria-label": name },
-			list);
-		const some = this.#set(facet).length > 0;
-		const opener = button({ class: some ? "chip some" : "chip", popovertarget: id,
-			"data-filter": facet.name, "aria-haspopup": "dialog", "aria-expanded": "false" }, name, icon("down"));
+		const id = `facet-${facet.name}`, name = titleOf(facet);
+		const list = el("div.options");
+		const panel = el("div.menu", { id, popover: true, role: "group", "aria-label": name }, list);
 		panel.addEventListener("toggle", (event) => {
-			const open = event.newState === "open";
-			opener.setAttribute("aria-expanded", String(open));
-			if (open) this.#open(facet, panel, list, opener); else this.#facets();
+			if (event.newState === "open") this.#open(facet, list); else this.#facets();
 		});
-		return el("span", { class: "facet" }, opener, panel);
+		return el("span.facet", el(this.#set(facet).length ? "button.chip.some" : "button.chip",
+			{ type: "button", popovertarget: id, "data-is": facet.name }, foreign("span", name), icon("down")), panel);
 	}
 
 	/** What can be chosen, as it is with all other filters. */
-	async #open(facet, panel, list, opener) {
-		place(panel, opener);
+	async #open(facet, list) {
 		this.#options(facet, list);
 		list.querySelector("input")?.focus();
 		try {
-			const field = FIELDS[facet.name] ?? fieldOf(facet.values[0].where);
+			const field = facet.field || fieldOf(facet.values[0].where);
 			const fresh = (await this.on.load(field)).find((one) => one.name === facet.name);
 			if (fresh && JSON.stringify(fresh) !== JSON.stringify(facet)) {
 				this.#options(fresh, list);
@@ -107,7 +104,7 @@ export class Filters {
 
 	#options(facet, list) {
 		const rows = facet.values.map((value) => this.#option(facet, value));
-		const find = facet.values.length > SEARCHABLE ? el("input", { type: "search", class: "narrow",
+		const find = facet.values.length > SEARCHABLE ? el("input.narrow", { type: "search",
 			placeholder: `Find in ${facet.values.length}`, "aria-label": "Find a value",
 			oninput: (event) => {
 				const typed = event.target.value.trim().toLowerCase();
@@ -124,19 +121,10 @@ export class Filters {
 			const rest = this.state.f.filter((one) => !same(one, where));
 			this.on.change({ f: input.checked ? [...rest, where] : rest });
 		} });
-		const colour = facet.name === "colours" ? el("span", { class: "swatch" }) : null;
+		const colour = facet.name === "colours" ? el("span.swatch") : null;
 		if (colour) colour.style.background = value;  // the basic colours are names in CSS, too
-		return el("label", { class: "option" }, input, colour,
-			foreign("span", label(facet.name, value), { class: "value" }),
-			el("span", { class: "count" }, number(count)));
+		return el("label.option", input, colour,
+			foreign("span.value", label(facet.name, value)),
+			el("span.count", number(count)));
 	}
 }
-
-/** Below the button that opened it, within the screen. */
-export function place(panel, button) {
-	const at = button.getBoundingClientRect(), { clientWidth } = document.body;
-	panel.style.left = `${Math.max(8, Math.min(at.left, clientWidth - panel.offsetWidth - 8))}px`;
-	panel.style.top = `${at.bottom + 6}px`;
-	panel.style.maxHeight = `${Math.max(160, innerHeight - at.bottom - 18)}px`;
-}
-

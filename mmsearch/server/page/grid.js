@@ -2,16 +2,17 @@
 
 import { Rows } from "./layout.js";
 import { tile } from "./tile.js";
-import { el } from "./dom.js";
+import { $, RIGHT, doing, el, press, withModifier } from "./dom.js";
 
 const AROUND = 900;   // pixels drawn above and below the screen
 const AHEAD = 2400;   // pixels before the end at which more results are fetched
 const SETTLES = 120;  // ms that fast scrolling waits for before it asks for pictures
 
 export class Grid {
-	/** on: {open(index), like(hit), unlike(hit), more(), up()} */
+	/** on: {open(index), act(does, hit), chosen(hits), more(), up()} */
 	constructor(list, on) {
-		Object.assign(this, { list, on, hits: [], complete: true, drawn: new Map(), current: 0, spare: new Map() });
+		Object.assign(this, { list, on, hits: [], complete: true, drawn: new Map(), current: 0, spare: new Map(),
+			chosen: new Map() });  // key -> hit; it outlives other searches
 		this.rows = new Rows(1, 1, 1);
 		this.headings = new Map();  // index -> text of the heading before it
 		this.total = -1;
@@ -44,7 +45,15 @@ export class Grid {
 		this.rows.add(hits, headings);
 		if (complete) this.rows.end();
 		this.#draw();
-		for (const [index, node] of this.drawn) this.#numbered(node, index);
+		this.#mark();
+	}
+
+	/** Choose a result, or no longer; without one: none is chosen any longer. */
+	choose(hit) {
+		if (!hit) this.chosen.clear();
+		else if (!this.chosen.delete(hit.key)) this.chosen.set(hit.key, hit);
+		this.#mark();
+		this.on.chosen([...this.chosen.values()]);
 	}
 
 	/** Give the focus to a tile, and bring it into view. */
@@ -131,9 +140,9 @@ export class Grid {
 		const hit = this.hits[index];
 		const node = this.spare.get(hit.key) ?? tile(hit, row.height, this.isFast ? SETTLES : 0);
 		Object.assign(node.style, { width: `${place.width}px`, height: `${row.height}px`,
-			left: `${place.left}px`, top: `${row.top}px` });
+			insetInlineStart: `${place.left}px`, top: `${row.top}px` });
 		node.dataset.index = index;
-		this.#numbered(node, index);
+		this.#marked(node, index);
 		this.#tabbable(node, index === this.current);
 		// In the order of the results, for those who do not see it.
 		const after = [...this.drawn.keys()].filter((n) => n < index);
@@ -145,16 +154,22 @@ export class Grid {
 		for (const node of this.list.querySelectorAll(".divider")) node.remove();
 		for (const { index, top, height } of this.rows.headings) {
 			if (top + height < from - AROUND || top > from + innerHeight + AROUND) continue;
-			const node = el("li", { class: "divider" }, el("span", {}, this.headings.get(index)));
+			const node = el("li.divider", this.headings.get(index));
 			Object.assign(node.style, { top: `${top}px`, height: `${height}px` });
 			const next = this.drawn.get(index);
 			if (next) next.before(node); else this.list.append(node);
 		}
 	}
 
-	#numbered(node, index) {
-		node.setAttribute("aria-posinset", index + 1);
-		node.setAttribute("aria-setsize", this.complete ? this.hits.length : this.total);
+	#mark() {
+		for (const [index, node] of this.drawn) this.#marked(node, index);
+	}
+
+	/** Its number among the results, and whether it is chosen. */
+	#marked(node, index) {
+		node.ariaPosInSet = index + 1;
+		node.ariaSetSize = this.complete ? this.hits.length : this.total;
+		$("[data-does=choose]", node).ariaPressed = this.chosen.has(this.hits[index].key);
 	}
 
 	#tabbable(node, yes) {
@@ -179,25 +194,22 @@ export class Grid {
 		const index = this.#indexOf(event);
 		if (index === undefined || event.ctrlKey || event.metaKey || event.shiftKey) return;
 		event.preventDefault();
-		const button = event.target.closest("button");
-		if (!button) this.on.open(index);
-		else if (button.dataset.does === "like") this.on.like(this.hits[index]);
-		else this.on.unlike(this.hits[index]);
+		const does = doing(event);
+		if (does === "choose") this.choose(this.hits[index]);
+		else if (does) this.on.act(does, this.hits[index]);
+		else this.on.open(index);
 	}
 
 	#key(event) {
 		const index = this.#indexOf(event);
-		if (index === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
-		const moves = { ArrowRight: () => index + 1, ArrowLeft: () => index - 1,
+		if (index === undefined || withModifier(event)) return;
+		const moves = { ArrowRight: () => index + RIGHT, ArrowLeft: () => index - RIGHT,
 			ArrowDown: () => this.#beside(index, 1), ArrowUp: () => this.#beside(index, -1),
-			Home: () => 0, End: () => this.hits.length - 1 };
-		const acts = { m: () => this.on.like(this.hits[index]),
-			l: () => this.on.unlike(this.hits[index]), Escape: () => this.on.up() };
-		if (moves[event.key]) {
-			const to = moves[event.key]();
-			if (to < 0) this.on.up(); else this.focus(to);
-		} else if (acts[event.key]) acts[event.key]();
-		else return;
+			Home: () => 0, End: () => this.hits.length - 1, Escape: () => -1 };
+		const to = moves[event.key]?.();
+		if (to >= 0) this.focus(to);
+		else if (to < 0) this.on.up();
+		else if (!press(this.drawn.get(index), event)) return;
 		event.preventDefault();
 	}
 

@@ -4,15 +4,15 @@ import { $ } from "./dom.js";
 import { login } from "./api.js";
 
 const dialog = $("#login"), form = $("form", dialog), token = $("#token");
-let waiting = null, done;
+let waiting = null;
 
 /** Resolves when somebody is logged in; asked again meanwhile, it is the same dialog. */
 export function askToLogIn() {
-	waiting ??= new Promise((resolve) => {
-		done = resolve;
+	if (!waiting) {
+		waiting = Promise.withResolvers();
 		dialog.showModal();
-	}).finally(() => { waiting = null; });
-	return waiting;
+	}
+	return waiting.promise;
 }
 
 dialog.addEventListener("cancel", (event) => event.preventDefault());
@@ -25,7 +25,8 @@ form.addEventListener("submit", async (event) => {
 		form.reset();
 		wrong.textContent = "";
 		dialog.close();
-		done();
+		waiting.resolve();
+		waiting = null;
 	} catch (error) {
 		wrong.textContent = error.message;
 		token.select();

@@ -1,45 +1,17 @@
 // What is said where there are no results, and above them: what to do next.
 
-import { $, button, el, foreign, number, plural, shown } from "./dom.js";
+import { $, button, el, foreign, number, plural, said } from "./dom.js";
 import { isNarrowed } from "./state.js";
 
-const say = (title, ...rest) => [el("h2", {}, title), ...rest];
-const p = (...children) => el("p", {}, ...children);
-
-/** The message in place of results; [] where there are some. */
-export function message(state, results, server, clear) {
-	const status = server.of(state.c);
-	const items = server.collections.find(({ name }) => name === server.named(state.c))?.items ?? 0;
+/** Which message is in place of results, and its text, as `said` takes them; [] where there are some. */
+export function message(state, results, server) {
+	const status = server.of(state.c), items = server.about(state.c)?.items;
 	if (results?.hits.length) return [];
-	if (status?.state === "failed") {
-		return say("Indexing failed", foreign("p", status.error, { class: "wrong" }),
-			p("Put it right, then start the server again; what is done is kept."));
-	}
-	if (status?.state === "indexing" && !items) {
-		return say("Getting to know your pictures",
-			p("The first ones can be searched in a moment. You can leave this page open."));
-	}
-	if (!items) {
-		return say("No pictures yet", p("Index a folder, and they appear here: ",
-			el("kbd", {}, "mmsearch index ~/Pictures")));
-	}
-	if (isNarrowed(state)) {
-		return say("Nothing found with these filters", button({ class: "solid",
-			onclick: clear }, "Clear the filters"));
-	}
-	if (state.sort === "date") {
-		return say("No match is close enough", p("Sort by relevance to see what comes nearest."));
-	}
-	return say("Nothing found", p(state.mode === "text"
-		? "No name and no caption has these words. Search by meaning in the menu."
-		: shown(results?.note) || "Describe it in other words, or give a picture that looks like it."));
-}
-
-/** What failed, with what to do; retry(): once more; leave(): ask for something else. */
-export function failure(error, retry, leave) {
-	const asked = error.status >= 400 && error.status < 500 && error.status !== 429;  // it would fail again
-	return say("That did not work", foreign("p", error.message),
-		button({ class: "solid", onclick: asked ? leave : retry }, asked ? "Start over" : "Try again"));
+	if (status?.state === "failed") return ["failed", status.error];
+	if (!items) return [status?.state === "indexing" ? "indexing" : "first"];
+	if (isNarrowed(state)) return ["filtered"];
+	if (state.sort === "date") return ["far"];
+	return state.mode === "text" ? ["words"] : ["nothing", results?.note];
 }
 
 /** The line above the results. */
@@ -57,13 +29,14 @@ export function summary(state, results) {
 
 /** What was corrected, and what else the server says. exactly(): search for what was typed. */
 export function remarks({ corrected, note, hits }, exactly) {
-	const lines = Object.entries(corrected).map(([from, to]) => el("span", {}, "Showing results for ",
-		foreign("strong", to), ". Search instead for ", button({ onclick: exactly }, foreign("span", from)), ". "));
+	const lines = Object.entries(corrected).map(([from, to]) => el("span", "Showing results for ",
+		foreign("strong", to), ". Search instead for ", button("", exactly, foreign("span", from)), ". "));
 	return note && hits.length ? [...lines, foreign("span", note)] : lines;
 }
 
-export function showMessage(content) {
+/** name, text, does: as `said` takes them; without a name, there is no message. */
+export function showMessage(name, text, does) {
 	const box = $("#message");
-	box.hidden = !content.length;
-	box.replaceChildren(...content);
+	box.hidden = !name;
+	box.replaceChildren(name ? said(name, text, does) : "");
 }

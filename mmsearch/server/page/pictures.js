@@ -66,5 +66,3 @@ function scaled(image, side) {
 	canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
 	return canvas;
 }
-
-export const wrong = (file, error) => toast(`${file.name || "The picture"}: ${error.message}`);

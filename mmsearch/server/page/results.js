@@ -1,7 +1,7 @@
 // The results of a state: the first page, further ones, and those of states seen before.
 
 import { browse, search } from "./api.js";
-import { asked, conditions, question } from "./state.js";
+import { asked, conditions, judged, question } from "./state.js";
 
 const FIRST = 60, LEAST = 120, MOST = 1000;  // results asked for; twice as many each time
 const BY_DATE = 500;
@@ -28,7 +28,7 @@ export class Results {
 			return;
 		}
 		const query = asked(state, uploads, state.sort === "date" ? BY_DATE : FIRST);
-		const given = new Set([...state.like, ...state.unlike]);
+		const given = new Set(judged(state).flatMap((one) => [one, uploads[one]?.place]));
 		await this.#fetch(query ?? { collection: state.c || undefined, where: conditions(state),
 			find: state.find || "image", k: FIRST }, null, (page, ask) => {
 			const again = this.now?.key === key;
@@ -51,9 +51,9 @@ export class Results {
 
 	#add({ hits, cursor, offset, total, note, corrected }) {
 		const { now } = this, known = new Set(now.hits.map((hit) => hit.key));
-		now.hits.push(...hits.filter((hit) => !now.given.has(hit.key) && !known.has(hit.key)));
+		now.hits.push(...hits.filter((hit) => !now.given.has(hit.key) && !now.given.has(hit.place) && !known.has(hit.key)));
 		now.next = { cursor, offset };
-		now.complete = !hits.length || (cursor === null && offset === null);
+		now.complete = !hits.length || !(cursor || offset);
 		now.total = now.complete ? now.hits.length : total;
 		if (note) now.note = note;
 		now.corrected = { ...now.corrected, ...corrected };

@@ -1,13 +1,13 @@
 // How the server is: which collections it has, whether it indexes, whether it is there at all.
 
-import { $, announce, el } from "./dom.js";
+import { $, announce, said } from "./dom.js";
 import * as api from "./api.js";
 import { progress } from "./menu.js";
 
 const CALM = 15, EAGER = 1.5, GONE = 2;  // seconds between looks
 
 export class Server {
-	#known;
+	#known = Promise.withResolvers();
 
 	/** on: {changed(name): a collection has other items, looked(): at how far they are, back(): after it was gone} */
 	constructor(on) {
@@ -17,11 +17,13 @@ export class Server {
 		document.addEventListener("visibilitychange", () => { if (!document.hidden) this.#look(); });
 	}
 
-	/** Resolves when the collections are known, also after the server was gone. */
 	start() {
-		this.ready = new Promise((done) => { this.#known = done; });
 		this.#look();
-		return this.ready;
+	}
+
+	/** Resolves when the collections are known, also after the server was gone. */
+	get ready() {
+		return this.#known.promise;
 	}
 
 	/** The name of a collection: the first where a state names none. */
@@ -29,8 +31,13 @@ export class Server {
 		return name || this.collections[0]?.name || "";
 	}
 
+	/** How far a collection is, and what it is. */
 	of(name) {
 		return this.status.find((one) => one.name === this.named(name));
+	}
+
+	about(name) {
+		return this.collections.find((one) => one.name === this.named(name));
 	}
 
 	async #collections() {
@@ -40,49 +47,40 @@ export class Server {
 	}
 
 	async #look() {
-		clearTimeout(this.timer);
-		let seconds = CALM;
-		try {
-			if (this.isGone) {
-				if (await api.alive()) this.#back(); else seconds = GONE;
-			}
-			if (!this.isGone && !document.hidden) {
-				const before = this.status;
-				if (!this.collections.length) await this.#collections();
-				this.status = (await api.status()).collections;
-				this.#known();
-				if (this.status.some((one) => one.state === "indexing")) seconds = EAGER;
-				const other = this.status.filter((one) => {
-					const was = before.find(({ name }) => name === one.name);
-					return was && (was.items !== one.items || was.state !== one.state);
-				});
-				if (other.length) await this.#collections();
-				this.#run();
-				this.on.looked();
-				for (const one of other) this.on.changed(one.name);
-			}
-		} catch {
-			seconds = this.isGone ? GONE : CALM;
-		}
+		if (this.isGone || !document.hidden) await this.#update().catch(() => {});  // #gone says why
+		this.#again(this.isGone ? GONE : this.#runs().length ? EAGER : CALM);
+	}
+
+	#again(seconds) {
 		clearTimeout(this.timer);
 		this.timer = setTimeout(() => this.#look(), seconds * 1000);
 	}
 
-	/** A line while something is being indexed. */
-	#run() {
-		if (this.isGone) return;
-		const runs = this.status.filter((one) => one.state === "indexing");
-		this.#notice(runs.length ? runs.map(progress) : [], "runs");
+	async #update() {
+		const before = this.status;
+		if (!this.collections.length) await this.#collections();
+		this.status = (await api.status()).collections;
+		this.#known.resolve();
+		const other = this.status.filter((one) => {
+			const was = before.find(({ name }) => name === one.name);
+			return was && (was.items !== one.items || was.state !== one.state);
+		});
+		if (other.length) await this.#collections();
+		this.#notice(this.#runs().map(progress), "runs");
+		this.on.looked();
+		for (const one of other) this.on.changed(one.name);
+	}
+
+	#runs() {
+		return this.status.filter((one) => one.state === "indexing");
 	}
 
 	#gone() {
 		if (this.isGone) return;
 		this.isGone = true;
-		this.#notice([el("p", {}, "The server does not answer. Start it again with ",
-			el("kbd", {}, "mmsearch serve"), "; this page notices.")], "gone");
+		this.#notice([said("gone")], "gone");
 		announce("The server does not answer.");
-		clearTimeout(this.timer);
-		this.timer = setTimeout(() => this.#look(), GONE * 1000);
+		this.#again(GONE);
 	}
 
 	#back() {
@@ -91,7 +89,6 @@ export class Server {
 		this.#notice([], "");
 		announce("The server is back.");
 		this.on.back();
-		this.#look();
 	}
 
 	#notice(content, kind) {

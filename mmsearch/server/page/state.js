@@ -13,15 +13,14 @@ const SINGLE = ["q", "exact", "taken", "sort", "mode", "find", "c", "view", "ite
 const ALL_HOLD = new Set(["people", "keywords", "colour"]);
 const LIKELY = 0.25;  // relevance of what is sorted by date: else it would be everything
 
-export const nothing = () => ({ q: "", exact: "", like: [], unlike: [], f: [], taken: "", sort: "", mode: "",
-	find: "", c: "", view: "", item: "" });
-
 export function parse(search) {
-	const params = new URLSearchParams(search), state = nothing();
+	const params = new URLSearchParams(search), state = {};
 	for (const name of SINGLE) state[name] = params.get(name) ?? "";
 	for (const name of REPEATED) state[name] = [...new Set(params.getAll(name))];
 	return state;
 }
+
+export const nothing = () => parse("");
 
 export function address(state) {
 	const params = new URLSearchParams();
@@ -31,6 +30,9 @@ export function address(state) {
 	const query = params.toString();
 	return query ? `?${query}` : "/";
 }
+
+/** All pictures that a state compares with. */
+export const judged = ({ like, unlike }) => [...like, ...unlike];
 
 /** Equal for two states that have the same results. */
 export const question = (state) => address({ ...state, item: "" });
@@ -56,7 +58,7 @@ export const fieldOf = (where) => /^\(*"?([^\s"=~<>!]+)/.exec(where)?.[1] ?? whe
 
 /** "camera = 'Canon'" -> "Canon"; other conditions stay themselves. */
 export function valueOf(where) {
-	const found = /^[\w":]+ = (?:'((?:[^']|'')*)'|([^'\s]+))$/.exec(where);
+	const found = /^\S+ = (?:'((?:[^']|'')*)'|([^'\s]+))$/.exec(where);
 	return found ? found[1]?.replaceAll("''", "'") ?? found[2] : where;
 }
 
@@ -87,5 +89,7 @@ export function asked(state, uploads, k) {
 	if (text) query.text = text;
 	if (query.mode === "text") return query;
 	if (state.exact) query.spelling = false;
-	return { ...query, without, image, without_image: pictures(state.unlike) };
+	// All pictures together count as much as the words: a round of `Collection.feedback`.
+	const weights = [...(text ? [1] : []), ...image.map(() => 1 / image.length)];
+	return { ...query, without, image, without_image: pictures(state.unlike), weights };
 }

@@ -1,6 +1,6 @@
 // One result in the grid.
 
-import { clock, el, foreign, icon, iconButton, shown } from "./dom.js";
+import { $, clock, copyOf, el, foreign, icon, shown } from "./dom.js";
 import { address, parse } from "./state.js";
 
 /** "osprey.jpg", "clip.mp4 at 0:12", "paper.pdf, page 3" */
@@ -26,9 +26,9 @@ const BADGES = { time: ["play", moving], page: ["page", (hit) => `p. ${hit.page}
 
 function badge(hit) {
 	const kind = Object.keys(BADGES).find((name) => hit[name] !== null);
-	if (!kind) return null;
+	if (!kind) return "";
 	const [name, text] = BADGES[kind];
-	return el("span", { class: "badge", "aria-hidden": "true" }, icon(name), text(hit));
+	return el("span.badge", { "aria-hidden": "true" }, icon(name), text(hit));
 }
 
 function picture(hit, height, delay) {
@@ -38,7 +38,7 @@ function picture(hit, height, delay) {
 	if (delay) setTimeout(() => { if (img.isConnected) load(); }, delay); else load();
 	img.addEventListener("load", () => img.classList.add("here"));
 	img.addEventListener("error", () => {
-		img.replaceWith(el("span", { class: "broken" }, "cannot be shown"));
+		img.replaceWith(el("span.broken", "cannot be shown"));
 	});
 	return img;
 }
@@ -46,16 +46,16 @@ function picture(hit, height, delay) {
 /** height: pixels; delay: ms until its picture is asked for. */
 export function tile(hit, height, delay) {
 	const title = titleOf(hit), match = matchOf(hit);
-	const view = hit.kind === "text"
-		? foreign("span", hit.text, { class: "words" }) : picture(hit, height, delay);
+	const view = hit.kind === "text" ? foreign("span.words", hit.text) : picture(hit, height, delay);
 	const label = [title, match && (match === "named" ? match : `match ${match}`),
 		shown(hit.text).slice(0, 200)].filter(Boolean).join(", ");
-	return el("li", { class: "tile" },
-		el("a", { href: linkTo(hit), "aria-label": label, draggable: "false" }, view,
-			el("span", { class: "about", "aria-hidden": "true" },
-				foreign("span", title, { class: "name" }), match && el("span", { class: "match" }, match))),
-		badge(hit),
-		el("span", { class: "acts" },
-			iconButton("more", `More like ${title}`, null, { "data-does": "like", title: "More like this (m)" }),
-			iconButton("less", `Less like ${title}`, null, { "data-does": "unlike", title: "Less like this (l)" })));
+	const node = copyOf("tile"), link = $("a", node);
+	link.href = linkTo(hit);
+	link.ariaLabel = label;
+	link.prepend(view);
+	link.after(badge(hit));
+	$(".name", node).textContent = title;
+	$(".match", node).textContent = match;
+	for (const button of node.querySelectorAll("button")) button.ariaLabel += ` ${title}`;
+	return node;
 }

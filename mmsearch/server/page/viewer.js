@@ -1,6 +1,6 @@
 // One result, large: a picture that zooms, a video at its moment, a page, a part of a picture.
 
-import { $, clock, copy, el, foreign, shown } from "./dom.js";
+import { $, RIGHT, clock, copy, doing, el, foreign, press, shown, withModifier } from "./dom.js";
 import { details } from "./details.js";
 import { titleOf } from "./tile.js";
 import { Zoom } from "./zoom.js";
@@ -11,27 +11,24 @@ const SHOWN_BY_BROWSERS = /^image.(jpeg|png|webp|gif|avif|bmp)$/;
 /** How high a picture can be seen here, in pixels. */
 const large = () => innerHeight * Math.min(devicePixelRatio, 2);
 
-/** What a key does, as in `acts`. */
-const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down", "+": "in", "=": "in",
-	"-": "out", 0: "fit", z: "toggle", i: "info", c: "copy", d: "download", m: "like", l: "unlike" };
+/** How far a key moves what is enlarged, in pixels. */
+const MOVES = { ArrowLeft: [80, 0], ArrowRight: [-80, 0], ArrowUp: [0, 80], ArrowDown: [0, -80] };
 
 export class Viewer {
-	/** on: {step(by), closed(), like(hit), unlike(hit), narrow(field, value), item(hit)} */
+	/** on: {step(by), closed(), act(does, hit), narrow(field, value), item(hit)} */
 	constructor(dialog, on) {
 		Object.assign(this, { dialog, on, hit: null, about: null });
 		this.info = (localStorage.getItem("info") ?? (innerWidth > NARROW ? "yes" : "no")) === "yes";
 		for (const part of ["stage", "panel", "position"]) this[part] = $(`.${part}`, dialog);
 		this.download = $("#download");
-		this.zoom = new Zoom(this.stage, (scale) => this.#zoomed(scale), on.step);
-		const pan = (dx, dy, by) => (this.zoom.scale > 1 ? this.zoom.pan(dx, dy) : by && on.step(by));
-		this.acts = {
-			close: on.closed, like: () => on.like(this.hit), unlike: () => on.unlike(this.hit),
-			previous: () => on.step(-1), next: () => on.step(1),
-			left: () => pan(80, 0, -1), right: () => pan(-80, 0, 1), up: () => pan(0, 80), down: () => pan(0, -80),
-			in: () => this.zoom.by(1.6), out: () => this.zoom.by(1 / 1.6), fit: () => this.zoom.fit(),
-			toggle: () => this.zoom.toggle(), copy: () => copy(this.hit.place, "Path copied"),
-			download: () => this.download.click(), info: () => this.#toggleInfo() };
-		dialog.addEventListener("click", (event) => this.acts[event.target.closest("[data-does]")?.dataset.does]?.());
+		this.zoom = new Zoom(this.stage, (scale) => this.#zoomed(scale), (by) => on.step(by * RIGHT));
+		const acts = { close: on.closed, previous: () => on.step(-1), next: () => on.step(1),
+			in: () => this.zoom.by(1.6), out: () => this.zoom.by(1 / 1.6), info: () => this.#toggleInfo(),
+			copy: () => copy(this.hit.place, "Path copied") };
+		dialog.addEventListener("click", (event) => {
+			const does = doing(event);
+			if (acts[does]) acts[does](); else if (does) on.act(does, this.hit);
+		});
 		dialog.addEventListener("keydown", (event) => this.#key(event));
 		dialog.addEventListener("cancel", (event) => { event.preventDefault(); on.closed(); });
 		this.#showInfo();
@@ -80,21 +77,17 @@ export class Viewer {
 			const whole = hit.region && item.members.find((one) => one.kind === "image" && !one.region);
 			if (whole) this.#part(whole, hit.region);
 		} catch (error) {
-			if (this.hit === hit) this.panel.append(el("p", { class: "wrong" }, error.message));
+			if (this.hit === hit) this.panel.append(el("p.wrong", error.message));
 		}
 	}
 
 	#media(hit) {
-		const view = !hit.thumb(0) ? this.#words(hit)
+		const view = !hit.thumb(0) ? foreign("blockquote.reading", hit.text)
 			: hit.media === "video" ? this.#video(hit) : this.#picture(hit);
 		this.stage.replaceChildren(view);
 		const zooms = view.classList.contains("frame");
 		this.zoom.show(zooms ? view : null);
 		$(".zooms", this.dialog).hidden = !zooms;
-	}
-
-	#words(hit) {
-		return foreign("blockquote", hit.text, { class: "reading" });
 	}
 
 	#video(hit) {
@@ -104,7 +97,7 @@ export class Viewer {
 			{ once: true });
 		video.addEventListener("error", () => {
 			const frame = this.#picture(hit);
-			frame.append(el("p", { class: "hint" },
+			frame.append(el("p.hint",
 				`This browser cannot play it. Shown is the moment ${clock(hit.time ?? 0)}.`));
 			video.replaceWith(frame);
 		});
@@ -119,11 +112,11 @@ export class Viewer {
 			img.style.setProperty("--w", hit.width);
 			img.style.setProperty("--h", hit.height);
 		}
-		const frame = el("div", { class: "frame" }, img);
-		img.addEventListener("error", () => frame.replaceChildren(el("p", { class: "hint" },
+		const frame = el("div.frame", img);
+		img.addEventListener("error", () => frame.replaceChildren(el("p.hint",
 			"This picture cannot be shown. Its file may have been moved or is damaged.")));
 		if (hit.page !== null) {
-			frame.append(el("a", { class: "open-page", href: `${hit.file}#page=${hit.page}`,
+			frame.append(el("a.open-page", { href: `${hit.file}#page=${hit.page}`,
 				target: "_blank", rel: "noopener" }, `Open the document at page ${hit.page}`));
 		}
 		return frame;
@@ -132,7 +125,7 @@ export class Viewer {
 	/** A part of a picture is shown where it is in the whole. */
 	#part(whole, region) {
 		const [left, top, width, height] = region.map((share) => `${share}%`);
-		const part = el("div", { class: "part", role: "img", "aria-label": "The part that was found" });
+		const part = el("div.part", { role: "img", "aria-label": "The part that was found" });
 		Object.assign(part.style, { left, top, width, height });
 		const frame = this.#picture(whole);
 		frame.append(part);
@@ -164,10 +157,13 @@ export class Viewer {
 	}
 
 	#key(event) {
-		const does = KEYS[event.key], isArrow = event.key.startsWith("Arrow");
-		if (!does || event.ctrlKey || event.metaKey || event.altKey) return;
-		if (isArrow && event.target.closest(does === "up" || does === "down" ? "video, .panel, .reading" : "video")) return;
+		const { key, target } = event, move = MOVES[key];
+		if (withModifier(event) || (move && target.closest(move[1] ? "video, .panel, .reading" : "video"))) return;
+		if (move && this.zoom.scale > 1) this.zoom.pan(...move);
+		else if (move?.[0]) this.on.step(-Math.sign(move[0]) * RIGHT);
+		else if (key === "0") this.zoom.fit();
+		else if (key === "z") this.zoom.toggle();
+		else if (!press(this.dialog, event)) return;
 		event.preventDefault();
-		this.acts[does]();
 	}
 }

@@ -5,7 +5,7 @@ const SWIPE = 50;  // pixels
 
 export class Zoom {
 	/** stage: what the picture moves in; onchange(scale): it is now so much larger than fitted;
-	 * onswipe(step): a finger asked for the next (1) or the previous (-1). */
+	 * onswipe(step): a finger asked for what is to the right (1) or to the left (-1). */
 	constructor(stage, onchange, onswipe) {
 		Object.assign(this, { stage, onchange, onswipe, scale: 1, x: 0, y: 0, node: null });
 		this.pointers = new Map();
