@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DECAY = 0.01
 """What matrices lose, times the learning rate, at each step (AdamW)."""
-ENCODED = 128
+ENCODED = 32
 """Rows that are encoded together where no gradients are wanted."""
 
 Weights = dict[str, torch.Tensor]
