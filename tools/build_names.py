@@ -30,14 +30,13 @@ import numpy as np
 import torch
 import wordfreq
 from build_model import find_wheels, log, pictures, read_data, recall_of, say
-from safetensors.numpy import load_file
 
 from mmsearch.encoders import BUILTIN_DIR
 from mmsearch.encoders.names import ENDINGS, Names
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.evaluation.pairs import Pair, load_pairs
 from mmsearch.records import Vectors
-from mmsearch.training.heads import unit
+from mmsearch.training.heads import read_heads, unit
 
 HERE = Path(__file__).parent
 SETTINGS = {"strength": 3.5, "sharpness": 0.03, "least": 0.8,
@@ -161,8 +160,7 @@ def class_directions(wheel: Path, model: Path, mean: Vectors) -> Vectors:
     seen = np.repeat(mean[None], len(weights), 0)
     pooled = slice(weights.shape[1])
     seen[:, pooled] = np.maximum(seen[:, pooled] + CLASS * (weights - weights.mean(0)), 0)
-    heads = load_file(model / "heads.safetensors")
-    vectors = unit(unit(seen) @ heads["image.weight"].astype(np.float32).T + heads["image.bias"])
+    vectors = read_heads(model).image(seen)
     return unit(vectors - vectors.mean(0))
 
 

@@ -43,7 +43,8 @@ def _yes_or_no(text: str) -> bool:
 
 _SETTINGS: dict[str, Callable[[str], Any]] = {
     "mode": str, "fusion": str, "text_weight": float, "diverse": float, "min_score": float,
-    "multilingual": _yes_or_no, "captions": _yes_or_no, "spelling": _yes_or_no}
+    "multilingual": _yes_or_no, "captions": _yes_or_no, "spelling": _yes_or_no,
+    "rerank": int}
 """Parts of a query that --set and --compare can set, and what reads them."""
 
 

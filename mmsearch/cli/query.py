@@ -61,6 +61,7 @@ def query(
         "text_weight", metavar="W", show_default=str(Query.text_weight))] = None,
     captions: Annotated[bool, part_option(
         "captions", "--captions/--no-captions")] = Query.captions,
+    rerank: Annotated[int, part_option("rerank", metavar="N")] = Query.rerank,
     diverse: Annotated[float | None, part_option(
         "diverse", metavar="LAMBDA")] = Query.diverse,
     collapse: Annotated[str | None, part_option("collapse", metavar="COLUMN")] = None,
@@ -108,7 +109,7 @@ def query(
         without=without or (), without_image=without_image or (), weights=weight or (), find=find,
         k=top, offset=offset, min_score=min_score, where=where or (), mode=mode,
         fusion=fusion or Query.fusion, diverse=diverse, multilingual=multilingual,
-        captions=captions, spelling=spelling,
+        captions=captions, spelling=spelling, rerank=rerank,
         text_weight=Query.text_weight if text_weight is None else text_weight,
         collapse=not no_collapse and (collapse or Query.collapse))
     answer = answered(place, asked, model, device)

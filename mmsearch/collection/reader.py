@@ -37,11 +37,14 @@ from mmsearch.search import (
     Calibration,
     Find,
     Names,
+    Places,
     Prepared,
     Query,
     TextVectors,
     asked_of,
+    candidates,
     nearest,
+    reranked,
     search_many,
     several,
     share_of_images,
@@ -81,7 +84,7 @@ class Reader(Browsing):
         self._calibration: tuple[str, Calibration] | None = None
         """With the encoder that it is for."""
         self._names: tuple[list[TaughtPicture], Names | None] = [], None
-        self.texts = TextVectors()
+        self.texts, self._places = TextVectors(), Places()
         """Those asked for last."""
 
     @classmethod
@@ -167,9 +170,11 @@ class Reader(Browsing):
 
         took: is told the seconds spent in "encode" and in "search".
         """
-        while (found := self._search(queries, took)) is None:
+        plain = [candidates(query) if query.rerank else query for query in queries]
+        while (found := self._search(plain, took)) is None:
             pass  # another model was put in between, for which they have to be encoded again
-        return found
+        return [reranked(self.encoder, query, hits, self._places) if query.rerank else hits
+                for query, hits in zip(queries, found, strict=True)]
 
     def _search(self, queries: Sequence[Query], took: Took
                 ) -> list[list[Hit] | MmsearchError] | None:

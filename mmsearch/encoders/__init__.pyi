@@ -15,3 +15,4 @@ from .onnx import OnnxEncoder as OnnxEncoder
 from .openclip import OpenClipEncoder as OpenClipEncoder, is_openclips as is_openclips
 from .precision import split_precision as split_precision
 from .protocol import Encoder as Encoder, encode_queries as encode_queries, spelled as spelled
+from .reranker import Reranker as Reranker, reads as reads, reranker_of as reranker_of

@@ -103,9 +103,9 @@ class Multilingual:
         return self.encode_queries(texts)[1]
 
     def corrected(self, text: str) -> str:
-        return spelled(self._base, text) if self._is_english(text) else text
+        return spelled(self._base, text) if self.is_english(text) else text
 
-    def _is_english(self, text: str) -> bool:
+    def is_english(self, text: str) -> bool:
         """Also what may be English, misspelt; not what looks rather foreign and has no word that is
         known to be English: Fahrrad, Apfel."""
         if self._every:
@@ -118,7 +118,7 @@ class Multilingual:
 
     def encode_queries(self, texts: Sequence[str], *, spelling: bool = True
                        ) -> tuple[Vectors, Vectors]:
-        other = [n for n, text in enumerate(texts) if not self._is_english(text)]
+        other = [n for n, text in enumerate(texts) if not self.is_english(text)]
         english = sorted(set(range(len(texts))) - set(other))
         if not other:
             return encode_queries(self._base, texts, spelling=spelling)

@@ -23,12 +23,13 @@ from mmsearch.encoders.cleaning import CLEANERS
 from mmsearch.encoders.hubness import Hubness
 from mmsearch.encoders.names import Names
 from mmsearch.encoders.protocol import stacked
+from mmsearch.encoders.reranker import Reranker
 from mmsearch.encoders.spelling import Spelling
 from mmsearch.errors import ModelError
 from mmsearch.records import Pixels, Vectors
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, RunOptions
     from PIL.Image import Image
 
     from mmsearch.encoders.protocol import Picture
@@ -104,10 +105,12 @@ class OnnxEncoder:
         """Whether any word of a text is an English one, as far as the model knows."""
         return self._spelling is None or self._spelling.knows(text)
 
-    def run_images(self, images: Sequence[Picture]) -> tuple[Vectors, Vectors]:
-        """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32."""
+    def run_images(self, images: Sequence[Picture], also: str = "features"
+                   ) -> tuple[Vectors, Vectors]:
+        """-> embeddings [n, dim] and another output of the tower, both float32: its pooled features
+        [n, F]; or "places", see `encoders.reranker`."""
         parts = [images[at : at + self.batch] for at in range(0, len(images), self.batch)]
-        return self._each(self._image_session, self._pixels, parts)
+        return self._each(self._image_session, self._pixels, parts, also)
 
     def _pixels(self, part: Sequence[Picture]) -> dict[str, Any]:
         """What the image graph takes: uint8 pixels, or what the model makes of them where its graph
@@ -122,8 +125,9 @@ class OnnxEncoder:
             pixels = ((pixels / np.float32(255) - mean) / std).astype(kind, copy=False)
         return {takes.name: np.ascontiguousarray(pixels)}
 
-    def run_texts(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
-        """-> embeddings [n, dim] and the tower's pooled features [n, F], both float32.
+    def run_texts(self, texts: Sequence[str], also: str = "features") -> tuple[Vectors, Vectors]:
+        """-> embeddings [n, dim] and another output of the tower, both float32: its pooled features
+        [n, F]; or, of one text, the "states" of its tokens [1, T, F].
 
         Texts of nearly one length share a run, where the model says how many may ("batch"). Where
         int8 activations are scaled over all of a run, as in exports, it takes one text at a time:
@@ -149,7 +153,7 @@ class OnnxEncoder:
                     for name, kind in takes.items()}
 
         back = np.argsort([n for part in parts for n in part])
-        vectors, features = self._each(self._text_session, inputs, parts)
+        vectors, features = self._each(self._text_session, inputs, parts, also)
         return vectors[back], features[back]
 
     def cut(self, texts: Sequence[str]) -> list[list[int]]:
@@ -162,15 +166,15 @@ class OnnxEncoder:
         return found
 
     def _each(self, session: InferenceSession, inputs: Callable[[Any], dict[str, Any]],
-              parts: Sequence[Any]) -> tuple[Vectors, Vectors]:
+              parts: Sequence[Any], also: str) -> tuple[Vectors, Vectors]:
         """Run a graph on every part, on all cores when there are several."""
         def run(part: Any) -> Any:
-            return session.run(outputs, inputs(part))
+            return session.run(outputs, inputs(part), _only_what_is_asked_for())
 
         gives = [one.name for one in session.get_outputs()]
         vectors = next((name for name in _VECTORS if name in gives), gives[0])
         # Only what `mmsearch train` starts from gives its features too.
-        outputs = [vectors, "features" if "features" in gives else vectors]
+        outputs = [vectors, also if also in gives else vectors]
 
         if not parts:
             return np.zeros((0, self.dim), np.float32), np.zeros((0, 0), np.float32)
@@ -184,6 +188,12 @@ class OnnxEncoder:
             found = found.astype(np.float32)
             found /= np.linalg.norm(found, axis=1, keepdims=True)
         return found, features
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        settings = self._spec.get("rerank")
+        return settings and Reranker(self, _session(self.directory / settings["file"]),
+                                     float(settings["weight"]))
 
     @cached_property
     def _image_session(self) -> InferenceSession:
@@ -271,7 +281,8 @@ def _read_spec(directory: Path) -> dict[str, Any]:
                              "upgrade mmsearch")
         text = spec["text"]
         for part in (spec["image"]["file"], text["file"], text.get("tokens", ""), text["tokenizer"],
-                     *(spec.get(part, text)["file"] for part in ("names", "hubness", "spelling"))):
+                     *(spec.get(part, text)["file"] for part in ("names", "hubness", "spelling",
+                                                              "rerank"))):
             if Path(part).is_absolute() or ".." in Path(part).parts:
                 raise ModelError(f"{path} names a file outside its directory: {part}")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -293,6 +304,15 @@ def _session(path: Path) -> InferenceSession:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's own errors share no base class
         raise _damaged(path, error) from error
+
+
+def _only_what_is_asked_for() -> RunOptions:
+    """Leaves out the parts of a graph that nobody wants the output of."""
+    from onnxruntime import RunOptions
+
+    options = RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
 
 
 def _providers(available: Sequence[str]) -> list[str]:

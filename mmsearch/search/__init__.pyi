@@ -28,3 +28,4 @@ from .relevance import (
     calibration_of as calibration_of,
     kept_calibration as kept_calibration,
 )
+from .rerank import Places as Places, candidates as candidates, reranked as reranked

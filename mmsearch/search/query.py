@@ -88,6 +88,10 @@ class Query:
     captions: bool = _part(
         True, "Whether the captions of a picture count, besides what it shows, where words ask for "
         "pictures in the modes vector and hybrid.", "See `search.captions`.")
+    rerank: int = _part(
+        0, "Look closer at the first N results, at how the words fit parts of each picture, and "
+        "order them anew. Try 50. Takes about a second.",
+        "By the built-in model, for words, in the mode vector; see `search.rerank`.")
     diverse: float | None = _part(
         None, "Show fewer look-alikes, 0 to 1: 1 changes nothing, 0 spreads most; try 0.5.",
         "See `search.diversity`; pages fit together up to result 20, from there to 100, to 500, "
@@ -129,6 +133,15 @@ class Query:
             raise UsageError(f"k and the offset together must be at most {MOST:,}")
         if self.offset < 0:
             raise UsageError(f"the offset must be at least 0, not {self.offset}")
+        if not 0 <= self.rerank <= 1000:
+            raise UsageError(f"rerank must be from 0 to 1,000 results, not {self.rerank}")
+        if self.rerank and (self.mode != "vector" or self.diverse is not None or self.after):
+            raise UsageError("rerank needs the mode vector, no diverse and no cursor (use an "
+                             "offset)")
+        if self.rerank and (self.find != "image" or not several(self.text)
+                            or several(self.image) or self.vector is not None):
+            raise UsageError("rerank looks for pictures by words: leave it out, or leave out "
+                             "pictures, vectors and `find`")
         if self.after and (self.mode != "vector" or self.diverse is not None):
             raise UsageError("a cursor needs the mode vector and no diverse: their scores change "
                              "as items are added; use an offset")

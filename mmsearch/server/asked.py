@@ -113,6 +113,7 @@ class QueryIn(BaseModel):
     fusion: Fusion = "weighted"
     text_weight: Share = Query.text_weight
     captions: bool = True
+    rerank: Annotated[int, Field(ge=0, le=100)] = 0
     k: K = 10
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     after: Annotated[str, Field(max_length=100)] = ""

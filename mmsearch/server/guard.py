@@ -85,7 +85,7 @@ class Guard:
                 return
             if scope["method"] == "HEAD":  # of which uvicorn sends the head alone
                 scope = {**scope, "method": "GET", HEAD_ONLY: True}
-            await self.app(scope, arriving, guarded)
+            await self.app(scope, arriving, arriving.until_answered(guarded))
         finally:
             arriving.end()
 
@@ -162,10 +162,22 @@ class _Arriving:
             self.admission.check()  # before anybody sends a picture in vain
         self.first = await self()
 
+    def until_answered(self, send: Send) -> Send:
+        """Once its answer begins, a request is under way no more, however slowly that is read."""
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            self._leave()
+            await send(message)
+
+        return sending
+
     def end(self) -> None:
         self.arrived.bytes -= self.bytes
+        self._leave()
+
+    def _leave(self) -> None:
         if self.admission is not None and self.admitted:
             self.admission.leave()
+            self.admitted = False
 
     async def __call__(self) -> MutableMapping[str, Any]:
         if self.first is not None:

@@ -83,7 +83,8 @@ def write_model(base: Path, heads: Heads, out: Path, *, name: str, source: str) 
     save_file(heads.tensors(), out / "heads.safetensors")
     files = [spec["image"]["file"], *(spec["text"][k] for k in ("file", "tokens", "tokenizer")),
              "heads.safetensors"]
-    for part in ("encoder", "names", "hubness", "spelling"):  # of another space, that of `base`
+    # What is of another space, that of `base`.
+    for part in ("encoder", "names", "hubness", "spelling", "rerank"):
         spec.pop(part, None)
     spec |= {"name": name, "dim": len(heads.image.bias), "source": source,
              "sha256": {f: hashlib.sha256((out / f).read_bytes()).hexdigest() for f in files}}

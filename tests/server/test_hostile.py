@@ -368,12 +368,13 @@ def test_idle_connections_shut_nobody_out(demo_index: Path) -> None:
 
 
 def test_who_does_not_read_is_hung_up_on(tmp_path: Path) -> None:
-    """Though what is sent is more than all buffers on the way hold."""
+    """Though what is sent is more than all buffers on the way hold; nor do they take the turns of
+    others."""
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "a.jpg").write_bytes(CAT + bytes(60_000_000))
     with Collection.create(tmp_path / "index") as collection:
         add(collection, tmp_path / "files")
-    with serving(tmp_path / "index", head_seconds=3.0) as server:
+    with serving(tmp_path / "index", head_seconds=3.0, waiting=5) as server:
         files = Path(f"/proc/{server.process.pid}/fd")
         if not files.exists():
             pytest.skip("no /proc here")

@@ -20,10 +20,28 @@ from mmsearch.server.writing import safe_name
 CAT, BUS = (DEMO / "cat.jpg").read_bytes(), (DEMO / "bus.jpg").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serving, Path]]:
+    root = tmp_path_factory.mktemp("writing")
+    (root / "files").mkdir()
+    with serving("-i", root / "index", "--writable", root / "files") as server:
+        yield server, root / "files"
+
+
 @pytest.fixture
-def writable(folder: Path, tmp_path: Path) -> Iterator[Serving]:
-    with serving("-i", tmp_path / "index", "--writable", folder) as server:
-        yield server
+def folder(running: tuple[Serving, Path]) -> Path:
+    return running[1]
+
+
+@pytest.fixture
+def writable(running: tuple[Serving, Path]) -> Iterator[Serving]:
+    """The same server for all tests, each time of an empty collection and folder."""
+    server, folder = running
+    yield server
+    if ids := [one["id"] for one in server.client.get("/v1/items").json()["items"]]:
+        server.client.request("DELETE", "/v1/items", json={"ids": ids})
+    for path in folder.iterdir():
+        path.unlink()
 
 
 def test_what_is_sent_is_saved_found_and_removed(writable: Serving, folder: Path) -> None:
@@ -80,9 +98,9 @@ def test_names_are_made_safe(name: str, safe: str) -> None:
     assert "".join(safe_name(name, "image/jpeg")) == safe
 
 
-def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path, folder: Path
-                                                                ) -> None:
-    index, acknowledged = tmp_path / "index", []
+def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
+    index, folder, acknowledged = tmp_path / "index", tmp_path / "files", []
+    folder.mkdir()
 
     def send(client: httpx.Client, worker: int, enough: threading.Event, most: int) -> None:
         for number in range(len(acknowledged), 1000):
