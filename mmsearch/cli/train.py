@@ -31,10 +31,10 @@ def train(
         metavar="WHAT", help="heads; or, in the networks before them: last:N (blocks of each), "
         "lora, full.")] = "heads",
     rank: Annotated[int, typer.Option(min=1, help="Of what lora adds to each weight.")] = 16,
-    epochs: Annotated[int | None, typer.Option(
-        min=1, help="Passes over all pairs.", show_default="20, or 5 beyond heads")] = None,
-    batch_size: Annotated[int | None, typer.Option(
-        min=2, help="Pictures in each step.", show_default="512, or 64 beyond heads")] = None,
+    epochs: Annotated[int, typer.Option(
+        min=1, help="Passes over all pairs.", show_default="20, or 5 beyond heads")] = UNSET,
+    batch_size: Annotated[int, typer.Option(
+        min=2, help="Pictures in each step.", show_default="512, or 64 beyond heads")] = UNSET,
     captions: Annotated[int, typer.Option(
         min=1, help="Captions of each picture in a step, all of them right.")] = 1,
     chunk: Annotated[int, typer.Option(
@@ -80,11 +80,10 @@ def train(
     from mmsearch.training import TrainConfig, train as run
 
     config = TrainConfig(
-        base=base, val=val, tune=tune, rank=rank, epochs=UNSET if epochs is None else epochs,
-        accumulate=accumulate, precision=precision, blend=blend,
-        batch_size=UNSET if batch_size is None else batch_size, captions=captions, chunk=chunk,
-        loss=loss, hard_negatives=hard_negatives, adversarial=adversarial, lr=lr, warmup=warmup,
-        ema=ema, patience=patience, seed=seed, resume=resume)
+        base=base, val=val, tune=tune, rank=rank, epochs=epochs, accumulate=accumulate,
+        precision=precision, blend=blend, batch_size=batch_size, captions=captions, chunk=chunk,
+        loss=loss, hard_negatives=hard_negatives, adversarial=adversarial, lr=lr,
+        warmup=warmup, ema=ema, patience=patience, seed=seed, resume=resume)
     result = run(pairs, out, config, on_epoch=lambda r: say(
         f"epoch {r.epoch}/{r.epochs}  "
         f"{'start' if r.epoch == 0 else f'loss {r.loss:.3f}'}  val R@10 "
