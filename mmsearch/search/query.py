@@ -82,7 +82,7 @@ class Query:
                                  "metadata), or both.", "`text` needs no model.")
     fusion: Fusion = _part(
         "weighted", "How the mode hybrid combines meanings and words: by scores (weighted) or by "
-        "ranks (rrf).", "See `indexes.fusion`.")
+        "ranks (rrf).", "See `search.hybrid`.")
     # Half, and a little more: by ranks, too, what is named comes before what only looks alike.
     text_weight: float = _part(0.51, "How much words count in the mode hybrid, 0 to 1.")
     captions: bool = _part(
