@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -15,8 +15,6 @@ from mmsearch.cli.terminal import print_json, say, say_skipped
 
 Loss: TypeAlias = Literal["infonce", "siglip"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
-UNSET = -1
-"""What suits what is tuned."""
 
 
 def train(
@@ -31,10 +29,10 @@ def train(
         metavar="WHAT", help="heads; or, in the networks before them: last:N (blocks of each), "
         "lora, full.")] = "heads",
     rank: Annotated[int, typer.Option(min=1, help="Of what lora adds to each weight.")] = 16,
-    epochs: Annotated[int, typer.Option(
-        min=1, help="Passes over all pairs.", show_default="20, or 5 beyond heads")] = UNSET,
-    batch_size: Annotated[int, typer.Option(
-        min=2, help="Pictures in each step.", show_default="512, or 64 beyond heads")] = UNSET,
+    epochs: Annotated[int | None, typer.Option(
+        min=1, help="Passes over all pairs.", show_default="20, or 5 beyond heads")] = None,
+    batch_size: Annotated[int | None, typer.Option(
+        min=2, help="Pictures in each step.", show_default="512, or 64 beyond heads")] = None,
     captions: Annotated[int, typer.Option(
         min=1, help="Captions of each picture in a step, all of them right.")] = 1,
     chunk: Annotated[int, typer.Option(
@@ -53,8 +51,8 @@ def train(
         min=1, help="Batches whose gradients make a step, beyond heads.")] = 1,
     precision: Annotated[Precision, typer.Option(
         help="What networks compute in (auto: bf16 on a GPU).")] = "auto",
-    lr: Annotated[float, typer.Option(
-        help="Peak learning rate.", show_default="1e-4, or 1e-5 for last and full")] = UNSET,
+    lr: Annotated[float | None, typer.Option(
+        help="Peak learning rate.", show_default="1e-4, or 1e-5 for last and full")] = None,
     warmup: Annotated[float, typer.Option(
         help="Share of the run in which the learning rate rises; then it falls as a cosine.")]
         = 0.05,
@@ -79,11 +77,13 @@ def train(
     from mmsearch.sources import Skipped
     from mmsearch.training import TrainConfig, train as run
 
+    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
     config = TrainConfig(
-        base=base, val=val, tune=tune, rank=rank, epochs=epochs, accumulate=accumulate,
-        precision=precision, blend=blend, batch_size=batch_size, captions=captions, chunk=chunk,
-        loss=loss, hard_negatives=hard_negatives, adversarial=adversarial, lr=lr,
-        warmup=warmup, ema=ema, patience=patience, seed=seed, resume=resume)
+        base=base, val=val, tune=tune, rank=rank, accumulate=accumulate,
+        precision=precision, blend=blend, captions=captions, chunk=chunk,
+        loss=loss, hard_negatives=hard_negatives, adversarial=adversarial,
+        warmup=warmup, ema=ema, patience=patience, seed=seed, resume=resume,
+        **{name: value for name, value in given.items() if value is not None})
     result = run(pairs, out, config, on_epoch=lambda r: say(
         f"epoch {r.epoch}/{r.epochs}  "
         f"{'start' if r.epoch == 0 else f'loss {r.loss:.3f}'}  val R@10 "

@@ -67,6 +67,10 @@ class OnnxEncoder:
         self.name = self._spec.get("encoder") or \
             f"{self._spec['name']}@{hashlib.sha256(digest.encode()).hexdigest()[:12]}"
 
+    def graph(self, side: str) -> Path:
+        """Where the ONNX graph of the side "image" or "text" is."""
+        return self.directory / str(self._spec[side]["file"])
+
     def prepare(self, image: Image) -> Pixels:
         from PIL.Image import Resampling
 
@@ -148,7 +152,7 @@ class OnnxEncoder:
                 ids[row, : len(cut[n])], mask[row, : len(cut[n])] = cut[n], 1
             every = {"ids": ids, "mask": mask}
             if "tokens" in known:
-                every["tokens"] = self._table[ids]
+                every["tokens"] = self.table[ids]
             return {name: every[_TAKES.get(name, name)].astype(kind, copy=False)
                     for name, kind in takes.items()}
 
@@ -197,11 +201,11 @@ class OnnxEncoder:
 
     @cached_property
     def _image_session(self) -> InferenceSession:
-        return _session(self.directory / self._spec["image"]["file"])
+        return _session(self.graph("image"))
 
     @cached_property
     def _text_session(self) -> InferenceSession:
-        return _session(self.directory / self._spec["text"]["file"])
+        return _session(self.graph("text"))
 
     @cached_property
     def _names(self) -> Names | None:
@@ -237,7 +241,8 @@ class OnnxEncoder:
             raise _damaged(path, error) from error
 
     @cached_property
-    def _table(self) -> np.ndarray[Any, np.dtype[np.float16]]:
+    def table(self) -> np.ndarray[Any, np.dtype[np.float16]]:
+        """A row for each token, [tokens, width]."""
         path = self.directory / self._spec["text"]["tokens"]
         try:
             table: np.ndarray[Any, np.dtype[np.float16]] = np.load(path, mmap_mode="r")

@@ -66,8 +66,12 @@ def unit(rows: npt.NDArray[Any]) -> Vectors:
     return np.asarray(rows / np.maximum(lengths, 1e-12), np.float32)
 
 
-def write_model(base: Path, heads: Heads, out: Path, *, name: str, source: str) -> None:
-    """Write a model directory: the towers of `base` (as exact as they are there) with `heads`."""
+def write_model(base: Path, heads: Heads, out: Path, *, name: str, source: str,
+                graphs: dict[str, Any] | None = None) -> None:
+    """Write a model directory: the towers of `base` (as exact as they are there) with `heads`.
+
+    graphs: ONNX towers of each side to write instead, with `heads` in them already.
+    """
     import onnx
     from safetensors.numpy import save_file
 
@@ -75,7 +79,8 @@ def write_model(base: Path, heads: Heads, out: Path, *, name: str, source: str) 
     out.mkdir(parents=True, exist_ok=True)
     for side in SIDES:
         file = spec[side]["file"]
-        model = with_head(onnx.load(base / file), side, getattr(heads, side))
+        model = graphs[side] if graphs else with_head(onnx.load(base / file), side,
+                                                      getattr(heads, side))
         save_whole(out / file, partial(onnx.save, model))
     for file in (spec["text"]["tokens"], spec["text"]["tokenizer"]):
         if base.resolve() != out.resolve():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,10 +43,12 @@ class Pictures(Dataset[torch.Tensor]):
     def rows(self, plan: Sequence[Ids], device: torch.device) -> Iterator[torch.Tensor]:
         """[rows, 3, side, side] for each batch of numbers. On a GPU, processes of their own read
         ahead; on a CPU the towers need all cores."""
+        on_gpu, ways = device.type == "cuda", multiprocessing.get_all_start_methods()
         readers = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        readers = min(16, readers) if on_gpu and "fork" in ways else 0
         loader = DataLoader(self, batch_sampler=[list(map(int, batch)) for batch in plan],
-                            num_workers=min(16, readers) if device.type == "cuda" else 0,
-                            pin_memory=device.type == "cuda")
+                            num_workers=readers, pin_memory=on_gpu,
+                            multiprocessing_context="fork" if readers else None)
         return (rows.to(device, non_blocking=True) for rows in loader)
 
 

@@ -20,7 +20,8 @@ a head is, and how it gets in and out of ONNX: `heads`.
 Where towers are tuned, in torch, every picture is decoded, augmented and encoded in each epoch:
 
     1. read      as above
-    2. towers    of the model, and which of their weights are trained: `towers`, `openclip_towers`
+    2. towers    of the model, and which of their weights are trained: `towers`, `openclip_towers`,
+                 `builtin_towers`
     3. tune      the same losses, over one process or several (`tuning`, `pictures`, `joint`)
     4. choose    on validation: the best epoch, and how far to go from the start towards it
     5. export    what LoRA added becomes part of the weights; a model directory
@@ -48,6 +49,8 @@ from mmsearch.training.validation import Recall
 if TYPE_CHECKING:
     from mmsearch.encoders import OnnxEncoder
     from mmsearch.evaluation import Pair
+    from mmsearch.training.builtin_towers import BuiltinTowers
+    from mmsearch.training.openclip_towers import OpenClipTowers
 
 MAX_VAL = 2000  # pictures; more would cost more than the training itself
 
@@ -110,15 +113,11 @@ def _tune(train_pairs: list[Pair], val_pairs: list[Pair], pairs: Path, out: Path
     import torch
 
     from mmsearch.training.joint import joined
-    from mmsearch.training.openclip_towers import OpenClipTowers
     from mmsearch.training.pictures import readable
     from mmsearch.training.towers import merge
     from mmsearch.training.tuning import tune
 
-    name = absolute_name(config.base)
-    if not is_openclips(name):
-        raise ModelError(f"the towers of {name} cannot be tuned; expected an open_clip model")
-    towers = OpenClipTowers(name)
+    towers = _load_towers(absolute_name(config.base))
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -186,6 +185,16 @@ def _load_base(name: str) -> OnnxEncoder:
         raise ModelError(f"{name} has no ONNX towers to train heads on; expected 'builtin' or a "
                          "model directory")
     return encoder
+
+
+def _load_towers(name: str) -> OpenClipTowers | BuiltinTowers:
+    if is_openclips(name):
+        from mmsearch.training.openclip_towers import OpenClipTowers
+
+        return OpenClipTowers(name)
+    from mmsearch.training.builtin_towers import BuiltinTowers
+
+    return BuiltinTowers(_load_base(name))
 
 
 def _work_directory(out: Path, base: str, pairs: Path, config: TrainConfig) -> Path:
