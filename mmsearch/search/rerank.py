@@ -26,7 +26,7 @@ from mmsearch.sources import locate
 
 
 class Places:
-    """What was looked at of pictures last, for many threads: some 30 kB a picture."""
+    """What was looked at of pictures last, for many threads: some 40 kB a picture."""
 
     def __init__(self, most: int = 1000) -> None:
         self.most = most
