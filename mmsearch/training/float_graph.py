@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.encoders import replace_nodes
+from mmsearch.training.heads import leading_to
 
 SMOOTH = ".smooth"
 """What a weight's inputs are multiplied by where its int8 has been divided by it."""
@@ -23,7 +24,7 @@ def with_floats(model: Any) -> Any:
     made = {name: node for node in graph.node for name in node.output}
     same: dict[str, str] = {}
     nodes: list[Any] = []
-    for node in graph.node:
+    for node in leading_to(graph, "embedding", "features"):  # and not what a reranker sees
         inputs = [same.get(name, name) for name in node.input]
         out = node.output[0]
         if node.op_type == "DequantizeLinear" and inputs[0] in constants:
@@ -60,6 +61,9 @@ def with_floats(model: Any) -> Any:
             del kept.input[:]
             kept.input.extend(inputs)
             nodes.append(kept)
+    outputs = [one for one in graph.output if one.name in ("embedding", "features")]
+    del graph.output[:]
+    graph.output.extend(outputs)
     used = {name for node in nodes for name in node.input}
     del graph.initializer[:]
     replace_nodes(graph, nodes, {name: value for name, value in constants.items() if name in used})

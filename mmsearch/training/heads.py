@@ -102,12 +102,7 @@ def with_head(model: Any, side: str, head: Head) -> Any:
     from onnx import TensorProto, helper
 
     graph = model.graph
-    needed = {"features"}
-    nodes: list[Any] = []
-    for node in reversed(graph.node):
-        if needed & set(node.output):
-            nodes.insert(0, node)
-            needed.update(node.input)
+    nodes = leading_to(graph, "features")
     if not nodes:
         raise ModelError(f"the {side} tower has no output named features: its heads are fixed")
     constants = {
@@ -134,6 +129,17 @@ def with_head(model: Any, side: str, head: Head) -> Any:
     del graph.output[:]
     graph.output.extend([embedding, *outputs])
     return model
+
+
+def leading_to(graph: Any, *outputs: str) -> list[Any]:
+    """The nodes of a graph that these outputs need."""
+    needed = set(outputs)
+    nodes: list[Any] = []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            nodes.insert(0, node)
+            needed.update(node.input)
+    return nodes
 
 
 def read_heads(directory: Path) -> Heads:

@@ -133,7 +133,7 @@ def feeds_of(encoder: OnnxEncoder, side: str) -> dict[str, Any]:
         picture = decode(DEMO / "dogs.jpg", min_side=encoder.min_side).image
         return {"pixels": encoder.prepare(picture)[None]}
     ids = encoder.cut(CAPTIONS[:1])[0]
-    return {"tokens": encoder._table[ids].astype(np.float32)[None],
+    return {"tokens": encoder.table[ids].astype(np.float32)[None],
             "mask": np.ones((1, len(ids)), np.int64)}
 
 

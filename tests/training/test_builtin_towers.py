@@ -13,7 +13,7 @@ from PIL import Image
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
-from mmsearch.encoders import OnnxEncoder, load_encoder  # noqa: E402
+from mmsearch.encoders import OnnxEncoder, load_encoder, reranker_of  # noqa: E402
 from mmsearch.training.builtin_towers import BuiltinTowers  # noqa: E402
 from mmsearch.training.config import EpochReport, TrainConfig  # noqa: E402
 from mmsearch.training.towers import choose, merge  # noqa: E402
@@ -71,6 +71,7 @@ def test_all_of_it_is_tuned_written_and_loaded(pairs: Path, tmp_path: Path) -> N
     assert 0 < reports[1].loss < 2
     encoder = load_encoder(str(result.out))
     assert encoder.name.startswith("out-towers@")
+    assert reranker_of(encoder) is None  # that of the shipped model is of another space
     rows = [json.loads(line) for line in pairs.read_text().splitlines()]
     val = [row for row in rows if row["split"] == "val"]
     images = encoder.encode_images([Image.open(row["image"]).convert("RGB") for row in val])
