@@ -48,7 +48,8 @@ class Item:
 class Hit:
     """One result.
 
-    score: what it was ranked by: the cosine, with mode text BM25, with mode hybrid both, fused.
+    score: what it was ranked by: the cosine (with rerank, and what the closer look adds), with mode
+        text BM25, with mode hybrid both, fused.
     cosine: between query and item, -1 to 1, raised or lowered by the captions of a picture where
         these count; None if it was found by its words alone.
     bm25: how well its words match, above 0; None if it was found by its vector alone.

@@ -59,7 +59,7 @@ class OpenClipTowers:
             with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
                 self.module.lock_image_tower(unlocked_groups=1 + blocks)
                 self.module.lock_text_tower(unlocked_layers=1 + blocks)
-        except (AssertionError, AttributeError, NotImplementedError, RuntimeError) as error:
+        except (AssertionError, AttributeError, RuntimeError) as error:  # what its towers raise
             raise UsageError(f"open_clip cannot lock a part of {self.architecture}; tune it with "
                              "lora or full") from error
         ends = [one for one in before if one.requires_grad]
