@@ -25,7 +25,7 @@ from mmsearch.training.config import EpochReport, TrainConfig
 from mmsearch.training.contrastive import fit, rate
 from mmsearch.training.features import Features
 from mmsearch.training.heads import Head, Heads
-from mmsearch.training.trainer import TrainResult, train
+from mmsearch.training.trainer import TrainResult, steps, train
 from mmsearch.training.validation import recall
 
 # Words that no tower knows, so that there is something to learn however good the model is.
@@ -85,7 +85,10 @@ def whole(pairs: Path, tmp_path_factory: pytest.TempPathFactory
     """One run that nothing interrupts."""
     reports: list[EpochReport] = []
     out = tmp_path_factory.mktemp("whole") / "model"
-    return train(pairs, out, QUICK, on_epoch=reports.append), reports
+    done: list[int] = []
+    result = train(pairs, out, QUICK, on_epoch=reports.append, progress=done.append)
+    assert sum(done) == steps(pairs, QUICK)
+    return result, reports
 
 
 def heads_of(out: Path) -> bytes:
