@@ -10,7 +10,7 @@ demo: .venv/.installed-cpu
 	$(BIN)/mmsearch demo
 
 test: .venv/.installed-dev chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
