@@ -55,7 +55,7 @@ def _threads() -> None:
     """The same number in every process: sums come out in another order with another number."""
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
     script = f"""
 import os, signal, torch
 from pathlib import Path
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 from mmsearch.training import TrainConfig, train
 def stop(report):
     if report.epoch == 3:
