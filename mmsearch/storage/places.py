@@ -52,7 +52,8 @@ class PlacesWriter:
 
     def commit(self) -> None:
         self._run("COMMIT")
-        self._run("BEGIN")
+        if not self._conn.in_transaction:  # of a new file
+            self._run("BEGIN")
 
     def _run(self, sql: str, values: Iterable[Any] = ()) -> list[Any]:
         with plainly(self.path):
@@ -109,13 +110,18 @@ def prune_places(root: Path, catalog: Path, *, shrink: bool = False) -> None:
     path = root / PLACES
     if not path.exists():
         return
-    with plainly(path), closing(sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)) as conn:
-        conn.execute("ATTACH ? AS catalog", [f"{catalog.absolute().as_uri()}?mode=ro"])
-        conn.execute(f"DELETE FROM places WHERE hash IN ({_GONE})")
-        if shrink:
-            conn.execute("DETACH catalog")
-            conn.execute("VACUUM")
+    address = f"{path.absolute().as_uri()}?mode=rw"
+    with plainly(path):
+        try:
+            with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as conn:
+                conn.execute("ATTACH ? AS catalog", [f"{catalog.absolute().as_uri()}?mode=ro"])
+                for sql in (*_CREATE, f"DELETE FROM places WHERE hash IN ({_GONE})",
+                            "DETACH catalog", *["VACUUM"][:shrink]):
+                    conn.execute(sql)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:  # damaged
+            remove_places(root)
 
 
 def remove_places(root: Path) -> None:
