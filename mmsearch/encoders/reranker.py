@@ -8,7 +8,6 @@ https://arxiv.org/abs/2107.07651, on towers that stay as they are.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,16 +24,14 @@ if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.encoders.protocol import Encoder, Picture
 
-_CRC = 4
-
 
 @dataclass(frozen=True)
 class Reranker:
     """weight: what a unit of log odds counts beside a cosine.
     made_by: identifies what makes places: a hash of the image graph.
 
-    What is looked at of a picture, its places, is kept packed: a checksum (CRC-32), a float16 scale
-    for each of the 82 rows, then the rows as int8; 21 kB.
+    What is looked at of a picture, its places, is kept packed: a float16 scale for each of the 82
+    rows, then the rows as int8; 21 kB.
     """
 
     encoder: OnnxEncoder
@@ -51,17 +48,11 @@ class Reranker:
         """What of each picture is looked at, packed. Most of the time goes into this."""
         return self.encode_images(images)[1]
 
-    def is_whole(self, packed: bytes) -> bool:
-        """Whether these are the places of a picture, as they were packed."""
-        rows, width = self._shape
-        return (len(packed) == _CRC + rows * (2 + width)
-                and int.from_bytes(packed[:_CRC], "little") == zlib.crc32(packed[_CRC:]))
-
     def unpacked(self, packed: Sequence[bytes]) -> Vectors:
         """The places of pictures, float32 [n, 82, d]."""
         rows, width = self._shape
         kept = np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), -1)
-        scales, values = np.split(kept[:, _CRC:], [2 * rows], axis=1)
+        scales, values = np.split(kept, [2 * rows], axis=1)
         scale = np.ascontiguousarray(scales).view("<f2").astype(np.float32)
         return values.view(np.int8).reshape(-1, rows, width) * scale[:, :, None]
 
@@ -90,7 +81,7 @@ def _packed(places: Vectors) -> bytes:
     scale = np.maximum(np.abs(places).max(1, keepdims=True) / 127, 1e-4).astype("<f2")
     values = np.rint(places / scale.astype(np.float32)).clip(-127, 127).astype(np.int8)
     packed: bytes = scale.tobytes() + values.tobytes()
-    return zlib.crc32(packed).to_bytes(_CRC, "little") + packed
+    return packed
 
 
 def reranker_of(encoder: Encoder) -> Reranker | None:

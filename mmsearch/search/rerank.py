@@ -48,8 +48,7 @@ class Places:
             known = {n: self._known[key] for n, key in enumerate(keys) if key in self._known}
         if new := [n for n in range(len(hits)) if n not in known]:
             stored = self.stored(reranker.made_by, [hits[n].id for n in new])
-            known |= {n: stored[hits[n].id] for n in new
-                      if reranker.is_whole(stored.get(hits[n].id, b""))}
+            known |= {n: stored[hits[n].id] for n in new if hits[n].id in stored}
             known |= _read(reranker, {n: hits[n].item for n in new if n not in known})
         with self._lock:
             for n in known:

@@ -12,6 +12,7 @@ from .lock import HOLDER as HOLDER, LOCK as LOCK, writer_lock as writer_lock
 from .open_segments import Files as Files, Opened as Opened, directory as directory
 from .places import (
     PlacesWriter as PlacesWriter,
+    check_places as check_places,
     places_facts as places_facts,
     prune_places as prune_places,
     remove_places as remove_places,

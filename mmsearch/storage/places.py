@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from mmsearch.records import Problem
 from mmsearch.storage.schema import open_to_read
 from mmsearch.storage.sqlite_errors import plainly
 
 PLACES = "rerank.db"
 _CREATE = ("CREATE TABLE IF NOT EXISTS made (by TEXT)",
-           "CREATE TABLE IF NOT EXISTS places (hash TEXT PRIMARY KEY, packed BLOB)")
+           "CREATE TABLE IF NOT EXISTS places (hash TEXT PRIMARY KEY, packed BLOB, crc INTEGER)")
 _GONE = "SELECT hash FROM places EXCEPT SELECT hash FROM catalog.items"
 
 
@@ -47,8 +49,9 @@ class PlacesWriter:
 
     def put(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """(hash, places)"""
-        for row in rows:
-            self._run("INSERT OR REPLACE INTO places VALUES (?, ?)", row)
+        for hash, packed in rows:
+            self._run("INSERT OR REPLACE INTO places VALUES (?, ?, ?)",
+                      [hash, packed, zlib.crc32(packed)])
 
     def commit(self) -> None:
         self._run("COMMIT")
@@ -84,13 +87,35 @@ class PlacesWriter:
 
 
 def stored_places(root: Path, made_by: str, hashes: Iterable[str]) -> dict[str, bytes]:
-    """What is stored for the contents of pictures, by their hash."""
+    """What is stored for the contents of pictures, by their hash; damaged rows are left out."""
     if (root / PLACES).exists():
         with suppress(sqlite3.DatabaseError), closing(_reading(root)) as conn:
             if conn.execute("SELECT by FROM made").fetchall() == [(made_by,)]:
-                return dict(conn.execute("SELECT hash, packed FROM places WHERE hash IN (SELECT "
-                                         "value FROM json_each(?))", [json.dumps([*hashes])]))
+                return {hash: packed for hash, packed, crc in conn.execute(
+                    "SELECT * FROM places WHERE hash IN (SELECT value FROM json_each(?))",
+                    [json.dumps([*hashes])]) if _is_whole(packed, crc)}
     return {}
+
+
+def check_places(root: Path) -> list[Problem]:
+    """What is wrong with the file."""
+    path = root / PLACES
+    if not path.exists():
+        return []
+    try:
+        with closing(_reading(root)) as conn:
+            found = [row[0] for row in conn.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            wrong = sum(not _is_whole(*row) for row in conn.execute(
+                "SELECT packed, crc FROM places"))
+    except sqlite3.DatabaseError as error:
+        found, wrong = [f"cannot be read: {error}"], 0
+    if wrong:
+        found.append(f"what was stored of {wrong} pictures is damaged")
+    return [Problem(str(path), reason) for reason in found]
+
+
+def _is_whole(packed: Any, crc: Any) -> bool:
+    return isinstance(packed, bytes) and zlib.crc32(packed) == crc
 
 
 def places_facts(root: Path) -> dict[str, int]:

@@ -134,18 +134,23 @@ def test_what_is_deleted_leaves_nothing(collection: Collection, root: Path) -> N
 def test_a_damaged_row_is_read_again(collection: Collection, root: Path) -> None:
     before = scores(collection)
     with closing(sqlite3.connect(collection.path / PLACES)) as conn:
-        for hash, packed in conn.execute("SELECT * FROM places").fetchall():
+        for hash, packed, _ in conn.execute("SELECT * FROM places").fetchall():
             worse = packed[:-9] + bytes([packed[-9] ^ 1]) + packed[-8:]
             conn.execute("UPDATE places SET packed = ? WHERE hash = ?", [worse, hash])
         conn.commit()
     with Collection.open(root / "stored") as another:
         assert scores(another) == before
+    (problem,) = collection.verify()
+    assert problem.file.endswith(PLACES) and f"{len(NAMES)} pictures is damaged" in problem.reason
+    assert all(one.fixed for one in collection.repair()) and not collection.verify()
+    assert add(collection, root / "photos").replaced == len(NAMES)
 
 
 def test_a_damaged_file_is_made_anew(
         collection: Collection, root: Path, reranker: Reranker) -> None:
     before = scores(collection)
     (collection.path / PLACES).write_bytes(b"no database" * 1000)
+    assert "not a database" in collection.verify()[0].reason
     with Collection.open(root / "stored") as another:
         assert scores(another) == before
     collection.delete([str(root / "photos/bus.jpg")])
