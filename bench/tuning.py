@@ -4,12 +4,13 @@ the same kind and on sources that were left out? And what does it take?
     python bench/tuning.py PAIRS.jsonl --pictures 1500 --elsewhere OTHER.jsonl ANOTHER.jsonl
 
 Every row but the first two is a whole `mmsearch train` in a process of its own, on the first
-pictures of split train. Of split val, the first --choose pictures choose epoch and blend, and the
-recall is that of the others, by the finished model; elsewhere it is that of split val where there
-is one, else of all pictures but split test: nothing of those files is trained on here.
+pictures of split train; what ran once is kept below --cache. Of split val, the first --choose
+pictures choose epoch, blend and whether to keep hubs down; the recall is that of the others, by the
+finished model. Elsewhere it is that of split val where there is one, else of all pictures but split
+test: nothing of those files is trained on here.
 
-"as shipped" has names, spelling and hubness, which belong to its space; "start" is the same without
-them and in floats, which is what all others begin with and have. Peak memory is of the process.
+"as shipped" has names, spelling and hubness; "start" is the same without them and in floats, which
+is what tuning begins with. Peak memory is of the process.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from measure import MMSEARCH, arguments, machine, measure, table, write_json
 
@@ -41,7 +41,6 @@ def main() -> None:
     parser.add_argument("--choose", type=int, default=300, help="of split val, to choose on")
     parser.add_argument("--epochs", type=int, help="beyond heads (default: that of train)")
     parser.add_argument("--only", nargs="*", default=list(SETTINGS), choices=SETTINGS)
-    parser.add_argument("--train", default="", help="more options of mmsearch train beyond heads")
     args = parser.parse_args()
     val = captioned(args.pairs, "val")
     given = captioned(args.pairs, "train")[: args.pictures]
@@ -57,20 +56,22 @@ def main() -> None:
         figures.append({"name": name, "recalls": found, "seconds": seconds, "peak_mb": peak})
         print(rows[-1], flush=True)
 
-    with TemporaryDirectory() as directory:
-        work = Path(directory)
-        write(work / "train.jsonl", given)
-        write(work / "val.jsonl", val[: args.choose])
-        tell("as shipped", "builtin")
-        tell("start", start(work / "start"))
-        for name in args.only:
-            more = [] if name == "heads" else args.train.split()
-            if args.epochs and name != "heads":
-                more += ["--epochs", str(args.epochs)]
-            out = work / name.replace(":", "-")
+    work = args.cache / f"tuning-{len(given)}-{args.choose}-{args.epochs or 'all'}"
+    work.mkdir(parents=True, exist_ok=True)
+    write(work / "train.jsonl", given)
+    write(work / "val.jsonl", val[: args.choose])
+    tell("as shipped", "builtin")
+    tell("start", start(work / "start"))
+    for name in args.only:
+        out = work / name.replace(":", "-")
+        took = out.with_suffix(".json")
+        if not took.exists():
+            more = ["--epochs", str(args.epochs)] if args.epochs and name != "heads" else []
             done = measure([*MMSEARCH, "train", str(work / "train.jsonl"), "--val",
-                            str(work / "val.jsonl"), "-o", str(out), *SETTINGS[name], *more])
-            tell(name, str(out), done.seconds, done.peak_mb)
+                            str(work / "val.jsonl"), "-o", str(out), "--resume", *SETTINGS[name],
+                            *more])
+            took.write_text(json.dumps([done.seconds, done.peak_mb]))
+        tell(name, str(out), *json.loads(took.read_text()))
     print(f"{machine()}; {len(given)} pictures; galleries "
           + ", ".join(f"{where} {len(pairs)}" for where, pairs in galleries.items()))
     print("R@1/5/10, text to image; image to text")
@@ -92,7 +93,7 @@ def start(out: Path) -> str:
     """The built-in model as tuned ones are written, untuned."""
     base = load_encoder("builtin")
     assert isinstance(base, OnnxEncoder)
-    out.mkdir()
+    out.mkdir(exist_ok=True)
     BuiltinTowers(base).write(out, 0.05, "the built-in model in floats")
     return str(out)
 
