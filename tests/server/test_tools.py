@@ -173,7 +173,7 @@ with TestClient(make_app(Server(Settings(indexes=(Path(sys.argv[1]),)))),
         client.post("/mcp", json={}, headers={"Accept": "application/json, text/event-stream"})
         assert "mcp" in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code, demo_index], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, demo_index], check=True, timeout=120)
 
 
 def test_standard_output_has_the_protocol_alone(demo_index: Path) -> None:
