@@ -7,14 +7,17 @@ query is spelled both ways too, so that each finds the other.
 
 A query is cut at spaces and slashes; each piece is a term, and a term is the phrase of its tokens,
 the last of which may go on: ``invo`` finds invoice. An item should have all terms; only where none
-has, any of them will do.
+has, any of them will do. (To the mode hybrid, a long text has them where they are close together:
+the words of a sentence are all somewhere on a page that says nothing of the kind.)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
+from math import log
+from typing import Any
 
 TABLE, VIEW = "items_fts", "items_text"
 WEIGHTS = {"words": 3.0, "text": 2.0, "labels": 1.0, "uri": 0.5}
@@ -52,11 +55,17 @@ _REACHED = f"JOIN items i ON i.id = m.id OR {_IS_CAPTION}"
 CAPTIONED = " UNION ".join(
     f"SELECT i.seq, m.seq FROM items i JOIN items m ON {_IS_CAPTION} "
     f"WHERE {one}.seq IN (SELECT value FROM json_each(?))" for one in "im")
-MATCHES = (f"WITH found AS MATERIALIZED (SELECT rowid AS id, "
-           f"-bm25({TABLE}, {', '.join(map(str, WEIGHTS.values()))}) AS score "
-           f"FROM {TABLE} WHERE {TABLE} MATCH ?) "
-           f"SELECT i.seq, max(found.score) AS best FROM found JOIN items m ON m.id = found.id "
-           f"{_REACHED}")
+_MATCHES = (f"WITH found AS MATERIALIZED (SELECT rowid AS id, "
+            f"-bm25({TABLE}, {', '.join(map(str, WEIGHTS.values()))}) AS score "
+            f"FROM {TABLE} WHERE {TABLE} MATCH ?) "
+            f"SELECT i.seq, max(found.score) AS best FROM found JOIN items m ON m.id = found.id "
+            f"{_REACHED}")
+_TOGETHER = (f" AND (length(m.text) <= ? OR m.id IN "
+             f"(SELECT rowid FROM {TABLE} WHERE {TABLE} MATCH ?))")
+_COUNT = f"SELECT count(*) FROM {TABLE} WHERE {TABLE} MATCH ?"
+_LONG, _CLOSE = 200, 10
+"""In a text of more characters, terms are together if no more words lie between the first and the
+last than there are terms and _CLOSE: within a sentence, not all over a page."""
 WITHOUT = (f"i.id NOT IN (SELECT i.id FROM {TABLE} JOIN items m ON m.id = {TABLE}.rowid "
            f"{_REACHED} WHERE {TABLE} MATCH ?)")
 
@@ -108,10 +117,33 @@ def _pieces(text: str) -> str:
     return " ".join(pieces for word in _BREAK.split(text) if (pieces := apart(word)) != word)
 
 
-def terms(text: str) -> list[str]:
-    """An FTS5 expression for each of the (first MOST_TERMS different) terms of a query; join them
-    with AND or OR."""
-    return [_term(term) for term in _terms(text)]
+def matches(rows: Callable[[str, Sequence[Any]], list[Any]], text: str, conditions: str,
+            parameters: Sequence[Any], k: int, least: float) -> tuple[list[Any], bool]:
+    """See `Catalog.match`: (sequence number, score), and whether they have all terms of `text`.
+
+    rows: runs SQL; conditions, parameters: a WHERE clause of it, or "".
+    """
+    end = f"{conditions} GROUP BY i.seq HAVING best >= ? ORDER BY best DESC, i.seq LIMIT ?"
+    terms = [_term(term) for term in _terms(text)]
+    if not terms:
+        return [], True
+    every = " AND ".join(terms)
+    if least and len(terms) > 1:
+        found = rows(_MATCHES + _TOGETHER + end,
+                     [every, _LONG, _close(text), *parameters, 0, k])
+    else:
+        found = rows(_MATCHES + end, [every, *parameters, 0, k])
+    if found or len(terms) == 1:
+        return found, True
+    enough = least * _rarity(rows, terms) if least else 0
+    return rows(_MATCHES + end, [" OR ".join(terms), *parameters, enough, k]), False
+
+
+def _rarity(rows: Callable[[str, Sequence[Any]], list[Any]], terms: Sequence[str]) -> float:
+    """The sum of the inverse document frequencies of terms, as FTS5's BM25 has them."""
+    items = rows("SELECT count(*) FROM items", [])[0][0]
+    counts = [rows(_COUNT, [term])[0][0] for term in terms]
+    return sum(max(0.0, log((items - n + 0.5) / (n + 0.5))) for n in counts)
 
 
 def any_text(texts: Iterable[str]) -> str:
@@ -129,9 +161,22 @@ def _terms(text: str) -> list[str]:
     return list(known.values())[:MOST_TERMS]
 
 
+def _close(text: str) -> str:
+    """The FTS5 expression for all terms, as they are spelled, close to each other, or one of them
+    in the name of the file."""
+    terms = _terms(text)
+    phrases = [f'"{term}" *' if _may_go_on(term) else f'"{term}"' for term in terms]
+    named = " OR ".join(map(_term, terms))
+    return f"NEAR({' '.join(phrases)}, {len(terms) + _CLOSE}) OR words : ({named})"
+
+
 def _term(term: str, prefix: bool = True) -> str:
     """Whatever the user wrote is inside a quoted string, and `_BREAK` left no quote in it."""
     spellings = [f'"{spelling}"' for spelling in dict.fromkeys([term, apart(term)])]
-    if prefix and sum(character.isalnum() for character in term) >= _SHORTEST_PREFIX:
+    if prefix and _may_go_on(term):
         spellings += [f"{spelling} *" for spelling in spellings]
     return f"({' OR '.join(spellings)})"
+
+
+def _may_go_on(term: str) -> bool:
+    return sum(character.isalnum() for character in term) >= _SHORTEST_PREFIX

@@ -8,7 +8,6 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from math import log
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -129,7 +128,8 @@ class CatalogReader:
         too. Items that match one of `without`, all its terms, are left out.
 
         least: how much an item with only some of the terms must score, as a share of the inverse
-            document frequencies of all: one that has but the "a" of "a zebra" says little.
+            document frequencies of all: one that has but the "a" of "a zebra" says little. If it is
+            above 0, a long text that has all terms must have them close to each other.
 
         Raises:
             CollectionError: made by an older version and not written to since.
@@ -141,15 +141,7 @@ class CatalogReader:
         if excluded := fulltext.any_text(without):
             conditions += f"{' AND' if conditions else ' WHERE'} {fulltext.WITHOUT}"
             parameters.append(excluded)
-        sql = (f"{fulltext.MATCHES}{conditions} GROUP BY i.seq HAVING best >= ? "
-               "ORDER BY best DESC, i.seq LIMIT ?")
-        terms, rows = fulltext.terms(text), []
-        if terms:
-            rows = self._rows(sql, [" AND ".join(terms), *parameters, 0, k])
-        whole = len(terms) < 2 or bool(rows)
-        if not whole:
-            enough = least * self._rarity(terms) if least else 0
-            rows = self._rows(sql, [" OR ".join(terms), *parameters, enough, k])
+        rows, whole = fulltext.matches(self._rows, text, conditions, parameters, k, least)
         found = np.array(rows, np.float64).reshape(-1, 2)
         return Matches(found[:, 1].astype(np.float32)[None], found[:, 0].astype(np.int64)[None],
                        whole)
@@ -325,13 +317,6 @@ class CatalogReader:
 
     def _has_fulltext(self) -> bool:
         return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = ?", [fulltext.TABLE]))
-
-    def _rarity(self, terms: Sequence[str]) -> float:
-        """The sum of the inverse document frequencies of terms, as FTS5's BM25 has them."""
-        items = self._rows("SELECT count(*) FROM items")[0][0]
-        counts = [self._rows(f"SELECT count(*) FROM {fulltext.TABLE} WHERE {fulltext.TABLE} "
-                             "MATCH ?", [term])[0][0] for term in terms]
-        return sum(max(0.0, log((items - n + 0.5) / (n + 0.5))) for n in counts)
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self._plainly():

@@ -110,6 +110,26 @@ def test_all_terms_before_any_and_the_rare_before_the_common() -> None:
     assert found(catalog, "tree") == [6, 7]  # as it is spelled, then what begins with it
 
 
+def test_to_hybrid_a_long_text_has_words_that_are_close_together() -> None:
+    page = ["nothing of note"] * 20
+    catalog = listing(
+        picture("/p/1.jpg"), picture("/p/2.jpg"), picture("/p/manual.jpg"), picture("/p/4.jpg"),
+        caption("/p/1.jpg", ". ".join(["a dog sleeps", *page, "a red ball"])),
+        caption("/p/2.jpg", ". ".join([*page, "a dog with its red ball", *page])),
+        caption("/p/manual.jpg", ". ".join([*page, "a dog", *page, "a balloon"])),
+        caption("/p/4.jpg", "dog"))
+
+    def whole(text: str) -> list[int]:
+        match = catalog.match(text, 10, kinds=IMAGE, least=0.8)
+        return match.ids[0].tolist() if match.whole else []
+
+    assert found(catalog, "dog red ball") == [1, 2]
+    assert whole("dog red ball") == [2]
+    assert whole("red dog") == [2]
+    assert whole("manual dog ball") == [3]  # the name of the file is close to all of the page
+    assert whole("sleeps ball") == []
+
+
 def test_conditions_and_what_is_not_wanted_apply_to_what_is_found() -> None:
     catalog = listing(
         picture("/p/1.jpg", year=2020), picture("/p/2.jpg", year=2021),
@@ -133,6 +153,7 @@ def test_whatever_is_typed_is_no_syntax(parts: list[str], spaced: bool) -> None:
     catalog = listing(picture("/p/a1.jpg"), caption("/p/a1.jpg", "near and not or"))
     text = (" " if spaced else "").join(parts)
     assert set(found(catalog, text)) <= {1}
+    assert set(found(catalog, text, least=0.8)) <= {1}
     assert set(found(catalog, "a1", without=[text])) <= {1}
     catalog.close()
 
@@ -140,6 +161,7 @@ def test_whatever_is_typed_is_no_syntax(parts: list[str], spaced: bool) -> None:
 def test_a_book_is_no_query_too_long() -> None:
     catalog = listing(picture("/p/w7.jpg"))
     assert found(catalog, " ".join(f"w{n}" for n in range(5000))) == [1]
+    assert found(catalog, " ".join(f"w{n}" for n in range(5000)), least=0.8) == []
     assert found(catalog, " ".join(f"v{n}" for n in range(MOST_TERMS)) + " w7") == []
     assert found(catalog, "x" * 100_000) == []
 
