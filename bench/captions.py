@@ -8,9 +8,8 @@ that have not is printed for each way to fuse what pictures show, what captions 
 match. `--ask` takes other queries: the name of the file, the two words of the picture's own caption
 that are rarest in all, or the name of the file and five words of the caption that asks.
 
-`--own` gives the pictures other texts than a caption: `keywords`, the words of two captions without
-the commonest; or a `page`, on which the caption is one of sixteen sentences that are about other
-pictures.
+`--own` gives the pictures other texts than a caption: `keywords`, those of two captions; or a
+`page` of forty-one sentences, of which forty are captions of other pictures.
 
     python bench/captions.py PAIRS.jsonl --split val --time 100000
 
@@ -50,7 +49,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "hybrid, text weight 0.75": {"mode": "hybrid", "text_weight": 0.75},
     "hybrid: picture alone and words": {"mode": "hybrid", "captions": False}}
 _TOGETHER, _DEPTH, _TIMED = 64, 10, 20
-_COMMON, _SENTENCES = 25, 15
+_SENTENCES = 40
+_FILLERS = (
+    "a an the is are in on of with and at to while near from by for his her their its it this that "
+    "there two one some through into up out over down off as be has have who another other very "
+    "several three")
 
 
 def main() -> None:
@@ -100,21 +103,20 @@ def asked(pairs: Sequence[Pair], how: str) -> list[str]:
 
 def own(pairs: Sequence[Pair], what: str) -> list[str]:
     """The text of each picture, see the top of this file."""
-    if what == "keywords":
-        words = [list(dict.fromkeys(re.findall(r"[a-z]+", " ".join(pair.captions[:2]).lower())))
-                 for pair in pairs]
-        common = {word for word, _ in Counter(
-            word for those in words for word in those).most_common(_COMMON)}
-        return [", ".join(word for word in those if word not in common) for those in words]
-    captions = [pair.captions[0].rstrip(" .") + "." for pair in pairs]
     if what == "caption":
-        return captions
+        return [pair.captions[0] for pair in pairs]
+    if what == "keywords":
+        words = [re.findall("[a-z]+", " ".join(pair.captions[:2]).lower()) for pair in pairs]
+        fillers = set(_FILLERS.split())
+        return [", ".join(dict.fromkeys(word for word in those if word not in fillers))
+                for those in words]
+    others = [caption for pair in pairs for caption in pair.captions[2:-1]]
     generator = np.random.default_rng(7)
     pages = []
-    for caption in captions:
-        page = [captions[n] for n in generator.choice(len(captions), _SENTENCES)]
-        page.insert(int(generator.integers(_SENTENCES + 1)), caption)
-        pages.append(" ".join(page))
+    for pair in pairs:
+        page = [others[n] for n in generator.permutation(len(others))[:_SENTENCES]]
+        page.insert(int(generator.integers(_SENTENCES + 1)), pair.captions[0])
+        pages.append(" ".join(sentence.rstrip(" .") + "." for sentence in page))
     return pages
 
 
