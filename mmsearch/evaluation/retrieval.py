@@ -92,7 +92,7 @@ def evaluate_model(pairs: Sequence[Pair], how: How = How(), *, model: str = BUIL
     captions_of(pairs, merge=how.merge, positives=how.positives)  # or an error after all encoding
     with TemporaryDirectory(prefix="mmsearch-eval-") as directory:
         collection = Collection.create(Path(directory) / "index", model=model, recall=1,
-                                       rerank=bool(how.search.get("rerank")))
+                                       rerank=bool(how.search.get("rerank")) or None)
         skipped = collection.add(map(_picture, pairs), progress=progress).skipped
         failed = {one.path for one in skipped}
         done = evaluate_collection(
