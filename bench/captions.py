@@ -7,23 +7,34 @@ All pictures have theirs, or half of them; recall@1/5/10 of those that have and 
 that have not is printed for each way to fuse what pictures show, what captions mean and what words
 match. `--ask` takes other queries: the name of the file, the two words of the picture's own caption
 that are rarest in all, or the name of the file and five words of the caption that asks.
+
+`--own` gives the pictures other texts than a caption: `keywords`, those of two captions; or a
+`page` of forty-one sentences, of which forty are captions of other pictures.
+
+    python bench/captions.py PAIRS.jsonl --split val --time 100000
+
+prints instead what one search takes in a collection of so many pictures with a caption each, their
+vectors random.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from measure import arguments, machine, table, write_json
+from measure import arguments, machine, random_shards, table, write_json
 
 from mmsearch.collection import Collection
+from mmsearch.encoders import BUILTIN, load_encoder
 from mmsearch.evaluation import Pair, load_pairs
+from mmsearch.records import Item
 from mmsearch.search import Query
 from mmsearch.sources import Scan, iter_items
 
@@ -37,7 +48,12 @@ WAYS: dict[str, dict[str, Any]] = {
     "hybrid, text weight 0.25": {"mode": "hybrid", "text_weight": 0.25},
     "hybrid, text weight 0.75": {"mode": "hybrid", "text_weight": 0.75},
     "hybrid: picture alone and words": {"mode": "hybrid", "captions": False}}
-_TOGETHER, _DEPTH = 64, 10
+_TOGETHER, _DEPTH, _TIMED = 64, 10, 20
+_SENTENCES = 40
+_FILLERS = (
+    "a an the is are in on of with and at to while near from by for his her their its it this that "
+    "there two one some through into up out over down off as be has have who another other very "
+    "several three")
 
 
 def main() -> None:
@@ -46,25 +62,33 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--ask", choices=("caption", "name", "rare", "name and words"),
                         default="caption")
+    parser.add_argument("--own", choices=("caption", "keywords", "page"), default="caption")
+    parser.add_argument("--time", type=int, metavar="N", help="measure times, with N pictures")
     parser.add_argument("--share", type=float, action="append", help="of pictures with a caption; "
                         "repeatable (default: 1 and 0.5)")
     parser.add_argument("--queries", type=int, default=1000, help="at most, drawn")
     args = parser.parse_args()
     pairs = [pair for pair in load_pairs(args.pairs, split=args.split) if len(pair.captions) > 1]
     print(machine())
+    if args.time:
+        print(table(("by", "ms", "90 % within"), times([pair.captions for pair in pairs],
+                                                       args.time)))
+        return
     rows = []
     texts = asked(pairs, args.ask)
+    owned = own(pairs, args.own)
     drawn = np.sort(np.random.default_rng(1).permutation(len(pairs))[:args.queries])
     for share in args.share or (1.0, 0.5):
         has = np.random.default_rng(0).random(len(pairs)) < share
         with TemporaryDirectory() as folder:
-            ranks = ranked(Path(folder), pairs, has, texts, drawn)
+            ranks = ranked(Path(folder), pairs, owned, has, texts, drawn)
         for way, found in ranks.items():
             rows.append([f"{share:.0%}", way, *(
                 " / ".join(f"{100 * (found[those] < k).mean():.1f}" for k in (1, 5, 10))
                 if those.any() else "" for those in (has[drawn], ~has[drawn]))])
     print(table(("have captions", "by", "R@1/5/10 of those that have", "of others"), rows))
-    write_json(args.json, pairs=str(args.pairs), split=args.split, ask=args.ask, rows=rows)
+    write_json(args.json, pairs=str(args.pairs), split=args.split, ask=args.ask, own=args.own,
+               rows=rows)
 
 
 def asked(pairs: Sequence[Pair], how: str) -> list[str]:
@@ -77,13 +101,55 @@ def asked(pairs: Sequence[Pair], how: str) -> list[str]:
             for pair, those in zip(pairs, words, strict=True)]
 
 
-def ranked(folder: Path, pairs: Sequence[Pair], has: np.ndarray[Any, Any], texts: Sequence[str],
-           drawn: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+def own(pairs: Sequence[Pair], what: str) -> list[str]:
+    """The text of each picture, see the top of this file."""
+    if what == "caption":
+        return [pair.captions[0] for pair in pairs]
+    if what == "keywords":
+        words = [re.findall("[a-z]+", " ".join(pair.captions[:2]).lower()) for pair in pairs]
+        fillers = set(_FILLERS.split())
+        return [", ".join(dict.fromkeys(word for word in those if word not in fillers))
+                for those in words]
+    others = [caption for pair in pairs for caption in pair.captions[2:-1]]
+    generator = np.random.default_rng(7)
+    pages = []
+    for pair in pairs:
+        page = [others[n] for n in generator.permutation(len(others))[:_SENTENCES]]
+        page.insert(int(generator.integers(_SENTENCES + 1)), pair.captions[0])
+        pages.append(" ".join(sentence.rstrip(" .") + "." for sentence in page))
+    return pages
+
+
+def times(captions: Sequence[Sequence[str]], size: int) -> list[list[str]]:
+    """Rows of a way, the median of milliseconds for one search, and what 90 % stay within."""
+    encoder = load_encoder(BUILTIN)
+    with TemporaryDirectory() as folder, Collection.create(Path(folder) / "index") as collection:
+        every = [text for those in captions for text in those[:-1]]
+        collection.add((item for n in range(size) for item in (
+            Item(f"/p/{n:07d}.jpg", "image", group=f"/p/{n:07d}.jpg", fingerprint=f"{n}"),
+            Item(f"/p/{n:07d}.jpg#caption1", "text", every[n % len(every)], f"/p/{n:07d}.jpg",
+                 fingerprint=f"{n}"))),
+            run=lambda _, shards: random_shards(shards, encoder.dim))
+        rows = []
+        for way, parts in WAYS.items():
+            took: dict[str, list[float]] = defaultdict(list)
+            for those in captions[:_TIMED + 1]:
+                collection.search_many(
+                    [Query(text=those[-1], k=_DEPTH, **parts)],
+                    took=lambda stage, seconds, took=took: took[stage].append(seconds))
+            searches = took["search"][1:]  # the first one also opens what it searches
+            rows.append([way, *(f"{1000 * np.quantile(searches, at):.1f}" for at in (0.5, 0.9))])
+            print(*rows[-1], file=sys.stderr)
+    return rows
+
+
+def ranked(folder: Path, pairs: Sequence[Pair], owned: Sequence[str], has: np.ndarray[Any, Any],
+           texts: Sequence[str], drawn: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
     """The rank of each picture, from 0, by each way to ask; 10 is not among the first ten."""
     manifest = folder / "pairs.jsonl"
     manifest.write_text("".join(json.dumps({
-        "image": str(pair.image), "captions": list(pair.captions[:1]) if own else []}) + "\n"
-        for pair, own in zip(pairs, has, strict=True)))
+        "image": str(pair.image), "captions": [text] if had else []}) + "\n"
+        for pair, text, had in zip(pairs, owned, has, strict=True)))
     found: dict[str, list[int]] = {way: [] for way in WAYS}
     with Collection.create(folder / "index") as collection:
         scan = Scan()

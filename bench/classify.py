@@ -7,8 +7,9 @@ Examples come from the split `train`, what is measured from --split; of few exam
 pictures before its projection head, its C chosen by the same cross-validation, from the same
 examples. Ranges are 95 % of a bootstrap over pictures and draws, in the last rows over the
 differences. Labels that no example has are in no row. Of labels that are paths (animals/birds) the
-first part counts. `--fit` instead finds the constant of labels in words. Labels that the model has
-never read: `bench/unread.py`.
+first part counts. `--seen PAIRS` says how near the nearest of other pictures are, such as those
+that the model was trained on. `--fit` instead finds the constant of labels in words. Labels that
+the model has never read: `bench/unread.py`.
 """
 
 from __future__ import annotations
@@ -138,6 +139,15 @@ def drawn(label: Any, train: Any, names: Sequence[str], shots: int, seed: int) -
                            for name in names])
 
 
+def nearest(features: Any, seen: Any) -> Any:
+    """The cosine of each picture to the nearest of those seen, by features of the image tower,
+    [n, d] and [m, d], in deviations from those seen."""
+    centre, spread = seen.mean(0), seen.std(0) + 1e-6
+    one, other = ((x - centre) / spread for x in (features, seen))
+    one, other = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (one, other))
+    return (one @ other.T).max(1)
+
+
 def fit(sets: Sequence[tuple[Any, Any]], encoder: Encoder, foreign: Any) -> None:
     """The loss (mean negative log-likelihood, what fits none and what fits one counted alike) of
     random subsets of the labels, for each FITS and steepness."""
@@ -175,8 +185,13 @@ def main(args: Namespace) -> None:
     encoder = load_encoder(args.model)
     print(machine())
     results, sets = {}, []
+    seen = [encoded(path, encoder, args.cache)[1]["features"] for path in args.seen]
     for path in args.pairs:
         rows, vectors = encoded(path, encoder, args.cache)
+        if seen:
+            near = nearest(vectors["features"], np.concatenate(seen))
+            print(f"{path.parent.name}: cosines to the nearest picture seen are {near.max():.2f} "
+                  f"at most, {np.median(near):.2f} in the middle")
         for column in args.column:
             if args.fit:
                 at = [n for n, row in enumerate(rows)
@@ -206,5 +221,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--seen", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--fit", action="store_true")
     main(parser.parse_args())

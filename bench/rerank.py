@@ -5,7 +5,8 @@
 Every caption asks for its picture among those of the split, which have no captions in the
 collection: recall@1/5/10 without and with the first 50 results looked at more closely, for several
 weights of that look beside the cosine. What is looked at was stored by `mmsearch index --rerank`;
-`--exact`: the same recall with what the image tower gives, in float32, not in int8.
+`--exact`: and the same with what the image tower gives, in float32, not in int8. `--captions 1`:
+only the first of each picture asks.
 
 Then what one query and its steps take on all cores, with what was stored and without; and what
 storing it adds to indexing, each by the median. `--steps`: only these.
@@ -41,6 +42,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--split", default="val")
+    parser.add_argument("--captions", type=int)
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--steps", action="store_true")
     args = parser.parse_args()
@@ -51,9 +53,9 @@ def main() -> None:
         added = indexed(Path(folder), pairs)
         if not args.steps:
             with Collection.open(Path(folder) / "stored") as collection:
-                seen = exactly(collection, pairs) if args.exact else stored(collection)
-                rows = recall(collection, pairs, seen)
-            print(table(("weight of the closer look", "R@1", "R@5", "R@10"), rows))
+                for how, seen in [("int8", stored), ("float32", exactly)][: 1 + args.exact]:
+                    rows += recall(collection, pairs, seen(collection, pairs), args.captions, how)
+            print(table(("weight of the closer look", "of", "R@1", "R@5", "R@10"), rows))
         times = timed(Path(folder), [pair.captions[0] for pair in pairs[:TIMED]])
         print(table(("one query", "ms, median", "of the processor"), times))
     print(table(("indexing", "pictures/s, median", "/s of the processor", "kB each"), added))
@@ -78,22 +80,25 @@ def indexed(folder: Path, pairs: list[Pair]) -> list[list[Any]]:
              f"{sizes[name]:.1f}"] for name, found in rates.items()]
 
 
-def recall(collection: Collection, pairs: list[Pair], seen: Seen) -> list[list[Any]]:
+def recall(collection: Collection, pairs: list[Pair], seen: Seen, captions: int | None, how: str
+           ) -> list[list[Any]]:
     ranks: dict[float, list[int]] = {weight: [] for weight in (0.0, *WEIGHTS)}
-    for truth, base, odds in looks(collection, pairs, seen):
+    for truth, base, odds in looks(collection, pairs, seen, captions):
         for weight, found in ranks.items():
             score = base + weight * odds
             found.append(int((score > score[truth]).sum()) if truth >= 0 else FIRST)
-    return [[weight or "none", *(f"{100 * np.mean(np.array(found) < k):.1f}" for k in (1, 5, 10))]
+    return [[weight or "none", how,
+             *(f"{100 * np.mean(np.array(found) < k):.1f}" for k in (1, 5, 10))]
             for weight, found in ranks.items()]
 
 
-def looks(collection: Collection, pairs: list[Pair], seen: Seen
+def looks(collection: Collection, pairs: list[Pair], seen: Seen, captions: int | None
           ) -> Iterator[tuple[int, np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
     """Of each caption: where its picture is among the first results, -1 for not at all; their
     cosines; what the closer look adds to them."""
     reranker = the_reranker(collection)
-    asked = [(caption, str(pair.image)) for pair in pairs for caption in pair.captions]
+    asked = [(caption, str(pair.image)) for pair in pairs
+             for caption in pair.captions[:captions]]
     for at in range(0, len(asked), TOGETHER):
         some = asked[at:at + TOGETHER]
         answers = collection.search_many([Query(text=text, k=FIRST) for text, _ in some])
@@ -105,7 +110,7 @@ def looks(collection: Collection, pairs: list[Pair], seen: Seen
                    reranker.weight * odds)
 
 
-def stored(collection: Collection) -> Seen:
+def stored(collection: Collection, pairs: list[Pair]) -> Seen:
     """What was stored of all pictures."""
     rows, _ = collection.vectors("image")
     reranker = the_reranker(collection)

@@ -199,12 +199,18 @@ def paired_bootstrap(differences: npt.NDArray[Any], *,
     -> for each measure low and high of the 95 % interval of the mean difference, and p: how often
     the mean would be as far from zero by the luck of the queries alone, if there were no
     difference; two-sided, of the bootstrap distribution moved to zero (Efron and Tibshirani 1993,
-    chapter 16.4; Koehn 2004 for systems that answer the same queries).
+    chapter 16.4; Koehn 2004 for systems that answer the same queries). It is never below 2 / 2^n,
+    n being how many groups differ at all: the least that exchanging both systems could show.
     """
-    mean = np.asarray(differences, np.float64).mean(axis=0)
-    drawn = bootstrap_means(differences, groups=groups, seed=seed, samples=samples)
+    each = np.asarray(differences, np.float64)
+    mean = each.mean(axis=0)
+    drawn = bootstrap_means(each, groups=groups, seed=seed, samples=samples)
     as_far = np.abs(drawn - mean) >= np.abs(mean) - 1e-12
     p = (as_far.sum(axis=0) + 1) / (samples + 1)
+    # Few groups that all differ alike do not vary, however often they are drawn.
+    _, member = np.unique(np.arange(len(each)) if groups is None else groups, return_inverse=True)
+    differ = [len(np.unique(member[one != 0])) for one in each.T]
+    p = np.maximum(p, np.minimum(1.0, 2.0 ** (1.0 - np.array(differ))))
     return [(*interval(means), float(value)) for means, value in zip(drawn.T, p, strict=True)]
 
 

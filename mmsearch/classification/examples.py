@@ -68,9 +68,8 @@ def read_examples(collection: Reader, path: Path, features: Features, *, find: F
             parts.append(_labelled(other, labels, features, find))
             other.close()
     things = joined(parts)
-    if features != "image" and not things.texts.any() and len(skipped) < len(labels):
-        raise UsageError(f"none of the examples in {path} has a text, which the features "
-                         f"{features!r} need; take 'image', or a table with their captions")
+    if len(skipped) < len(labels):
+        _check_any(things, features, path)
     found = [labels[row.item.group or row.item.uri] for row in things.rows]
     return Examples(things, found, skipped)
 
@@ -95,6 +94,15 @@ def where_examples(collection: Reader, conditions: Sequence[tuple[str, str]], fe
         parts.append(things[new])
         labels += [label] * len(new)
     return Examples(joined(parts), labels)
+
+
+def _check_any(things: Things, features: Features, path: Path) -> None:
+    if features != "image" and not things.texts.any():
+        raise UsageError(f"none of the examples in {path} has a text, which the features "
+                         f"{features!r} need; take 'image', or a table with their captions")
+    if not things.rows:
+        raise UsageError(f"none of the examples in {path} is a picture; "
+                         "to label texts: --find text --features text")
 
 
 def _columns(names: set[str]) -> str:

@@ -43,7 +43,7 @@ class Planner:
 
     vector_of: the stored vector (float32 [dim]) with a sequence number, of a kind of item.
     reread: whether pictures are encoded again, whatever tells that they are unchanged.
-    lacks: whether those with the content of a hash are, for something of them is not stored.
+    lacks: whether those with the content of a hash are, since something of it is not stored.
     """
 
     catalog: Catalog
@@ -98,7 +98,8 @@ class Planner:
         tiles = [self._brought_up(tile, described.fingerprint) for tile in tiles]
         self.seen.update(tile.id for tile in tiles)
         same_file = own_fingerprint(described.fingerprint) == own_fingerprint(row.item.fingerprint)
-        if self.tiling.is_behind(row.item, row.seq) or self._encodes_again([row, *tiles]):
+        if self.tiling.is_behind(row.item, row.seq) or self._lacks([row, *tiles]) or (
+                self.reread and item.kind != "text"):
             self._replace(described, [row, *tiles])
         elif stored == row.item:
             self.unchanged += 1 + len(tiles)
@@ -112,9 +113,8 @@ class Planner:
         else:
             self._replace(described, [row, *tiles])
 
-    def _encodes_again(self, rows: list[Row]) -> bool:
-        return any(row.item.kind != "text" and (self.reread or (row.hash and self.lacks(row.hash)))
-                   for row in rows)
+    def _lacks(self, rows: list[Row]) -> bool:
+        return any(row.item.kind != "text" and row.hash and self.lacks(row.hash) for row in rows)
 
     def _parts(self, uri: str) -> list[Row]:
         """What a file of several pictures gave: frames, pages, texts of pages."""
@@ -135,7 +135,7 @@ class Planner:
         file = _with_manifest(file, first)
         print_ = file.fingerprint
         parts = [self._brought_up(part, print_) for part in parts]
-        if self._encodes_again(parts):
+        if self.reread or self._lacks(parts):
             self._replace(file, parts)
             return
         if any(part.item.fingerprint != print_ for part in parts):

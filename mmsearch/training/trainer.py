@@ -157,7 +157,7 @@ def _tune(train_pairs: list[Pair], val_pairs: list[Pair], pairs: Path, out: Path
             merge(towers)
             towers.write(out, best.temperature, f"{config.base}, tuned ({config.tune}) by mmsearch "
                          f"on {len(good)} pictures")
-            if not is_openclips(towers.name):
+            if not is_openclips(absolute_name(config.base)):
                 found = _with_hubs(out, good, good_val)
             (work / "log.jsonl").replace(out / "log.jsonl")
             shutil.rmtree(work)

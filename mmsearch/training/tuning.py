@@ -86,8 +86,7 @@ def tune(towers: Towers, pairs: Sequence[Pair], val: Sequence[Pair], config: Tra
         lr=config.lr)
     start = _copied(weights)
     mean = _copied(weights) if config.ema else None
-    found, gap = run.measure(val)
-    best, kept, done = (0, found), start, 0
+    kept, done = start, 0
     log: list[dict[str, Any]] = []
     checkpoint = work / "checkpoint.pt"
 
@@ -108,6 +107,8 @@ def tune(towers: Towers, pairs: Sequence[Pair], val: Sequence[Pair], config: Tra
         learned.put(state["weights"])
         progress(done * (len(pairs) + len(val)))
     else:
+        found, gap = run.measure(val)
+        best = 0, found
         tell(EpochReport(0, config.epochs, float("nan"), found, gap))
 
     for epoch in range(done + 1, config.epochs + 1):

@@ -182,6 +182,10 @@ def test_what_cannot_teach_is_refused(demo: Collection, tmp_path: Path) -> None:
     for features in ("text", "fused"):
         with pytest.raises(UsageError, match=f"has a text, which the features '{features}' need"):
             read_examples(demo, tmp_path / "bare.csv", features)  # type: ignore[arg-type]
+    (tmp_path / "texts" / "a").mkdir(parents=True)
+    (tmp_path / "texts" / "a" / "1.txt").write_text("a cat")
+    with pytest.raises(UsageError, match="is a picture; to label texts: --find text"):
+        read_examples(demo, tmp_path / "texts", "image")
     with pytest.raises(UsageError, match="folders named after the labels"):
         read_examples(demo, DEMO, "image")
     with pytest.raises(UsageError, match="nowhere"):

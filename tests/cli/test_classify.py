@@ -87,6 +87,10 @@ def test_evaluate_measures_on_labelled_pictures(cli: Cli, index: Path, tmp_path:
     assert "right in cross-validation" in shown.stderr
     assert "34 of 34 were among the examples" in shown.stderr
     assert re.search(r"^calm +\d\.\d\d", shown.stdout, re.M)
+    words = cli("classify", "--labels", "Calm,CHEERFUL", "--always", *command[3:], check=True)
+    assert "note: 10 of 34 have labels that are not among yours, so they count as wrong: gloomy" \
+        in words.stderr
+    assert re.search(r"^Calm +0\.[1-9]", words.stdout, re.M) and "cheerful" not in words.stdout
 
 
 @pytest.mark.parametrize(("options", "reason"), [

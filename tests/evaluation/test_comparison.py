@@ -51,6 +51,17 @@ def test_what_is_the_same_does_not_differ():
     assert (low, high, p) == (0, 0, 1)
 
 
+@pytest.mark.parametrize(("pictures", "p"), [(1, 1), (2, 0.5), (5, 1 / 16), (20, 1 / 5001)])
+def test_a_few_pictures_prove_nothing(pictures, p):
+    """Each of five captions is answered better: by luck, half of the ways to exchange systems."""
+    groups = np.repeat(np.arange(pictures), 5)
+    values = np.concatenate([np.ones(len(groups)), np.zeros(5)])[:, None]
+    alone = paired_bootstrap(values[:-5], groups=groups)
+    assert alone[0][2] == pytest.approx(p)
+    *_, beside = paired_bootstrap(values, groups=np.append(groups, [pictures] * 5))[0]
+    assert beside >= p * 0.999
+
+
 def noisy(seed, noise):
     generator = np.random.default_rng(0)
     owners = np.repeat(np.arange(100), 2)

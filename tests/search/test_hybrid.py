@@ -351,6 +351,22 @@ def test_what_only_words_found_has_its_place_among_what_is_near() -> None:
     assert both.ids.tolist() == [[3, 1, 4, 2]]
 
 
+def test_a_picture_without_captions_has_the_words_of_those_like_it() -> None:
+    """1 to 3 have captions, two of them the words; 4 to 6 have none."""
+    cosines = {seq: 0.5 - seq / 100 for seq in range(1, 7)}
+    prepared = Prepared(Query(text="x", mode="hybrid"), None, None, 0, None)
+
+    def ranked(bm25s: dict[int, float], captioned: set[int]) -> list[int]:
+        both = fused(None, prepared, cosines, bm25s, True, captioned)  # type: ignore[arg-type]
+        return both.ids[0].tolist()  # type: ignore[no-any-return]
+
+    words = {1: 4.0, 2: 4.0}
+    assert ranked(words, {1, 2, 3, 4, 5, 6}) == [1, 2, 3, 4, 5, 6]
+    assert ranked(words, {1, 2, 3}) == [1, 2, 4, 5, 6, 3]
+    assert ranked({6: 8.0}, {1, 2, 3})[0] == 6
+    assert ranked({}, {1, 2, 3}) == [1, 2, 3, 4, 5, 6]
+
+
 def test_without_calibration_words_count_as_much(demo_index: Path, tmp_path: Path) -> None:
     shutil.copytree(demo_index, tmp_path / "index", ignore=shutil.ignore_patterns("*.sock"))
     collection = Collection.open(tmp_path / "index")
