@@ -133,17 +133,20 @@ def test_one_that_was_left_behind_is_passed_over_and_replaced(
         assert printed(cli, "a dog", "-i", copy)[0]["server"] == socket_in(copy)
 
 
-@pytest.mark.parametrize("make", [
-    lambda path: Path(path).write_text("no socket"), lambda path: Path(path).mkdir(),
-    lambda path: Path(path).symlink_to("/dev/null")], ids=["file", "folder", "link"])
-def test_what_is_no_socket_stays(index: Path, tmp_path: Path, make: Any) -> None:
-    copy = tmp_path / "index"
-    shutil.copytree(index, copy, ignore=shutil.ignore_patterns("*.sock"))
-    make(socket_in(copy))
-    with serving("-i", copy) as server:
-        assert server.client.get("/v1/search", params={"q": "a dog"}).json()["hits"]
-        assert ask_local(copy, Query(text="a dog")) is None
-    assert os.path.lexists(socket_in(copy))
+def test_what_is_no_socket_stays(index: Path, tmp_path: Path) -> None:
+    copies = [tmp_path / name for name in ("file", "folder", "link")]
+    for copy in copies:
+        shutil.copytree(index, copy, ignore=shutil.ignore_patterns("*.sock"))
+    file, folder, link = (Path(socket_in(copy)) for copy in copies)
+    file.write_text("no socket")
+    folder.mkdir()
+    link.symlink_to("/dev/null")
+    with serving(*(word for copy in copies for word in ("-i", copy))) as server:
+        for copy in copies:
+            asked = {"q": "a dog", "collection": copy.name}
+            assert server.client.get("/v1/search", params=asked).json()["hits"]
+            assert ask_local(copy, Query(text="a dog")) is None
+    assert file.read_text() == "no socket" and folder.is_dir() and link.is_symlink()
 
 
 @pytest.mark.parametrize("said", [
