@@ -2,11 +2,14 @@
 
     python bench/classify.py products.jsonl --column articleType --column baseColour --split val
 
-Examples come from the split `train`, what is measured from --split; of 1, 4 and 16 examples the
-mean of five draws. Beside it stands scikit-learn's logistic regression on what the image tower
-makes of the pictures before its projection head, its C chosen by the same cross-validation. Labels
-that no example has are in no row. Of labels that are paths (animals/birds) the first part counts.
-`--fit` instead finds the constant of labels in words.
+Examples come from the split `train`, what is measured from --split; of few examples the mean of
+--draws. Beside it stands scikit-learn's logistic regression on what the image tower makes of the
+pictures before its projection head, its C chosen by the same cross-validation, from the same
+examples. Ranges are 95 % of a bootstrap over pictures and draws, in the last rows over the
+differences. Labels that no example has are in no row. Of labels that are paths (animals/birds) the
+first part counts. `--seen PAIRS` says how near the nearest of other pictures are, such as those
+that the model was trained on. `--fit` instead finds the constant of labels in words. Labels that
+the model has never read: `bench/unread.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from measure import arguments, machine, table, write_json
 
 from mmsearch.classification import Things, few_shot, zero_shot
@@ -30,7 +34,7 @@ from mmsearch.media.decoding import decode
 from mmsearch.sources.manifests import Row, read_rows
 from mmsearch.storage.rows import Row as Stored
 
-SHOTS, DRAWS = (1, 4, 16), 5
+RAW = "logistic regression, tower features"
 PROBE = [Method(strength) for strength in STRENGTHS]
 
 
@@ -63,45 +67,69 @@ def things(vectors: dict[str, Any], at: Any, which: str = "images") -> Things:
     return Things(rows, vectors[which][at], vectors["texts"][at])
 
 
-def accuracies(rows: Sequence[Row], vectors: dict[str, Any], column: str, split: str,
-               encoder: Encoder, seed: int) -> list[dict[str, Any]]:
-    """One row for each method, in the order of the table."""
-    label = np.array([str(row.meta.get(column, "")).partition("/")[0] for row in rows])
+Right: TypeAlias = npt.NDArray[np.bool_]
+"""[draws, pictures]"""
+
+
+def accuracies(rows: Sequence[Row], vectors: dict[str, Any], column: str, encoder: Encoder,
+               args: Namespace) -> dict[str, dict[str, Right]]:
+    """What was right, by method and number of examples ("0": words alone), in the table's order."""
+    label = np.array([str(row.meta.get(column) or "").partition("/")[0] for row in rows])
     of = np.array([row.meta.get("split") for row in rows])
     train = np.flatnonzero((of == "train") & (label != ""))
     names = sorted(set(label[train]))
-    test = np.flatnonzero((of == split) & np.isin(label, names))
+    test = np.flatnonzero((of == args.split) & np.isin(label, names))
     truth = label[test]
-    out: list[dict[str, Any]] = []
+    kinds = ("image", "text", "fused") if any(row.captions for row in rows) else ("image",)
 
-    def judged(method: str, shots: str, made: Any, which: str = "images") -> float:
+    def judged(made: Any, which: str = "images") -> Right:
         shares = made.probabilities(things(vectors, test, which))
-        return float((np.array(made.labels)[shares.argmax(1)] == truth).mean())
+        return np.asarray(np.array(made.labels)[shares.argmax(1)] == truth)
 
-    asked = labels_of(names)
-    for features in ("image", "text", "fused"):
-        made = zero_shot(encoder, asked, features, always=True)  # type: ignore[arg-type]
-        out.append({"method": f"words, {features}", "0": judged("words", "0", made)})
+    out: dict[str, dict[str, Right]] = {f"words, {features}": {"0": judged(zero_shot(
+        encoder, labels_of(names), features, always=True))[None]}  # type: ignore[arg-type]
+        for features in kinds}
     learners: list[tuple[str, str, str, Any]] = [
-        ("mmsearch, image", "images", "image", None), ("mmsearch, text", "images", "text", None),
-        ("mmsearch, fused", "images", "fused", None),
+        *((f"mmsearch, {features}", "images", features, None) for features in kinds),
         ("nearest mean, image", "images", "image", [Method()]),
-        ("logistic regression, tower features", "features", "image", PROBE)]
+        (RAW, "features", "image", PROBE)]
     for name, which, features, methods in learners:
-        row: dict[str, Any] = {"method": name}
-        for shots in (*SHOTS, None):
+        out[name] = {}
+        for shots in (*args.shots, None):
             right = []
-            for draw in range(DRAWS if shots else 1):
-                at = train if shots is None else drawn(label, train, names, shots, seed + draw)
+            for draw in range(args.draws if shots else 1):
+                at = train if shots is None else drawn(label, train, names, shots, args.seed + draw)
                 made = few_shot(things(vectors, at, which), label[at].tolist(),
                                 features, methods=methods)  # type: ignore[arg-type]
-                right.append(judged(name, str(shots), made, which))
-            row[str(shots or "all")] = float(np.mean(right))
-        out.append(row)
+                right.append(judged(made, which))
+            out[name][str(shots or "all")] = np.array(right)
         print(".", end="", flush=True)
     print(f"\n{column}: {len(names)} labels, {len(train)} examples, {len(test)} pictures of "
-          f"{split}; the most frequent label is {max((truth == n).mean() for n in names):.3f}")
+          f"{args.split}; the most frequent label is {max((truth == n).mean() for n in names):.3f}")
     return out
+
+
+def shown(found: dict[str, dict[str, Right]], seed: int) -> list[dict[str, str]]:
+    """Means with their ranges, and those of what mmsearch has more than the features."""
+    out = [{"method": method} | {shots: "{:.3f} ({:.2f} to {:.2f})".format(*interval(right, seed))
+                                 for shots, right in by_shots.items()}
+           for method, by_shots in found.items()]
+    for method in found:
+        if method.startswith("mmsearch, "):
+            out.append({"method": f"{method}, less {RAW}"} | {
+                shots: "{:+.3f} ({:+.2f} to {:+.2f})".format(*interval(
+                    found[method][shots].astype(float) - other, seed))
+                for shots, other in found[RAW].items()})
+    return out
+
+
+def interval(values: Any, seed: int) -> tuple[float, float, float]:
+    """The mean of [draws, pictures], and 95 % of means of resampled draws and pictures."""
+    random, (draws, pictures) = np.random.default_rng(seed), values.shape
+    means = [values[random.integers(draws, size=draws)].mean(0)[
+        random.integers(pictures, size=pictures)].mean() for _ in range(2000)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(values.mean()), float(low), float(high)
 
 
 def drawn(label: Any, train: Any, names: Sequence[str], shots: int, seed: int) -> Any:
@@ -109,6 +137,15 @@ def drawn(label: Any, train: Any, names: Sequence[str], shots: int, seed: int) -
     random = np.random.default_rng(seed)
     return np.concatenate([random.permutation(train[label[train] == name])[:shots]
                            for name in names])
+
+
+def nearest(features: Any, seen: Any) -> Any:
+    """The cosine of each picture to the nearest of those seen, by features of the image tower,
+    [n, d] and [m, d], in deviations from those seen."""
+    centre, spread = seen.mean(0), seen.std(0) + 1e-6
+    one, other = ((x - centre) / spread for x in (features, seen))
+    one, other = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (one, other))
+    return (one @ other.T).max(1)
 
 
 def fit(sets: Sequence[tuple[Any, Any]], encoder: Encoder, foreign: Any) -> None:
@@ -148,8 +185,13 @@ def main(args: Namespace) -> None:
     encoder = load_encoder(args.model)
     print(machine())
     results, sets = {}, []
+    seen = [encoded(path, encoder, args.cache)[1]["features"] for path in args.seen]
     for path in args.pairs:
         rows, vectors = encoded(path, encoder, args.cache)
+        if seen:
+            near = nearest(vectors["features"], np.concatenate(seen))
+            print(f"{path.parent.name}: cosines to the nearest picture seen are {near.max():.2f} "
+                  f"at most, {np.median(near):.2f} in the middle")
         for column in args.column:
             if args.fit:
                 at = [n for n, row in enumerate(rows)
@@ -157,11 +199,12 @@ def main(args: Namespace) -> None:
                 if at:
                     sets.append((vectors["images"][at], [str(rows[n].meta[column]) for n in at]))
                 continue
-            found = accuracies(rows, vectors, column, args.split, encoder, args.seed)
-            heads = ["0", *map(str, SHOTS), "all"]
+            if sum(bool(row.meta.get(column)) for row in rows) == 0:
+                continue
+            found = shown(accuracies(rows, vectors, column, encoder, args), args.seed)
+            heads = ["0", *map(str, args.shots), "all"]
             print(table(["method", "words", *heads[1:]], [
-                [row["method"], *(f"{row[head]:.3f}" if head in row else "" for head in heads)]
-                for row in found]))
+                [row["method"], *(row.get(head, "") for head in heads)] for row in found]))
             results[f"{path.parent.name} {column}"] = found
     if args.fit:
         known = zero_shot(encoder, labels_of(["a", "b"])).foreign
@@ -176,5 +219,8 @@ if __name__ == "__main__":
     parser.add_argument("--split", default="val", help="what is measured on")
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shots", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--seen", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--fit", action="store_true")
     main(parser.parse_args())

@@ -13,7 +13,8 @@ of captions names; these pictures are then left out of what is searched. Asked f
 
 with and without a word for what it is (--is). Beside that: not taught at all, the plain mean of the
 pictures as a query, and the words that the model knows ("red shirts"). Each figure is R@1 / R@10 /
-mAP, in per cent, over all names and draws.
+mAP, in per cent, over all names and draws. `--unread OUT` adds kinds of pictures of which the model
+has not read the names either: sky and emoji of `bench/unread.py`.
 """
 
 from __future__ import annotations
@@ -71,10 +72,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="val")
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--unread", type=Path, help="a folder that bench/unread.py has made")
     parser.add_argument("--strength", type=float, nargs="*", help="others than the engine's")
     args = parser.parse_args()
     encoder = load_encoder()
     sets = read(encoder, args.data, args.cache, args.split)
+    if args.unread:
+        sets |= {name: _read(encoder, args.unread / name, args.cache, splits) for name, splits in (
+            ("sky", ("test",)), ("emoji", ("train", "test")))}
     print(machine())
     print(f"largest change of a sentence without the name: {cost(encoder, sets):g}")
     found: dict[str, Any] = {}
@@ -96,15 +101,15 @@ def shown(values: Sequence[tuple[float, float, float]]) -> str:
 
 def read(encoder: Encoder, data: Path, cache: Path, split: str) -> dict[str, Set]:
     """The three folders; the stamps have no split val."""
-    return {name: _read(encoder, data / name, cache, other.get(split, split))
+    return {name: _read(encoder, data / name, cache, (other.get(split, split),))
             for name, other in (("fashion_products", {}), ("tuxpaint_stamps", {"val": "train"}),
                                 ("flickr8k", {}))}
 
 
-def _read(encoder: Encoder, folder: Path, cache: Path, split: str) -> Set:
+def _read(encoder: Encoder, folder: Path, cache: Path, splits: Sequence[str]) -> Set:
     lines = (folder / "pairs.jsonl").read_text("utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if row["split"] == split]
-    kept = cache / f"teach-{folder.name}-{split}-{encoder.name.rpartition('@')[2]}.npy"
+    rows = [row for row in map(json.loads, lines) if row["split"] in splits]
+    kept = cache / f"teach-{folder.name}-{'-'.join(splits)}-{encoder.name.rpartition('@')[2]}.npy"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, np.concatenate([encoder.encode_images(
@@ -120,10 +125,12 @@ def tasks(sets: dict[str, Set], count: int, draws: int) -> Iterator[tuple[Set, T
     rng = random.Random(1)
     for _ in range(draws):
         for folder, what, kind_of in (("fashion_products", "products", product),
-                                      ("tuxpaint_stamps", "stamps", stamp)):
-            some = sets[folder]
+                                      ("tuxpaint_stamps", "stamps", stamp),
+                                      ("sky", "sky", in_sky), ("emoji", "emoji", emoji)):
+            if not (some := sets.get(folder)):
+                continue
             for kind, those in those_of(kind_of, some.rows).items():
-                if len(those) >= max(COUNTS) + 2:
+                if len(those) >= (max(COUNTS) + 2 if folder != "emoji" else count + 1):
                     for task in of_kind(some, what, kind, those, rng.sample(those, count)):
                         yield some, task
         for task in of_nouns(sets["flickr8k"], count, rng):
@@ -137,6 +144,15 @@ def product(row: dict[str, Any]) -> str:
 def stamp(row: dict[str, Any]) -> str:
     parts = [part for part in row["category"].split("/") if part != "cartoon"]
     return "" if "symbols" in parts else parts[-1].replace("_", " ")
+
+
+def in_sky(row: dict[str, Any]) -> str:
+    return str(row["label"])
+
+
+def emoji(row: dict[str, Any]) -> str:
+    """Only names of which no word was read."""
+    return str(row.get("strict", ""))
 
 
 def those_of(key: Callable[[dict[str, Any]], str], rows: list[dict[str, Any]]

@@ -10,7 +10,7 @@ for _ in 1 2 3; do
     rm -f "$to/catalog.db" "$to/catalog.db-wal" "$to/catalog.db-shm"
     (cd "$to" && sqlite3 "$from/catalog.db" ".timeout 10000" ".backup catalog.db")
     rsync --archive --delete --exclude='catalog.db*' --exclude=lock --exclude=writer.json \
-          --exclude='.tmp-*' --exclude='reindex-*' "$from/" "$to/" || [ $? -eq 24 ]
+          --exclude='.tmp-*' --exclude='reindex-*' --exclude='rerank.db*' "$from/" "$to/" || [ $? -eq 24 ]
     mmsearch verify -i "$to" && exit 0
 done
 echo "the backup in $to is not whole" >&2

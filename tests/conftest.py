@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+# Read when NumPy, FAISS and torch are loaded, here and in what the tests start: threads that wait
+# do not keep a core busy, which other tests want. Those of OpenBLAS always do.
+os.environ |= {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
+
 import numpy as np
 import pytest
 from hypothesis import settings

@@ -86,3 +86,23 @@ def test_ann_measures_filters(tmp_path: Path) -> None:
     assert rows["random 10.0%"]["allowed"] == pytest.approx(0.1, abs=0.03)
     assert all(one["recall"] > 0.99 for one in rows.values())  # few rows are searched exactly
     assert all(which in printed for which in rows)
+
+
+def test_a_label_was_read_where_any_text_or_name_has_it(bench: Any, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "pairs.jsonl").write_text(json.dumps({
+        "image": "dodo.jpg", "captions": ["A broken, old heart.", "two oden"],
+        "attributes": {"kind": "snow globe"}}) + "\n")
+    read = bench("unread").Read(tmp_path)
+    for label in ("Hearts", "snow globes", "oden", "koala", "broken old heart"):
+        assert read.has(label), label  # koala: of the memory of names
+    for label in ("dodo", "broken heart", "globe of snow"):
+        assert not read.has(label), label
+    assert read.has_words("broken heart") and not read.has_words("dodo of the dodos")
+
+
+@pytest.mark.parametrize(("shape", "label"), [
+    ("SAB(rs)bc", "spiral galaxy"), ("Sb", "spiral galaxy"), ("E3", "elliptical galaxy"),
+    ("IB(s)m", "irregular galaxy"), ("S0", ""), ("SB(s)0", ""), ("3", "")])
+def test_galaxies_have_the_kind_of_their_hubble_type(bench: Any, shape: str, label: str) -> None:
+    assert bench("unread").galaxy(shape) == label

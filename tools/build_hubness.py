@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,8 +28,8 @@ from mmsearch.evaluation.pairs import Pair, load_pairs
 from mmsearch.records import Vectors
 from mmsearch.search.relevance import make_calibration
 from mmsearch.training.heads import unit
+from mmsearch.training.hubs import describe_hubs, write_hubs
 
-SETTINGS = {"neighbours": 10, "weight": 0.5, "scale": 2.0}  # chosen on val
 PICTURES = {"flickr8k": 1500, "coco_distractors": 1000, "openclipart": 600,
             "fashion_products": 400, "tuxpaint_stamps": 346, "imagenet_names": 250}
 TEXTS = {"flickr8k": 1200, "caption_texts": 1200, "names": 550, "openclipart": 500,
@@ -48,7 +47,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=BUILTIN_DIR, help="the model's directory")
     parser.add_argument("--test", action="store_true", help="measure on test, too")
     options = parser.parse_args()
-    describe(options.model, None)
+    describe_hubs(options.model, None)
     plain = OnnxEncoder(options.model)
     write(options.model, plain, options.data, options.work)
     built = OnnxEncoder(options.model)
@@ -79,13 +78,8 @@ def write(model: Path, encoder: OnnxEncoder, data: Path, work: Path) -> None:
     sentences = [text for source, count in TEXTS.items()
                  for text in some(texts_in(data, source, model, pairs), count)]
     texts = unit(encoder.encode_queries(sentences)[0])
-    every = np.concatenate([images, texts]).astype(np.float64)
-    axes = np.linalg.eigh(every.T @ every)[1][:, :2].T
-    nearest = np.sort(images @ texts.T, axis=0)[-SETTINGS["neighbours"]:].mean(), \
-        np.sort(images @ texts.T, axis=1)[:, -SETTINGS["neighbours"]:].mean()
-    np.savez(model / "hubness.npz", axes=axes.astype(np.float32), texts=int8(texts),
-             pictures=int8(images), usual=np.array(nearest, np.float32))
-    describe(model, SETTINGS)
+    write_hubs(model / "hubness.npz", images, texts)
+    describe_hubs(model, "hubness.npz")
 
 
 def of_source(pairs: Sequence[Pair], source: str) -> list[Pair]:
@@ -104,22 +98,6 @@ def texts_in(data: Path, source: str, model: Path, pairs: Sequence[Pair]) -> lis
 def images_of(encoder: OnnxEncoder, pairs: Sequence[Pair]) -> Vectors:
     return np.concatenate([encoder.encode_images(list(pixels))
                            for _, pixels in pictures(encoder, pairs)])
-
-
-def int8(rows: Vectors) -> np.ndarray[Any, np.dtype[np.int8]]:
-    return np.rint(rows * (127 / np.abs(rows).max(1, keepdims=True))).astype(np.int8)
-
-
-def describe(model: Path, settings: dict[str, float] | None) -> None:
-    """Name the file in model.json, or take it out."""
-    path, file = model / "model.json", model / "hubness.npz"
-    spec = json.loads(path.read_text("utf-8"))
-    if settings is None:
-        spec.pop("hubness", None)
-    else:
-        spec["hubness"] = {"file": file.name, **settings}
-        spec["sha256"][file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
-    path.write_text(json.dumps(spec, indent=1) + "\n")
 
 
 if __name__ == "__main__":

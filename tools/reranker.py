@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from cross_attention import fold_cross_attention
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
@@ -146,6 +147,7 @@ def write_reranker(net: Reranker, mean: Tensor, std: Tensor, weight: float, mode
         {"states": torch.randn(1, 5, DIM), "text": torch.randn(1, DIM),
          "places": torch.randn(3, GRID**2 + 1, d)},
         {"states": {1: "t"}, "places": {0: "n"}}, "odds")
+    fold_cross_attention(match, net.layers[0].heads)
     spec["rerank"] = {"file": "rerank.onnx", "weight": weight}
     for file, graph in ((spec["image"]["file"], image), (spec["text"]["file"], text),
                         ("rerank.onnx", match)):

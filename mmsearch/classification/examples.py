@@ -37,13 +37,15 @@ def read_examples(collection: Reader, path: Path, features: Features, *, find: F
     split: only rows of a table whose column `split` says that.
 
     Raises:
-        UsageError: there is nothing at `path`, or no labels.
+        UsageError: there is nothing at `path`, no labels, or no texts for features that need them.
     """
     scan = Scan()
     folder = f"{locate.uri_of(path).rstrip('/')}/" if path.is_dir() else ""
     items: list[Item] = []
     labels: dict[str, str] = {}
+    others: set[str] = set()
     for item in iter_items([path], scan=scan):
+        others.update(item.meta)
         if split and str(item.meta.get("split", "")) != split:
             continue
         if label := _label(item, folder, column):
@@ -53,7 +55,8 @@ def read_examples(collection: Reader, path: Path, features: Features, *, find: F
         rows = f" in rows of split {split!r}" if split else ""
         expected = "folders named after the labels, with files" if folder else \
             f"a table with a column {column!r} (another: --column)"
-        raise UsageError(f"{path} has nothing that is labelled{rows}; expected {expected}")
+        raise UsageError(f"{path} has nothing that is labelled{rows}; expected {expected}"
+                         + _columns(others))
     parts = [_labelled(collection, labels, features, find)]
     known = {row.item.group or row.item.uri for row in parts[0].rows}
     new = [item for item in items if (item.group or item.uri) not in known]
@@ -65,6 +68,8 @@ def read_examples(collection: Reader, path: Path, features: Features, *, find: F
             parts.append(_labelled(other, labels, features, find))
             other.close()
     things = joined(parts)
+    if len(skipped) < len(labels):
+        _check_any(things, features, path)
     found = [labels[row.item.group or row.item.uri] for row in things.rows]
     return Examples(things, found, skipped)
 
@@ -80,7 +85,8 @@ def where_examples(collection: Reader, conditions: Sequence[tuple[str, str]], fe
     for label, condition in conditions:
         things = gather(collection, features, find=find, where=condition)
         if not things.rows:
-            raise UsageError(f"no item meets {condition!r}, so there is no example of {label!r}")
+            what = "picture with a text" if (find, features) == ("image", "text") else "item"
+            raise UsageError(f"no {what} meets {condition!r}, so there is no example of {label!r}")
         new = [n for n, row in enumerate(things.rows) if row.id not in seen]
         for row in things.rows:
             if seen.setdefault(row.id, label) != label:
@@ -88,6 +94,21 @@ def where_examples(collection: Reader, conditions: Sequence[tuple[str, str]], fe
         parts.append(things[new])
         labels += [label] * len(new)
     return Examples(joined(parts), labels)
+
+
+def _check_any(things: Things, features: Features, path: Path) -> None:
+    if features != "image" and not things.texts.any():
+        raise UsageError(f"none of the examples in {path} has a text, which the features "
+                         f"{features!r} need; take 'image', or a table with their captions")
+    if not things.rows:
+        raise UsageError(f"none of the examples in {path} is a picture; "
+                         "to label texts: --find text --features text")
+
+
+def _columns(names: set[str]) -> str:
+    """Of a table, as people know them."""
+    known = sorted(name.removeprefix("meta.") for name in names - {"manifest", "modified"})
+    return f"; it has {', '.join(known[:20])}" if known else ""
 
 
 def joined(parts: Sequence[Things]) -> Things:

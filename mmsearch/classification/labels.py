@@ -33,6 +33,9 @@ def read_labels(given: str, templates: Sequence[str] = TEMPLATES) -> list[Label]
         UsageError: a file that cannot be read, fewer than two labels, or more than MOST.
     """
     lines: Iterable[str] = given.split(",")
+    if "," not in given and given.strip() and not is_file(given):
+        raise UsageError("give two labels or more: \"cat,dog\", or a file with one a line, which "
+                         f"{given!r} is not")
     if is_file(given):
         try:
             lines = Path(given).read_text("utf-8-sig").splitlines()

@@ -88,7 +88,7 @@ def classify(
     classifier, learned = _classifier(collection, labels, examples, example or [], column, features,
                                       find, template or [], always)
     if evaluate is not None:
-        truth = _labelled(collection, evaluate, classifier.features, find, column, learned)
+        truth = _labelled(collection, evaluate, classifier, find, column, learned)
         _evaluated(classifier, truth, evaluate, min_confidence, json_, html)
         return
     things = gather(collection, features, find=find, where=where or ())
@@ -206,12 +206,19 @@ def _undone(collection: Collection, name: str, json_: bool) -> None:
         print(f"removed {removed} labels" if removed else f"no item has a label:{name}")
 
 
-def _labelled(collection: Collection, path: Path, features: Features, find: Find, column: str,
-              learned: Examples | None) -> Examples:
-    """What is measured on; a note if it was learned from."""
-    truth = _read(collection, path, features, find, column)
+def _labelled(collection: Collection, path: Path, classifier: ZeroShot | FewShot, find: Find,
+              column: str, learned: Examples | None) -> Examples:
+    """What is measured on; a note if it was learned from, or has labels that are never given."""
+    from mmsearch.classification import NONE
+
+    truth = _read(collection, path, classifier.features, find, column)
     if not truth.labels:
-        raise UsageError(_nothing(features, find, False))
+        raise UsageError(_nothing(classifier.features, find, False))
+    known = {label.casefold(): label for label in [*classifier.labels, NONE]}
+    truth.labels = [known.get(label.casefold(), label) for label in truth.labels]
+    if other := [label for label in truth.labels if label not in known.values()]:
+        say(f"note: {len(other)} of {len(truth.labels)} have labels that are not among yours, so "
+            f"they count as wrong: {', '.join(sorted(set(other))[:10])}")
     seen = {row.item.uri for row in learned.things.rows} if learned else set()
     if same := sum(row.item.uri in seen for row in truth.things.rows):
         say(f"note: {same} of {len(truth.labels)} were among the examples, so the figures are too "

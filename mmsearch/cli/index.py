@@ -21,6 +21,7 @@ from mmsearch.cli.options import (
     ModelOption,
     PrecisionOption,
     RecallOption,
+    RerankOption,
     TilesOption,
     YesOption,
     address_given,
@@ -57,6 +58,7 @@ def index(
     recall: RecallOption = None,
     kind: KindOption = None,
     tiles: TilesOption = None,
+    rerank: RerankOption = None,
     device: DeviceOption = "cpu",
     vectors: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Vectors made elsewhere, in place of PATH: .npy, or a folder of "
@@ -86,14 +88,14 @@ def index(
     from mmsearch.sources import Fetch, fetching, iter_items
 
     target = Target(directory, model=model, precision=precision, recall=recall, kind=kind,
-                    tiles=tiles, device=device)
+                    tiles=tiles, rerank=rerank, device=device)
     share_one_heap()
-    if vectors is not None and not (paths or exclude or tiles or profile or reread):
+    if vectors is not None and not (paths or exclude or tiles or rerank or profile or reread):
         _print_report(*_import(target, vectors, manifest, as_), json_)
         return
     if vectors or manifest:
         raise UsageError("give either PATH or --vectors FILE; --manifest goes with --vectors, and "
-                         "--exclude, --tiles, --reread and --profile with PATH")
+                         "--exclude, --tiles, --rerank, --reread and --profile with PATH")
     if not paths:
         raise UsageError("give a PATH to index, or --vectors FILE")
     walk = partial(iter_items, paths, exclude=exclude or (), archives=archives)

@@ -176,6 +176,10 @@ TilesOption = Annotated[str | None, typer.Option(
     "--tiles", metavar="COLSxROWS", parser=tiles_given,
     help="Also index parts of large pictures, to find small things in them: 2x2, 3x2, …, or none "
          "(default). Remembered.")]
+RerankOption = Annotated[bool | None, typer.Option(
+    "--rerank/--no-rerank",
+    help="Also store what `mmsearch query --rerank` looks at, 22 kB a picture, so that it need not "
+         "read the pictures again. Remembered; --no-rerank removes it.", show_default=False)]
 FetchOption = Annotated[bool, typer.Option(
     "--fetch", help="Download the pictures whose web addresses are in a manifest.")]
 FetchPrivateOption = Annotated[bool, typer.Option(

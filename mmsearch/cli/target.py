@@ -27,6 +27,7 @@ class Target:
     recall: float | None = None
     kind: str | None = None
     tiles: str | None = None
+    rerank: bool | None = None
     device: Device = "cpu"
 
     def exists(self) -> bool:
@@ -44,8 +45,9 @@ class Target:
                 found = Collection.open(self.directory, model=model, device=self.device)
         except CollectionNotFound:
             model = with_precision(self.model or "builtin", self.precision)
-            found = Collection.create(self.directory, model=model, device=self.device)
-        found.configure(recall=self.recall, kind=self.kind, tiles=self.tiles)
+            found = Collection.create(self.directory, model=model, rerank=self.rerank,
+                                      device=self.device)
+        found.configure(recall=self.recall, kind=self.kind, tiles=self.tiles, rerank=self.rerank)
         return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import typer
 
 from mmsearch.cli.options import JsonOption
-from mmsearch.cli.terminal import print_json, say, say_skipped
+from mmsearch.cli.terminal import print_json, progress, say, say_skipped
 
 Loss: TypeAlias = Literal["infonce", "siglip"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
@@ -75,7 +76,7 @@ def train(
     """
     from mmsearch.cli.training_report import report
     from mmsearch.sources import Skipped
-    from mmsearch.training import TrainConfig, train as run
+    from mmsearch.training import TrainConfig, steps, train as run
 
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
     config = TrainConfig(
@@ -84,12 +85,16 @@ def train(
         loss=loss, hard_negatives=hard_negatives, adversarial=adversarial,
         warmup=warmup, ema=ema, patience=patience, seed=seed, resume=resume,
         **{name: value for name, value in given.items() if value is not None})
-    result = run(pairs, out, config, on_epoch=lambda r: say(
-        f"epoch {r.epoch}/{r.epochs}  "
-        f"{'start' if r.epoch == 0 else f'loss {r.loss:.3f}'}  val R@10 "
-        f"{r.recall.text_to_image[2]:.3f} text to image, {r.recall.image_to_text[2]:.3f} back "
-        f"(gallery {r.recall.gallery})"))
-    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes, the first says it
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, which says it
+    count = steps(pairs, config)
+    bar = progress("training", lambda: count) if first else nullcontext(lambda done: None)
+    with bar as advance:
+        result = run(pairs, out, config, progress=advance, on_epoch=lambda r: say(
+            f"epoch {r.epoch}/{r.epochs}  "
+            f"{'start' if r.epoch == 0 else f'loss {r.loss:.3f}'}  val R@10 "
+            f"{r.recall.text_to_image[2]:.3f} text to image, {r.recall.image_to_text[2]:.3f} back "
+            f"(gallery {r.recall.gallery})"))
+    if not first:
         return
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
     (out / "training.html").write_text(report(out.name, lines, result.best_epoch), "utf-8")

@@ -20,6 +20,7 @@ from mmsearch.cli.options import (
     KindOption,
     ModelOption,
     RecallOption,
+    RerankOption,
     TilesOption,
     YesOption,
     path_given,
@@ -61,6 +62,7 @@ def watch(
     recall: RecallOption = None,
     kind: KindOption = None,
     tiles: TilesOption = None,
+    rerank: RerankOption = None,
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
 ) -> None:
@@ -76,7 +78,8 @@ def watch(
     """
     from mmsearch.collection import follow
 
-    target = Target(directory, model=model, recall=recall, kind=kind, tiles=tiles, device=device)
+    target = Target(directory, model=model, recall=recall, kind=kind, tiles=tiles,
+                    rerank=rerank, device=device)
     share_one_heap()
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -24,6 +24,7 @@ from mmsearch.storage import (
     Row,
     Wanted,
     parse_where,
+    stored_places,
 )
 
 if TYPE_CHECKING:
@@ -115,6 +116,12 @@ class Browsing(ABC):
         """Items by their ids (as `Hit.id`); what is not there is left out."""
         wanted = [*ids]
         return self._read(lambda one: one.catalog.by_id(wanted))
+
+    def _stored_places(self, made_by: str, ids: Iterable[int]) -> dict[int, bytes]:
+        """What a reranker looks at of items, by their ids, as far as it is stored."""
+        rows = self.rows(ids)
+        stored = stored_places(self.path, made_by, {row.hash for row in rows.values()})
+        return {id: stored[row.hash] for id, row in rows.items() if row.hash in stored}
 
     def of_uris(self, uris: Iterable[str]) -> list[Row]:
         """The pictures and frames with these uris, as far as there are such."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mmsearch.collection.browsing import calibration_in
+from mmsearch.collection.configuring import Configuring
 from mmsearch.collection.labelling import Labelling
 from mmsearch.collection.making import make_collection
 from mmsearch.collection.pool import usable
@@ -29,7 +30,7 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.fragments import is_tile
-from mmsearch.indexes import KINDS, Device, check_builder, choose_spec
+from mmsearch.indexes import Device
 from mmsearch.ingest import (
     Built,
     Planner,
@@ -37,16 +38,18 @@ from mmsearch.ingest import (
     Work,
     build_shard,
     check_maker,
+    check_reranker,
     import_vectors,
     items_vanished,
     known_fingerprint,
     maker,
+    places_writer,
     remember,
     remembered,
     settle_captions,
     upkeep,
 )
-from mmsearch.media import parse_grid, tiles_setting, tiling_of
+from mmsearch.media import tiling_of
 from mmsearch.records import Item, Problem
 from mmsearch.search import kept_calibration
 from mmsearch.sources import Scan, VectorSet
@@ -58,31 +61,35 @@ from mmsearch.storage import (
     Opened,
     Row,
     parse_where,
+    prune_places,
     writer_lock,
 )
 
 Run = Callable[[Callable[[Shard], Built], Iterable[Shard]], Iterable[Built]]
 
 
-class Collection(Labelling, Teaching):
+class Collection(Configuring, Labelling, Teaching):
     """An open collection: what `collection.reader.Reader` does without a lock, and writing."""
 
     @classmethod
     def create(cls, path: Path | str, *, model: str = BUILTIN, recall: float | None = None,
-               kind: str | None = None, device: Device = "cpu") -> Collection:
+               kind: str | None = None, rerank: bool | None = None,
+               device: Device = "cpu") -> Collection:
         """Make an empty collection at `path`, or open the one that is there.
 
-        recall, kind: see `configure`.
+        recall, kind, rerank: see `configure`.
 
         Raises:
             EncoderMismatch: the one that is there was made by another model.
-            UsageError: `path` holds other files.
+            UsageError: `path` holds other files; the model has no reranker.
         """
         model, device = absolute_name(model), usable(device)
+        if rerank:
+            check_reranker(load_encoder(model))
         make_collection(Path(path), load_encoder(model), model)
         collection = cls(Path(path), model, device)
         _ = collection.encoder
-        collection.configure(recall=recall, kind=kind)
+        collection.configure(recall=recall, kind=kind, rerank=rerank)
         return collection
 
     @classmethod
@@ -101,43 +108,6 @@ class Collection(Labelling, Teaching):
             return cls(Path(path), device=device)
         make_collection(Path(path), *maker(vectors, model))
         return cls(Path(path), device=device)
-
-    def configure(self, *, recall: float | None = None, kind: str | None = None,
-                  tiles: str | None = None) -> None:
-        """Say how exact a large collection has to be, and what pictures are cut into; `add` and
-        `compact` act on it.
-
-        recall: recall@10 of approximate indexes, 1 for exact search whatever it costs.
-        kind: of index, a row of `indexes.KINDS`, or "auto". None changes nothing.
-        tiles: see `media.tiles.parse_grid`. Another grid holds for what is added from now on,
-            and pictures that are there are encoded again by the next `add` of them; "none" removes
-            all tiles at once.
-
-        Raises:
-            UsageError: a recall outside of (0, 1], or no such kind or grid.
-        """
-        grid = None if tiles is None else parse_grid(tiles)
-        wanted = {"recall": recall, "kind": kind}
-        new = {name: value for name, value in wanted.items()
-               if value is not None and self._settings.get(name) != value}
-        if recall is not None and not 0 < recall <= 1:
-            raise UsageError(f"recall must be above 0 and at most 1, not {recall}")
-        if kind is not None:
-            choose_spec(0, kind=kind)
-            if kind != "auto" and not KINDS[kind].factory:
-                check_builder(self.device)
-        if new:
-            with self._writing() as catalog:
-                catalog.put_settings(new)
-            self._settings.update(new)
-        with self._pool.connection() as one:
-            tiles_now = one.catalog.setting("tiles")
-        if grid is not None and grid != tiling_of(tiles_now).grid:
-            with self._writing() as catalog:
-                drop = [row.id for row in catalog.rows(None, ["frame"])
-                        if not grid.tiles and is_tile(row.item)]
-                catalog.put_settings(tiles_setting(grid, catalog.settings), drop)
-                self._settings["tiles"] = catalog.settings["tiles"]
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -162,7 +132,7 @@ class Collection(Labelling, Teaching):
         encoder = ready(self.encoder)
         report, stages = AddReport(), Stages()
         start, cpu = time.perf_counter(), time.process_time()
-        with self._writing() as catalog:
+        with self._writing() as catalog, ExitStack() as stack:
             encoder = ready(self.encoder)  # the collection may have been given another meanwhile
             if encoder.name != catalog.settings["encoder"]:  # a name alone, until now
                 catalog.put_settings({"encoder": encoder.name})
@@ -171,6 +141,9 @@ class Collection(Labelling, Teaching):
             opened = Opened(self.path)
             opened.refresh(catalog.segments())
             planner = Planner(catalog, opened.vector, reread)
+            kept = stack.enter_context(places_writer(self.path, catalog, encoder))
+            if kept and run is None:
+                planner.lacks = kept.lacks
             first_seq = int(catalog.settings["next_seq"])
             work = Work(self.path, self.model, planner, first_seq)
             if scan is not None:
@@ -178,10 +151,12 @@ class Collection(Labelling, Teaching):
                     scan.remembered = partial(remembered, catalog)
                 scan.known = partial(known_fingerprint, catalog)
             shards = stages.each("find", work.shards(items, progress))
-            local = partial(build_shard, tick=progress)
+            local = partial(build_shard, tick=progress, keep=kept.put if kept else None)
             for built in map(local, shards) if run is None else run(build_shard, shards):
                 stages.add(built.stages)
                 with stages.at("commit"):
+                    if kept:
+                        kept.commit()
                     catalog.commit(work.change(built))
                     upkeep.merge(self.path, catalog)  # in a long run, too, segments stay few
                     opened.refresh(catalog.segments())
@@ -199,6 +174,8 @@ class Collection(Labelling, Teaching):
                 if scan is not None:
                     remember(catalog, scan, report.skipped)
                 upkeep.tidy(self.path, catalog, self.device)
+                if drop or work.replaced or work.removed:
+                    prune_places(self.path, catalog.path)
         report.unchanged, report.updated, report.moved = (
             planner.unchanged, planner.updated, planner.moved)
         report.replaced, report.copied = work.replaced, work.copied
@@ -262,6 +239,7 @@ class Collection(Labelling, Teaching):
                 rows = matching if rows is None else rows & matching
             drop = sorted(rows or ())
             catalog.commit(Change(drop=drop))
+            prune_places(self.path, catalog.path)
         return len(drop)
 
     def compact(self) -> None:

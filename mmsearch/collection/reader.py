@@ -84,7 +84,7 @@ class Reader(Browsing):
         self._calibration: tuple[str, Calibration] | None = None
         """With the encoder that it is for."""
         self._names: tuple[list[TaughtPicture], Names | None] = [], None
-        self.texts, self._places = TextVectors(), Places()
+        self.texts, self._places = TextVectors(), Places(self._stored_places)
         """Those asked for last."""
 
     @classmethod

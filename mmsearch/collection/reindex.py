@@ -51,6 +51,7 @@ from mmsearch.storage import (
     Segment,
     directory,
     remove,
+    remove_places,
     segment_name,
     stated,
     sync,
@@ -203,6 +204,7 @@ class Generation:
         sync(self.root)
         self.catalog.commit(change)
         self.report.switched = True
+        remove_places(self.root)  # they are the old model's
         for info in change.drop_segments:
             remove(directory(self.root, info))
         remove(self.path)

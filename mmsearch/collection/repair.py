@@ -25,8 +25,10 @@ from mmsearch.storage import (
     Change,
     Segment,
     check_catalog,
+    check_places,
     directory,
     find_problems,
+    remove_places,
     salvage_catalog,
     salvage_segment,
     segment_name,
@@ -56,6 +58,8 @@ def repair_collection(root: Path, model: str | None = None,
             lost += salvage_catalog(path)
             upkeep.remove_unfinished(root)  # numbers that were lost may be given again
             found += find_problems(root)
+        if check_places(root):  # `mmsearch index` makes it again
+            remove_places(root)
         if not check_catalog(path):
             with closing(Catalog(path, write=True)) as catalog:
                 lost += _Repair(root, catalog, model, tick).run()

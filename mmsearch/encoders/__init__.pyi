@@ -1,6 +1,7 @@
 from .choice import Choice as Choice, choices as choices
 from .external import EXTERNAL as EXTERNAL, ExternalEncoder as ExternalEncoder, ready as ready
 from .hub import before_download as before_download, cache_directory as cache_directory
+from .hubness import Hubness as Hubness
 from .int8 import replace_nodes as replace_nodes
 from .known import Known as Known, known_models as known_models
 from .load import (

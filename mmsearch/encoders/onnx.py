@@ -81,8 +81,12 @@ class OnnxEncoder:
                    resample=Resampling[how["interpolation"].upper()])
 
     def encode_images(self, images: Sequence[Picture]) -> Vectors:
-        vectors = self.run_images(images)[0]
-        return self._hubness.pictures(vectors) if self._hubness else vectors
+        return self.encode_images_also(images, "features")[0]
+
+    def encode_images_also(self, images: Sequence[Picture], also: str) -> tuple[Vectors, Vectors]:
+        """Pictures encoded, and what else `run_images` gives of them."""
+        vectors, other = self.run_images(images, also)
+        return self._hubness.pictures(vectors) if self._hubness else vectors, other
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         vectors = self.run_texts(texts)[0]
@@ -196,8 +200,9 @@ class OnnxEncoder:
     @cached_property
     def reranker(self) -> Reranker | None:
         settings = self._spec.get("rerank")
-        return settings and Reranker(self, _session(self.directory / settings["file"]),
-                                     float(settings["weight"]))
+        return settings and Reranker(
+            self, _session(self.directory / settings["file"]), float(settings["weight"]),
+            str(self._spec["sha256"][self._spec["image"]["file"]])[:12])
 
     @cached_property
     def _image_session(self) -> InferenceSession:

@@ -91,7 +91,8 @@ def evaluate_model(pairs: Sequence[Pair], how: How = How(), *, model: str = BUIL
     """Encode the pairs as indexing and querying would, and search them among themselves."""
     captions_of(pairs, merge=how.merge, positives=how.positives)  # or an error after all encoding
     with TemporaryDirectory(prefix="mmsearch-eval-") as directory:
-        collection = Collection.create(Path(directory) / "index", model=model, recall=1)
+        collection = Collection.create(Path(directory) / "index", model=model, recall=1,
+                                       rerank=bool(how.search.get("rerank")) or None)
         skipped = collection.add(map(_picture, pairs), progress=progress).skipped
         failed = {one.path for one in skipped}
         done = evaluate_collection(

@@ -43,11 +43,13 @@ class Planner:
 
     vector_of: the stored vector (float32 [dim]) with a sequence number, of a kind of item.
     reread: whether pictures are encoded again, whatever tells that they are unchanged.
+    lacks: whether those with the content of a hash are, since something of it is not stored.
     """
 
     catalog: Catalog
     vector_of: Callable[[int, Kind], Vectors]
     reread: bool = False
+    lacks: Callable[[str], bool] = lambda hash: False
     plan: Plan = field(default_factory=Plan)
     seen: set[int] = field(default_factory=set)
     unchanged: int = 0
@@ -96,7 +98,8 @@ class Planner:
         tiles = [self._brought_up(tile, described.fingerprint) for tile in tiles]
         self.seen.update(tile.id for tile in tiles)
         same_file = own_fingerprint(described.fingerprint) == own_fingerprint(row.item.fingerprint)
-        if self.tiling.is_behind(row.item, row.seq) or (self.reread and item.kind != "text"):
+        if self.tiling.is_behind(row.item, row.seq) or self._lacks([row, *tiles]) or (
+                self.reread and item.kind != "text"):
             self._replace(described, [row, *tiles])
         elif stored == row.item:
             self.unchanged += 1 + len(tiles)
@@ -109,6 +112,9 @@ class Planner:
             self._update(replace(described, fingerprint=known), row, tiles)
         else:
             self._replace(described, [row, *tiles])
+
+    def _lacks(self, rows: list[Row]) -> bool:
+        return any(row.item.kind != "text" and row.hash and self.lacks(row.hash) for row in rows)
 
     def _parts(self, uri: str) -> list[Row]:
         """What a file of several pictures gave: frames, pages, texts of pages."""
@@ -129,7 +135,7 @@ class Planner:
         file = _with_manifest(file, first)
         print_ = file.fingerprint
         parts = [self._brought_up(part, print_) for part in parts]
-        if self.reread:
+        if self.reread or self._lacks(parts):
             self._replace(file, parts)
             return
         if any(part.item.fingerprint != print_ for part in parts):

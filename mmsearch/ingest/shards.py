@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from mmsearch.encoders import Encoder, load_encoder
+from mmsearch.encoders import Encoder, load_encoder, reranker_of
 from mmsearch.errors import MediaError, MmsearchError
 from mmsearch.fragments import file_uri
 from mmsearch.ingest.hashes import content_hash
@@ -40,6 +40,8 @@ LOOK_AHEAD = 32
 """Decoded pictures waiting, at most: memory stays the same whatever the number of files."""
 TEXTS = 256
 """Texts between two reports of progress."""
+Keep: TypeAlias = Callable[[list[tuple[str, bytes]]], None]
+"""Takes what the reranker looks at of pictures, by the hashes of their contents."""
 
 
 class Ready(NamedTuple):
@@ -90,10 +92,12 @@ class Built:
     stages: dict[str, Spent] = field(default_factory=dict)
 
 
-def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -> Built:
+def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None,
+                keep: Keep | None = None) -> Built:
     """Encode a shard's items and write them as one segment a kind.
 
     tick: called with the number of items done since the last call.
+    keep: only for models that have a reranker.
 
     Raises:
         ModelError: the encoder cannot be loaded.
@@ -104,7 +108,7 @@ def build_shard(shard: Shard, tick: Callable[[int], None] = lambda done: None) -
     vectors: list[Vectors] = [ready.vector[None] for ready in shard.ready]
     rows = like_their_pictures([(_described_anew(ready, built, captions), ready.hash)
                                 for ready in shard.ready])
-    for part, embeddings in _encode(captions, built, shard, stages, tick):
+    for part, embeddings in _encode(captions, built, shard, stages, tick, keep):
         rows.extend(part)
         vectors.append(embeddings)
     if captions:
@@ -148,18 +152,18 @@ _Encoded = Iterator[tuple[list[tuple[Item, str]], Vectors]]
 
 
 def _encode(captions: list[Item], built: Built, shard: Shard, stages: Stages,
-            tick: Callable[[int], None]) -> _Encoded:
+            tick: Callable[[int], None], keep: Keep | None = None) -> _Encoded:
     if not shard.items:
         return
     encoder = load_encoder(shard.model)
     if shard.kind == "text":
         yield from _encode_texts(encoder, shard, stages, tick)
     else:
-        yield from _encode_images(captions, built, encoder, shard, stages, tick)
+        yield from _encode_images(captions, built, encoder, shard, stages, tick, keep)
 
 
 def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: Shard,
-                   stages: Stages, tick: Callable[[int], None]) -> _Encoded:
+                   stages: Stages, tick: Callable[[int], None], keep: Keep | None) -> _Encoded:
     """Decoding and encoding side by side, each in threads of its own, in the order given.
 
     captions: grows by those of the pictures, which are still to be encoded.
@@ -169,11 +173,14 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
     from mmsearch.media import reason_of
 
     prepare = Preparer(encoder, stages, shard.grid).of
+    reranker = reranker_of(encoder) if keep else None
     texts: list[Item] = []
 
-    def encode(batch: list[Prepared]) -> Vectors:
+    def encode(batch: list[Prepared]) -> tuple[Vectors, list[bytes]]:
         with stages.at("encode"):
-            return encoder.encode_images([one.pixels for one in batch if one.pixels is not None])
+            pixels = [one.pixels for one in batch if one.pixels is not None]
+            return reranker.encode_images(pixels) if reranker else (
+                encoder.encode_images(pixels), [])
 
     def prepared() -> Iterator[Prepared]:
         for item, future in _ahead(decoders, prepare, locate.ahead(shard.items), look_ahead(shard)):
@@ -196,8 +203,10 @@ def _encode_images(captions: list[Item], built: Built, encoder: Encoder, shard: 
         rows = prepared()
         batches = iter(lambda: list(islice(rows, encoder.batch)), [])
         for batch, future in _ahead(encoders, encode, batches, encoder.workers + 1):
-            yield ([(_taken(one.about, built, captions), one.hash) for one in batch],
-                   future.result())
+            vectors, places = future.result()
+            if keep and places:
+                keep([(one.hash, seen) for one, seen in zip(batch, places, strict=True)])
+            yield [(_taken(one.about, built, captions), one.hash) for one in batch], vectors
     yield from _encode_texts(encoder, replace(shard, items=tuple(texts)), stages)
 
 

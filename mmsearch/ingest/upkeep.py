@@ -33,6 +33,8 @@ from mmsearch.storage import (
     Segment,
     describe,
     directory,
+    places_facts,
+    prune_places,
     remove,
     retune_ann,
     segment_name,
@@ -106,6 +108,7 @@ def compact(root: Path, catalog: Catalog, device: Device = "cpu") -> None:
     text; nothing left of a reindex that nobody went on with."""
     remove_unfinished(root)
     catalog.relist()
+    prune_places(root, catalog.path, shrink=True)
     _swap(root, catalog, partial(_renew_anns, everything=True, device=device))
 
 
@@ -295,6 +298,7 @@ def info(root: Path, catalog: Catalog) -> dict[str, Any]:
     counts, infos = catalog.counts(), catalog.segments()
     segments = [info for info in infos if info.role == "vectors"]
     catalogs = [root / (catalog.path.name + end) for end in ("", "-wal")]
+    places = places_facts(root)
     return {
         "path": str(root), "items": sum(counts.values()), "kinds": counts,
         "model": catalog.settings.get("model"), "encoder": catalog.settings.get("encoder"),
@@ -307,7 +311,8 @@ def info(root: Path, catalog: Catalog) -> dict[str, Any]:
         "names": dict(Counter(one.name for one in catalog.taught())),
         "approximate": {info.kind: facts for info in infos if info.role == "ann"
                         and (facts := _ann_facts(root, info, infos))},
-        "bytes": sum(info.bytes for info in infos) + sum(
+        "rerank": places,
+        "bytes": places.get("bytes", 0) + sum(info.bytes for info in infos) + sum(
             path.stat().st_size for path in catalogs if path.exists())}
 
 

@@ -3,17 +3,19 @@
     score = cosine + weight * log odds
 
 The log odds are those of the model's reranker (`encoders.reranker`), less their mean over all that
-are looked at: what is not looked at stays comparable. The pictures are read again for it; those
-that cannot be, or are not on this machine, keep their score.
+are looked at: what is not looked at stays comparable. Pictures are read again for it, unless what
+is looked at was stored when they were indexed; those that cannot be read, or are not on this
+machine, keep their score.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
+from typing import TypeAlias
 
 import numpy as np
 
@@ -24,26 +26,30 @@ from mmsearch.search.compose import example_picture
 from mmsearch.search.query import Query, several
 from mmsearch.sources import locate
 
+Stored: TypeAlias = Callable[[str, Iterable[int]], dict[int, bytes]]
+"""What made them (`Reranker.made_by`), and ids of items -> the places that were stored, by id."""
+
 
 class Places:
-    """What was looked at of pictures last, for many threads: some 40 kB a picture."""
+    """What is looked at of pictures, for many threads; what was last is kept, 21 kB a picture.
 
-    def __init__(self, most: int = 1000) -> None:
-        self.most = most
-        self._known: OrderedDict[tuple[str, str, str], Vectors] = OrderedDict()
+    stored: finds what was stored when they were indexed.
+    """
+
+    def __init__(self, stored: Stored = lambda made_by, ids: {}, most: int = 1000) -> None:
+        self.stored, self.most = stored, most
+        self._known: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
         self._lock = Lock()
 
-    def of(self, reranker: Reranker, items: Sequence[Item]) -> dict[int, Vectors]:
-        """By place in `items`, what can be read of them, [82, d] each."""
-        keys = [(reranker.encoder.name, item.uri, item.fingerprint) for item in items]
+    def of(self, reranker: Reranker, hits: Sequence[Hit]) -> dict[int, bytes]:
+        """By their number in `hits`, those that were stored or can be read, packed."""
+        keys = [(reranker.made_by, hit.item.uri, hit.item.fingerprint) for hit in hits]
         with self._lock:
             known = {n: self._known[key] for n, key in enumerate(keys) if key in self._known}
-        new = [n for n in range(len(items)) if n not in known]
-        with ThreadPoolExecutor(reranker.encoder.workers) as pool:
-            read = list(pool.map(lambda n: _picture(reranker, items[n]), new))
-        pixels = {n: one for n, one in zip(new, read, strict=True) if one is not None}
-        if pixels:
-            known |= dict(zip(pixels, reranker.places(list(pixels.values())), strict=True))
+        if new := [n for n in range(len(hits)) if n not in known]:
+            stored = self.stored(reranker.made_by, [hits[n].id for n in new])
+            known |= {n: stored[hits[n].id] for n in new if hits[n].id in stored}
+            known |= _read(reranker, {n: hits[n].item for n in new if n not in known})
         with self._lock:
             for n in known:
                 self._known[keys[n]] = known[n]
@@ -51,6 +57,15 @@ class Places:
             while len(self._known) > self.most:
                 self._known.popitem(last=False)
         return known
+
+
+def _read(reranker: Reranker, items: dict[int, Item]) -> dict[int, bytes]:
+    with ThreadPoolExecutor(reranker.encoder.workers) as pool:
+        read = list(pool.map(lambda item: _picture(reranker, item), items.values()))
+    pixels = {n: one for n, one in zip(items, read, strict=True) if one is not None}
+    if not pixels:
+        return {}
+    return dict(zip(pixels, reranker.places(list(pixels.values())), strict=True))
 
 
 def _picture(reranker: Reranker, item: Item) -> Pixels | None:
@@ -79,9 +94,9 @@ def reranked(base: Encoder, query: Query, hits: list[Hit] | MmsearchError, place
     if (reranker := reranker_of(base)) is None:
         return UsageError(f"the model {base.name} has no reranker; leave out --rerank (rerank)")
     first, rest = hits[: query.rerank], hits[query.rerank :]
-    if len(first) > 1 and (seen := places.of(reranker, [hit.item for hit in first])):
+    if len(first) > 1 and (seen := places.of(reranker, first)):
         odds = _odds(for_queries(base, query.multilingual), reranker, query,
-                     np.stack(list(seen.values())))
+                     reranker.unpacked(list(seen.values())))
         moved = dict(zip(seen, (reranker.weight * (odds - odds.mean())).tolist(), strict=True))
         first = [replace(hit, score=hit.score + moved.get(n, 0.0)) for n, hit in enumerate(first)]
         first.sort(key=lambda hit: -hit.score)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,10 +12,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
-from starlette.routing import BaseRoute
 
 from mmsearch import __version__
 from mmsearch.server import about, copies, handle, items, logins, naming, pages, searching, writing
+from mmsearch.server.agents import Agents
 from mmsearch.server.asked import EmbedIn, QueryIn, SearchIn
 from mmsearch.server.fetching import allowed
 from mmsearch.server.guard import App, Guard
@@ -32,14 +32,14 @@ _REF = "#/components/schemas/{model}"
 
 
 def make_app(server: Server) -> App:
-    routes, agents = _for_agents(server)
+    agents = Agents(server)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(server.start)
         with allowed(server.settings):
             indexing = begin(server)
-            async with agents():
+            async with agents.running():
                 yield
             if indexing is not None:
                 await run_in_threadpool(indexing.end)
@@ -50,21 +50,12 @@ def make_app(server: Server) -> App:
     for room in (searching, items, about, copies, writing, naming, logins, handle):
         app.include_router(room.routes(server), dependencies=[Depends(known_only)])
     app.include_router(pages.routes())
-    app.router.routes.extend(routes)
+    if find_spec("mcp") is not None:
+        app.router.routes.append(agents.route())
     add_problems(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return Measured(Guard(app, server.settings, server.own, server.admission), server.measures,
                     log_queries=server.settings.log_queries)
-
-
-def _for_agents(server: Server
-                ) -> tuple[Sequence[BaseRoute], Callable[[], AbstractAsyncContextManager[None]]]:
-    """Routes, and what they run in; nothing without the extra `mcp`."""
-    if find_spec("mcp") is None:
-        return [], nullcontext
-    from mmsearch.server.tools import over_http
-
-    return over_http(server)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

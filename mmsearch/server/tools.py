@@ -18,7 +18,6 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import Field
-from starlette.routing import BaseRoute, Route
 
 from mmsearch import __version__
 from mmsearch.errors import MediaError, MmsearchError, UsageError
@@ -29,6 +28,7 @@ from mmsearch.search import Embedded, Find, Mode, Query
 from mmsearch.server.asked import Examples
 from mmsearch.server.bodies import Uploaded
 from mmsearch.server.fetching import read
+from mmsearch.server.guard import App
 from mmsearch.server.served import Served, named
 from mmsearch.server.shown import shown
 from mmsearch.server.state import Server
@@ -76,22 +76,18 @@ def make_tools(collections: Mapping[str, Served], *, files: bool, run: Run = to_
     return made
 
 
-def over_http(server: Server
-              ) -> tuple[Sequence[BaseRoute], Callable[[], AbstractAsyncContextManager[None]]]:
-    """The routes below /mcp, and what has to be entered before they are asked."""
+def over_http(server: Server) -> tuple[App, Callable[[], AbstractAsyncContextManager[None]]]:
+    """What answers agents, and what has to be entered before it is asked."""
     async def fetch(url: str) -> bytes:
         return await server.fetching.run(partial(read, url))
 
     made = make_tools(server.collections, files=False, run=server.decoding.run,
                       fetch=fetch if server.settings.fetch else None)
-    app = made.streamable_http_app(
+    made.streamable_http_app(
         stateless_http=True, json_response=True,  # so that any of several processes can answer
         transport_security=TransportSecuritySettings(
             enable_dns_rebinding_protection=False))  # the guard has looked at Host and Origin
-    # A GET would be kept open for what the server has to say by itself, which is nothing.
-    routes = [Route(one.path, one.endpoint, methods=["POST"]) for one in app.routes
-              if isinstance(one, Route)]
-    return routes, made.session_manager.run
+    return made.session_manager.handle_request, made.session_manager.run
 
 
 class _Tools:

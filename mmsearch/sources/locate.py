@@ -205,7 +205,7 @@ def own_file(uri: str) -> Path | None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """An open file; a pipe or a device is refused without waiting for it.
+    """An open file; a folder, a pipe or a device is refused without waiting for it.
 
     Raises:
         MediaError: it cannot be opened, or is none.
@@ -216,9 +216,10 @@ def open_regular(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise MediaError(f"cannot be read: {reason}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise MediaError("not a regular file")
+        raise MediaError("a folder; give files" if stat.S_ISDIR(mode) else "not a regular file")
     return os.fdopen(descriptor, "rb")
 
 

@@ -10,6 +10,14 @@ from .filters import parse_where as parse_where
 from .labels import Labelled as Labelled
 from .lock import HOLDER as HOLDER, LOCK as LOCK, writer_lock as writer_lock
 from .open_segments import Files as Files, Opened as Opened, directory as directory
+from .places import (
+    PlacesWriter as PlacesWriter,
+    check_places as check_places,
+    places_facts as places_facts,
+    prune_places as prune_places,
+    remove_places as remove_places,
+    stored_places as stored_places,
+)
 from .rows import Row as Row
 from .salvage import salvage_catalog as salvage_catalog, salvage_segment as salvage_segment
 from .segments import (

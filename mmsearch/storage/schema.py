@@ -82,12 +82,15 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     return with_nfc(conn)
 
 
-def open_to_read(path: Path) -> sqlite3.Connection:
-    """May be handed from one thread to another, to be used by one at a time."""
+def open_to_read(path: Path, table: str = "settings") -> sqlite3.Connection:
+    """May be handed from one thread to another, to be used by one at a time.
+
+    table: one that is there.
+    """
     address, how = f"{path.absolute().as_uri()}?mode=ro", {"uri": True, "check_same_thread": False}
     conn = sqlite3.connect(address, timeout=30, isolation_level=None, **how)
     try:
-        conn.execute("SELECT 1 FROM settings")
+        conn.execute(f"SELECT 1 FROM {table}")
     except sqlite3.OperationalError:
         # On read-only media SQLite cannot make its lock files, and nobody can write either.
         import os

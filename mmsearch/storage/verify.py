@@ -18,6 +18,7 @@ from mmsearch.records import Ids, Kind, Problem, SegmentInfo
 from mmsearch.storage.catalog import CATALOG, Catalog
 from mmsearch.storage.fulltext import TABLE
 from mmsearch.storage.open_segments import directory
+from mmsearch.storage.places import check_places
 from mmsearch.storage.reading import SEGMENT, as_segment
 from mmsearch.storage.rows import ITEM, as_row
 from mmsearch.storage.schema import open_to_read
@@ -39,7 +40,8 @@ def find_problems(root: Path) -> list[Problem]:
                 infos = catalog.segments()
                 if infos == seen:
                     return problems
-                problems = check_catalog(path) or list(_check_segments(root, catalog, infos))
+                problems = check_catalog(path) or [
+                    *_check_segments(root, catalog, infos), *check_places(root)]
         except CollectionDamaged as error:
             return check_catalog(path) or [Problem(str(path), str(error))]
         except FileNotFoundError as error:

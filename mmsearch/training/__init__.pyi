@@ -1,2 +1,2 @@
 from .config import TrainConfig as TrainConfig
-from .trainer import train as train
+from .trainer import steps as steps, train as train

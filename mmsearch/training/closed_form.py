@@ -25,6 +25,11 @@ def closed_form_heads(data: Features, base: Heads | None = None) -> Heads:
     Image: ridge regression from standardised features to the mean vector of the captions. With
     `base`, its text head stays and the regression is of what its image head still gets wrong.
     """
+    return starts(data, base, (1.0,))[0]
+
+
+def starts(data: Features, base: Heads | None, shares: Sequence[float]) -> list[Heads]:
+    """The heads of `base`, and of what they get wrong so large a share made good in closed form."""
     text = base.text if base else _whitening(unit(data.texts))
     wanted = np.zeros((data.images.shape[1], text.weight.shape[0]))
     np.add.at(wanted, data.owner, text(data.texts))
@@ -49,7 +54,8 @@ def closed_form_heads(data: Features, base: Heads | None = None) -> Heads:
         cross += x.T @ (wanted - done) / len(views)
     weight = (np.linalg.solve(gram, cross) / spread[:, None]).T
     change = Head(f32(weight), f32(-weight @ mean))
-    return Heads(Head(before.weight + change.weight, before.bias + change.bias), text)
+    return [Heads(Head(before.weight + share * change.weight, before.bias + share * change.bias),
+                  text) for share in shares]
 
 
 def _whitening(texts: Vectors) -> Head:

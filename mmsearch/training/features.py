@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -39,11 +39,13 @@ class Features:
 
 
 def encode(base: OnnxEncoder, pairs: Sequence[Pair], cache: Path, skipped: dict[str, str], *,
-           mirrored: bool = True) -> Features:
+           mirrored: bool = True, progress: Callable[[int], None] = lambda done: None
+           ) -> Features:
     """Tower features of pairs, and of the mirrored pictures as a second view.
 
     Every finished chunk is kept below `cache`, so a run that is killed loses one chunk at most.
     Pictures that cannot be decoded are left out and named in `skipped`.
+    progress: called with the number of pictures, and of captions, that are done more.
     """
     cache.mkdir(parents=True, exist_ok=True)
     views: list[Vectors] = []
@@ -61,10 +63,15 @@ def encode(base: OnnxEncoder, pairs: Sequence[Pair], cache: Path, skipped: dict[
             views.append(stored["features"].reshape(1 + mirrored, len(stored["good"]), -1))
             kept += [part[i] for i in stored["good"]]
             skipped.update(json.loads(str(stored["bad"])))
+        progress(len(part))
     wide = max((view.shape[2] for view in views), default=0)
     images = np.concatenate([v.reshape(*v.shape[:2], v.shape[2] or wide) for v in views], axis=1)
     captions = [caption for pair in kept for caption in pair.captions]
-    return with_index(kept, images, base.run_texts(captions)[1])
+    texts = []
+    for at in range(0, max(1, len(captions)), CHUNK):
+        texts.append(base.run_texts(captions[at : at + CHUNK])[1])
+        progress(len(captions[at : at + CHUNK]))
+    return with_index(kept, images, np.concatenate(texts))
 
 
 def with_index(pairs: Sequence[Pair], images: Vectors, texts: Vectors) -> Features:

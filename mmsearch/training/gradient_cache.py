@@ -27,7 +27,7 @@ def cached_backward(sides: Sequence[Side], loss: Callable[..., torch.Tensor],
     once. Where several processes have a share of the batch each, the loss is that of all vectors,
     and the gradients are those of this process's rows.
     """
-    states: list[list[Any]] = []
+    states: list[list[list[torch.Tensor]]] = []
     vectors: list[list[torch.Tensor]] = []
     for encode, chunks in sides:
         states.append([])
@@ -55,10 +55,13 @@ def cached_backward(sides: Sequence[Side], loss: Callable[..., torch.Tensor],
     return value.detach()
 
 
-def _chance() -> tuple[torch.Tensor, list[torch.Tensor]]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state_all()
+def _chance() -> list[torch.Tensor]:
+    """What random numbers come next on the CPU and on this process's GPU."""
+    on_gpu = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    return [torch.get_rng_state(), *on_gpu]
 
 
-def _restore(state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
+def _restore(state: list[torch.Tensor]) -> None:
     torch.set_rng_state(state[0])
-    torch.cuda.set_rng_state_all(state[1])
+    for on_gpu in state[1:]:
+        torch.cuda.set_rng_state(on_gpu)

@@ -117,10 +117,13 @@ class TorchGraph(nn.Module):
         for (kind, inputs, out, how), done in zip(self._nodes, self._done, strict=True):
             if len(inputs) > 1 and inputs[1] in self._places:
                 x = found[inputs[0]]
-                if kind == "Conv":
+                if kind == "Conv" and not _even(how):
                     top, left, bottom, right = how["pads"]
                     x = functional.pad(x, (left, right, top, bottom))
                 found[out] = self.layers[_key(inputs[1])](x)
+            elif kind == "Clip" and inputs[0] in done:  # a third of the memory of an image tower
+                least, most = map(self._constant, inputs[1:])
+                found[out] = functional.hardtanh_(found[inputs[0]], least, most)
             else:
                 values = [found[name] if name in found else self._constant(name)
                           for name in inputs]
@@ -184,10 +187,16 @@ def _key(name: str) -> str:
     return name.replace(".", "/")
 
 
+def _even(how: How) -> bool:
+    """Whether a convolution pads both ends of each axis alike, as those of torch do."""
+    return bool(how["pads"][:2] == how["pads"][2:])
+
+
 def _convolution(weight: torch.Tensor, bias: torch.Tensor, how: How) -> nn.Conv2d:
     groups = how.get("group", 1)
     made = nn.Conv2d(weight.shape[1] * groups, weight.shape[0], (weight.shape[2], weight.shape[3]),
-                     stride=tuple(how["strides"]), groups=groups)
+                     stride=tuple(how["strides"]), groups=groups,
+                     padding=tuple(how["pads"][:2]) if _even(how) else 0)
     made.weight, made.bias = nn.Parameter(weight), nn.Parameter(bias)
     return made
 

@@ -69,15 +69,16 @@ class Tuned(NamedTuple):
 
 def tune(towers: Towers, pairs: Sequence[Pair], val: Sequence[Pair], config: TrainConfig,
          work: Path, joint: Joint, device: torch.device,
-         on_epoch: Callable[[EpochReport], None] | None = None) -> Tuned:
+         on_epoch: Callable[[EpochReport], None] | None = None,
+         progress: Callable[[int], None] = lambda done: None) -> Tuned:
     """Train what `config.tune` says of the towers; -> the best on `val`, which they then hold. The
-    log is `work`/log.jsonl."""
+    log is `work`/log.jsonl. progress: called with the number of pictures that are done more."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         dim = towers.read(towers.tokens(["a"])).shape[1]
         choose(towers, config)
         learned = Learned(towers, dim, config).to(device)
-    run = _Run(towers, learned, config, joint, device)
+    run = _Run(towers, learned, config, joint, device, progress)
     weights = learned.weights()
     optimizer = torch.optim.AdamW([
         {"params": [one for one in weights.values() if one.ndim > 1], "weight_decay": DECAY},
@@ -85,8 +86,7 @@ def tune(towers: Towers, pairs: Sequence[Pair], val: Sequence[Pair], config: Tra
         lr=config.lr)
     start = _copied(weights)
     mean = _copied(weights) if config.ema else None
-    found, gap = run.measure(val)
-    best, kept, done = (0, found), start, 0
+    kept, done = start, 0
     log: list[dict[str, Any]] = []
     checkpoint = work / "checkpoint.pt"
 
@@ -105,7 +105,10 @@ def tune(towers: Towers, pairs: Sequence[Pair], val: Sequence[Pair], config: Tra
         learned.put(kept)
         best = state["best_epoch"], run.measure(val)[0]
         learned.put(state["weights"])
+        progress(done * (len(pairs) + len(val)))
     else:
+        found, gap = run.measure(val)
+        best = 0, found
         tell(EpochReport(0, config.epochs, float("nan"), found, gap))
 
     for epoch in range(done + 1, config.epochs + 1):
@@ -154,6 +157,7 @@ class _Run(NamedTuple):
     config: TrainConfig
     joint: Joint
     device: torch.device
+    progress: Callable[[int], None]
 
     def see(self, pixels: torch.Tensor) -> torch.Tensor:
         return self._unit(self.towers.see, pixels)
@@ -177,7 +181,10 @@ class _Run(NamedTuple):
         mine = self.joint.share(np.arange(len(val)))
         plan = [mine[at : at + ENCODED] for at in range(0, len(mine), ENCODED)]
         pictures = Pictures(val, self.towers.transform(False), self.towers.min_side)
-        seen = [self.see(rows) for rows in pictures.rows(plan, self.device)]
+        seen = []
+        for rows in pictures.rows(plan, self.device):
+            seen.append(self.see(rows))
+            self.progress(len(rows) * self.joint.size)
         mine = self.joint.share(np.arange(len(texts)))
         read = [self.read(self.towers.tokens([texts[n] for n in mine[at : at + ENCODED]]))
                 for at in range(0, len(mine), ENCODED)]
@@ -199,11 +206,13 @@ def _epoch(epoch: int, run: _Run, optimizer: torch.optim.Optimizer, mean: Weight
     # All chance in an epoch comes from (seed, epoch), so a resumed run repeats it exactly.
     random = np.random.default_rng([config.seed, epoch])
     captions = captions_each(index.owner, len(pairs), config.captions, random)
-    plan = list(batches(index.group, config.batch_size, random))
+    # A small folder may leave fewer pictures than there are processes.
+    plan = [batch for batch in batches(index.group, config.batch_size, random)
+            if len(batch) >= joint.size]
     pictures = Pictures(pairs, run.towers.transform(True), run.towers.min_side,
                         int(random.integers(2**31)))
     losses: list[float] = []
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([run.device] if run.device.type == "cuda" else []):
         torch.manual_seed(int(random.integers(2**31)) + joint.rank)
         rows = pictures.rows([joint.share(batch) for batch in plan], run.device)
         for number, (batch, pixels) in enumerate(zip(plan, rows, strict=True)):
@@ -214,6 +223,7 @@ def _epoch(epoch: int, run: _Run, optimizer: torch.optim.Optimizer, mean: Weight
             loss = _backward(run, batch, pixels, texts, captions[batch], index.same, done,
                              1 / min(config.accumulate, len(plan) - together))
             losses.append(loss)
+            run.progress(len(batch))
             if (number + 1) % config.accumulate == 0 or number + 1 == len(plan):
                 towers = [one for name, one in weights.items() if name.startswith("towers.")]
                 rest = [one for name, one in weights.items() if not name.startswith("towers.")]

@@ -100,7 +100,8 @@ def test_labels_are_read_as_words_lines_and_prompts(tmp_path: Path) -> None:
     assert calm == ("calm", ("a quiet lake", "a still garden"))
     assert busy.prompts == read_labels("busy,x")[0].prompts
     assert read_labels("a,b", ["{} from above"])[1].prompts == ("b from above",)
-    for wrong, reason in (("cat", "two labels"), ("", "two labels"), (": x,b", "no label before"),
+    for wrong, reason in (("cat", "two labels"), ("", "two labels"),
+                          ("labels.txt", "which 'labels.txt' is not"), (": x,b", "no label before"),
                           (",".join(map(str, range(2001))), "too many")):
         with pytest.raises(UsageError, match=reason):
             read_labels(wrong)
@@ -169,11 +170,22 @@ def test_items_of_the_collection_are_examples(demo: Collection) -> None:
 
 def test_what_cannot_teach_is_refused(demo: Collection, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(f"image,kind\n{DEMO / 'cat.jpg'},a\n")
-    with pytest.raises(UsageError, match="a column 'label'"):
+    with pytest.raises(UsageError, match=r"a column 'label'.*; it has kind$"):
         read_examples(demo, tmp_path / "table.csv", "image")
     one = read_examples(demo, tmp_path / "table.csv", "image", column="kind")
     with pytest.raises(UsageError, match=r"two labels or more are needed, not of 1 \('a'\)"):
         few_shot(one.things, one.labels)
+    with pytest.raises(UsageError, match="no picture with a text meets 'path = "):
+        where_examples(demo, [("a", f"path = {tmp_path}/x.jpg")], "text")
+    shutil.copy(DEMO / "cat.jpg", tmp_path / "x.jpg")  # nowhere has it a caption
+    (tmp_path / "bare.csv").write_text("image,label\nx.jpg,a\n")
+    for features in ("text", "fused"):
+        with pytest.raises(UsageError, match=f"has a text, which the features '{features}' need"):
+            read_examples(demo, tmp_path / "bare.csv", features)  # type: ignore[arg-type]
+    (tmp_path / "texts" / "a").mkdir(parents=True)
+    (tmp_path / "texts" / "a" / "1.txt").write_text("a cat")
+    with pytest.raises(UsageError, match="is a picture; to label texts: --find text"):
+        read_examples(demo, tmp_path / "texts", "image")
     with pytest.raises(UsageError, match="folders named after the labels"):
         read_examples(demo, DEMO, "image")
     with pytest.raises(UsageError, match="nowhere"):

@@ -28,13 +28,13 @@ def test_the_commands_of_the_page_work_in_their_order(
     work = tmp_path / "work"
     (work / "indexes").mkdir()
     index.rename(work / "indexes" / "demo")
-    (work / "mmsearch").symlink_to(DEMO.parent)
     (work / "flowers").mkdir()
     for name in ("dahlia", "dandelion", "blue-flowers"):
         (work / "flowers" / name).mkdir()
         shutil.copy(DEMO / f"{name}.jpg", work / "flowers" / name)
     blocks = re.findall(r"```\n(.*?)```", PAGE.read_text("utf-8"), re.S)
-    commands = [line for block in blocks for line in block.splitlines()
+    commands = [line.replace("mmsearch/demo/", f"{DEMO}/")
+                for block in blocks for line in block.splitlines()
                 if line.startswith("mmsearch ")]
     assert len(commands) > 8
     for command in commands:
@@ -87,6 +87,10 @@ def test_evaluate_measures_on_labelled_pictures(cli: Cli, index: Path, tmp_path:
     assert "right in cross-validation" in shown.stderr
     assert "34 of 34 were among the examples" in shown.stderr
     assert re.search(r"^calm +\d\.\d\d", shown.stdout, re.M)
+    words = cli("classify", "--labels", "Calm,CHEERFUL", "--always", *command[3:], check=True)
+    assert "note: 10 of 34 have labels that are not among yours, so they count as wrong: gloomy" \
+        in words.stderr
+    assert re.search(r"^Calm +0\.[1-9]", words.stdout, re.M) and "cheerful" not in words.stdout
 
 
 @pytest.mark.parametrize(("options", "reason"), [

@@ -133,7 +133,7 @@ def test_an_agent_elsewhere_finds_and_looks(demo_index: Path, tmp_path: Path) ->
         headers = {"Authorization": f"Bearer {TOKEN}"}
 
         async def run() -> None:
-            async with AsyncClient(headers=headers) as http, Client(
+            async with AsyncClient(headers=headers, timeout=60) as http, Client(
                     streamable_http_client(address, http_client=http)) as client:
                 await work(client)
 
@@ -156,6 +156,24 @@ def test_without_a_collection_or_the_extra_it_is_said(tmp_path: Path) -> None:
             "from mmsearch.cli.app import main; sys.argv = ['mmsearch', 'mcp']; main()")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and "pip install 'mmsearch[mcp]'" in done.stderr
+
+
+def test_what_answers_agents_is_loaded_when_one_asks(demo_index: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from starlette.testclient import TestClient
+from mmsearch.server.app import make_app
+from mmsearch.server.settings import Settings
+from mmsearch.server.state import Server
+with TestClient(make_app(Server(Settings(indexes=(Path(sys.argv[1]),)))),
+                base_url="http://localhost") as client:
+    assert client.get("/v1/info").is_success and not {"mcp", "mcp_types"} & sys.modules.keys()
+    for _ in range(2):
+        client.post("/mcp", json={}, headers={"Accept": "application/json, text/event-stream"})
+        assert "mcp" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code, demo_index], check=True, timeout=120)
 
 
 def test_standard_output_has_the_protocol_alone(demo_index: Path) -> None:

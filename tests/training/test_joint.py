@@ -21,10 +21,10 @@ from mmsearch.training.joint import Joint  # noqa: E402
 from mmsearch.training.trainer import train  # noqa: E402
 
 
-def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
+def torchrun(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         *map(str, arguments)], capture_output=True, text=True, check=True, timeout=300)
+         *map(str, arguments)], capture_output=True, text=True, check=check, timeout=300)
 
 
 def test_loss_and_gradients_are_those_of_one_process(tmp_path: Path) -> None:
@@ -53,3 +53,30 @@ def test_torchrun_trains_as_one_process_does(
                                [line["loss"] for line in one[1:]], rtol=1e-3)
     assert (tmp_path / "two" / "open_clip_model.safetensors").exists()
 
+
+
+def test_more_processes_than_pictures(
+    clip: str, pairs: Path, tmp_path: Path,  # noqa: F811
+) -> None:
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()][:10:2]
+    few = pairs.with_name("few.jsonl")
+    few.write_text("".join(json.dumps(row | {"split": "val" if n == 4 else "train"}) + "\n"
+                           for n, row in enumerate(rows)))
+    out = tmp_path / "out"
+    done = torchrun("-m", "mmsearch", "train", few, "-o", out, "--base", clip, "--tune", "heads",
+                    check=False)
+    assert done.returncode != 0
+    assert ("2 processes are too many for 4 pictures in batches of 512, and 1 to choose on"
+            in " ".join(done.stderr.split()))
+    assert not out.exists()
+
+
+def test_what_stops_the_first_process_stops_all(
+    clip: str, pairs: Path, tmp_path: Path,  # noqa: F811
+) -> None:
+    (tmp_path / "mine").write_text("here already")
+    done = torchrun("-m", "mmsearch", "train", pairs, "-o", tmp_path, "--base", clip, "--tune",
+                    "heads", check=False)
+    assert done.returncode != 0
+    assert "exists already; give a new directory" in " ".join(done.stderr.split())
+    assert "mmsearch/training" not in done.stderr  # no traceback of ours

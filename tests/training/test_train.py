@@ -21,11 +21,12 @@ pytest.importorskip("onnx")
 
 from mmsearch.encoders import OnnxEncoder, load_encoder
 from mmsearch.errors import MissingExtra, MmsearchError, ModelError, UsageError
+from mmsearch.evaluation import load_pairs
 from mmsearch.training.config import EpochReport, TrainConfig
 from mmsearch.training.contrastive import fit, rate
-from mmsearch.training.features import Features
-from mmsearch.training.heads import Head, Heads
-from mmsearch.training.trainer import TrainResult, train
+from mmsearch.training.features import Features, encode
+from mmsearch.training.heads import Head, Heads, read_heads
+from mmsearch.training.trainer import TrainResult, steps, train
 from mmsearch.training.validation import recall
 
 # Words that no tower knows, so that there is something to learn however good the model is.
@@ -55,7 +56,7 @@ def _threads() -> None:
     """The same number in every process: sums come out in another order with another number."""
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,10 @@ def whole(pairs: Path, tmp_path_factory: pytest.TempPathFactory
     """One run that nothing interrupts."""
     reports: list[EpochReport] = []
     out = tmp_path_factory.mktemp("whole") / "model"
-    return train(pairs, out, QUICK, on_epoch=reports.append), reports
+    done: list[int] = []
+    result = train(pairs, out, QUICK, on_epoch=reports.append, progress=done.append)
+    assert sum(done) == steps(pairs, QUICK)
+    return result, reports
 
 
 def heads_of(out: Path) -> bytes:
@@ -246,7 +250,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
     script = f"""
 import os, signal, torch
 from pathlib import Path
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 from mmsearch.training import TrainConfig, train
 def stop(report):
     if report.epoch == 3:
@@ -280,6 +284,20 @@ def test_the_start_keeps_the_text_head_of_the_base(pairs: Path, tmp_path: Path) 
     assert isinstance(one, OnnxEncoder)
     assert isinstance(other, OnnxEncoder)
     np.testing.assert_allclose(one.run_texts(text)[0], other.run_texts(text)[0], atol=1e-5)
+
+
+def test_what_is_learned_wrongly_is_not_where_training_begins(pairs: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in pairs.read_text("utf-8").splitlines()]
+    wrong = [row["captions"] for row in rows if row["split"] == "train"][::-1]
+    swapped = pairs.with_name("swapped.jsonl")
+    swapped.write_text("".join(json.dumps(
+        row | {"captions": wrong.pop(0) if row["split"] == "train" else row["captions"]}) + "\n"
+        for row in rows))
+    result = train(swapped, tmp_path / "model", TrainConfig(epochs=0))
+    base = load_encoder()
+    assert isinstance(base, OnnxEncoder)
+    val = encode(base, load_pairs(swapped, split="val"), tmp_path / "cache", {}, mirrored=False)
+    assert result.recall.total >= recall(read_heads(base.directory), val).total
 
 
 def test_undecodable_pictures_are_skipped_and_named_and_test_rows_ignored(

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from mmsearch.encoders import load_encoder  # noqa: E402
 from mmsearch.errors import MissingExtra, ModelError, UsageError  # noqa: E402
 from mmsearch.training.config import EpochReport, TrainConfig  # noqa: E402
-from mmsearch.training.trainer import TrainResult, train  # noqa: E402
+from mmsearch.training.trainer import TrainResult, steps, train  # noqa: E402
 
 PICTURES = 16
 CLIP = {"embed_dim": 32,
@@ -78,8 +78,11 @@ def whole(clip: str, pairs: Path, tmp_path_factory: pytest.TempPathFactory
           ) -> tuple[TrainResult, list[EpochReport]]:
     """One run that nothing interrupts."""
     reports: list[EpochReport] = []
-    out = tmp_path_factory.mktemp("whole") / "model"
-    return train(pairs, out, replace(QUICK, base=clip), on_epoch=reports.append), reports
+    out, config = tmp_path_factory.mktemp("whole") / "model", replace(QUICK, base=clip)
+    done: list[int] = []
+    result = train(pairs, out, config, on_epoch=reports.append, progress=done.append)
+    assert sum(done) == steps(pairs, config)
+    return result, reports
 
 
 def weights_of(model: str | Path) -> dict[str, Any]:
@@ -181,10 +184,13 @@ def stop(report):
         os.kill(os.getpid(), signal.SIGKILL)
 train(Path({str(pairs)!r}), Path({str(out)!r}), {config!r}, on_epoch=stop)
 """
-    done = subprocess.run([sys.executable, "-c", script], env={**os.environ}, check=False)
-    assert done.returncode == -signal.SIGKILL
+    killed = subprocess.run([sys.executable, "-c", script], env={**os.environ}, check=False)
+    assert killed.returncode == -signal.SIGKILL
     rest: list[EpochReport] = []
-    result = train(pairs, out, replace(config, resume=True), on_epoch=rest.append)
+    done: list[int] = []
+    result = train(pairs, out, replace(config, resume=True), on_epoch=rest.append,
+                   progress=done.append)
+    assert sum(done) == steps(pairs, config)
     assert losses(rest) == losses(whole[1])[2:]
     assert changed(result.out, whole[0].out) == set()
 
