@@ -216,7 +216,8 @@ class Planner:
         twin = moved or twins[0]
         if part_of(twin.item) and (sidecar_marks(item.fingerprint) or self._is_described(twin)):
             return False  # what describes it is read anew, and so it is read as a whole
-        if moved is None and self.tiling.is_behind(twin.item, twin.seq):
+        if moved is None and (self.tiling.is_behind(twin.item, twin.seq) or self._lacks(
+                [twin, *self.catalog.group(file_uri(twin.item))])):
             return False
         if moved is None:
             self._copy(twin, item)
@@ -244,14 +245,15 @@ class Planner:
         old = file_uri(row.item)
         parts = self._parts(old) if part_of(row.item) else []
         tiles = self._tiles(row)
-        for part in parts:
-            self._rename(part, _as_part(item, part, item.fingerprint))
+        moved = [self._rename(part, _as_part(item, part, item.fingerprint)) for part in parts]
+        if self._lacks(moved):
+            self._replace(item, moved)
         if not parts:
             self.was_at[item.uri] = old
             known = _with_decoded(item, row)
             moved = [self._rename(row, known), *(
                 self._rename(tile, as_tile(tile.item, known)) for tile in tiles)]
-            if self.tiling.is_behind(row.item, row.seq):
+            if self.tiling.is_behind(row.item, row.seq) or self._lacks(moved):
                 self._replace(item, moved)
             elif sidecar_marks(item.fingerprint) or sidecar_marks(row.item.fingerprint):
                 self._renew(item, row, tiles)
