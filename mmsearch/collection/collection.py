@@ -39,6 +39,7 @@ from mmsearch.ingest import (
     build_shard,
     check_maker,
     check_reranker,
+    drop_dead_places,
     import_vectors,
     items_vanished,
     known_fingerprint,
@@ -61,7 +62,6 @@ from mmsearch.storage import (
     Opened,
     Row,
     parse_where,
-    prune_places,
     writer_lock,
 )
 
@@ -175,7 +175,7 @@ class Collection(Configuring, Labelling, Teaching):
                     remember(catalog, scan, report.skipped)
                 upkeep.tidy(self.path, catalog, self.device)
                 if drop or work.replaced or work.removed:
-                    prune_places(self.path, catalog.path)
+                    drop_dead_places(self.path, catalog)
         report.unchanged, report.updated, report.moved = (
             planner.unchanged, planner.updated, planner.moved)
         report.replaced, report.copied = work.replaced, work.copied
@@ -239,7 +239,7 @@ class Collection(Configuring, Labelling, Teaching):
                 rows = matching if rows is None else rows & matching
             drop = sorted(rows or ())
             catalog.commit(Change(drop=drop))
-            prune_places(self.path, catalog.path)
+            drop_dead_places(self.path, catalog)
         return len(drop)
 
     def compact(self) -> None:

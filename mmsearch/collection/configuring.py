@@ -11,7 +11,7 @@ from mmsearch.fragments import is_tile
 from mmsearch.indexes import KINDS, check_builder, choose_spec
 from mmsearch.ingest import check_reranker
 from mmsearch.media import parse_grid, tiles_setting, tiling_of
-from mmsearch.storage import Catalog, remove_places
+from mmsearch.storage import Catalog, prune_places, remove_places
 
 
 class Configuring(Reader):
@@ -63,4 +63,6 @@ class Configuring(Reader):
                 drop = [row.id for row in catalog.rows(None, ["frame"])
                         if not grid.tiles and is_tile(row.item)]
                 catalog.put_settings(tiles_setting(grid, catalog.settings), drop)
+                if drop:
+                    prune_places(self.path, catalog.path)
                 self._settings["tiles"] = catalog.settings["tiles"]

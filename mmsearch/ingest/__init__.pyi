@@ -6,7 +6,11 @@ from .archive_memory import (
 )
 from .changes import Changes as Changes
 from .hashes import content_hash as content_hash
-from .keeping import check_reranker as check_reranker, places_writer as places_writer
+from .keeping import (
+    check_reranker as check_reranker,
+    drop_dead_places as drop_dead_places,
+    places_writer as places_writer,
+)
 from .plan import Planner as Planner
 from .shards import (
     Built as Built,

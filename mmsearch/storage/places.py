@@ -33,10 +33,13 @@ class PlacesWriter:
 
     def __init__(self, root: Path, made_by: str) -> None:
         self.path, self.made_by = root / PLACES, made_by
-        try:
-            self._open()
-        except sqlite3.DatabaseError:  # damaged
-            self._renew()
+        with plainly(self.path):
+            try:
+                self._open()
+            except sqlite3.OperationalError:  # locked, say: what is stored is as good as before
+                raise
+            except sqlite3.DatabaseError:  # damaged
+                self._renew()
 
     def __enter__(self) -> Self:
         return self
@@ -54,9 +57,8 @@ class PlacesWriter:
                       [hash, packed, zlib.crc32(packed)])
 
     def commit(self) -> None:
-        self._run("COMMIT")
-        if not self._conn.in_transaction:  # of a new file
-            self._run("BEGIN")
+        if self._conn.in_transaction:
+            self._run("COMMIT")
 
     def _run(self, sql: str, values: Iterable[Any] = ()) -> list[Any]:
         with plainly(self.path):
@@ -69,7 +71,8 @@ class PlacesWriter:
                 return []
 
     def _open(self) -> None:
-        self._conn = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        # `put` begins a transaction, nothing else: until then others may write, to prune it.
+        self._conn = sqlite3.connect(self.path, timeout=30)
         self._conn.execute("PRAGMA journal_mode = WAL")
         self._conn.execute("PRAGMA synchronous = NORMAL")
         self._conn.execute("BEGIN")
@@ -79,6 +82,7 @@ class PlacesWriter:
             for sql in ("DELETE FROM places", "DELETE FROM made"):
                 self._conn.execute(sql)
             self._conn.execute("INSERT INTO made VALUES (?)", [self.made_by])
+        self._conn.execute("COMMIT")
 
     def _renew(self) -> None:
         self._conn.close()

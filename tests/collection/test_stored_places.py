@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from PIL import Image
 
 from mmsearch.collection import Collection
 from mmsearch.encoders import BUILTIN_DIR, Reranker, load_encoder, reranker_of
+from mmsearch.errors import CollectionBusy, CollectionError
+from mmsearch.records import Item
 from mmsearch.storage.places import PLACES, stored_places
 
 NAMES = ("bus", "dogs", "waves", "pizza", "cat", "horse")
@@ -119,16 +122,97 @@ def test_a_picture_that_changed_is_not_seen_as_it_was(
     found = kept(collection, reranker)
     assert found["cat.jpg"] == reranker.places([panda])[0]
     assert found.keys() == {"cat.jpg", "dogs.jpg", "waves.jpg", "pizza.jpg", "mare.jpg"}
+    collection.compact()
     assert count(collection.path) == len(found)  # and nothing of what is no more
 
 
 def test_what_is_deleted_leaves_nothing(collection: Collection, root: Path) -> None:
     assert collection.delete([str(root / "photos/dogs.jpg")]) == 1
+    collection.compact()
     assert count(collection.path) == len(NAMES) - 1
     collection.configure(rerank=False)
     assert not list(collection.path.glob(f"{PLACES}*"))
     assert add(collection, root / "photos").added == 1  # and it is off from now on
     assert not (collection.path / PLACES).exists() and collection.info()["rerank"] == {}
+
+
+def test_what_is_gone_is_removed_when_it_is_much(collection: Collection, root: Path) -> None:
+    """By runs that store nothing themselves."""
+    for name, left in (("dogs", 6), ("bus", 4), ("cat", 3), ("horse", 2)):
+        if name == "bus":
+            assert collection.delete([str(root / f"photos/{name}.jpg")]) == 1
+        (root / f"photos/{name}.jpg").unlink()
+        assert add(collection, root / "photos").removed == (name != "bus")
+        assert count(collection.path) == left
+
+
+def test_a_copy_is_stored_as_its_picture_is(tmp_path: Path, reranker: Reranker) -> None:
+    """What was indexed before, without, and is not looked at in this run."""
+    frames = [Image.open(DEMO / f"{name}.jpg").convert("RGB").resize((300, 300))
+              for name in NAMES[:2]]
+    (tmp_path / "old").mkdir()
+    frames[0].save(tmp_path / "old/moving.gif", save_all=True, append_images=frames[1:],
+                   duration=3000)
+    shutil.copy(DEMO / "cat.jpg", tmp_path / "old")
+    with Collection.create(tmp_path / "index") as collection:
+        items = add(collection, tmp_path / "old").added
+        assert items > 2
+        collection.configure(rerank=True)
+        shutil.copytree(tmp_path / "old", tmp_path / "copies")
+        report = add(collection, tmp_path / "copies")
+        assert (report.added, report.copied) == (items, 0)
+        assert count(collection.path) == items
+        assert add(collection, tmp_path / "copies").unchanged == items
+        assert add(collection, tmp_path / "old").unchanged == items  # they share what is stored
+        (collection.path / PLACES).unlink()
+        (tmp_path / "old").rename(tmp_path / "moved")
+        report = add(collection, tmp_path / "moved")
+        assert (report.moved, report.replaced) == (items, items)
+        assert count(collection.path) == items
+        assert add(collection, tmp_path / "moved").unchanged == items
+        assert collection.counts() == {"image": 2, "frame": 2 * items - 2}
+
+
+def test_a_run_that_stores_nothing(tmp_path: Path) -> None:
+    """It removes, finds nothing to do, or is stopped before it has stored anything."""
+    (tmp_path / "docs").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / f"docs/{name}.txt").write_text(name)
+    with Collection.create(tmp_path / "index") as collection:
+        assert add(collection, tmp_path / "docs").added == 2
+        collection.configure(rerank=True)
+        with pytest.raises(KeyboardInterrupt):
+            collection.add(stopped())
+        assert count(collection.path) == 0 and not collection.verify()
+        (tmp_path / "docs/one.txt").unlink()
+        assert add(collection, tmp_path / "docs").removed == 1
+        (collection.path / PLACES).unlink()
+        assert add(collection, tmp_path / "docs").unchanged == 1
+        assert count(collection.path) == 0 and not collection.verify()
+
+
+def stopped() -> Iterator[Item]:
+    raise KeyboardInterrupt
+    yield
+
+
+def test_what_cannot_be_written_is_left_alone(
+        collection: Collection, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient = partial(sqlite3.connect, check_same_thread=False)
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, timeout=0.0, **more:
+                        impatient(*args, timeout=0.1, **more))
+    with closing(sqlite3.connect(collection.path / PLACES, isolation_level=None)) as conn:
+        conn.execute("UPDATE made SET by = 'another'")
+        conn.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CollectionBusy, match="db is locked by another program"):
+            add(collection, root / "photos")
+        conn.execute("COMMIT")
+        assert conn.execute("SELECT count(*) FROM places").fetchone() == (len(NAMES),)
+    assert count(collection.path) == len(NAMES)
+    (collection.path / PLACES).unlink()
+    (collection.path / PLACES).mkdir()
+    with pytest.raises(CollectionError, match="db cannot be read: Is a directory"):
+        add(collection, root / "photos")
 
 
 def test_a_damaged_row_is_read_again(collection: Collection, root: Path) -> None:
@@ -188,6 +272,8 @@ def test_tiles_and_frames_are_stored_too(tmp_path: Path, reranker: Reranker) -> 
         assert count(collection.path) == items
         collection.compact()
         assert count(collection.path) == items
+        collection.configure(tiles="none")
+        assert count(collection.path) == sum(collection.counts().values()) == items - 4
 
 
 def test_who_is_killed_loses_nothing(made: Path, tmp_path: Path, reranker: Reranker) -> None:
