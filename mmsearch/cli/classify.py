@@ -214,9 +214,11 @@ def _labelled(collection: Collection, path: Path, classifier: ZeroShot | FewShot
     truth = _read(collection, path, classifier.features, find, column)
     if not truth.labels:
         raise UsageError(_nothing(classifier.features, find, False))
-    known = {label.casefold(): label for label in [*classifier.labels, NONE]}
-    truth.labels = [known.get(label.casefold(), label) for label in truth.labels]
-    if other := [label for label in truth.labels if label not in known.values()]:
+    known = {*classifier.labels, NONE}
+    spelled = {label.casefold(): label for label in known}
+    truth.labels = [label if label in known else spelled.get(label.casefold(), label)
+                    for label in truth.labels]
+    if other := [label for label in truth.labels if label not in known]:
         say(f"note: {len(other)} of {len(truth.labels)} have labels that are not among yours, so "
             f"they count as wrong: {', '.join(sorted(set(other))[:10])}")
     seen = {row.item.uri for row in learned.things.rows} if learned else set()

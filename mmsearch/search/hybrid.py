@@ -4,16 +4,12 @@ By scores, words are put on the scale of cosines: a row that has all of them sta
 above what is foreign to the query (see `search.relevance`) if none matches better, the others in
 proportion to their BM25. So what is named comes first, and else meanings decide. If no row has all
 words, those with some of them count PARTLY as much, by scores and by ranks: a sentence shares words
-with many pictures that it does not describe. A picture without captions is not one whose captions
-lack the words: by scores, it has what the LIKE nearest pictures with captions have in the mean
-(mean imputation; Little & Rubin 1987). The numbers were chosen on splits for that, of
+with many pictures that it does not describe. The numbers were chosen on splits for that, of
 Flickr8k, product photos and clip art; `bench/captions.py` measures what they bring
 (docs/queries.md).
 """
 
 from __future__ import annotations
-
-from collections.abc import Collection
 
 import numpy as np
 
@@ -23,18 +19,16 @@ from mmsearch.search.looks import KINDS, Prepared
 from mmsearch.search.relevance import SAMPLED, Scale, scale_of
 from mmsearch.storage import Opened
 
-NAMED, PARTLY, LIKE = 8.0, 0.12, 5
+NAMED, PARTLY = 8.0, 0.12
 LEAST = 0.8
 """See `Catalog.match`: what shares but an "a" with a query has none of its words."""
 
 
 def fused(opened: Opened, prepared: Prepared, cosines: dict[int, float], bm25s: dict[int, float],
-          whole: bool, captioned: Collection[int] = ()) -> Neighbors:
-    """What vectors and words found (scores by sequence number, the best first) as one ranking,
-    [1, n].
+          whole: bool) -> Neighbors:
+    """What vectors and words found (scores by sequence number) as one ranking, [1, n].
 
     whole: whether what words found has all of them.
-    captioned: those that words may find by what captions say, not by a name alone.
     """
     query, counts = prepared.query, 1.0 if whole else PARTLY
     if query.fusion == "rrf":
@@ -43,10 +37,6 @@ def fused(opened: Opened, prepared: Prepared, cosines: dict[int, float], bm25s: 
     centre, spread = _scale(opened, prepared, cosines)
     step = NAMED * counts * spread / max(bm25s.values(), default=1.0)
     words = {seq: centre + step * bm25 for seq, bm25 in bm25s.items()}
-    if like := [words.get(seq, centre) for seq in cosines if seq in captioned][:LIKE]:
-        expected = sum(like) / len(like)
-        words |= {seq: max(words.get(seq, centre), expected)
-                  for seq in {*cosines, *words}.difference(captioned)}
     return weighted_scores([_ranking(cosines), _ranking(words)],
                            (1 - query.text_weight, query.text_weight),
                            (min(cosines.values(), default=0.0), centre))
@@ -59,7 +49,7 @@ def _scale(opened: Opened, prepared: Prepared, cosines: dict[int, float]) -> Sca
     if asked is None or known is None:
         low, high = min(cosines.values(), default=0.0), max(cosines.values(), default=1.0)
         return Scale(low, (high - low or 1.0) / NAMED)
-    if prepared.query.find == "text":
+    if prepared.query.find == "text" or not opened.rows(KINDS["image"]):
         return scale_of(asked.texts, known.texts, opened.sample(KINDS["text"], SAMPLED))
     return scale_of(asked.pictures, known.images, opened.sample(KINDS["image"], SAMPLED))
 

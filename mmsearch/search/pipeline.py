@@ -169,17 +169,9 @@ def _step(catalog: Catalog, opened: Opened, prepared: Prepared, near: Neighbors,
         return
     rows = catalog.fetch([*near.ids[0][near.ids[0] >= 0].tolist(), *match.ids[0].tolist()])
     cosines, bm25s = _live(near, rows), _live(match, rows)
-    both = fused(opened, prepared, cosines, bm25s, match.whole, _captioned(catalog, rows))
+    both = fused(opened, prepared, cosines, bm25s, match.whole)
     for seq, score in _live(both, rows).items():
         yield Found(score, rows[seq], cosines.get(seq), bm25s.get(seq))
-
-
-def _captioned(catalog: Catalog, rows: dict[int, Row]) -> set[int]:
-    """The texts among rows, and the pictures that have captions."""
-    kinds = {seq: row.item.kind for seq, row in rows.items()}
-    pictures = np.array([seq for seq, kind in kinds.items() if kind != "text"], np.int64)
-    texts = {seq for seq, kind in kinds.items() if kind == "text"}
-    return texts.union(catalog.captioned(pictures, pictures[:0])[:, 0].tolist())
 
 
 def _live(found: Neighbors | Matches, rows: dict[int, Row]) -> dict[int, float]:

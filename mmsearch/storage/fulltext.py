@@ -51,7 +51,7 @@ LIST_ALL = (f"INSERT INTO {TABLE} ({TABLE}) VALUES ('delete-all')",
 # text, which has its uri, and not by that of other pages.
 _IS_CAPTION = ("(m.kind = 'text' AND i.kind <> 'text' AND i.grp = m.grp AND (i.uri = m.uri "
                "OR substr(m.uri, length(m.grp) + 1, 6) <> '#page='))")
-_REACHED = f"JOIN items i ON i.id = m.id OR {_IS_CAPTION}"
+_REACHED = f"JOIN items i ON (i.id = m.id OR {_IS_CAPTION})"
 CAPTIONED = " UNION ".join(
     f"SELECT i.seq, m.seq FROM items i JOIN items m ON {_IS_CAPTION} "
     f"WHERE {one}.seq IN (SELECT value FROM json_each(?))" for one in "im")

@@ -48,7 +48,7 @@ from mmsearch.training.closed_form import starts
 from mmsearch.training.config import EpochReport, TrainConfig
 from mmsearch.training.features import encode
 from mmsearch.training.heads import read_heads, save_whole, write_model
-from mmsearch.training.hubs import add_hubs, some
+from mmsearch.training.hubs import LEAST, add_hubs, some
 from mmsearch.training.validation import Recall, recall
 
 if TYPE_CHECKING:
@@ -233,9 +233,12 @@ def _load_towers(name: str) -> OpenClipTowers | BuiltinTowers:
 
 def _with_hubs(out: Path, pairs: list[Pair], val: list[Pair]) -> Recall | None:
     """`add_hubs`, of a model that has been written."""
+    from mmsearch.encoders import OnnxEncoder
     from mmsearch.media import decode
 
-    model = _load_base(str(out))
+    if len(pairs) < LEAST:
+        return None
+    model = OnnxEncoder(out)  # not one that the cache keeps: it is another with hubs
 
     def seen(pairs: Sequence[Pair]) -> Vectors:
         steps = [pairs[at : at + 256] for at in range(0, len(pairs), 256)]

@@ -91,6 +91,11 @@ def test_evaluate_measures_on_labelled_pictures(cli: Cli, index: Path, tmp_path:
     assert "note: 10 of 34 have labels that are not among yours, so they count as wrong: gloomy" \
         in words.stderr
     assert re.search(r"^Calm +0\.[1-9]", words.stdout, re.M) and "cheerful" not in words.stdout
+    both = json.loads(cli("classify", "--labels", "calm,cheerful,Cheerful,gloomy", "--always",
+                          *command[3:], "--json", check=True).stdout)
+    asked = dict(zip(both["confusion"]["labels"], map(sum, both["confusion"]["matrix"]),
+                     strict=True))
+    assert asked.get("Cheerful", 0) == 0 < asked["cheerful"]
 
 
 @pytest.mark.parametrize(("options", "reason"), [

@@ -119,8 +119,8 @@ def test_to_hybrid_a_long_text_has_words_that_are_close_together() -> None:
         caption("/p/manual.jpg", ". ".join([*page, "a dog", *page, "a balloon"])),
         caption("/p/4.jpg", "dog"))
 
-    def whole(text: str) -> list[int]:
-        match = catalog.match(text, 10, kinds=IMAGE, least=0.8)
+    def whole(text: str, kinds: tuple[str, ...] = IMAGE) -> list[int]:
+        match = catalog.match(text, 10, kinds=kinds, least=0.8)  # type: ignore[arg-type]
         return match.ids[0].tolist() if match.whole else []
 
     assert found(catalog, "dog red ball") == [1, 2]
@@ -128,6 +128,8 @@ def test_to_hybrid_a_long_text_has_words_that_are_close_together() -> None:
     assert whole("red dog") == [2]
     assert whole("manual dog ball") == [3]  # the name of the file is close to all of the page
     assert whole("sleeps ball") == []
+    assert whole("dog red ball", TEXT) == [6]
+    assert whole("sleeps ball", TEXT) == []
 
 
 def test_conditions_and_what_is_not_wanted_apply_to_what_is_found() -> None:
@@ -351,20 +353,15 @@ def test_what_only_words_found_has_its_place_among_what_is_near() -> None:
     assert both.ids.tolist() == [[3, 1, 4, 2]]
 
 
-def test_a_picture_without_captions_has_the_words_of_those_like_it() -> None:
-    """1 to 3 have captions, two of them the words; 4 to 6 have none."""
-    cosines = {seq: 0.5 - seq / 100 for seq in range(1, 7)}
-    prepared = Prepared(Query(text="x", mode="hybrid"), None, None, 0, None)
-
-    def ranked(bm25s: dict[int, float], captioned: set[int]) -> list[int]:
-        both = fused(None, prepared, cosines, bm25s, True, captioned)  # type: ignore[arg-type]
-        return both.ids[0].tolist()  # type: ignore[no-any-return]
-
-    words = {1: 4.0, 2: 4.0}
-    assert ranked(words, {1, 2, 3, 4, 5, 6}) == [1, 2, 3, 4, 5, 6]
-    assert ranked(words, {1, 2, 3}) == [1, 2, 4, 5, 6, 3]
-    assert ranked({6: 8.0}, {1, 2, 3})[0] == 6
-    assert ranked({}, {1, 2, 3}) == [1, 2, 3, 4, 5, 6]
+def test_words_of_texts_alone_are_fused(tmp_path: Path) -> None:
+    collection = Collection.create(tmp_path / "index")
+    collection.add([Item(f"/t/{n}.txt", "text", text, f"/t/{n}.txt") for n, text in enumerate(
+        ["a report of a storm", "two words on a page", "nothing"])])
+    for find in ("any", "text"):
+        hits = collection.search(Query(text="two words", mode="hybrid", find=find))
+        assert hits[0].item.uri == "/t/1.txt"
+    assert collection.search(Query(text="two words", mode="hybrid")) == []
+    collection.close()
 
 
 def test_without_calibration_words_count_as_much(demo_index: Path, tmp_path: Path) -> None:

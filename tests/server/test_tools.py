@@ -160,7 +160,7 @@ def test_without_a_collection_or_the_extra_it_is_said(tmp_path: Path) -> None:
 
 def test_what_answers_agents_is_loaded_when_one_asks(demo_index: Path) -> None:
     code = """
-import sys
+import json, sys
 from pathlib import Path
 from starlette.testclient import TestClient
 from mmsearch.server.app import make_app
@@ -170,10 +170,13 @@ with TestClient(make_app(Server(Settings(indexes=(Path(sys.argv[1]),)))),
                 base_url="http://localhost") as client:
     assert client.get("/v1/info").is_success and not {"mcp", "mcp_types"} & sys.modules.keys()
     for _ in range(2):
-        client.post("/mcp", json={}, headers={"Accept": "application/json, text/event-stream"})
-        assert "mcp" in sys.modules
+        answer = client.post("/mcp", json=json.loads(sys.argv[2]),
+                             headers={"Accept": "application/json, text/event-stream"})
+        assert answer.status_code == 200 and "mmsearch" in answer.text, answer.text
+    assert "mcp" in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code, demo_index], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code, demo_index, json.dumps(INITIALIZE)], check=True,
+                   timeout=120)
 
 
 def test_standard_output_has_the_protocol_alone(demo_index: Path) -> None:

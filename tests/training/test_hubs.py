@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ from PIL import Image
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from mmsearch.encoders import Hubness, load_encoder
+from mmsearch.encoders import Hubness, OnnxEncoder, load_encoder
 from mmsearch.evaluation import evaluate_model, load_pairs
 from mmsearch.training.config import TrainConfig
 from mmsearch.training.heads import unit
-from mmsearch.training.hubs import LEAST, SETTINGS, add_hubs, write_hubs
-from mmsearch.training.trainer import train
+from mmsearch.training.hubs import LEAST, SETTINGS, add_hubs, describe_hubs, write_hubs
+from mmsearch.training.trainer import _with_hubs, train
 from mmsearch.training.validation import recall_of
 
 
@@ -89,4 +90,10 @@ def test_the_recall_of_a_run_is_that_of_the_model_it_wrote(tmp_path: Path) -> No
                            strict=True):
         assert way is not None
         assert [way.recall[k] for k in (1, 5, 10)] == pytest.approx(wanted, abs=0.021)
-    assert load_encoder(str(result.out)).encode_texts(["a dog"]).shape == (1, 384)
+
+    plain = tmp_path / "plain"
+    shutil.copytree(result.out, plain)
+    describe_hubs(plain, None)
+    found = _with_hubs(plain, load_pairs(pairs, split="train"), load_pairs(pairs, split="val"))
+    assert ("hubness" in json.loads((plain / "model.json").read_text())) == bool(found)
+    assert load_encoder(str(plain)).name == OnnxEncoder(plain).name
