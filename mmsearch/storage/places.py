@@ -107,9 +107,10 @@ def check_places(root: Path) -> list[Problem]:
     if not path.exists():
         return []
     try:
-        with closing(_reading(root)) as conn:
+        with closing(open_to_read(path, "sqlite_master")) as conn:
             found = [row[0] for row in conn.execute("PRAGMA integrity_check") if row[0] != "ok"]
-            wrong = sum(not _is_whole(*row) for row in conn.execute(
+            new = not conn.execute("SELECT 1 FROM sqlite_master").fetchall()  # stopped, just made
+            wrong = 0 if new else sum(not _is_whole(*row) for row in conn.execute(
                 "SELECT packed, crc FROM places"))
     except sqlite3.DatabaseError as error:
         found, wrong = [f"cannot be read: {error}"], 0
