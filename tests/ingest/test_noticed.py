@@ -187,8 +187,10 @@ def test_what_was_done_in_the_first_seconds_is_kept(tmp_path: Path) -> None:
     first = (DEMO / "bus.jpg").read_bytes()
     for n in range(3000):  # each another content
         (many / f"{n}.jpg").write_bytes(first + n.to_bytes(4, "big"))
+    # Tests that a shell runs in the background ignore SIGINT, and so would what they start.
     run = subprocess.Popen([sys.executable, "-m", "mmsearch", "index", many, "-i",
-                            tmp_path / "index"], stderr=subprocess.PIPE, text=True)
+                            tmp_path / "index"], stderr=subprocess.PIPE, text=True,
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     kept, end = 0, time.monotonic() + 120
     while not kept and time.monotonic() < end:  # 5 s, where nothing else runs
         time.sleep(0.2)
