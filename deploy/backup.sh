@@ -5,12 +5,16 @@ set -eu
 [ -f "$1/catalog.db" ] || { echo "$1 is no collection" >&2; exit 1; }
 mkdir -p "$2"
 from=$(cd "$1" && pwd) to=$(cd "$2" && pwd)
-# Segments never change, but a merge may remove one between the two copies; then try again.
-for _ in 1 2 3; do
+copy() {  # Segments never change; 24: a merge removed some meanwhile
+    rsync --archive "$@" --exclude='catalog.db*' --exclude=lock --exclude=writer.json \
+          --exclude='.tmp-*' --exclude='reindex-*' --exclude='rerank.db*' "$from/" "$to/" ||
+        [ $? -eq 24 ]
+}
+for _ in 1 2 3; do  # again, if a segment came and went between the two copies
+    copy --delete
     rm -f "$to/catalog.db" "$to/catalog.db-wal" "$to/catalog.db-shm"
     (cd "$to" && sqlite3 "$from/catalog.db" ".timeout 10000" ".backup catalog.db")
-    rsync --archive --delete --exclude='catalog.db*' --exclude=lock --exclude=writer.json \
-          --exclude='.tmp-*' --exclude='reindex-*' --exclude='rerank.db*' "$from/" "$to/" || [ $? -eq 24 ]
+    copy
     mmsearch verify -i "$to" && exit 0
 done
 echo "the backup in $to is not whole" >&2
