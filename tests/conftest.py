@@ -22,6 +22,7 @@ from running import run_here
 
 import mmsearch
 from mmsearch.collection.collection import AddReport, Collection
+from mmsearch.encoders import Reranker, load_encoder, reranker_of
 from mmsearch.records import Item, Vectors
 from mmsearch.sources.folders import Scan, iter_items
 
@@ -116,6 +117,14 @@ def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("demo") / "index"
     add(Collection.create(path), DEMO / "captions.jsonl")
     return path
+
+
+@pytest.fixture(scope="session")
+def reranker() -> Reranker:
+    """That of the built-in model."""
+    found = reranker_of(load_encoder("builtin"))
+    assert found is not None
+    return found
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import warnings
 from contextlib import ExitStack, chdir
 from pathlib import Path
 from tempfile import TemporaryFile
-from unittest.mock import patch
 
 from mmsearch.cli import main
 
@@ -28,7 +27,8 @@ def run_here(*args: object, cwd: Path, check: bool = False, text: bool = True
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             stack.callback(signal.signal, number, signal.getsignal(number))
         for name, value in (("argv", command), ("stdin", stdin), ("stdout", out), ("stderr", err)):
-            stack.enter_context(patch.object(sys, name, value))
+            stack.callback(setattr, sys, name, getattr(sys, name))
+            setattr(sys, name, value)
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(chdir(cwd))
         code = _ended()

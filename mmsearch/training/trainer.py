@@ -94,8 +94,7 @@ def train(
     train_pairs, val_pairs = _split(pairs, config)
     _need_extra()
     if config.tune != "heads" or is_openclips(absolute_name(config.base)):
-        return _tune(train_pairs, val_pairs, pairs, out, config, on_epoch,
-                     progress)
+        return _tune(train_pairs, val_pairs, pairs, out, config, on_epoch, progress)
     from mmsearch.training.contrastive import SHARES, fit
     from mmsearch.training.joint import ALONE
 

@@ -19,20 +19,13 @@ from conftest import DEMO, Cli, add, flip
 from PIL import Image
 
 from mmsearch.collection import Collection
-from mmsearch.encoders import BUILTIN_DIR, Reranker, load_encoder, reranker_of
+from mmsearch.encoders import BUILTIN_DIR, Reranker
 from mmsearch.errors import CollectionBusy, CollectionError
 from mmsearch.records import Item
 from mmsearch.storage.places import PLACES, stored_places
 
 NAMES = ("bus", "dogs", "waves", "pizza", "cat", "horse")
 TEXT = "two dogs"
-
-
-@pytest.fixture(scope="module")
-def reranker() -> Reranker:
-    found = reranker_of(load_encoder("builtin"))
-    assert found is not None
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from httpx import Client
 from PIL import Image
 
 from mmsearch.collection import Collection
-from mmsearch.encoders import BUILTIN_DIR, OnnxEncoder, Reranker, load_encoder, reranker_of
+from mmsearch.encoders import BUILTIN_DIR, OnnxEncoder, Reranker
 from mmsearch.errors import UsageError
 from mmsearch.records import Hit, Pixels
 from mmsearch.search import Places, Query
@@ -24,13 +24,6 @@ TEXTS = ("people walking by the sea", "a red vehicle", "two dogs", "something to
 @pytest.fixture(scope="module")
 def demo(demo_index: Path) -> Collection:
     return Collection.open(demo_index)
-
-
-@pytest.fixture(scope="module")
-def reranker() -> Reranker:
-    found = reranker_of(load_encoder("builtin"))
-    assert found is not None
-    return found
 
 
 @pytest.fixture(scope="module")
